@@ -1,0 +1,248 @@
+"""What the service needs of a hypervisor and of a database, in our words. Every promise is a test in tests/contract/.
+
+A change is a value: it is the journal's intent, what a dry run prints, and what a test delays or fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NewType, Protocol
+from uuid import UUID
+
+from vmdkvol.clock import Deadline
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
+from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+
+TaskId = NewType("TaskId", str)
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPath:
+    """Where a disk's descriptor lies: ``path`` is relative to the datastore's root and ends in ``.vmdk``."""
+
+    datastore: DatastoreName
+    path: str
+
+    def __str__(self) -> str:
+        return f"[{self.datastore}] {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRef:
+    """A disk by identity, with the path where it was last seen."""
+
+    uuid: DiskUuid
+    path: DiskPath
+
+
+@dataclass(frozen=True, slots=True)
+class CreateDisk:
+    """Afterwards a blank disk of this identity and size exists, all of it or nothing. ``note`` goes into its descriptor."""
+
+    disk: DiskRef
+    size_bytes: int
+    diskformat: str
+    note: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CloneDisk:
+    """Afterwards ``disk`` exists with the bytes of ``source``, which nobody has attached meanwhile (VolumeInUse)."""
+
+    source: DiskRef
+    disk: DiskRef
+    diskformat: str
+    note: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteDisk:
+    """Afterwards descriptor, extent and sidecar are gone; absent before is success. VolumeInUse while a VM has it."""
+
+    disk: DiskRef
+
+
+@dataclass(frozen=True, slots=True)
+class AttachDisk:
+    """Afterwards ``vm`` has the disk; already there is success. VolumeInUse when another VM has it."""
+
+    vm: VmId
+    disk: DiskRef
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetachDisk:
+    """Afterwards ``vm`` has not the disk; not there before is success. StillMounted while the guest uses it."""
+
+    vm: VmId
+    disk: DiskRef
+
+
+Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk as it lies on its datastore."""
+
+    ref: DiskRef
+    size_bytes: int
+    allocated_bytes: int
+    note: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedDisk:
+    """A disk in a VM's device list. ``snapshot`` names the VM's snapshot if the backing is its delta child."""
+
+    uuid: DiskUuid
+    address: Address
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLists:
+    """One bulk read. ``unread`` are VMs that exist and did not answer: for them nothing is known (corrections 38)."""
+
+    lists: Mapping[VmId, tuple[AttachedDisk, ...]]
+    unread: frozenset[VmId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """A virtual machine; in the sandbox a simulated Docker host."""
+
+    id: VmId
+    name: str
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Datastore:
+    name: DatastoreName
+    capacity_bytes: int
+    free_bytes: int
+    writable: bool
+
+
+class Hypervisor(Protocol):
+    """Disks and virtual machines. One change on one disk at a time; different disks in parallel."""
+
+    def submit(self, change: Change, operation: UUID) -> TaskId | None:
+        """Start ``change``; None says that it is done already. A change whose result already holds is success.
+
+        A VolumeError says that it was not started and nothing changed; OutcomeUnknown, that this is not known.
+        Never sent again by anybody: settle by reading.
+        """
+        ...
+
+    def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
+        """Return when the task has succeeded, raise what it failed with, StillWorking at the deadline (it goes on).
+
+        Anyone may wait, again, and after a restart; UnknownTask if the hypervisor does not know it any more.
+        """
+        ...
+
+    def disk(self, ref: DiskRef) -> Disk | None:
+        """Return the disk, or None if it is positively absent; TruthUnknown if that cannot be said.
+
+        WrongDisk if another identity lies at the path, MetadataDamaged if it cannot be read.
+        """
+        ...
+
+    def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
+        """Return every readable disk in our folder of the datastore; TruthUnknown if it cannot be listed."""
+        ...
+
+    def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
+        """Return the device lists of these VMs, of all for None; a VM that does not exist has an empty list."""
+        ...
+
+    def vm(self, vm: VmId) -> Vm | None: ...
+    def vms(self) -> Sequence[Vm]: ...
+    def datastores(self) -> Sequence[Datastore]: ...
+
+    def read_sidecar(self, disk: DiskPath) -> bytes | None:
+        """Return the sidecar beside the disk, whole; None if there is none."""
+        ...
+
+    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+        """Replace the sidecar: afterwards, and after a crash at any moment, the whole old or the whole new."""
+        ...
+
+
+class Store(Protocol):
+    """The database. One write transaction each; every write compares generations and raises the change number."""
+
+    def begin(self, intent: Intent, record: VolumeRecord) -> None:
+        """All or nothing: claim the name, compare and raise the generation, open the intent.
+
+        ``record`` is as it shall stand now; a new one has generation 1, an existing one its stored generation + 1.
+        StaleRequest if the stored generation is another; NameConflict if a live volume of the vmgroup has the name;
+        Busy if the volume has an open intent; VolumeInUse if an open clone reads from it. For a clone the source
+        (``intent.source``) must be ``ready`` and without open intent, or VolumeInUse / VolumeNotFound.
+        """
+        ...
+
+    def note_task(self, intent: UUID, task: str) -> None:
+        """Durably store the hypervisor's task id with the intent."""
+        ...
+
+    def finish(self, intent: UUID, record: VolumeRecord | None) -> None:
+        """Close the intent and store ``record`` (None: the volume is gone) in one transaction. Closed already: nothing.
+
+        ``record.generation`` must be the one that ``begin`` stored.
+        """
+        ...
+
+    def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
+        """As ``finish``, for an intent that did not happen: the record goes back to ``record`` or away."""
+        ...
+
+    def update(self, record: VolumeRecord, *, expect: int) -> None:
+        """Store an existing record without an intent; StaleRequest unless its stored generation is ``expect``.
+
+        NameConflict if the record comes back to a live state and its name is taken.
+        """
+        ...
+
+    def delete(self, volume: VolumeId, *, expect: int) -> None:
+        """Forget a record without an intent (a lost volume, by an administrator)."""
+        ...
+
+    def volume(self, volume: VolumeId) -> VolumeRecord | None: ...
+
+    def find(self, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
+        """Return the live volume of exactly this name."""
+        ...
+
+    def page(
+        self, vmgroup: VmgroupId | None, after: VolumeId | None, limit: int, since: int | None = None
+    ) -> Sequence[VolumeRecord]:
+        """Return up to ``limit`` records of all states in the order of ids; ``since``: only those changed later."""
+        ...
+
+    def change_number(self) -> int:
+        """Return the number of the last write."""
+        ...
+
+    def removed_since(self, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:
+        """Return ids forgotten after that change; None if that is longer ago than is remembered."""
+        ...
+
+    def open_intents(self) -> Sequence[Intent]: ...
+    def open_intent(self, volume: VolumeId) -> Intent | None: ...
+
+    def stored_answer(self, caller: VmId, call: UUID) -> bytes | None:
+        """Return what ``keep_answer`` kept within the last 24 hours."""
+        ...
+
+    def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None: ...
+
+    def vmgroup(self, vm: VmId) -> Vmgroup:
+        """Return the group of this VM: ``_DEFAULT`` unless it is in another."""
+        ...

@@ -1,0 +1,69 @@
+"""What the service remembers: volumes, open pieces of work, vmgroups. Values only.
+
+The database is the record, the hypervisor is the truth: nothing here says where a disk is attached now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from vmdkvol.names import DatastoreName
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import Content, DiskUuid, State, VmgroupId, VmId, VolumeId
+
+if TYPE_CHECKING:
+    from vmdkvol_esx.ports import Change
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRecord:
+    """One volume. ``path`` is the descriptor's, relative to ``datastore``; ``generation`` fences older requests.
+
+    ``last_vm`` is the VM that the last attach was for: where to look first, no more. ``trashed_at`` is UTC seconds.
+    """
+
+    id: VolumeId
+    vmgroup: VmgroupId
+    name: str
+    datastore: DatastoreName
+    path: str
+    disk_uuid: DiskUuid
+    size_bytes: int
+    state: State
+    content: Content
+    filesystem_uuid: UUID | None
+    options: CreateOptions
+    generation: int
+    created_at: float
+    created_by: str
+    last_vm: VmId | None = None
+    trashed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An open piece of work: what was decided, before it is done. ``task`` is the hypervisor's, once it is known.
+
+    ``source`` is the volume that a clone reads; it is held against attach, remove and resize until the intent ends.
+    ``before`` is the record as it stood, None for a new volume: what ``abandon`` goes back to.
+    """
+
+    id: UUID
+    volume: VolumeId
+    change: Change
+    caller: VmId | None
+    opened_at: float
+    source: VolumeId | None = None
+    before: VolumeRecord | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vmgroup:
+    """A tenant. Stage 1 has ``_DEFAULT`` alone."""
+
+    id: VmgroupId
+    name: str
+    default_datastore: DatastoreName | None

@@ -1,0 +1,357 @@
+"""The one taxonomy of errors: what went wrong, what the reader can do, a code that never changes.
+
+A class exists for each reaction of a caller, not for each cause. The code on the wire and in the docs is the
+class name in kebab-case. A text is one line and names the object and the cause; the remedy follows it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+Field = str | int | bool | None
+
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# Docker prints the text as it is: a control character in it would let a volume's name forge lines in a terminal or a log.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# faults.md N22: an error stays within 300 characters, whatever a guest sent as a name.
+MAX_TEXT = 300
+
+
+def one_line(text: str, limit: int = MAX_TEXT) -> str:
+    """Return ``text`` without control characters or lone surrogates, cut to ``limit`` characters."""
+    clean = _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+class VolumeError(Exception):
+    """Anything that the product refuses or cannot do. ``str()`` is one line: cause; remedy [code]."""
+
+    code: ClassVar[str] = "volume-error"
+    exit_code: ClassVar[int] = 1
+    remedy: str = ""
+    explanation: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.code = _WORDS.sub("-", cls.__name__).lower()
+        BY_CODE[cls.code] = cls
+
+    def __init__(self, text: str, *, remedy: str | None = None, **fields: Field) -> None:
+        super().__init__(text)
+        self.text = one_line(text)
+        if remedy is not None:
+            self.remedy = one_line(remedy)
+        self.fields: dict[str, Field] = fields
+
+    def __str__(self) -> str:
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.text}{remedy} [{self.code}]"
+
+
+BY_CODE: dict[str, type[VolumeError]] = {}
+
+
+def from_code(code: str, text: str, fields: Mapping[str, Field], remedy: str = "") -> VolumeError:
+    """Return the error that the other side raised; an unknown code (a newer peer's) becomes ``Internal``."""
+    kind = BY_CODE.get(code)
+    if kind is None:
+        return Internal(f"{text} (code {code!r} of a newer version)", remedy=remedy)
+    return kind(text, remedy=remedy or None, **fields)
+
+
+class Internal(VolumeError):
+    """A bug of ours. Nobody raises it on purpose but the last handler of a request or a thread."""
+
+    remedy = "this is a bug: please report it with the log lines of this request"
+    explanation = "The product met a case it does not know. The request was not carried out further; data is kept."
+
+
+# --- the request itself is wrong -------------------------------------------------------------------------------
+
+
+class BadRequest(VolumeError):
+    """What was asked can never work as it was written."""
+
+    exit_code = 2
+
+
+class InvalidName(BadRequest):
+    """The text is not a volume or datastore name."""
+
+    remedy = "use 1 to 100 printable characters in Unicode NFC, without / and \\"
+    explanation = (
+        "A volume name has 1 to 100 printable characters (Unicode in NFC), no '/', no '\\', no control characters, "
+        "and is not '.' or '..'. An '@' separates the datastore: name@datastore."
+    )
+
+
+class InvalidOption(BadRequest):
+    """A ``-o`` option is unknown, or its value is not allowed."""
+
+    remedy = "see `docker volume create -d vsphere -o help x` for the options"
+    explanation = "An option of `docker volume create -o` is unknown or has a value that is not allowed; nothing was made."
+
+
+class InvalidSize(BadRequest):
+    """The size cannot be read, or is out of bounds for the file system or the datastore."""
+
+    remedy = "write a number with a unit, such as size=20gb (kb, mb, gb, tb; 1 gb = 1024 mb)"
+    explanation = "A size is a number with a binary unit: 500mb, 20gb, 1.5tb. Each file system has a smallest size."
+
+
+class EmptyRequest(BadRequest):
+    """The request has no body or no volume name; dockerd repeats a broken call like this (docker-facts 2.4)."""
+
+    remedy = "run the command again"
+    explanation = "Docker repeats a request whose connection broke with an empty body. Nothing was done for the empty one."
+
+
+class MissingTool(BadRequest):
+    """A program that the request needs is not installed on this Docker host."""
+
+    explanation = "The file system's tools are not installed on this Docker host. The message names the package."
+
+
+# --- the object is not there -----------------------------------------------------------------------------------
+
+
+class NotFound(VolumeError):
+    """Positively absent: the side that owns the truth said so."""
+
+    exit_code = 4
+
+
+class VolumeNotFound(NotFound):
+    """No volume has exactly this name in the caller's vmgroup."""
+
+    remedy = "see `docker volume ls` for the names"
+    explanation = "No volume of your vmgroup has exactly this name. A volume has one name, the one it was created with."
+
+
+class DatastoreNotFound(NotFound):
+    """No datastore has this name, or the caller may not use it."""
+
+    explanation = "The datastore does not exist or may not be used. The message lists the known ones."
+
+
+class PolicyNotFound(NotFound):
+    """No storage policy has this name."""
+
+    explanation = "No storage policy has this name."
+
+
+# --- somebody else has it --------------------------------------------------------------------------------------
+
+
+class Conflict(VolumeError):
+    """The object is there, but its present use forbids the request."""
+
+    exit_code = 5
+
+
+class NameConflict(Conflict):
+    """A volume of this name exists with other options, or on another datastore."""
+
+    remedy = "use another name, or leave out the options that differ"
+    explanation = "A volume of this name exists and differs from what was asked. It was not touched."
+
+
+class VolumeInUse(Conflict):
+    """The volume is mounted or attached; the message names the holder."""
+
+    remedy = "stop the containers that use it there first"
+    explanation = (
+        "A disk can be used by one Docker host at a time, and a mounted volume cannot be removed or cloned. "
+        "The message names the holder. Swarm services need update-order stop-first."
+    )
+
+
+class StillMounted(Conflict):
+    """The block device is held by a mount, in this or another mount namespace."""
+
+    remedy = "stop what has it mounted (another mount namespace may hold it); it is tried again by itself"
+    explanation = "The kernel says that the block device is still in exclusive use, so it is not detached."
+
+
+class SnapshotPresent(Conflict):
+    """The disk is part of a snapshot chain of a virtual machine."""
+
+    remedy = "remove the virtual machine's snapshots first"
+    explanation = "A snapshot of the virtual machine contains this disk; detaching it would lose the newer data."
+
+
+class StaleRequest(Conflict):
+    """The request belongs to an older generation of the volume."""
+
+    remedy = "run the command again"
+    explanation = "Something else changed the volume since this request was made. The older request was refused."
+
+
+# --- not allowed -----------------------------------------------------------------------------------------------
+
+
+class Denied(VolumeError):
+    """The caller may not do this."""
+
+    exit_code = 7
+
+
+class NotPermitted(Denied):
+    """The caller's vmgroup has no right to do this."""
+
+    explanation = "Your vmgroup has no right to do this on that datastore."
+
+
+class QuotaExceeded(Denied):
+    """The vmgroup's quota does not allow it."""
+
+    explanation = "The vmgroup's total or per-volume limit would be exceeded."
+
+
+class NotEnrolled(Denied):
+    """The calling machine is not registered with the service."""
+
+    explanation = "This virtual machine is not registered with the service."
+
+
+class UnknownCaller(Denied):
+    """The channel gives no proof of who calls, or the proof is not of an allowed user."""
+
+    explanation = "The channel could not prove who calls; only root may use these sockets."
+
+
+# --- nothing left ----------------------------------------------------------------------------------------------
+
+
+class Exhausted(VolumeError):
+    """A resource is used up."""
+
+
+class NoSpace(Exhausted):
+    """The datastore has no room for this."""
+
+    remedy = "free space on the datastore, or use another one"
+    explanation = "The datastore is full, or too full for this disk. Nothing was made; existing data is kept."
+
+
+class NoFreeSlot(Exhausted):
+    """The virtual machine has no free disk slot."""
+
+    remedy = "unmount a volume on this host first"
+    explanation = "The virtual machine has no free disk slot (4 controllers, 15 disks each)."
+
+
+# --- try again -------------------------------------------------------------------------------------------------
+
+
+class Unavailable(VolumeError):
+    """Nothing is known to be wrong with the request: repeat it later."""
+
+    exit_code = 6
+    remedy = "try again"
+
+
+class ServiceUnreachable(Unavailable):
+    """No answer from the service: whether the request was carried out is unknown."""
+
+    remedy = "check that the service runs (`vmdkvol doctor`), then try again"
+    explanation = "The agent cannot reach the service. A repeated request is safe: it is carried out once."
+
+
+class HypervisorUnreachable(Unavailable):
+    """The service cannot reach the hypervisor."""
+
+    explanation = "The service cannot reach the hypervisor."
+
+
+class StillWorking(Unavailable):
+    """The time limit came before the end; the work goes on, and the same request joins it."""
+
+    remedy = "it goes on in the background; run the same command again to wait for it"
+    explanation = "Docker's time limit came before the work was done. It goes on; the same command joins it."
+
+
+class Busy(Unavailable):
+    """Another piece of work on the same volume has not ended yet."""
+
+    explanation = "Another operation on this volume is under way."
+
+
+class TruthUnknown(Unavailable):
+    """It could not be read, so it is neither there nor absent; nothing was changed."""
+
+    explanation = "A fact that the decision needs could not be read, so nothing was changed."
+
+
+class OutcomeUnknown(Unavailable):
+    """A change was sent and its result is not known; it is settled by reading, never by sending it again."""
+
+    explanation = "A change was sent and its result is not known yet; the service settles it by looking."
+
+
+class UnknownTask(Unavailable):
+    """The hypervisor does not know this task any more: settle by reading."""
+
+    explanation = "The hypervisor has forgotten the task; the service settles it by looking."
+
+
+# --- the two sides do not understand each other ----------------------------------------------------------------
+
+
+class ProtocolError(VolumeError):
+    """The other side broke the protocol."""
+
+    exit_code = 6
+
+
+class BadFrame(ProtocolError):
+    """Bytes that are not a message: too long, not JSON, unknown keys, wrong types."""
+
+    explanation = "The bytes on the channel are not a message of this protocol; the connection was closed."
+
+
+class ProtocolVersion(ProtocolError):
+    """No common protocol version."""
+
+    remedy = "upgrade the older side"
+    explanation = "Agent and service have no protocol version in common. The message names both ranges."
+
+
+# --- data is at risk: nothing is touched -----------------------------------------------------------------------
+
+
+class AtRisk(VolumeError):
+    """Going on could lose data: everything is kept as it is until a person decides."""
+
+    remedy = "an administrator must look; nothing was changed"
+
+
+class WrongDisk(AtRisk):
+    """The device that was found is not the disk of this volume."""
+
+    explanation = "The device found is not the disk of this volume (identity or size differs). It was not touched."
+
+
+class ForeignContent(AtRisk):
+    """The disk holds something that this product did not put there."""
+
+    explanation = "The disk holds a signature that this product did not write, so it is neither formatted nor mounted."
+
+
+class CheckFailed(AtRisk):
+    """The file system has damage that a preening check does not repair."""
+
+    explanation = "The file system's check found damage it may not repair by itself. The disk is kept; repair by hand."
+
+
+class MetadataDamaged(AtRisk):
+    """A descriptor, extent, sidecar or database cannot be read as what it should be."""
+
+    explanation = "A descriptor, extent, sidecar or the database is damaged. The data is kept; the message says where."
+
+
+class VolumeLost(AtRisk):
+    """The record exists, the disk was not found."""
+
+    explanation = "The volume is recorded, but its disk was not found on the datastore."

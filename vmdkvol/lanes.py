@@ -1,0 +1,95 @@
+"""A lane per volume: its work runs one after the other, equal work is joined, other volumes go on beside."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from vmdkvol.clock import Clock, Condition, Deadline
+from vmdkvol.errors import StillWorking
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Entry:
+    equal: Hashable
+    work: Callable[[], Any]
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Lanes:
+    """Runs work by key. Each busy lane has one worker thread, which ends when its lane is empty."""
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        self._clock = clock
+        self._name = name
+        self._changed: Condition = clock.condition()
+        self._lanes: dict[Hashable, deque[_Entry]] = {}
+
+    def run(self, key: Hashable, equal: Hashable, work: Callable[[], T], deadline: Deadline, doing: str) -> T:
+        """Return ``work()``'s result, or raise its error, after everything that was in the lane of ``key`` before.
+
+        If the lane's newest entry has the same ``equal``, that work is joined instead: a Mount after a queued
+        Unmount is new work (house 2). At the deadline StillWorking("``doing``...") is raised and the work goes on;
+        the same call joins it. ``work`` therefore keeps deadlines of its own.
+        """
+        entry = self._join(key, equal, work)
+        with self._changed:
+            while not entry.done:
+                if deadline.passed:
+                    raise StillWorking(f"{doing} takes longer than Docker waits")
+                self._changed.wait(deadline.left_s)
+        if entry.error is not None:
+            raise entry.error
+        return cast(T, entry.result)
+
+    def busy(self, key: Hashable) -> bool:
+        """Tell whether the lane has work at this moment."""
+        with self._changed:
+            return key in self._lanes
+
+    def drain(self, deadline: Deadline) -> bool:
+        """Wait until every lane is empty; tell whether that came before the deadline."""
+        with self._changed:
+            while self._lanes:
+                if deadline.passed:
+                    return False
+                self._changed.wait(deadline.left_s)
+        return True
+
+    def _join(self, key: Hashable, equal: Hashable, work: Callable[[], Any]) -> _Entry:
+        with self._changed:
+            lane = self._lanes.get(key)
+            if lane and lane[-1].equal == equal:
+                return lane[-1]
+            entry = _Entry(equal, work)
+            if lane is None:
+                self._lanes[key] = deque([entry])
+                self._clock.start(f"{self._name}-{key}", lambda: self._work_off(key))
+            else:
+                lane.append(entry)
+            return entry
+
+    def _work_off(self, key: Hashable) -> None:
+        while True:
+            with self._changed:
+                # The entry stays at the head while it runs, so that equal work finds it.
+                entry = self._lanes[key][0]
+            try:
+                entry.result = entry.work()
+            except BaseException as error:  # noqa: BLE001 - handed to every waiter, none is lost
+                entry.error = error
+            with self._changed:
+                entry.done = True
+                lane = self._lanes[key]
+                lane.popleft()
+                if not lane:
+                    del self._lanes[key]
+                self._changed.notify_all()
+                if key not in self._lanes:
+                    return

@@ -1,0 +1,214 @@
+"""What a guest may ask of the service, and the answers: the messages are the port (house 2). Values only.
+
+``Service.ask(request, call)`` returns the answer of the type that the request class names, or raises a
+``VolumeError``. The same ``call.id`` from the same caller is carried out once; its stored answer is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from vmdkvol.clock import Deadline
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import Attachment, Content, VmId, VolumeId, VolumeInfo
+
+# The protocol versions that this code speaks. A field may say in its docstring since which one it is there.
+OLDEST_VERSION = 1
+NEWEST_VERSION = 1
+
+A = TypeVar("A", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who-knows-what-about this call: ``id`` makes a repeat harmless, ``deadline`` is when the answer must be there.
+
+    ``caller`` is set by the service from the channel's proof, never from a message; in a guest it is None.
+    """
+
+    id: UUID
+    deadline: Deadline
+    caller: VmId | None = None
+
+
+class Request(Generic[A]):
+    """Base of all requests. ``answer`` is the class of the answer; ``changes`` tells whether answers are stored."""
+
+    __slots__ = ()
+    answer: ClassVar[type]
+    changes: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer of a request that has nothing to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The version both sides will use, and who the service says the caller is."""
+
+    version: int
+    vm: VmId
+    vm_name: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePage:
+    """Some volumes in the order of their ids. ``next`` is the ``after`` of the next page, None on the last.
+
+    ``change`` is the service's change number as of the first page: ask for ``since=change`` to get only what
+    changed later. ``removed`` are ids gone since ``since``. ``complete`` is False when only changes are listed.
+    """
+
+    volumes: tuple[VolumeInfo, ...]
+    next: VolumeId | None
+    change: int
+    removed: tuple[VolumeId, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """All disks of ours that the hypervisor says are on the caller's VM."""
+
+    attachments: tuple[Attachment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Request[Welcome]):
+    """First on each connection. ``oldest`` and ``newest`` are the protocol versions that the guest speaks."""
+
+    oldest: int
+    newest: int
+    agent: str
+    boot_id: str
+    answer: ClassVar[type] = Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVolume(Request[VolumeInfo]):
+    """Afterwards one volume of this name exists with these options, ready; the same again is a success."""
+
+    ref: VolumeRef
+    options: CreateOptions
+    answer: ClassVar[type] = VolumeInfo
+    changes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class GetVolume(Request[VolumeInfo]):
+    """Find a volume by its exact name; raises VolumeNotFound only when it is positively absent."""
+
+    ref: VolumeRef
+    answer: ClassVar[type] = VolumeInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ListVolumes(Request[VolumePage]):
+    """The caller's vmgroup's volumes without preparing and trashed ones. ``since``: only what changed after that number."""
+
+    after: VolumeId | None = None
+    limit: int = 100
+    since: int | None = None
+    answer: ClassVar[type] = VolumePage
+
+
+@dataclass(frozen=True, slots=True)
+class ListAttached(Request[Attachments]):
+    """What the hypervisor says is attached to the caller; raises TruthUnknown if that cannot be read."""
+
+    answer: ClassVar[type] = Attachments
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveVolume(Request[Done]):
+    """Afterwards the name is free and the volume trashed or gone. Refused while any VM has the disk."""
+
+    volume: VolumeId
+    answer: ClassVar[type] = Done
+    changes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Attach(Request[Attachment]):
+    """Afterwards the disk is on the caller's VM. Raises VolumeInUse naming the holder when another VM keeps it.
+
+    Each attach raises the generation, one that is already there included, so that an older Detach is refused.
+    """
+
+    volume: VolumeId
+    answer: ClassVar[type] = Attachment
+    changes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Detach(Request[Done]):
+    """Afterwards the disk is not on the caller's VM. ``generation`` is that of the Attachment; older: StaleRequest."""
+
+    volume: VolumeId
+    generation: int
+    answer: ClassVar[type] = Done
+    changes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mark(Request[Done]):
+    """Record what lies on the disk. ``damage`` (a text) puts the volume into ``damaged``; None leaves the state.
+
+    ``generation`` as in Detach. Durable before the answer, the sidecar included: mkfs waits for it (C6).
+    """
+
+    volume: VolumeId
+    generation: int
+    content: Content
+    filesystem_uuid: UUID | None
+    damage: str | None = None
+    answer: ClassVar[type] = Done
+    changes: ClassVar[bool] = True
+
+
+# Every request by its wire name; wire.py and requests.py build their tables from this one list.
+REQUESTS: tuple[type[Request[object]], ...] = (
+    Hello,
+    CreateVolume,
+    GetVolume,
+    ListVolumes,
+    ListAttached,
+    RemoveVolume,
+    Attach,
+    Detach,
+    Mark,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Another VM, or a removal, waits for this disk: give it back if it only lingers."""
+
+    volume: VolumeId
+
+
+Notice = Wanted
+NOTICES: tuple[type, ...] = (Wanted,)
+
+
+class Service(Protocol):
+    """The service as a guest sees it."""
+
+    def ask(self, request: Request[A], call: Call) -> A:
+        """Return the answer, or raise what the service raised.
+
+        ServiceUnreachable means that it is unknown whether the request was carried out: ask again with the same
+        ``call.id``. StillWorking at the deadline: the work goes on, the same request joins it.
+        """
+        ...
+
+    def subscribe(self, listener: Callable[[Notice], None]) -> None:
+        """Call ``listener`` for each notice, on a thread of the channel. Notices are hints: one may be lost."""
+        ...

@@ -1,0 +1,161 @@
+"""What a volume is: identities, states and their transitions, and what the two sides tell each other about one.
+
+``State`` is where the volume stands, ``Content`` what lies on its disk. An attachment is read from the hypervisor
+each time and never a state (house 4).
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from vmdkvol.names import DatastoreName
+from vmdkvol.options import CreateOptions
+
+VolumeId = NewType("VolumeId", UUID)
+DiskUuid = NewType("DiskUuid", UUID)
+# The instance UUID of a virtual machine; in the sandbox the UUID that a simulated Docker host was registered with.
+VmId = NewType("VmId", UUID)
+VmgroupId = NewType("VmgroupId", UUID)
+
+# vDVS's constant for the group of every VM that is in no other group (vdvs-facts 6.1).
+DEFAULT_VMGROUP = VmgroupId(UUID("11111111-1111-1111-1111-111111111111"))
+
+
+class State(StrEnum):
+    PREPARING = "preparing"
+    READY = "ready"
+    TRASHED = "trashed"
+    REMOVING = "removing"
+    LOST = "lost"
+    DAMAGED = "damaged"
+
+
+class Content(StrEnum):
+    UNFORMATTED = "unformatted"
+    FORMATTING = "formatting"
+    FORMATTED = "formatted"
+
+
+# States whose name is taken: a name in the trash is free again (corrections 18).
+LIVE_STATES = frozenset({State.PREPARING, State.READY, State.LOST, State.DAMAGED})
+
+_NEXT: dict[State, frozenset[State]] = {
+    State.PREPARING: frozenset({State.READY}),
+    State.READY: frozenset({State.TRASHED, State.REMOVING, State.LOST, State.DAMAGED}),
+    State.TRASHED: frozenset({State.READY, State.REMOVING}),
+    State.REMOVING: frozenset(),
+    State.LOST: frozenset({State.READY, State.REMOVING}),
+    State.DAMAGED: frozenset({State.READY, State.REMOVING}),
+}
+# Formatted is final: nothing ever makes a file system on a disk that once was handed to a container (I1).
+_NEXT_CONTENT: dict[Content, frozenset[Content]] = {
+    Content.UNFORMATTED: frozenset({Content.FORMATTING}),
+    Content.FORMATTING: frozenset({Content.FORMATTED, Content.UNFORMATTED, Content.FORMATTING}),
+    Content.FORMATTED: frozenset({Content.FORMATTED}),
+}
+
+
+def may_become(state: State, new: State) -> bool:
+    """Tell whether a volume in ``state`` may be put into ``new``; a record that ends is simply gone."""
+    return new in _NEXT[state]
+
+
+def content_may_become(content: Content, new: Content) -> bool:
+    """Tell whether a record may go from ``content`` to ``new``."""
+    return new in _NEXT_CONTENT[content]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopAddress:
+    """Where the local hypervisor attached a disk: ``/dev/loop<number>`` on the one kernel that all sides share."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"loop{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiAddress:
+    """Where a disk sits on a virtual machine: PVSCSI controller (bus 0-3) and unit (0-15 without 7)."""
+
+    bus: int
+    unit: int
+
+    def __str__(self) -> str:
+        return f"scsi{self.bus}:{self.unit}"
+
+
+Address = LoopAddress | ScsiAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The virtual machine that has the disk, as read from the hypervisor just now."""
+
+    vm: VmId
+    vm_name: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """One volume as the service tells it. ``name`` is exactly what was created; sizes are bytes; times are UTC seconds."""
+
+    id: VolumeId
+    name: str
+    datastore: DatastoreName
+    vmgroup: VmgroupId
+    size_bytes: int
+    allocated_bytes: int
+    state: State
+    content: Content
+    options: CreateOptions
+    created_at: float
+    created_by: str
+    attached_to: Holder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A disk on the caller's VM. A guest verifies ``disk_uuid`` and ``size_bytes`` before it touches the device.
+
+    ``generation`` is the fencing token: Mark and Detach carry it, and an older one is refused. ``content`` is
+    ``formatted`` without a ``filesystem_uuid`` for a clone that has not had its full check and its new
+    file-system UUID yet (corrections 1).
+    """
+
+    volume: VolumeId
+    disk_uuid: DiskUuid
+    size_bytes: int
+    address: Address
+    generation: int
+    content: Content
+    filesystem_uuid: UUID | None
+    options: CreateOptions
+
+
+# lo_file_name has 64 bytes with its NUL: "v1:" + 22 (base64 of the VM's UUID) + ":" + 32 hex digits = 58.
+_TAG_VERSION = "v1"
+
+
+def loop_tag(vm: VmId, disk: DiskUuid) -> str:
+    """Return the text that marks a loop device as ``disk`` attached to ``vm`` (corrections 2)."""
+    owner = base64.urlsafe_b64encode(vm.bytes).decode("ascii").rstrip("=")
+    return f"{_TAG_VERSION}:{owner}:{disk.hex}"
+
+
+def parse_loop_tag(text: str) -> tuple[VmId, DiskUuid] | None:
+    """Return what ``loop_tag`` wrote, or None if the loop device is not one of ours."""
+    parts = text.split(":")
+    if len(parts) != 3 or parts[0] != _TAG_VERSION:
+        return None
+    try:
+        owner = UUID(bytes=base64.urlsafe_b64decode(parts[1] + "=="))
+        return VmId(owner), DiskUuid(UUID(hex=parts[2]))
+    except ValueError:
+        return None
