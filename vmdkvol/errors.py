@@ -13,20 +13,28 @@ from typing import ClassVar
 Field = str | int | bool | None
 
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
-# Docker prints the text as it is: a control character in it would let a volume's name forge lines in a terminal or a log.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# faults.md N22: an error stays within 300 characters, whatever a guest sent as a name.
-MAX_TEXT = 300
+# N22: an error stays within 300 characters, whatever a guest sent as a name.
+MAX_LINE = 300
+# So that a remedy and the code still fit behind the longest text.
+MAX_TEXT = 220
 
 
-def one_line(text: str, limit: int = MAX_TEXT) -> str:
-    """Return ``text`` without control characters or lone surrogates, cut to ``limit`` characters."""
-    clean = _UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+def one_line(text: str, limit: int = MAX_LINE) -> str:
+    """Return ``text`` with everything unprintable escaped, cut to ``limit`` characters.
+
+    Docker prints it as it is: a control character or a change of direction in it would forge lines in a terminal or a log.
+    """
+    # Cut first: a megabyte of text is not escaped for the sake of its first line.
+    clean = text[:limit] if text[:limit].isprintable() else "".join(map(_escaped, text[:limit]))
+    return clean if len(clean) <= limit and len(text) <= limit else clean[: limit - 1] + "…"
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 class VolumeError(Exception):
-    """Anything that the product refuses or cannot do. ``str()`` is one line: cause; remedy [code]."""
+    """Anything that the product refuses or cannot do. ``str()`` is one line of at most 300 characters: cause; remedy [code]."""
 
     code: ClassVar[str] = "volume-error"
     exit_code: ClassVar[int] = 1
@@ -37,15 +45,16 @@ class VolumeError(Exception):
         cls.code = _WORDS.sub("-", cls.__name__).lower()
         BY_CODE[cls.code] = cls
 
-    def __init__(self, text: str, *, remedy: str | None = None, **fields: Field) -> None:
+    def __init__(self, text: str, /, *, remedy: str | None = None, **fields: Field) -> None:
         super().__init__(text)
-        self.text = one_line(text)
+        self.text = one_line(text, MAX_TEXT)
         if remedy is not None:
             self.remedy = one_line(remedy)
         self.fields: dict[str, Field] = fields
 
     def __str__(self) -> str:
-        remedy = f"; {self.remedy}" if self.remedy else ""
+        room = MAX_LINE - len(f"{self.text};  [{self.code}]")
+        remedy = f"; {one_line(self.remedy, room)}" if self.remedy else ""
         return f"{self.text}{remedy} [{self.code}]"
 
 
@@ -56,8 +65,12 @@ def from_code(code: str, text: str, fields: Mapping[str, Field], remedy: str = "
     """Return the error that the other side raised; an unknown code (a newer peer's) becomes ``Internal``."""
     kind = BY_CODE.get(code)
     if kind is None:
-        return Internal(f"{text} (code {code!r} of a newer version)", remedy=remedy)
-    return kind(text, remedy=remedy or None, **fields)
+        error: VolumeError = Internal(f"code {code!r:.40} of a newer version: {text}", remedy=remedy)
+    else:
+        error = kind(text, remedy=remedy or None)
+    # Not as keywords: the names come from a peer, and one may be called "remedy".
+    error.fields = dict(fields)
+    return error
 
 
 class Internal(VolumeError):

@@ -6,18 +6,18 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vmdkvol.errors import InvalidOption, InvalidSize
 from vmdkvol.names import DatastoreName, VolumeRef, datastore_name
 from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size
+from vmdkvol.tuning import MINIMUM_SIZE, check_mkfs_options, check_mount_option, check_mount_option_of_clone, smallest
+
+__all__ = ["MINIMUM_SIZE", "OPTIONS", "PACKAGES", "CreateOptions", "Option", "check_mount_option", "help_text"]
 
 # vDVS's default (vdvs-facts 4); scripts that rely on it exist.
 DEFAULT_SIZE = 100 << 20
-# The smallest disk on which mkfs makes the file system with its journal: ext4 measured with e2fsprogs 1.47.0, xfs by
-# rule of mkfs.xfs since 5.19 (field case C01).
-MINIMUM_SIZE = {"ext4": 2 << 20, "xfs": 300 << 20}
 # The Debian package that brings mkfs for a file system; named when the tool is missing.
 PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
 
@@ -25,31 +25,10 @@ DISKFORMATS = ("thin", "zeroedthick", "eagerzeroedthick")
 ACCESS = ("read-write", "read-only")
 ATTACH_AS = ("independent_persistent", "persistent")
 LAYOUTS = ("data", "root")
-FSTYPES = tuple(MINIMUM_SIZE)
+FSTYPES = tuple(PACKAGES)
 MAX_LABELS = 32
+MAX_LABEL_TEXT = 255
 
-# Each mkfs option that cannot lose data or make a file system that another host of the site cannot check.
-_MKFS = {
-    "ext4": {
-        "-b": r"1024|2048|4096",
-        "-i": r"[1-9][0-9]{3,8}",
-        "-I": r"128|256|512|1024",
-        "-N": r"[1-9][0-9]{0,9}",
-        "-m": r"[0-9]|[1-4][0-9]|50",
-        "-T": r"small|default|largefile|largefile4|huge|news|big",
-    },
-    "xfs": {
-        "-i": r"(size|maxpct)=[0-9]{1,4}",
-        "-d": r"agcount=[1-9][0-9]{0,3}",
-        "-n": r"size=(4096|8192|16384|32768|65536)",
-        "-s": r"size=(512|4096)",
-    },
-}
-_MOUNT = {
-    "ext4": r"data=(ordered|journal)|commit=[1-9][0-9]{0,2}|stripe=[0-9]{1,6}|auto_da_alloc",
-    "xfs": r"allocsize=[0-9]{1,7}[km]?|largeio|nolargeio|inode64|logbsize=[0-9]{1,3}k|swalloc",
-}
-_MOUNT_ANY = r"noatime|relatime|strictatime|nodiratime|lazytime|noexec|sync|dirsync|discard|nodiscard"
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")
 # chown(2) reads 2^32-1 as "leave it".
@@ -81,8 +60,15 @@ class CreateOptions:
     given: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, opts: Mapping[str, Any]) -> CreateOptions:
-        """Return the options in Docker's ``Opts``; raise InvalidOption or InvalidSize naming the key and what is allowed."""
+    def parse(cls, opts: Mapping[str, Any] | None) -> CreateOptions:
+        """Return the options in Docker's ``Opts`` (null means none), whatever JSON value that is.
+
+        Raises InvalidOption, InvalidSize or InvalidName, naming the key and what is allowed.
+        """
+        if opts is None:
+            opts = {}
+        if not isinstance(opts, Mapping):
+            raise InvalidOption(f"Opts is {opts!r:.60}, not a JSON object", remedy="write -o KEY=VALUE")
         values: dict[str, Any] = {}
         for key, value in opts.items():
             option = OPTIONS.get(key)
@@ -90,7 +76,9 @@ class CreateOptions:
                 raise _unknown(key)
             if not isinstance(value, str):
                 # JSON null, true or 5 must not become the text "None", "True" or "5" (field case C08).
-                raise InvalidOption(f"option {key} has a value that is not a text: {value!r}", remedy=f"write -o {key}=VALUE")
+                raise InvalidOption(
+                    f"option {key} has a value that is not a text: {value!r:.60}", remedy=f"write -o {key}=VALUE"
+                )
             values[option.field] = option.read(key, value)
         options = cls(**values, given=frozenset(values))
         return _consistent(options)
@@ -105,13 +93,16 @@ class CreateOptions:
             if value is None or value == option.fallback:
                 continue
             if option.field == "size_bytes":
-                if not isinstance(value, int) or value % SECTOR or not 0 < value <= MAX_SIZE:
-                    raise InvalidSize(f"size {value!r} is not a disk's size")
+                if value % SECTOR or not 0 < value <= MAX_SIZE:
+                    raise InvalidSize(f"size of {value} bytes is not a disk's size")
             elif option.read(option.key, option.show(value)) != value:
-                raise InvalidOption(f"option {option.key} has the value {str(value)[:60]!r}")
-        _check_mkfs(self)
-        for word in self.mount_options:
-            check_mount_option(word, self.fstype)
+                raise InvalidOption(f"option {option.key} has the value {option.show(value)!r:.60}")
+        if self.size_bytes is None and self.clone_from is None:
+            raise InvalidSize("the size is missing, which only a clone may lack")
+        strangers = self.given - {option.field for option in OPTIONS.values()}
+        if strangers:
+            raise InvalidOption(f"unknown option {min(strangers)!r:.60}")
+        _check_tuning(self)
         return self
 
     def differences(self, existing: CreateOptions, size_bytes: int) -> tuple[str, ...]:
@@ -164,7 +155,7 @@ class Option:
 def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
     def read(key: str, value: str) -> str:
         if value not in allowed:
-            raise InvalidOption(f"option {key}={value[:60]!r} is not allowed", remedy=f"use one of: {', '.join(allowed)}")
+            raise InvalidOption(f"option {key}={value!r:.60} is not allowed", remedy=f"use one of: {', '.join(allowed)}")
         return value
 
     return read
@@ -172,7 +163,7 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
 
 def _size(key: str, value: str) -> int:
     if "," in value:
-        raise InvalidSize(f"size {value[:60]!r} cannot be read", remedy="write one -o for each option")
+        raise InvalidSize(f"size {value!r:.60} cannot be read", remedy="write one -o for each option")
     return parse_size(value)
 
 
@@ -187,7 +178,7 @@ def _datastore(key: str, value: str) -> DatastoreName:
 def _owner(key: str, value: str) -> int:
     if not _ID.fullmatch(value) or int(value) > _MAX_ID:
         raise InvalidOption(
-            f"option {key}={value[:60]!r} is not a numeric id", remedy=f"write a number from 0 to {_MAX_ID}, such as {key}=999"
+            f"option {key}={value!r:.60} is not a numeric id", remedy=f"write a number from 0 to {_MAX_ID}, such as {key}=999"
         )
     return int(value)
 
@@ -195,7 +186,7 @@ def _owner(key: str, value: str) -> int:
 def _mode(key: str, value: str) -> int:
     if not _MODE.fullmatch(value):
         raise InvalidOption(
-            f"option mode={value[:60]!r} is not an octal mode", remedy="write 3 or 4 octal digits, such as mode=0750"
+            f"option mode={value!r:.60} is not an octal mode", remedy="write 3 or 4 octal digits, such as mode=0750"
         )
     return int(value, 8)
 
@@ -204,7 +195,7 @@ def _words(key: str, value: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(value))
     except ValueError as error:
-        raise InvalidOption(f"option {key}={value[:60]!r} cannot be read: {error}") from None
+        raise InvalidOption(f"option {key}={value!r:.60} cannot be read: {error}") from None
     if not words:
         raise InvalidOption(f"option {key} is empty", remedy=f"leave out {key}, or give it a value")
     return words
@@ -218,10 +209,14 @@ def _labels(key: str, value: str) -> tuple[tuple[str, str], ...]:
     pairs: dict[str, str] = {}
     for part in value.split(","):
         name, separator, text = part.partition("=")
-        if not separator or not _LABEL_KEY.fullmatch(name) or len(text) > 255 or not (text.isprintable()):
+        if not separator or not _LABEL_KEY.fullmatch(name) or len(text) > MAX_LABEL_TEXT or not text.isprintable():
             raise InvalidOption(
-                f"option label={part[:60]!r} is not a label", remedy="write -o label=key=value, several as key=value,key=value"
+                f"option label={part!r:.60} is not a label",
+                remedy="write -o label=key=value, several as key=value,key=value; a value has no comma",
             )
+        if name in pairs:
+            # The last one would win in silence, and Docker itself keeps only one -o label.
+            raise InvalidOption(f"option label has {name} twice", remedy=f"write {name} once")
         pairs[name] = text
     if len(pairs) > MAX_LABELS:
         raise InvalidOption(f"{len(pairs)} labels are too many", remedy=f"at most {MAX_LABELS} labels are kept")
@@ -308,7 +303,7 @@ def _unknown(key: str) -> InvalidOption:
         return InvalidOption(help_text(), remedy="each is described in docs/reference/options.md")
     near = difflib.get_close_matches(key.lower(), OPTIONS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
-    return InvalidOption(f"unknown option {key[:60]!r}", remedy=f"{hint}known: {', '.join(OPTIONS)}")
+    return InvalidOption(f"unknown option {key!r:.60}", remedy=f"{hint}known: {', '.join(OPTIONS)}")
 
 
 def _consistent(options: CreateOptions) -> CreateOptions:
@@ -318,36 +313,22 @@ def _consistent(options: CreateOptions) -> CreateOptions:
                 raise InvalidOption(
                     f"option {key} cannot be given with clone-from", remedy=f"leave out {key}: a clone has its source's"
                 )
-        values = {field.name: getattr(options, field.name) for field in fields(options)}
-        options = CreateOptions(**{**values, "size_bytes": None})
-    elif options.size_bytes is not None and options.size_bytes < MINIMUM_SIZE[options.fstype]:
-        smallest = format_size(MINIMUM_SIZE[options.fstype])
+        options = replace(options, size_bytes=None)
+    elif options.size_bytes is not None and options.size_bytes < smallest(options.fstype, options.mkfs_options):
+        least = format_size(smallest(options.fstype, options.mkfs_options))
+        made = " with these mkfs-options" if options.mkfs_options else ""
         raise InvalidSize(
-            f"size {format_size(options.size_bytes)} is too small for {options.fstype}",
-            remedy=f"the smallest is size={smallest}",
+            f"size {format_size(options.size_bytes)} is too small for {options.fstype}{made}",
+            remedy=f"the smallest is size={least}",
         )
-    _check_mkfs(options)
-    for word in options.mount_options:
-        check_mount_option(word, options.fstype)
+    _check_tuning(options)
     return options
 
 
-def _check_mkfs(options: CreateOptions) -> None:
-    allowed = _MKFS[options.fstype]
-    words = list(options.mkfs_options)
-    for flag, value in zip(words[::2], words[1::2] + [""], strict=False):
-        if flag not in allowed or not re.fullmatch(allowed[flag], value):
-            known = ", ".join(f"{key} {pattern}" for key, pattern in allowed.items())
-            raise InvalidOption(
-                f"mkfs option {f'{flag} {value}'.strip()[:60]!r} is not allowed for {options.fstype}",
-                remedy=f"allowed: {known}",
-            )
-
-
-def check_mount_option(word: str, fstype: str) -> None:
-    """Raise InvalidOption unless ``word`` may be used to mount ``fstype``."""
-    if re.fullmatch(f"{_MOUNT_ANY}|{_MOUNT[fstype]}", word) is None:
-        raise InvalidOption(
-            f"mount option {word[:60]!r} is not allowed for {fstype}",
-            remedy=f"allowed: {_MOUNT_ANY.replace('|', ', ')}, {_MOUNT[fstype]}",
-        )
+def _check_tuning(options: CreateOptions) -> None:
+    check_mkfs_options(options.mkfs_options, options.fstype)
+    for word in options.mount_options:
+        if options.clone_from is None:
+            check_mount_option(word, options.fstype)
+        else:
+            check_mount_option_of_clone(word)

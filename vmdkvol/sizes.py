@@ -10,7 +10,8 @@ from vmdkvol.errors import InvalidSize
 SECTOR = 512
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 # [0-9], not \d: Python's \d takes Arabic and other digits, which vDVS then created volumes from (vdvs-facts L19, F52).
-_SIZE = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,12}))? ?([kmgtp])(?:i?b)?", re.IGNORECASE)
+# ASCII, or IGNORECASE lets the Kelvin sign through as a k. The digits are bounded: int() of a megabyte of them takes long.
+_SIZE = re.compile(r"([0-9]{1,40})(?:\.([0-9]{1,40}))? ?([kmgtp])(?:i?b)?", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 # VMFS takes a VMDK of up to 62 TiB (vdvs-facts 9).
 MAX_SIZE = 62 * _FACTORS["t"]
@@ -25,24 +26,27 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         if _NUMBER.fullmatch(text):
-            raise InvalidSize(f"size {text[:40]!r} has no unit")
-        raise InvalidSize(f"size {text[:40]!r} cannot be read")
+            raise InvalidSize(f"size {text!r:.60} has no unit")
+        raise InvalidSize(f"size {text!r:.60} cannot be read")
     whole, fraction, unit = match.groups()
     exact = Fraction(int(whole + (fraction or "")), 10 ** len(fraction or "")) * _FACTORS[unit.lower()]
     sectors = -(-exact // SECTOR)
     size = int(sectors) * SECTOR
     if size == 0:
-        raise InvalidSize("size 0 is not a size")
+        raise InvalidSize(f"size {text!r:.60} is no size at all")
     if size > MAX_SIZE:
-        raise InvalidSize(f"size {text[:40]!r} is more than the largest disk, 62tb")
+        raise InvalidSize(f"size {text!r:.60} is more than the largest disk, 62tb")
     return size
 
 
 def format_size(size_bytes: int) -> str:
-    """Return an exact short form that ``parse_size`` reads back, such as ``20gb`` or ``4000kb``."""
+    """Return an exact short form, such as ``20gb`` or ``4000kb``, that ``parse_size`` reads back for every size it gives."""
     for unit in "tgmk":
         if size_bytes and size_bytes % _FACTORS[unit] == 0:
             return f"{size_bytes // _FACTORS[unit]}{unit}b"
+    if size_bytes % SECTOR == 0:
+        # A disk ends on a sector, which may be half of a kb (field case C03).
+        return f"{size_bytes // _FACTORS['k']}.5kb" if size_bytes else "0kb"
     return f"{size_bytes} bytes"
 
 
