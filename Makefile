@@ -1,0 +1,42 @@
+# make demo   the main job on a real Docker engine of its own: a container's data on a VMDK
+# make test   everything: lint, types, import contracts, then all tests, with a real engine
+# Both install what is missing first (Debian packages, .venv) and need root.
+
+PY := .venv/bin/python
+BOOTSTRAP := packaging/dev/bootstrap.sh
+CODE := vmdkvol guest-agent/vmdkvol_guest esx-service/vmdkvol_esx tests
+# Administrator's programs (mkfs, dockerd) are not on every user's path.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test lint unit bootstrap clean
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3
+	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
+	@echo 'make clean  remove .venv and caches'
+
+demo:
+	@$(BOOTSTRAP) demo
+	@$(PY) -m tests.demo
+
+bootstrap:
+	@$(BOOTSTRAP) test
+
+test: bootstrap lint
+	@echo '== pytest: everything, with a real Docker engine in a namespace of its own'
+	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@echo 'make test: all of it passed'
+
+lint: bootstrap
+	@echo '== ruff check'; $(PY) -m ruff check .
+	@echo '== ruff format'; $(PY) -m ruff format --check .
+	@echo '== mypy'; $(PY) -m mypy $(CODE)
+	@echo '== import contracts'; .venv/bin/lint-imports
+
+unit: bootstrap
+	@$(PY) -m pytest -q -m 'not integration' $(PYTEST_ARGS)
+
+clean:
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

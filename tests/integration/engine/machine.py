@@ -1,0 +1,198 @@
+"""A machine inside the machine: a mount and a PID namespace with a /run of its own. Everything in it ends with it.
+
+Service, agent and engine of a test or of the demo live in ONE such namespace, whose mounts are shared, so that what
+the agent mounts reaches containers (corrections 41) and no engine of the user's learns a driver (corrections 40).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from tests.integration.engine import loops
+
+# PID 1 of the namespace: reaps, and ends (with everything else in the namespace) when the pipe from its maker closes,
+# so that a killed test run leaves nothing behind either.
+_INIT = """
+import os, select, signal, subprocess
+subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
+subprocess.run(["mount", "--make-rshared", "/"], check=True)
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)
+signal.signal(signal.SIGCHLD, lambda *_: None)
+print("ready", flush=True)
+while 0 not in select.select([0, reader], [], [])[0]:
+    os.read(reader, 4096)
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+"""
+
+
+class CommandFailed(AssertionError):
+    """A command that had to work did not. The text holds all of its output."""
+
+
+def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Return as soon as ``true()``; fail with ``what`` after ``timeout_s``. The limits are for loaded machines."""
+    end = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+class Machine:
+    """``root`` is a directory of the caller's; loop devices over files below it are swept at the end."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.env: dict[str, str] = {}
+        # Called when the namespaces have ended, for what is not part of one.
+        self.at_end: list[Callable[[], None]] = []
+        self._outer: subprocess.Popen[str] | None = None
+        self._pid = 0
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Machine:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def start(self) -> None:
+        """Afterwards the namespaces exist and are empty but for their PID 1."""
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
+        self._outer = subprocess.Popen(
+            [*unshare, sys.executable, "-c", _INIT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._outer.stdout is not None
+        if self._outer.stdout.readline() != "ready\n":
+            raise CommandFailed("a mount and PID namespace cannot be made here: is this root, with CAP_SYS_ADMIN?")
+        children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text()
+        self._pid = int(children.split()[0])
+
+    def inside(self, argv: Sequence[str]) -> list[str]:
+        """Return the command that runs ``argv`` in the namespaces; its working directory is ``/``."""
+        return ["nsenter", "--target", str(self._pid), "--mount", "--pid", "--", *argv]
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout_s: float = 60.0,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, output and errors as text."""
+        done = subprocess.run(
+            self.inside(argv),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            env={**os.environ, **self.env, **(env or {})},
+        )
+        text = subprocess.CompletedProcess(argv, done.returncode, _text(done.stdout), _text(done.stderr))
+        if check and done.returncode:
+            raise CommandFailed(f"{' '.join(argv)}: exit {done.returncode}\n{text.stdout}{text.stderr}")
+        return text
+
+    def spawn(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> int:
+        """Start a command beside, output to ``log``; return its process id as seen inside."""
+        told = log.with_suffix(".pid")
+        told.unlink(missing_ok=True)
+        with log.open("ab") as output:
+            started = subprocess.Popen(
+                self.inside(["sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"', str(told), *argv]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, **self.env, **(env or {})},
+            )
+        self._started.append(started)
+        wait_until(lambda: told.exists() or started.poll() is not None, f"{argv[0]} started")
+        return int(told.read_text())
+
+    def path(self, inside: str) -> Path:
+        """Return where a path of the namespace can be read from outside."""
+        return Path(f"/proc/{self._pid}/root{inside}")
+
+    def alive(self, pid: int) -> bool:
+        """Tell whether the process runs; a zombie does not."""
+        try:
+            stat = self.path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] != "Z"
+
+    def kill(self, pid: int, number: signal.Signals = signal.SIGKILL, timeout_s: float = 30.0) -> None:
+        """Signal a process of the namespace and wait for its end."""
+        self.run("kill", f"-{number.value}", str(pid), check=False)
+        wait_until(lambda: not self.alive(pid), f"process {pid} ended after {number.name}", timeout_s)
+
+    def processes(self, needle: str) -> list[int]:
+        """Return the processes inside whose command line holds ``needle``."""
+        found = []
+        for entry in self.path("/proc").iterdir():
+            if entry.name.isdigit() and needle.encode() in _command_line(entry) and self.alive(int(entry.name)):
+                found.append(int(entry.name))
+        return sorted(found)
+
+    def mounts(self) -> list[str]:
+        """Return the mount points inside, as mountinfo spells them."""
+        return [line.split()[4] for line in self.path("/proc/1/mountinfo").read_text().splitlines()]
+
+    def end(self) -> None:
+        """Afterwards nothing runs inside, and no loop device holds a file below ``root``."""
+        outer, self._outer = self._outer, None
+        if outer is None:
+            return
+        assert outer.stdin is not None
+        assert outer.stdout is not None
+        outer.stdin.close()
+        try:
+            outer.wait(30)
+        except subprocess.TimeoutExpired:
+            outer.kill()
+            outer.wait()
+        outer.stdout.close()
+        for process in self._started:
+            process.wait(30)
+        loops.sweep(self.root)
+        for finish in self.at_end:
+            finish()
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace")
+
+
+def _command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def as_json(text: str) -> object:
+    """Return what a command printed as JSON; the failure shows what it printed instead."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise AssertionError(f"not JSON ({error}): {text[:500]}") from None
