@@ -1,4 +1,4 @@
-"""Messages as bytes: frames, limits, versions, and the strict reading of values. Sans-I/O.
+"""Messages as frames, versions, and the strict reading of values. Sans-I/O; ``frames`` has the bytes and their limits.
 
 ``dump`` and ``load`` also serve whatever else stores values as JSON (sidecar, database, notebook), so that there is
 one strict reader. cattrs by itself reads ``"3"`` as 3 (house, "Heavier" 7): every primitive has a refusing hook.
@@ -6,19 +6,32 @@ one strict reader. cattrs by itself reads ``"3"`` as 3 (house, "Heavier" 7): eve
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Any, TypeVar
+from collections.abc import Mapping, Set
+from typing import Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 import cattrs
 from cattrs.strategies import configure_tagged_union
 
-from vmdkvol.errors import BadFrame, VolumeError
+from vmdkvol import frames
+from vmdkvol.errors import BadFrame, BadRequest, Field, Internal, ProtocolVersion, VolumeError, from_code, one_line
+from vmdkvol.frames import Frame
+from vmdkvol.messages import NEWEST_VERSION, NOTICES, OLDEST_VERSION, REQUESTS, A, Hello, Notice, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Address
 
 T = TypeVar("T")
+
+ANSWER, ERROR, PROGRESS = "answer", "error", "progress"
+_REQUESTS: Mapping[str, type[Request[Any]]] = {kind.__name__: kind for kind in REQUESTS}
+_NOTICES: Mapping[str, type] = {kind.__name__: kind for kind in NOTICES}
+# More than any error of ours has; what a peer adds beyond them is dropped.
+_MAX_FIELDS = 16
+# The names of a VolumeError's own arguments: a field of such a name would meet them.
+_NOT_FIELDS = frozenset({"self", "text", "remedy"})
+# The id of an answer, its type and the brackets around its body, with room to spare.
+_ENVELOPE = 128
 
 
 def _strict(kind: type) -> Any:
@@ -31,11 +44,39 @@ def _strict(kind: type) -> Any:
     return read
 
 
+def _uuid(value: Any, _: Any) -> UUID:
+    found = UUID(_strict(str)(value, str))
+    if str(found) != value:
+        # UUID() reads braces, upper case and other scripts' digits; an identity has one spelling.
+        raise ValueError(f"{value!r:.60} is not a UUID in its usual form")
+    return found
+
+
+def _is_collection(kind: Any) -> bool:
+    return get_origin(kind) in (tuple, frozenset)
+
+
+def _collection(kind: Any, converter: cattrs.Converter) -> Any:
+    """Read a tuple or set from a JSON list only: by itself cattrs makes ("a", "b") of the text "ab"."""
+    origin, kinds = get_origin(kind), get_args(kind)
+
+    def read(value: Any, _: Any) -> Any:
+        items = _strict(list)(value, list)
+        if origin is tuple and kinds[-1] is not Ellipsis:
+            if len(items) != len(kinds):
+                raise TypeError(f"{len(items)} items instead of {len(kinds)}")
+            return tuple(converter.structure(item, each) for item, each in zip(items, kinds, strict=True))
+        return origin(converter.structure(item, kinds[0]) for item in items)
+
+    return read
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, tuple: list})
     for kind in (str, int, bool, float):
         converter.register_structure_hook(kind, _strict(kind))
-    converter.register_structure_hook(UUID, lambda value, _: UUID(_strict(str)(value, str)))
+    converter.register_structure_hook(UUID, _uuid)
+    converter.register_structure_hook_factory(_is_collection, _collection)
     converter.register_unstructure_hook(UUID, str)
     converter.register_structure_hook(VolumeRef, lambda value, _: VolumeRef.parse(_strict(str)(value, str)))
     converter.register_unstructure_hook(VolumeRef, lambda ref: ref.text)
@@ -79,3 +120,131 @@ def _refusal(error: BaseException) -> VolumeError | None:
             if found is not None:
                 return found
     return None
+
+
+# --- messages as frames ----------------------------------------------------------------------------------------
+
+
+def common_version(oldest: int, newest: int) -> int:
+    """Return the newest version that both sides speak; raise ProtocolVersion naming both ranges if there is none."""
+    version = min(newest, NEWEST_VERSION)
+    if oldest > newest or version < max(oldest, OLDEST_VERSION):
+        raise ProtocolVersion(
+            f"the agent speaks protocol versions {oldest} to {newest}, the service {OLDEST_VERSION} to {NEWEST_VERSION}"
+        )
+    return version
+
+
+def write_request(request: Request[Any], call: UUID, left_s: float) -> bytes:
+    """Return the request as a frame. Raises BadRequest if it is too large for one: nothing else could be said to its user."""
+    frame = Frame(call, int(left_s * 1000), type(request).__name__, dump(request))
+    try:
+        return frames.write(frame, frames.MAX_REQUEST)
+    except BadFrame as error:
+        raise BadRequest(f"this {frame.type} is too long: {error.text}", remedy="use fewer or shorter options") from error
+
+
+def read_request(frame: Frame) -> Request[Any]:
+    """Return the request in a frame that has a call id and the time left.
+
+    Raises ProtocolVersion for a Hello without a common version, BadFrame for what is no request, and what a name,
+    size or option in it raises.
+    """
+    kind = _REQUESTS.get(frame.type)
+    if kind is None:
+        raise BadFrame(f"{frame.type!r} is not a request")
+    if frame.id is None or frame.left_ms is None:
+        raise BadFrame(f"a {frame.type} has no call id or no time left")
+    if kind is Hello and isinstance(frame.body, dict):
+        # Before the strict reading: a newer agent's Hello may have keys that only its own versions know.
+        oldest, newest = frame.body.get("oldest"), frame.body.get("newest")
+        if type(oldest) is int and type(newest) is int:
+            common_version(oldest, newest)
+    return load(kind, frame.body)
+
+
+def write_answer(call: UUID, answer: Any) -> bytes:
+    """Return the answer as a frame; one that is too large for a frame becomes an error, so that the caller hears of it."""
+    try:
+        return frames.write(Frame(call, None, ANSWER, dump(answer)))
+    except BadFrame as error:
+        return write_error(call, Internal(f"the answer is too long: {error.text}"))
+
+
+def read_answer(request: Request[A], body: Any) -> A:
+    """Return the answer to ``request`` in an answer frame's body; raise BadFrame if it is none."""
+    return cast(A, load(type(request).answer, body))
+
+
+def write_error(call: UUID | None, error: VolumeError) -> bytes:
+    """Return the error as a frame; ``call`` is None if it belongs to the connection."""
+    fields = [(one_line(str(name)), _field(value)) for name, value in error.fields.items()]
+    body = {"code": error.code, "text": error.text, "remedy": error.remedy, "fields": dict(fields[:_MAX_FIELDS])}
+    return frames.write(Frame(call, None, ERROR, body))
+
+
+def read_error(body: Any) -> VolumeError:
+    """Return the error in an error frame's body; raise BadFrame if it is none."""
+    try:
+        code, text, remedy, fields = (body[key] for key in ("code", "text", "remedy", "fields"))
+    except (KeyError, TypeError) as error:
+        raise BadFrame("an error without code, text, remedy and fields") from error
+    if not (isinstance(code, str) and isinstance(text, str) and isinstance(remedy, str) and isinstance(fields, dict)):
+        raise BadFrame("an error whose code, text, remedy or fields are of another type")
+    kept = {name: _field(value) for name, value in list(fields.items())[:_MAX_FIELDS] if name not in _NOT_FIELDS}
+    return from_code(code, one_line(text), kept, one_line(remedy))
+
+
+def write_progress(call: UUID, percent: int) -> bytes:
+    """Return how far a long call is, as a frame."""
+    return frames.write(Frame(call, None, PROGRESS, {"percent": max(0, min(percent, 100))}))
+
+
+def read_progress(body: Any) -> int:
+    """Return the percent in a progress frame's body; raise BadFrame if it is none."""
+    percent = body.get("percent") if isinstance(body, dict) and len(body) == 1 else None
+    if type(percent) is not int or not 0 <= percent <= 100:
+        raise BadFrame("a progress is not 0 to 100 percent")
+    return percent
+
+
+def write_notice(notice: Notice) -> bytes:
+    """Return the notice as a frame."""
+    return frames.write(Frame(None, None, type(notice).__name__, dump(notice)))
+
+
+def read_notice(frame: Frame) -> Notice:
+    """Return the notice in a frame; raise BadFrame if it is none."""
+    kind = _NOTICES.get(frame.type)
+    if kind is None:
+        raise BadFrame(f"{frame.type!r} is not a notice")
+    return cast(Notice, load(kind, frame.body))
+
+
+# --- answers beside the channel --------------------------------------------------------------------------------
+
+
+def answer_size(answer: Any) -> int:
+    """Return the bytes that a frame with this answer takes, at most 128 too many. ``frames.MAX_FRAME`` is the limit.
+
+    Sizes of parts add up to no less than the size of the whole, so a page may be filled by the sum of its volumes'.
+    """
+    return len(frames.encode(dump(answer))) + _ENVELOPE
+
+
+def dump_answer(answer: Any) -> bytes:
+    """Return the answer as the bytes that are stored for a repeated call."""
+    return frames.encode(dump(answer))
+
+
+def load_answer(request: type[Request[A]], data: bytes) -> A:
+    """Return the stored answer of a request of this class; raise BadFrame if the bytes are none."""
+    return cast(A, load(request.answer, frames.parse(data)))
+
+
+def _field(value: Any) -> Field:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    return one_line(str(value))
