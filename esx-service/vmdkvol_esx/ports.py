@@ -129,6 +129,14 @@ class Datastore:
     writable: bool
 
 
+class Log(Protocol):
+    """Where a use case says what changed (info), what an administrator should look at (warning), what is wrong (error)."""
+
+    def info(self, event: str, **fields: object) -> object: ...
+    def warning(self, event: str, **fields: object) -> object: ...
+    def error(self, event: str, **fields: object) -> object: ...
+
+
 class Hypervisor(Protocol):
     """Disks and virtual machines. One change on one disk at a time; different disks in parallel."""
 
@@ -218,6 +226,17 @@ class Store(Protocol):
 
     def find(self, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
         """Return the live volume of exactly this name."""
+        ...
+
+    def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
+        """Return the volume of this disk, in any state: a device list names disks, not volumes."""
+        ...
+
+    def restore(self, record: VolumeRecord) -> None:
+        """Insert a record exactly as it is, generation included; only for a rebuild (corrections 33).
+
+        NameConflict if it is live and a live volume of the vmgroup has the name; Busy if the volume is known already.
+        """
         ...
 
     def page(
