@@ -214,12 +214,13 @@ class Store(Protocol):
     def update(self, record: VolumeRecord, *, expect: int) -> None:
         """Store an existing record without an intent; StaleRequest unless its stored generation is ``expect``.
 
-        NameConflict if the record comes back to a live state and its name is taken.
+        NameConflict if the record comes back to a live state and its name is taken. Busy or VolumeInUse as ``begin``:
+        an open intent must find the generation that it stored, and a clone the source that it reads.
         """
         ...
 
     def delete(self, volume: VolumeId, *, expect: int) -> None:
-        """Forget a record without an intent (a lost volume, by an administrator)."""
+        """Forget a record without an intent (a lost volume, by an administrator). Not there is fine; else as ``update``."""
         ...
 
     def volume(self, volume: VolumeId) -> VolumeRecord | None: ...
@@ -235,7 +236,8 @@ class Store(Protocol):
     def restore(self, record: VolumeRecord) -> None:
         """Insert a record exactly as it is, generation included; only for a rebuild (corrections 33).
 
-        NameConflict if it is live and a live volume of the vmgroup has the name; Busy if the volume is known already.
+        NameConflict if it is live and a live volume of the vmgroup has the name, or if another volume has its disk UUID
+        or its path; Busy if the volume is known already.
         """
         ...
 

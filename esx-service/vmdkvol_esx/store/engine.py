@@ -1,0 +1,222 @@
+"""SQLite under SQLAlchemy: one writer at a time, many readers, and SQLite's errors in our words.
+
+The write engine begins every transaction with BEGIN IMMEDIATE. SQLAlchemy's default sends no BEGIN before a SELECT,
+and two transactions that read and then write lose an update without any error (corrections 6).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown, VolumeError
+from vmdkvol_esx.store.schema import APPLICATION_ID, REVISION, counters, row_to_record, volumes
+
+REBUILD = "the disks are not touched; stop the service and run `vmdkvol-esxd rebuild`"
+# A commit takes a millisecond; a writer that waits this long waits for something that hangs.
+_WAIT_S = 20.0
+_READERS = 8
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+class Database:
+    """Connections to one database file, or to one in memory (``path`` None), where every transaction is alone."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.name = "the database in memory" if path is None else f"the database {path}"
+        self._failed = ""
+        self._write = _engine(path, "BEGIN IMMEDIATE", size=1, query_only=False)
+        # Memory has one connection only: another one would see another, empty database.
+        self._read = self._write if path is None else _engine(path, "BEGIN", size=_READERS, query_only=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that no other write runs beside: committed at the end of the block, undone on any error.
+
+        Raises NoSpace, Busy, TruthUnknown or MetadataDamaged, and then nothing is done that a reader could see.
+        """
+        if self._failed:
+            raise MetadataDamaged(
+                f"{self.name} takes no writes since: {self._failed}", remedy="check the disk under it, then restart the service"
+            )
+        with self._translated(), self._write.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction in which every read sees the same moment."""
+        with self._translated(), self._read.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection that is not in use; the last one puts the log back into the file."""
+        self._read.dispose()
+        self._write.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except PoolTimeout as error:
+            raise Busy(f"{self.name}: no connection became free in {_WAIT_S:.0f} s") from error
+        except DBAPIError as error:
+            raise self._in_our_words(error) from error
+
+    def _in_our_words(self, error: DBAPIError) -> Exception:
+        # The low byte is the primary code, the rest says more about it (sqlite.org/rescode.html).
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        told = f"{self.name}: {error.orig}"
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Busy(told)
+        if code == sqlite3.SQLITE_FULL:
+            return NoSpace(told, remedy="free space on the file system of the service's state directory")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+            return MetadataDamaged(told, remedy=REBUILD)
+        if code == sqlite3.SQLITE_IOERR:
+            # After a failed fsync the kernel may call lost pages clean, so a second try proves nothing (faults 7.10).
+            self._failed = str(error.orig)
+            return MetadataDamaged(told, remedy="check the disk under it, then restart the service")
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            return TruthUnknown(told, remedy="check owner, mode and file system of the service's state directory")
+        # A broken constraint or a wrong statement is a bug of ours: the request's last handler says so.
+        return error
+
+
+def _engine(path: Path | None, begin: str, *, size: int, query_only: bool) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=None if path is None else str(path)),
+        poolclass=QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        # isolation_level None: the driver sends no BEGIN of its own, ours below is the only one.
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": _WAIT_S},
+    )
+
+    def connected(connection: sqlite3.Connection, _: Any) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        # A bit flip in the schema must not make SQLite run functions; a bad cell must be an error, not a guess.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if path is None:
+            return
+        if not query_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA query_only = {'ON' if query_only else 'OFF'}")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def open_database(path: Path | None, wall: float) -> Database:
+    """Return the database at ``path``, checked and of our schema; a path where nothing is gets a new one.
+
+    An existing file that is damaged, empty, foreign or of a newer version raises MetadataDamaged: it is never taken
+    for a new database, because "no such volume" would then be said of every volume.
+    """
+    if path is None:
+        database = Database(None)
+        _make_tables(database, wall)
+        return database
+    if not path.exists():
+        _create(path, wall)
+    database = Database(path)
+    try:
+        _check(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _create(path: Path, wall: float) -> None:
+    """Make an empty database under another name and move it to ``path``: what stands there is always whole."""
+    for suffix in _SIDE_FILES:
+        if Path(f"{path}{suffix}").exists():
+            # SQLite would play the lost database's log into the new one.
+            raise MetadataDamaged(f"the database {path} is gone, but its {path.name}{suffix} is there", remedy=REBUILD)
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for suffix in ("", *_SIDE_FILES):
+            Path(f"{fresh}{suffix}").unlink(missing_ok=True)
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        database = Database(fresh)
+        try:
+            _make_tables(database, wall)
+        finally:
+            database.close()
+        _move(fresh, path)
+    except OSError as error:
+        kind: type[VolumeError] = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else TruthUnknown
+        raise kind(f"the database {path} cannot be made: {error}", remedy="check the service's state directory") from error
+
+
+def _move(fresh: Path, path: Path) -> None:
+    if Path(f"{fresh}-wal").exists():
+        raise TruthUnknown(f"the database {path} cannot be made: its log was not written back")
+    for target in (fresh, path.parent):
+        if target == path.parent:
+            os.rename(fresh, path)
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _make_tables(database: Database, wall: float) -> None:
+    from vmdkvol_esx.store import migrations
+
+    # Change numbers start at the time, in ms: a rebuilt database never gives out a number of the lost one again, so an
+    # agent that asks for "what changed since" by an old number is told to list everything.
+    start = int(wall * 1000)
+    with database.writing() as connection:
+        migrations.upgrade(connection)
+        connection.execute(counters.update().values(change=start, floor=start))
+
+
+def _check(database: Database) -> None:
+    """Raise MetadataDamaged unless the file is ours, whole and readable to the last record; bring it to our schema."""
+    with database.writing() as connection:
+        if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+            raise MetadataDamaged(f"{database.name} is not a database of vmdkvol", remedy=REBUILD)
+        found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+        if found != "ok":
+            raise MetadataDamaged(f"{database.name} is damaged: {found}", remedy=REBUILD)
+        _bring_up(connection, database.name)
+        if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+            raise MetadataDamaged(f"{database.name} is damaged: a record's vmgroup is missing", remedy=REBUILD)
+        try:
+            for row in connection.execute(select(volumes)).mappings():
+                row_to_record(row)
+        except MetadataDamaged as error:
+            raise MetadataDamaged(f"{database.name}: {error.text}", remedy=REBUILD, **error.fields) from error
+
+
+def _bring_up(connection: Connection, name: str) -> None:
+    stored = None
+    if inspect(connection).has_table("alembic_version"):
+        stored = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if stored == REVISION:
+        return
+    from vmdkvol_esx.store import migrations
+
+    if stored is None or not migrations.known(stored):
+        raise MetadataDamaged(
+            f"{name} has schema {stored!r}, this version knows up to {REVISION!r}",
+            remedy=f"use the newer version of vmdkvol that wrote it; or: {REBUILD}",
+        )
+    migrations.upgrade(connection)

@@ -1,0 +1,193 @@
+"""The tables, and the rows that records and intents become. The migrations make the tables; a test compares the two.
+
+A row of a volume carries a checksum over its other columns: SQLite has none of its own, and a flipped bit in a
+generation or a content word must not be believed (F40).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, get_args
+from uuid import UUID
+
+from sqlalchemy import REAL, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, RowMapping, Table, Text, text
+
+from vmdkvol.errors import MetadataDamaged, VolumeError
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import VmgroupId, VmId, VolumeId
+from vmdkvol.wire import dump, load
+from vmdkvol_esx.ports import Change
+from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+
+# The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
+REVISION = "0001"
+# PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
+APPLICATION_ID = 0x766D6B76
+
+metadata = MetaData()
+
+vmgroups = Table(
+    "vmgroups",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("default_datastore", Text),
+    sqlite_strict=True,
+)
+
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("vmgroup", Text, ForeignKey("vmgroups.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("datastore", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("disk_uuid", Text, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("filesystem_uuid", Text),
+    Column("options", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("created_at", REAL, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("last_vm", Text),
+    Column("trashed_at", REAL),
+    Column("changed", Integer, nullable=False),
+    Column("checksum", Text, nullable=False),
+    # A name in the trash is free again (corrections 18); the words are those of volume.LIVE_STATES.
+    Index(
+        "live_names", "vmgroup", "name", unique=True, sqlite_where=text("state IN ('preparing', 'ready', 'lost', 'damaged')")
+    ),
+    # Two records of one disk would be two owners of one disk (I2).
+    Index("one_record_a_disk", "disk_uuid", unique=True),
+    Index("one_record_a_path", "datastore", "path", unique=True),
+    Index("volumes_changed", "changed"),
+    sqlite_strict=True,
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("volume", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("change", Text, nullable=False),
+    Column("caller", Text),
+    Column("opened_at", REAL, nullable=False),
+    Column("source", Text),
+    Column("before", Text),
+    Column("task", Text),
+    Column("closed_at", REAL),
+    Column("outcome", Text),
+    Index("one_open_intent", "volume", unique=True, sqlite_where=text("closed_at IS NULL")),
+    Index("open_sources", "source", sqlite_where=text("closed_at IS NULL")),
+    sqlite_strict=True,
+)
+
+removed = Table(
+    "removed",
+    metadata,
+    Column("change", Integer, primary_key=True),
+    Column("volume", Text, nullable=False),
+    Column("vmgroup", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+# One row. ``change`` is the number of the last write; of removed ids those after ``floor`` are remembered.
+counters = Table(
+    "counters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("change", Integer, nullable=False),
+    Column("floor", Integer, nullable=False),
+    sqlite_strict=True,
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("call", Text, primary_key=True),
+    Column("answer", LargeBinary, nullable=False),
+    Column("kept_at", REAL, nullable=False),
+    Index("answers_kept", "kept_at"),
+    sqlite_strict=True,
+)
+
+_RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
+_CHANGES: dict[str, type[Change]] = {kind.__name__: kind for kind in get_args(Change)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _real(value: float | None) -> float | None:
+    # SQLite gives a REAL column back as float; an int from the caller must have the same checksum.
+    return None if value is None else float(value)
+
+
+def _checksum(row: Mapping[str, Any] | RowMapping) -> str:
+    return hashlib.sha256(_json([row[name] for name in _RECORD_FIELDS]).encode()).hexdigest()
+
+
+def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
+    """Return the row of ``record``, written by the change of that number."""
+    row = dump(record)
+    row["options"] = _json(row["options"])
+    row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
+    return {**row, "changed": change, "checksum": _checksum(row)}
+
+
+def row_to_record(row: RowMapping) -> VolumeRecord:
+    """Return the record in ``row``; raise MetadataDamaged if it is not what was once written."""
+    name = f"the database's record of volume {row['name']!r} ({row['id']})"
+    if _checksum(row) != row["checksum"]:
+        raise MetadataDamaged(f"{name} does not match its checksum", volume=row["id"])
+    data = {field: row[field] for field in _RECORD_FIELDS}
+    try:
+        return load(VolumeRecord, {**data, "options": json.loads(data["options"])})
+    except (VolumeError, ValueError) as error:
+        raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["id"]) from error
+
+
+def intent_to_row(intent: Intent) -> dict[str, Any]:
+    return {
+        "id": str(intent.id),
+        "volume": str(intent.volume),
+        "kind": type(intent.change).__name__,
+        "change": _json(dump(intent.change)),
+        "caller": None if intent.caller is None else str(intent.caller),
+        "opened_at": float(intent.opened_at),
+        "source": None if intent.source is None else str(intent.source),
+        "before": None if intent.before is None else _json(dump(intent.before)),
+        "task": intent.task,
+    }
+
+
+def row_to_intent(row: RowMapping) -> Intent:
+    """Return the intent in ``row``; raise MetadataDamaged if it is none."""
+    try:
+        before = row["before"]
+        return Intent(
+            id=UUID(row["id"]),
+            volume=VolumeId(UUID(row["volume"])),
+            change=load(_CHANGES[row["kind"]], json.loads(row["change"])),
+            caller=None if row["caller"] is None else VmId(UUID(row["caller"])),
+            opened_at=row["opened_at"],
+            source=None if row["source"] is None else VolumeId(UUID(row["source"])),
+            before=None if before is None else load(VolumeRecord, json.loads(before)),
+            task=row["task"],
+        )
+    except (VolumeError, ValueError, KeyError) as error:
+        raise MetadataDamaged(f"the database's intent {row['id']} cannot be read: {error}", volume=row["volume"]) from error
+
+
+def row_to_vmgroup(row: RowMapping) -> Vmgroup:
+    default = row["default_datastore"]
+    return Vmgroup(VmgroupId(UUID(row["id"])), row["name"], None if default is None else DatastoreName(default))

@@ -1,0 +1,139 @@
+"""The ``Store`` port on SQLAlchemy: each method is one transaction. In memory it is the tests' double of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import select, update
+
+from vmdkvol.clock import Clock
+from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
+from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.store import intents, volumes
+from vmdkvol_esx.store.engine import REBUILD, Database, open_database
+from vmdkvol_esx.store.schema import row_to_vmgroup, vmgroups
+
+
+def open_store(path: Path | None, clock: Clock) -> SqlStore:
+    """Return the store in the file ``path`` (made if there is none), or a new one in memory for None.
+
+    Raises MetadataDamaged for a file that is damaged, empty, foreign or of a newer version: the text names it and the
+    remedy is ``vmdkvol-esxd rebuild``. TruthUnknown if it cannot be opened, Busy if another process keeps it locked,
+    NoSpace if there is no room. An instance may be used from any thread.
+    """
+    return SqlStore(open_database(path, clock.wall()), clock)
+
+
+class SqlStore:
+    """See ``ports.Store`` for the promises."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def close(self) -> None:
+        self._database.close()
+
+    def begin(self, intent: Intent, record: VolumeRecord) -> None:
+        with self._database.writing() as connection:
+            intents.begin(connection, intent, record)
+
+    def note_task(self, intent: UUID, task: str) -> None:
+        with self._database.writing() as connection:
+            intents.note_task(connection, intent, task)
+
+    def finish(self, intent: UUID, record: VolumeRecord | None) -> None:
+        with self._database.writing() as connection:
+            intents.close(connection, intent, record, "finished", self._clock.wall())
+
+    def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
+        with self._database.writing() as connection:
+            intents.close(connection, intent, record, "abandoned", self._clock.wall())
+
+    def update(self, record: VolumeRecord, *, expect: int) -> None:
+        with self._database.writing() as connection:
+            volumes.check_idle(connection, record.id)
+            volumes.check_generation(connection, record.id, expect)
+            if record.generation < expect:
+                raise StaleRequest(f"volume {record.name}: a generation never goes back", volume=str(record.id))
+            volumes.put(connection, record, volumes.next_change(connection))
+
+    def delete(self, volume: VolumeId, *, expect: int) -> None:
+        with self._database.writing() as connection:
+            if volumes.fetch(connection, volume) is None:
+                return
+            volumes.check_idle(connection, volume)
+            volumes.check_generation(connection, volume, expect)
+            volumes.forget(connection, volume, volumes.next_change(connection))
+
+    def restore(self, record: VolumeRecord) -> None:
+        with self._database.writing() as connection:
+            if volumes.fetch(connection, record.id) is not None:
+                raise Busy(f"volume {record.name} ({record.id}) is known already", volume=str(record.id))
+            volumes.put(connection, record, volumes.next_change(connection))
+
+    def volume(self, volume: VolumeId) -> VolumeRecord | None:
+        with self._database.reading() as connection:
+            return volumes.fetch(connection, volume)
+
+    def find(self, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
+        with self._database.reading() as connection:
+            return volumes.find(connection, vmgroup, name)
+
+    def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
+        with self._database.reading() as connection:
+            return volumes.with_disk(connection, disk)
+
+    def page(
+        self, vmgroup: VmgroupId | None, after: VolumeId | None, limit: int, since: int | None = None
+    ) -> Sequence[VolumeRecord]:
+        with self._database.reading() as connection:
+            return volumes.page(connection, vmgroup, after, limit, since)
+
+    def change_number(self) -> int:
+        with self._database.reading() as connection:
+            return volumes.change_number(connection)
+
+    def removed_since(self, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:
+        with self._database.reading() as connection:
+            return volumes.removed_since(connection, vmgroup, since)
+
+    def open_intents(self) -> Sequence[Intent]:
+        with self._database.reading() as connection:
+            return intents.open_intents(connection)
+
+    def open_intent(self, volume: VolumeId) -> Intent | None:
+        with self._database.reading() as connection:
+            return intents.open_intent(connection, volume)
+
+    def stored_answer(self, caller: VmId, call: UUID) -> bytes | None:
+        with self._database.reading() as connection:
+            return intents.stored_answer(connection, caller, call, self._clock.wall())
+
+    def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None:
+        with self._database.writing() as connection:
+            intents.keep_answer(connection, caller, call, answer, self._clock.wall())
+
+    def vmgroup(self, vm: VmId) -> Vmgroup:
+        # Every VM is in the one group that there is.
+        with self._database.reading() as connection:
+            row = connection.execute(select(vmgroups).where(vmgroups.c.id == str(DEFAULT_VMGROUP))).mappings().first()
+        if row is None:
+            raise MetadataDamaged(f"{self._database.name} has no vmgroup _DEFAULT", remedy=REBUILD, vm=str(vm))
+        return row_to_vmgroup(row)
+
+    def set_default_datastore(self, vmgroup: VmgroupId, datastore: DatastoreName | None) -> None:
+        """Afterwards new volumes of the group lie on ``datastore`` unless the user names another; existing ones stay.
+
+        Raises NotPermitted if there is no such group.
+        """
+        with self._database.writing() as connection:
+            known = connection.execute(
+                update(vmgroups).where(vmgroups.c.id == str(vmgroup)).values(default_datastore=datastore)
+            )
+            if not known.rowcount:
+                raise NotPermitted(f"vmgroup {vmgroup} does not exist")

@@ -1,0 +1,141 @@
+"""Records of volumes, change numbers and removed ids: the statements, each inside its caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse
+from vmdkvol.volume import LIVE_STATES, DiskUuid, VmgroupId, VolumeId
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.store.schema import counters, intents, record_to_row, removed, row_to_record, vmgroups, volumes
+
+_LIVE = sorted(LIVE_STATES)
+# How many removed ids an agent may lag behind before it has to list everything.
+REMEMBERED = 10_000
+
+
+def next_change(connection: Connection) -> int:
+    """Raise the change number and return it; the number of the transaction that this is part of."""
+    return int(
+        connection.execute(update(counters).values(change=counters.c.change + 1).returning(counters.c.change)).scalar_one()
+    )
+
+
+def change_number(connection: Connection) -> int:
+    return int(connection.execute(select(counters.c.change)).scalar_one())
+
+
+def fetch(connection: Connection, volume: VolumeId) -> VolumeRecord | None:
+    row = connection.execute(select(volumes).where(volumes.c.id == str(volume))).mappings().first()
+    return None if row is None else row_to_record(row)
+
+
+def find(connection: Connection, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
+    query = select(volumes).where(volumes.c.vmgroup == str(vmgroup), volumes.c.name == name, volumes.c.state.in_(_LIVE))
+    row = connection.execute(query).mappings().first()
+    return None if row is None else row_to_record(row)
+
+
+def with_disk(connection: Connection, disk: DiskUuid) -> VolumeRecord | None:
+    row = connection.execute(select(volumes).where(volumes.c.disk_uuid == str(disk))).mappings().first()
+    return None if row is None else row_to_record(row)
+
+
+def page(
+    connection: Connection, vmgroup: VmgroupId | None, after: VolumeId | None, limit: int, since: int | None
+) -> Sequence[VolumeRecord]:
+    query = select(volumes).order_by(volumes.c.id).limit(limit)
+    if vmgroup is not None:
+        query = query.where(volumes.c.vmgroup == str(vmgroup))
+    if after is not None:
+        query = query.where(volumes.c.id > str(after))
+    if since is not None:
+        query = query.where(volumes.c.changed > since)
+    return tuple(row_to_record(row) for row in connection.execute(query).mappings())
+
+
+def removed_since(connection: Connection, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:
+    counter = connection.execute(select(counters)).mappings().one()
+    # A number that was never given out is one of another database: nothing is known about what it has seen.
+    if not counter["floor"] <= since <= counter["change"]:
+        return None
+    query = select(removed.c.volume).where(removed.c.vmgroup == str(vmgroup), removed.c.change > since)
+    return tuple(VolumeId(UUID(text)) for text in connection.execute(query.order_by(removed.c.change)).scalars())
+
+
+def put(connection: Connection, record: VolumeRecord, change: int) -> None:
+    """Store ``record`` in place of the one of its id; raise NameConflict if what it claims is another's."""
+    _claim(connection, record)
+    row = record_to_row(record, change)
+    known = connection.execute(update(volumes).where(volumes.c.id == row["id"]).values(**row))
+    if not known.rowcount:
+        connection.execute(insert(volumes).values(**row))
+
+
+def _claim(connection: Connection, record: VolumeRecord) -> None:
+    group = connection.execute(select(vmgroups.c.id).where(vmgroups.c.id == str(record.vmgroup))).first()
+    if group is None:
+        raise NotPermitted(f"volume {record.name}: vmgroup {record.vmgroup} does not exist", volume=str(record.id))
+    others = select(volumes.c.id, volumes.c.name).where(volumes.c.id != str(record.id))
+    if record.state in LIVE_STATES:
+        same = others.where(volumes.c.vmgroup == str(record.vmgroup), volumes.c.name == record.name, volumes.c.state.in_(_LIVE))
+        if connection.execute(same).first() is not None:
+            raise NameConflict(f"volume {record.name} exists", volume=str(record.id), name=record.name)
+    disk = others.where(
+        (volumes.c.disk_uuid == str(record.disk_uuid))
+        | ((volumes.c.datastore == record.datastore) & (volumes.c.path == record.path))
+    )
+    owner = connection.execute(disk).first()
+    if owner is not None:
+        raise NameConflict(
+            f"the disk [{record.datastore}] {record.path} ({record.disk_uuid}) is already that of volume {owner.name}",
+            remedy="an administrator must look; nothing was changed",
+            volume=str(record.id),
+            holder=owner.id,
+        )
+
+
+def check_generation(connection: Connection, volume: VolumeId, expect: int) -> None:
+    """Raise StaleRequest unless the record is there and of generation ``expect``."""
+    stored = connection.execute(select(volumes.c.generation).where(volumes.c.id == str(volume))).scalar()
+    if stored != expect:
+        stands = "is gone" if stored is None else f"is of generation {stored}"
+        raise StaleRequest(f"volume {volume} {stands}, the request is for generation {expect}", volume=str(volume))
+
+
+def check_idle(connection: Connection, volume: VolumeId) -> None:
+    """Raise Busy if the volume has an open intent, VolumeInUse if an open clone reads from it."""
+    is_open = intents.c.closed_at.is_(None)
+    own = connection.execute(select(intents.c.kind).where(is_open, intents.c.volume == str(volume))).scalar()
+    if own is not None:
+        raise Busy(f"volume {volume}: {own} is under way", volume=str(volume))
+    reader = (
+        select(volumes.c.name)
+        .select_from(intents.outerjoin(volumes, volumes.c.id == intents.c.volume))
+        .where(is_open, intents.c.source == str(volume))
+    )
+    clone = connection.execute(reader).first()
+    if clone is not None:
+        raise VolumeInUse(
+            f"volume {volume} is being copied to {clone.name}",
+            remedy="wait until the copy is done",
+            volume=str(volume),
+            holder=clone.name,
+        )
+
+
+def forget(connection: Connection, volume: VolumeId, change: int) -> None:
+    """Delete the record and remember its id as removed; not there is fine."""
+    gone = connection.execute(delete(volumes).where(volumes.c.id == str(volume)).returning(volumes.c.vmgroup)).scalar()
+    if gone is None:
+        return
+    connection.execute(insert(removed).values(change=change, volume=str(volume), vmgroup=gone))
+    too_many = int(connection.execute(select(func.count()).select_from(removed)).scalar_one()) - REMEMBERED
+    if too_many > 0:
+        oldest = select(removed.c.change).order_by(removed.c.change).limit(too_many).subquery()
+        floor = connection.execute(select(func.max(oldest.c.change))).scalar_one()
+        connection.execute(delete(removed).where(removed.c.change <= floor))
+        connection.execute(update(counters).values(floor=floor))
