@@ -33,6 +33,12 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
+def quoted(value: object, limit: int = 60) -> str:
+    """Return ``value`` in quotes and escaped, as foreign text stands in a message; the cause after it must still fit."""
+    shown = repr(value)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
 class VolumeError(Exception):
     """Anything that the product refuses or cannot do. ``str()`` is one line of at most 300 characters: cause; remedy [code]."""
 
@@ -65,7 +71,7 @@ def from_code(code: str, text: str, fields: Mapping[str, Field], remedy: str = "
     """Return the error that the other side raised; an unknown code (a newer peer's) becomes ``Internal``."""
     kind = BY_CODE.get(code)
     if kind is None:
-        error: VolumeError = Internal(f"code {code!r:.40} of a newer version: {text}", remedy=remedy)
+        error: VolumeError = Internal(f"code {quoted(code, 40)} of a newer version: {text}", remedy=remedy)
     else:
         error = kind(text, remedy=remedy or None)
     # Not as keywords: the names come from a peer, and one may be called "remedy".
@@ -123,6 +129,7 @@ class EmptyRequest(BadRequest):
 class MissingTool(BadRequest):
     """A program that the request needs is not installed on this Docker host."""
 
+    remedy = "install the package that is named, on this Docker host"
     explanation = "The file system's tools are not installed on this Docker host. The message names the package."
 
 
@@ -145,12 +152,14 @@ class VolumeNotFound(NotFound):
 class DatastoreNotFound(NotFound):
     """No datastore has this name, or the caller may not use it."""
 
+    remedy = "name a datastore that is there, as in -o datastore=NAME"
     explanation = "The datastore does not exist or may not be used. The message lists the known ones."
 
 
 class PolicyNotFound(NotFound):
     """No storage policy has this name."""
 
+    remedy = "name a storage policy that is there"
     explanation = "No storage policy has this name."
 
 
@@ -213,24 +222,28 @@ class Denied(VolumeError):
 class NotPermitted(Denied):
     """The caller's vmgroup has no right to do this."""
 
+    remedy = "ask an administrator for the right"
     explanation = "Your vmgroup has no right to do this on that datastore."
 
 
 class QuotaExceeded(Denied):
     """The vmgroup's quota does not allow it."""
 
+    remedy = "remove volumes, or ask an administrator for more"
     explanation = "The vmgroup's total or per-volume limit would be exceeded."
 
 
 class NotEnrolled(Denied):
     """The calling machine is not registered with the service."""
 
+    remedy = "ask an administrator to register this machine"
     explanation = "This virtual machine is not registered with the service."
 
 
 class UnknownCaller(Denied):
     """The channel gives no proof of who calls, or the proof is not of an allowed user."""
 
+    remedy = "call as root, on the socket of this machine"
     explanation = "The channel could not prove who calls; only root may use these sockets."
 
 
@@ -321,6 +334,7 @@ class ProtocolError(VolumeError):
 class BadFrame(ProtocolError):
     """Bytes that are not a message: too long, not JSON, unknown keys, wrong types."""
 
+    remedy = "if agent and service differ in version, upgrade the older one; else please report it"
     explanation = "The bytes on the channel are not a message of this protocol; the connection was closed."
 
 

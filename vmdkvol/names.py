@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import NewType
 
-from vmdkvol.errors import InvalidName
+from vmdkvol.errors import InvalidName, quoted
 
 DatastoreName = NewType("DatastoreName", str)
 
@@ -27,16 +27,16 @@ def _checked(text: str, what: str) -> str:
     if not text:
         raise InvalidName(f"the {what} is empty")
     if len(text) > MAX_NAME:
-        raise InvalidName(f"the {what} {text!r:.40}… has {len(text)} characters; {MAX_NAME} are allowed")
+        raise InvalidName(f"the {what} {quoted(text, 40)} has {len(text)} characters; {MAX_NAME} are allowed")
     if not text.isprintable():
-        raise InvalidName(f"the {what} {text!r:.110} has a character that cannot be printed")
+        raise InvalidName(f"the {what} {quoted(text, 110)} has a character that cannot be printed")
     if "/" in text or "\\" in text:
-        raise InvalidName(f"the {what} {text!r:.110} has a '/' or '\\'")
+        raise InvalidName(f"the {what} {quoted(text, 110)} has a '/' or '\\'")
     if text in (".", ".."):
         raise InvalidName(f"{text!r} is not a {what}")
     if not unicodedata.is_normalized("NFC", text):
         # Normalising would make Get answer with other bytes than were asked for (corrections J).
-        raise InvalidName(f"the {what} {text!r:.110} is not in Unicode NFC")
+        raise InvalidName(f"the {what} {quoted(text, 110)} is not in Unicode NFC")
     return text
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vmdkvol.errors import InvalidOption, InvalidSize
+from vmdkvol.errors import InvalidOption, InvalidSize, quoted
 from vmdkvol.names import DatastoreName, VolumeRef, datastore_name
 from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size
 from vmdkvol.tuning import MINIMUM_SIZE, check_mkfs_options, check_mount_option, check_mount_option_of_clone, smallest
@@ -68,7 +68,7 @@ class CreateOptions:
         if opts is None:
             opts = {}
         if not isinstance(opts, Mapping):
-            raise InvalidOption(f"Opts is {opts!r:.60}, not a JSON object", remedy="write -o KEY=VALUE")
+            raise InvalidOption(f"Opts is {quoted(opts)}, not a JSON object", remedy="write -o KEY=VALUE")
         values: dict[str, Any] = {}
         for key, value in opts.items():
             option = OPTIONS.get(key)
@@ -77,7 +77,7 @@ class CreateOptions:
             if not isinstance(value, str):
                 # JSON null, true or 5 must not become the text "None", "True" or "5" (field case C08).
                 raise InvalidOption(
-                    f"option {key} has a value that is not a text: {value!r:.60}", remedy=f"write -o {key}=VALUE"
+                    f"option {key} has a value that is not a text: {quoted(value)}", remedy=f"write -o {key}=VALUE"
                 )
             values[option.field] = option.read(key, value)
         options = cls(**values, given=frozenset(values))
@@ -96,12 +96,12 @@ class CreateOptions:
                 if value % SECTOR or not 0 < value <= MAX_SIZE:
                     raise InvalidSize(f"size of {value} bytes is not a disk's size")
             elif option.read(option.key, option.show(value)) != value:
-                raise InvalidOption(f"option {option.key} has the value {option.show(value)!r:.60}")
+                raise InvalidOption(f"option {option.key} has the value {quoted(option.show(value))}")
         if self.size_bytes is None and self.clone_from is None:
             raise InvalidSize("the size is missing, which only a clone may lack")
         strangers = self.given - {option.field for option in OPTIONS.values()}
         if strangers:
-            raise InvalidOption(f"unknown option {min(strangers)!r:.60}")
+            raise InvalidOption(f"unknown option {quoted(min(strangers))}")
         _check_tuning(self)
         return self
 
@@ -144,7 +144,7 @@ class Option:
         if self.field == "mode":
             return f"{value:04o}"
         if self.field == "labels":
-            return ",".join(f"{name}={text}" for name, text in value)
+            return ",".join(f"{name}={text}" for name, text in value) or "not set"
         if self.field == "mount_options":
             return ",".join(value) or "not set"
         if isinstance(value, tuple):
@@ -155,7 +155,7 @@ class Option:
 def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
     def read(key: str, value: str) -> str:
         if value not in allowed:
-            raise InvalidOption(f"option {key}={value!r:.60} is not allowed", remedy=f"use one of: {', '.join(allowed)}")
+            raise InvalidOption(f"option {key}={quoted(value)} is not allowed", remedy=f"use one of: {', '.join(allowed)}")
         return value
 
     return read
@@ -163,7 +163,7 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
 
 def _size(key: str, value: str) -> int:
     if "," in value:
-        raise InvalidSize(f"size {value!r:.60} cannot be read", remedy="write one -o for each option")
+        raise InvalidSize(f"size {quoted(value)} cannot be read", remedy="write one -o for each option")
     return parse_size(value)
 
 
@@ -178,7 +178,7 @@ def _datastore(key: str, value: str) -> DatastoreName:
 def _owner(key: str, value: str) -> int:
     if not _ID.fullmatch(value) or int(value) > _MAX_ID:
         raise InvalidOption(
-            f"option {key}={value!r:.60} is not a numeric id", remedy=f"write a number from 0 to {_MAX_ID}, such as {key}=999"
+            f"option {key}={quoted(value)} is not a numeric id", remedy=f"write a number from 0 to {_MAX_ID}, such as {key}=999"
         )
     return int(value)
 
@@ -186,7 +186,7 @@ def _owner(key: str, value: str) -> int:
 def _mode(key: str, value: str) -> int:
     if not _MODE.fullmatch(value):
         raise InvalidOption(
-            f"option mode={value!r:.60} is not an octal mode", remedy="write 3 or 4 octal digits, such as mode=0750"
+            f"option mode={quoted(value)} is not an octal mode", remedy="write 3 or 4 octal digits, such as mode=0750"
         )
     return int(value, 8)
 
@@ -195,7 +195,7 @@ def _words(key: str, value: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(value))
     except ValueError as error:
-        raise InvalidOption(f"option {key}={value!r:.60} cannot be read: {error}") from None
+        raise InvalidOption(f"option {key}={quoted(value)} cannot be read: {error}") from None
     if not words:
         raise InvalidOption(f"option {key} is empty", remedy=f"leave out {key}, or give it a value")
     return words
@@ -211,7 +211,7 @@ def _labels(key: str, value: str) -> tuple[tuple[str, str], ...]:
         name, separator, text = part.partition("=")
         if not separator or not _LABEL_KEY.fullmatch(name) or len(text) > MAX_LABEL_TEXT or not text.isprintable():
             raise InvalidOption(
-                f"option label={part!r:.60} is not a label",
+                f"option label={quoted(part)} is not a label",
                 remedy="write -o label=key=value, several as key=value,key=value; a value has no comma",
             )
         if name in pairs:
@@ -303,7 +303,7 @@ def _unknown(key: str) -> InvalidOption:
         return InvalidOption(help_text(), remedy="each is described in docs/reference/options.md")
     near = difflib.get_close_matches(key.lower(), OPTIONS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
-    return InvalidOption(f"unknown option {key!r:.60}", remedy=f"{hint}known: {', '.join(OPTIONS)}")
+    return InvalidOption(f"unknown option {quoted(key)}", remedy=f"{hint}known: {', '.join(OPTIONS)}")
 
 
 def _consistent(options: CreateOptions) -> CreateOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from vmdkvol.errors import InvalidSize
+from vmdkvol.errors import InvalidSize, quoted
 
 SECTOR = 512
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
@@ -26,16 +26,16 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         if _NUMBER.fullmatch(text):
-            raise InvalidSize(f"size {text!r:.60} has no unit")
-        raise InvalidSize(f"size {text!r:.60} cannot be read")
+            raise InvalidSize(f"size {quoted(text)} has no unit")
+        raise InvalidSize(f"size {quoted(text)} cannot be read")
     whole, fraction, unit = match.groups()
     exact = Fraction(int(whole + (fraction or "")), 10 ** len(fraction or "")) * _FACTORS[unit.lower()]
     sectors = -(-exact // SECTOR)
     size = int(sectors) * SECTOR
     if size == 0:
-        raise InvalidSize(f"size {text!r:.60} is no size at all")
+        raise InvalidSize(f"size {quoted(text)} is no size at all")
     if size > MAX_SIZE:
-        raise InvalidSize(f"size {text!r:.60} is more than the largest disk, 62tb")
+        raise InvalidSize(f"size {quoted(text)} is more than the largest disk, 62tb")
     return size
 
 

@@ -139,6 +139,9 @@ class Attachment:
     options: CreateOptions
 
 
+# Our own range of loop numbers, far above what losetup and other tools hand out: no race for a number with them.
+FIRST_LOOP = 100_000
+
 # lo_file_name has 64 bytes with its NUL: "v1:" + 22 (base64 of the VM's UUID) + ":" + 32 hex digits = 58.
 _TAG_VERSION = "v1"
 
@@ -155,7 +158,9 @@ def parse_loop_tag(text: str) -> tuple[VmId, DiskUuid] | None:
     if len(parts) != 3 or parts[0] != _TAG_VERSION:
         return None
     try:
-        owner = UUID(bytes=base64.urlsafe_b64decode(parts[1] + "=="))
-        return VmId(owner), DiskUuid(UUID(hex=parts[2]))
+        vm = VmId(UUID(bytes=base64.urlsafe_b64decode(parts[1] + "==")))
+        disk = DiskUuid(UUID(hex=parts[2]))
     except ValueError:
         return None
+    # base64 and UUID read more spellings than we write, and what we did not write is not ours.
+    return (vm, disk) if loop_tag(vm, disk) == text else None
