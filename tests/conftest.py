@@ -1,0 +1,5 @@
+"""Loads the guard for every test; fixtures live beside the tests that use them."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.guards"]
