@@ -1,0 +1,90 @@
+"""What an administrator may set for the guest agent. Every value is checked when the settings are made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from vmdkvol.errors import BadRequest
+
+# Docker names a plugin by its socket's file name.
+_DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LEVELS = ("debug", "info", "warning", "error")
+# sun_path has 108 bytes with its NUL.
+MAX_SOCKET = 107
+# Docker gives up Create and Mount after 120 s and the other calls after 60 s, whatever anybody sets (docker-facts 2.4).
+_DOCKER_SLOW_S = 120.0
+_DOCKER_SHORT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """The agent of one Docker host. BadRequest, with ``setting``, for a value that cannot work."""
+
+    driver: str = field(default="vsphere", metadata={"help": "The volume driver's name: `docker volume create -d NAME`."})
+    socket: str = field(
+        default="/run/docker/plugins/vsphere.sock",
+        metadata={"help": "Where Docker finds the agent; the file's name must be the driver's."},
+    )
+    service: str = field(
+        default="unix:///run/vmdkvol/service.sock", metadata={"help": "Where the service listens: unix:///PATH."}
+    )
+    run_dir: str = field(
+        default="/run/vmdkvol/vsphere", metadata={"help": "Mounts and the holders of this boot; empty after a reboot."}
+    )
+    state_dir: str = field(
+        default="/var/lib/vmdkvol/vsphere", metadata={"help": "The catalogue of names, which survives a reboot."}
+    )
+    linger_s: float = field(
+        default=10.0, metadata={"help": "How long an unmounted disk stays attached, in case it is mounted again."}
+    )
+    slow_limit_s: float = field(default=110.0, metadata={"help": "Create and Mount are answered within this; below 120."})
+    short_limit_s: float = field(default=50.0, metadata={"help": "Remove and Unmount are answered within this; below 60."})
+    get_limit_s: float = field(default=2.0, metadata={"help": "Get and List are answered within this."})
+    reconcile_s: float = field(default=30.0, metadata={"help": "Records, kernel and service are compared this often."})
+    threads: int = field(default=256, metadata={"help": "Threads that serve Docker's calls."})
+    slow_threads: int = field(
+        default=224, metadata={"help": "How many of the threads may wait for slow work; the rest answers Get and List."}
+    )
+    log_level: str = field(default="info", metadata={"help": "What is logged: debug, info, warning or error, and above."})
+
+    def __post_init__(self) -> None:
+        if not _DRIVER.fullmatch(self.driver):
+            raise BadRequest(f"driver {self.driver[:60]!r} is not a plugin's name", setting="driver")
+        _check_path("run_dir", self.run_dir)
+        _check_path("state_dir", self.state_dir)
+        if self.run_dir == self.state_dir:
+            raise BadRequest("run_dir and state_dir are the same directory", setting="state_dir")
+        _check_socket("socket", self.socket)
+        if not self.service.startswith("unix://"):
+            raise BadRequest(f"service {self.service[:60]!r} does not begin with unix://", setting="service")
+        _check_socket("service", self.service.removeprefix("unix://"))
+        self._check_numbers()
+        if self.log_level not in _LEVELS:
+            raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
+
+    def _check_numbers(self) -> None:
+        limits = {
+            "linger_s": (0.0, 3600.0),
+            "slow_limit_s": (1.0, _DOCKER_SLOW_S - 1),
+            "short_limit_s": (1.0, _DOCKER_SHORT_S - 1),
+            "get_limit_s": (0.1, _DOCKER_SHORT_S - 1),
+            "reconcile_s": (0.1, 3600.0),
+            "threads": (2, 4096),
+            "slow_threads": (1, self.threads - 1),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise BadRequest(f"{name} must be from {low} to {high}", setting=name)
+
+
+def _check_path(setting: str, path: str) -> None:
+    parts = path.split("/")
+    if not path.startswith("/") or path == "/" or ".." in parts or "\0" in path:
+        raise BadRequest(f"{setting} {path[:100]!r} is not an absolute path without '..'", setting=setting)
+
+
+def _check_socket(setting: str, path: str) -> None:
+    _check_path(setting, path)
+    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET:
+        raise BadRequest(f"{setting}: the socket's path is longer than {MAX_SOCKET} bytes", setting=setting)
