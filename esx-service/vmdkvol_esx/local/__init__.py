@@ -1,0 +1,1 @@
+"""The hypervisor of one machine: VMDK files in directories, attached by loop devices."""
