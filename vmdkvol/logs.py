@@ -134,7 +134,7 @@ def get(name: str) -> Log:
     """Return the log of a part of the program. Before ``configure`` it writes warnings to standard error, for tests."""
     if not structlog.is_configured():
         _set_up("warning", _for_people, lambda *_: _Line(lambda line: print(line, file=sys.stderr)))
-    return cast(Log, structlog.get_logger(logger=name))
+    return cast(Log, structlog.get_logger(part=name))
 
 
 @contextmanager
