@@ -1,0 +1,121 @@
+"""How the command reaches a running service and a running agent. It waits only briefly: a person is waiting."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import click
+
+from vmdkvol import __version__
+from vmdkvol.channel import Address
+from vmdkvol.cli.layout import DEFAULT_DIRECTORY, Layout
+from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import ServiceUnreachable
+from vmdkvol.line import Line
+from vmdkvol.messages import Call, Request
+
+A = TypeVar("A")
+
+_PATIENCE_S = 2.0
+_ANSWER_S = 15.0
+
+directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DIRECTORY,
+    envvar="VMDKVOL_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="The sandbox's directory.",
+)
+
+
+class Connection:
+    """An open line to one service."""
+
+    def __init__(self, line: Line, clock: SystemClock) -> None:
+        self._line = line
+        self._clock = clock
+
+    def ask(self, request: Request[A], answer_s: float = _ANSWER_S) -> A:
+        return self._line.ask(request, Call(uuid4(), Deadline.after(self._clock, answer_s)))
+
+
+@contextmanager
+def connected(address: Address, patience_s: float = _PATIENCE_S) -> Iterator[Connection]:
+    """Yield a connection to the service; its first question waits ``patience_s`` for the service, then ServiceUnreachable."""
+    clock = SystemClock()
+    line = Line(address, clock, agent=f"vmdkvol {__version__}", boot_id=boot_id(), patience_s=patience_s).start()
+    try:
+        yield Connection(line, clock)
+    finally:
+        line.close()
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def service_address(given: str | None, directory: Path) -> Address:
+    """Return the service to ask: the one that was given, or that of the sandbox's first host."""
+    if given:
+        return Address.parse(given)
+    layout = Layout.at(directory)
+    identity = layout.identity()
+    if identity is None:
+        raise ServiceUnreachable(
+            f"no service was named, and there is no sandbox in {layout.root}",
+            remedy="run `vmdkvol sandbox up`, or give --service unix:///PATH",
+        )
+    return layout.service_address(identity.hosts[0].name)
+
+
+class _PluginConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("plugin", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def plugin_says(path: Path, endpoint: str, timeout_s: float = 2.0) -> object:
+    """Call a plugin as Docker does; return what it answered. OSError, HTTPException or ValueError if it did not answer."""
+    connection = _PluginConnection(path, timeout_s)
+    try:
+        connection.request("POST", endpoint, body=b"{}")
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def plugin_answers(path: Path) -> bool:
+    """Tell whether a volume plugin answers at this socket."""
+    try:
+        answer = plugin_says(path, "/Plugin.Activate")
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+    return isinstance(answer, dict) and "VolumeDriver" in answer.get("Implements", ())
+
+
+def listens(path: Path) -> bool:
+    """Tell whether any process accepts connections at this socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,138 @@
+"""`sandbox up`: a service and an agent per host, as processes of their own, each answering before it is called up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmdkvol.cli import processes
+from vmdkvol.cli.asking import connected, listens, plugin_answers
+from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, Identity, Layout, SandboxHost
+from vmdkvol.cli.processes import Process
+from vmdkvol.cli.written import agent_config, service_config
+from vmdkvol.errors import BY_CODE, Conflict, Unavailable, VolumeError
+from vmdkvol.messages import ListVolumes
+
+START_S = 30.0
+STOP_S = 15.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One process of the sandbox: how it is started, and how one sees that it serves."""
+
+    name: str
+    module: str
+    config: str
+    answers: Callable[[], bool]
+
+
+def bring_up(layout: Layout, identity: Identity) -> None:
+    """Afterwards every process runs with these settings and answers. Already so: nothing happens.
+
+    Raises Conflict if somebody else serves one of the sockets, Unavailable with the log's last line if one ends.
+    """
+    for host in identity.hosts:
+        layout.service_address(host.name)
+        _refuse_foreign(layout, host)
+    _make_directories(layout, identity)
+    layout.keep_identity(identity)
+    for daemon in daemons(layout, identity):
+        _ensure(layout, daemon)
+
+
+def daemons(layout: Layout, identity: Identity) -> list[Daemon]:
+    """Return the sandbox's processes in the order of their start."""
+    service = Daemon(
+        SERVICE,
+        "vmdkvol_esx.cli",
+        service_config(layout, identity),
+        lambda: all(_service_answers(layout, host) for host in identity.hosts),
+    )
+    return [service, *(_agent(layout, host) for host in identity.hosts)]
+
+
+def recorded(layout: Layout, name: str) -> Process | None:
+    """Return the running process that was started under this name."""
+    return processes.from_pid_file(layout.pid_file(name), str(layout.config(name)))
+
+
+def _agent(layout: Layout, host: SandboxHost) -> Daemon:
+    return Daemon(host.name, "vmdkvol_guest.cli", agent_config(layout, host), lambda: plugin_answers(host.plugin_socket))
+
+
+def _service_answers(layout: Layout, host: SandboxHost) -> bool:
+    address = layout.service_address(host.name)
+    if not address.path.exists():
+        return False
+    try:
+        with connected(address, patience_s=1.0) as connection:
+            connection.ask(ListVolumes(limit=1), answer_s=3.0)
+    except Unavailable:
+        return False
+    return True
+
+
+def _refuse_foreign(layout: Layout, host: SandboxHost) -> None:
+    """A driver's socket that somebody else serves is not ours to take."""
+    if not processes.with_argument(str(layout.config(host.name))) and listens(host.plugin_socket):
+        raise Conflict(
+            f"another process serves {host.plugin_socket}", remedy="stop it, or give the sandbox another name with --driver"
+        )
+
+
+def _make_directories(layout: Layout, identity: Identity) -> None:
+    # Containers of any uid pass through the directories above a mount point (field case C09).
+    for directory in (RUN_DIRECTORY, *(host.run_directory for host in identity.hosts)):
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        directory.chmod(0o711)
+    own = [layout.root / name for name in ("datastores", "state", "etc", "pids", "logs", "run")]
+    names = [SERVICE, *(host.name for host in identity.hosts)]
+    for directory in (*own, *map(layout.state, names), *map(layout.datastore, identity.datastores)):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _ensure(layout: Layout, daemon: Daemon) -> None:
+    config = layout.config(daemon.name)
+    changed = _write(config, daemon.config)
+    running = recorded(layout, daemon.name)
+    if running and not changed and daemon.answers():
+        return
+    # Whatever else was started with this file: a killed master's worker, or a start that was cut off.
+    processes.stop(processes.with_argument(str(config)), STOP_S)
+    started = processes.start([sys.executable, "-m", daemon.module, "--config", str(config), "serve"], layout.log(daemon.name))
+    processes.write_pid_file(layout.pid_file(daemon.name), started.pid)
+    _await(layout, daemon, started)
+
+
+def _await(layout: Layout, daemon: Daemon, started: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + START_S
+    while not daemon.answers():
+        code = started.poll()
+        if code is not None:
+            raise _ended(layout, daemon, code)
+        if time.monotonic() > end:
+            raise Unavailable(f"{daemon.name} does not answer after {START_S:.0f} s", remedy=f"see {layout.log(daemon.name)}")
+        time.sleep(_POLL_S)
+
+
+def _ended(layout: Layout, daemon: Daemon, code: int) -> VolumeError:
+    lines = layout.log(daemon.name).read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
+    kind = next((kind for kind in (Conflict, Unavailable) if kind.exit_code == code), BY_CODE["volume-error"])
+    return kind(f"{daemon.name} ended with {code}: {lines[-1]}", remedy=f"see {layout.log(daemon.name)}")
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write a file whole; tell whether that changed it."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    new = path.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, path)
+    return True

@@ -1,0 +1,141 @@
+"""Where the sandbox keeps its things, and who its simulated hosts are: the same ones each time it is brought up."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from vmdkvol.channel import Address
+from vmdkvol.errors import BadRequest, Busy, InvalidName, MetadataDamaged
+from vmdkvol.names import datastore_name
+
+DEFAULT_DIRECTORY = Path("/var/lib/vmdkvol-sandbox")
+DEFAULT_DRIVER = "vsphere"
+DEFAULT_DATASTORES = ("ds1", "ds2")
+PLUGIN_DIRECTORY = Path("/run/docker/plugins")
+RUN_DIRECTORY = Path("/run/vmdkvol")
+# A driver's name becomes the name of a socket, and Docker takes no other characters in one.
+_DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxHost:
+    """A simulated Docker host: ``name`` is its driver's, ``vm`` the identity that the service knows it by."""
+
+    name: str
+    vm: str
+
+    @property
+    def plugin_socket(self) -> Path:
+        return PLUGIN_DIRECTORY / f"{self.name}.sock"
+
+    @property
+    def run_directory(self) -> Path:
+        return RUN_DIRECTORY / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What must survive ``down`` and ``up``: volumes are attached to hosts by these ids, and lie on these datastores."""
+
+    hosts: tuple[SandboxHost, ...]
+    datastores: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The sandbox's directory. Everything that it keeps lies under ``root``; sockets of drivers and mounts under /run."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, directory: Path) -> Layout:
+        root = directory.resolve()
+        if root == Path("/"):
+            raise BadRequest("the sandbox cannot have / as its directory", remedy="give it one of its own with --dir")
+        return cls(root)
+
+    @property
+    def identity_file(self) -> Path:
+        return self.root / "sandbox.json"
+
+    def datastore(self, name: str) -> Path:
+        return self.root / "datastores" / name
+
+    def state(self, process: str) -> Path:
+        return self.root / "state" / process
+
+    def config(self, process: str) -> Path:
+        return self.root / "etc" / f"{process}.toml"
+
+    def pid_file(self, process: str) -> Path:
+        return self.root / "pids" / f"{process}.json"
+
+    def log(self, process: str) -> Path:
+        return self.root / "logs" / f"{process}.log"
+
+    def service_address(self, host: str) -> Address:
+        """Return the socket that is the identity of ``host`` (corrections 14); BadRequest if the path is too long for one."""
+        return Address.parse(f"unix://{self.root}/run/{host}.sock")
+
+    def identity(self) -> Identity | None:
+        """Return who the hosts are, or None if nothing was ever brought up here; MetadataDamaged if it cannot be read."""
+        try:
+            data = json.loads(self.identity_file.read_text(encoding="utf-8"))
+            hosts = tuple(SandboxHost(str(host["name"]), str(UUID(host["vm"]))) for host in data["hosts"])
+            return Identity(hosts, tuple(str(name) for name in data["datastores"]))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise MetadataDamaged(f"{self.identity_file} cannot be read: {error}") from error
+
+    def keep_identity(self, identity: Identity) -> None:
+        """Store who the hosts are, whole or not at all."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        new = self.identity_file.with_suffix(".new")
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(asdict(identity), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.identity_file)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the sandbox against a second ``up`` or ``down``; raise Busy if one is under way."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        # Inherited by no process that is started meanwhile: Python opens with O_CLOEXEC.
+        with (self.root / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(f"another `vmdkvol sandbox` is at work on {self.root}", remedy="wait for it") from None
+            yield
+
+
+SERVICE = "service"
+
+
+def extended(known: Identity | None, hosts: Sequence[str], datastores: Sequence[str]) -> Identity:
+    """Return ``known`` with these hosts and datastores added; the defaults if there is none at all yet."""
+    kept = known or Identity((), ())
+    names = [host.name for host in kept.hosts]
+    added = [_driver(name) for name in dict.fromkeys(hosts) if name not in names]
+    if not names and not added:
+        added = [DEFAULT_DRIVER]
+    stores = list(dict.fromkeys([*kept.datastores, *(datastore_name(name) for name in datastores)]))
+    return Identity(kept.hosts + tuple(SandboxHost(name, str(uuid4())) for name in added), tuple(stores or DEFAULT_DATASTORES))
+
+
+def _driver(name: str) -> str:
+    if not _DRIVER.fullmatch(name) or name == SERVICE:
+        raise InvalidName(
+            f"{name[:60]!r} is not a driver name", remedy="use up to 41 letters, digits, '.', '_' and '-', such as vsphere-b"
+        )
+    return name

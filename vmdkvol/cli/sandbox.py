@@ -1,0 +1,136 @@
+"""`vmdkvol sandbox up|status|down`: the whole product on one machine, with directories as datastores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vmdkvol.cli import devices
+from vmdkvol.cli.asking import directory_option, plugin_answers
+from vmdkvol.cli.bringing_up import bring_up, daemons, recorded
+from vmdkvol.cli.layout import Identity, Layout, extended
+from vmdkvol.cli.render import FORMATS, Table, show
+from vmdkvol.cli.taking_down import purge, take_down
+from vmdkvol.errors import BadRequest
+
+_STATUS = Table(("name", "role", "state", "pid", "socket"), ("log",))
+_DATASTORES = Table(("datastore", "free", "capacity", "path"))
+output = click.option("-o", "--output", type=click.Choice(FORMATS[:3]), default="table", show_default=True)
+
+
+@click.group("sandbox")
+def command() -> None:
+    """Run service and agents on this machine, without vSphere: datastores are directories, disks are loop devices."""
+
+
+@command.command("up")
+@directory_option
+@click.option("--driver", metavar="NAME", help="The driver's name for Docker (default: vsphere).")
+@click.option("--datastore", "datastores", metavar="NAME", multiple=True, help="Add a datastore; may be repeated.")
+@click.option("--host", "hosts", metavar="NAME", multiple=True, help="Add a simulated Docker host, with a driver of this name.")
+@output
+def up(directory: Path, driver: str | None, datastores: tuple[str, ...], hosts: tuple[str, ...], output: str) -> None:
+    """Start what does not run. Hosts and datastores of earlier times are kept, with their volumes."""
+    _need_root()
+    layout = Layout.at(directory)
+    with layout.alone():
+        names = [driver, *hosts] if driver else list(hosts)
+        identity = extended(layout.identity(), names, datastores)
+        bring_up(layout, identity)
+    _show_status(layout, identity, output)
+
+
+@command.command("status")
+@directory_option
+@output
+def status(directory: Path, output: str) -> None:
+    """Say what runs, and where its sockets, datastores and logs are."""
+    layout = Layout.at(directory)
+    _show_status(layout, layout.identity(), output)
+
+
+@command.command("down")
+@directory_option
+@click.option("--purge", "purging", is_flag=True, help="Remove the datastores too: all volumes are lost.")
+def down(directory: Path, purging: bool) -> None:
+    """Stop everything and leave no process, mount, loop device or socket. Volumes are kept unless --purge.
+
+    A disk that a running container still uses is named and never pulled (exit code 5).
+    """
+    _need_root()
+    layout = Layout.at(directory)
+    identity = layout.identity() if layout.root.is_dir() else None
+    if identity is None:
+        click.echo(f"no sandbox in {layout.root}")
+        return
+    with layout.alone():
+        take_down(layout, identity)
+        if purging:
+            purge(layout)
+    click.echo(f"sandbox is down; {'its volumes are gone' if purging else f'its volumes are kept in {layout.root}'}")
+
+
+def _show_status(layout: Layout, identity: Identity | None, output: str) -> None:
+    rows = _process_rows(layout, identity) if identity else []
+    stores = [_datastore_row(layout.datastore(name), name) for name in (identity.datastores if identity else ())]
+    loops = [
+        {"device": loop.device, "file": str(loop.file), "used_by": [user.path for user in devices.foreign_users(loop)]}
+        for loop in devices.loops_under(layout.root)
+    ]
+    running = bool(rows) and all(row["state"] == "running" for row in rows)
+    if output == "json":
+        facts = {"dir": str(layout.root), "running": running, "processes": rows, "datastores": stores, "loops": loops}
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    if identity is None:
+        click.echo(f"no sandbox in {layout.root}; start one with `vmdkvol sandbox up`")
+        return
+    show(_STATUS, rows, output)
+    click.echo()
+    show(
+        _DATASTORES,
+        [{**row, "free": _size(row["free_bytes"]), "capacity": _size(row["capacity_bytes"])} for row in stores],
+        output,
+    )
+    if loops:
+        click.echo(f"\n{len(loops)} attached: {', '.join(str(loop['device']) for loop in loops)}")
+
+
+def _process_rows(layout: Layout, identity: Identity) -> list[dict[str, Any]]:
+    service, *agents = daemons(layout, identity)
+    addresses = [str(layout.service_address(host.name).path) for host in identity.hosts]
+    rows = [_process_row(layout, service.name, "service", ",".join(addresses), answers=service.answers())]
+    for host, agent in zip(identity.hosts, agents, strict=True):
+        answers = plugin_answers(host.plugin_socket)
+        row = _process_row(layout, agent.name, "agent", str(host.plugin_socket), answers=answers)
+        rows.append({**row, "vm": host.vm, "service": str(layout.service_address(host.name))})
+    return rows
+
+
+def _process_row(layout: Layout, name: str, role: str, socket: str, *, answers: bool) -> dict[str, Any]:
+    process = recorded(layout, name)
+    state = "stopped" if process is None else "running" if answers else "silent"
+    pid = process.pid if process else None
+    return {"name": name, "role": role, "state": state, "pid": pid, "socket": socket, "log": str(layout.log(name))}
+
+
+def _datastore_row(path: Path, name: str) -> dict[str, Any]:
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return {"datastore": name, "path": str(path), "free_bytes": None, "capacity_bytes": None}
+    return {"datastore": name, "path": str(path), "free_bytes": usage.free, "capacity_bytes": usage.total}
+
+
+def _size(size: int | None) -> str | None:
+    return None if size is None else f"{size / (1 << 30):.1f}gb"
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise BadRequest("the sandbox makes loop devices and mounts: it needs root", remedy="run it with sudo")

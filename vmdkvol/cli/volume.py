@@ -1,0 +1,123 @@
+"""`vmdkvol volume ls|inspect`: volumes as the service tells them, whatever an engine remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vmdkvol.cli.asking import Connection, connected, directory_option, service_address
+from vmdkvol.cli.render import Row, Table, output_option, show
+from vmdkvol.errors import VolumeError
+from vmdkvol.messages import GetVolume, ListVolumes
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import OPTIONS
+from vmdkvol.sizes import format_size
+from vmdkvol.volume import VolumeInfo
+
+_VOLUMES = Table(
+    ("name", "size", "datastore", "state", "content", "attached_to"),
+    ("fstype", "diskformat", "allocated", "device", "created", "id"),
+)
+service_option = click.option(
+    "--service", metavar="ADDRESS", envvar="VMDKVOL_SERVICE", show_envvar=True, help="The service: unix:///PATH."
+)
+
+
+@click.group("volume")
+def command() -> None:
+    """Look at volumes. They are created and removed with `docker volume`."""
+
+
+@command.command("ls")
+@service_option
+@directory_option
+@output_option
+def ls(service: str | None, directory: Path, output: str) -> None:
+    """List the volumes and who has them."""
+    with connected(service_address(service, directory)) as connection:
+        rows = [row_of(info) for info in all_volumes(connection)]
+    show(_VOLUMES, sorted(rows, key=lambda row: str(row["name"])), output)
+
+
+@command.command("inspect")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@service_option
+@directory_option
+@output_option
+def inspect(names: tuple[str, ...], service: str | None, directory: Path, output: str) -> int:
+    """Show everything about volumes, by their exact names."""
+    rows: list[Row] = []
+    failed = 0
+    with connected(service_address(service, directory)) as connection:
+        for name in names:
+            try:
+                rows.append(row_of(connection.ask(GetVolume(VolumeRef.parse(name)))))
+            except VolumeError as error:
+                if len(names) == 1:
+                    raise
+                # The others are shown all the same; the last error's code is the command's.
+                click.echo(f"vmdkvol: {error}", err=True)
+                failed = error.exit_code
+    if output in ("table", "wide"):
+        _show_facts(rows)
+    else:
+        show(_VOLUMES, rows, output)
+    return failed
+
+
+def all_volumes(connection: Connection) -> Iterator[VolumeInfo]:
+    """Yield every volume once; one that is removed meanwhile is left out or still shown whole."""
+    after = None
+    while True:
+        page = connection.ask(ListVolumes(after=after))
+        yield from page.volumes
+        if page.next is None:
+            return
+        after = page.next
+
+
+def row_of(info: VolumeInfo) -> dict[str, Any]:
+    """Return a volume under the keys that ``-o json`` promises."""
+    holder = info.attached_to
+    return {
+        "name": info.name,
+        "id": str(info.id),
+        "size": format_size(info.size_bytes),
+        "size_bytes": info.size_bytes,
+        "allocated": format_size(info.allocated_bytes),
+        "allocated_bytes": info.allocated_bytes,
+        "datastore": info.datastore,
+        "vmgroup": str(info.vmgroup),
+        "state": info.state.value,
+        "content": info.content.value,
+        "fstype": info.options.fstype,
+        "diskformat": info.options.diskformat,
+        "attached_to": holder.vm_name if holder else None,
+        "device": str(holder.address) if holder else None,
+        "created": datetime.fromtimestamp(info.created_at, UTC).isoformat(timespec="seconds"),
+        "created_by": info.created_by,
+        "options": {
+            option.key: option.show(getattr(info.options, option.field))
+            for option in OPTIONS.values()
+            if option.field in info.options.given
+        },
+    }
+
+
+def _show_facts(rows: list[Row]) -> None:
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        options = {f"option {key}": value for key, value in row["options"].items()}
+        facts = {**{key: value for key, value in row.items() if key != "options"}, **options}
+        # What was understood, exactly: "20gb" is read differently by other tools (ecosystem-facts 4.1).
+        facts["size"] = f"{row['size']} = {row['size_bytes']} bytes"
+        facts["allocated"] = f"{row['allocated']} = {row['allocated_bytes']} bytes"
+        width = max(map(len, facts))
+        for key, value in facts.items():
+            if not key.endswith("_bytes"):
+                click.echo(f"{key.upper().replace('_', ' '):<{width}}   {'-' if value is None else value}")

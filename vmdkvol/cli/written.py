@@ -1,0 +1,37 @@
+"""The settings files that the sandbox writes for its processes; what is not said here is the product's default."""
+
+from __future__ import annotations
+
+from vmdkvol.cli.layout import SERVICE, Identity, Layout, SandboxHost
+from vmdkvol.settings import dump_toml
+
+_HEAD = "# Written by `vmdkvol sandbox up`, and written again by the next one.\n"
+
+
+def service_config(layout: Layout, identity: Identity) -> str:
+    """Return the service's settings: a directory per datastore, a socket per host (corrections 14), no trash."""
+    return _HEAD + dump_toml(
+        {
+            "state_dir": str(layout.state(SERVICE)),
+            "default_datastore": identity.datastores[0],
+            "trash_retention_s": 0.0,
+            "datastores": [{"name": name, "path": str(layout.datastore(name))} for name in identity.datastores],
+            "hosts": [
+                {"name": host.name, "id": host.vm, "socket": str(layout.service_address(host.name).path)}
+                for host in identity.hosts
+            ],
+        }
+    )
+
+
+def agent_config(layout: Layout, host: SandboxHost) -> str:
+    """Return the settings of the agent of ``host``."""
+    return _HEAD + dump_toml(
+        {
+            "driver": host.name,
+            "socket": str(host.plugin_socket),
+            "service": str(layout.service_address(host.name)),
+            "run_dir": str(host.run_directory),
+            "state_dir": str(layout.state(host.name)),
+        }
+    )
