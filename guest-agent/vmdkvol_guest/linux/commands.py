@@ -64,15 +64,7 @@ class Commands:
         # setpriv(1) rather than preexec_fn: Python code between fork and exec can deadlock in a process with threads.
         guard = ["setpriv", "--pdeathsig", "KILL", "--"] if dies_with_us else []
         deadline = Deadline.after(self._clock, seconds)
-        with subprocess.Popen(
-            [*guard, program, *args[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-        ) as process:
+        with _start([*guard, program, *args[1:]]) as process:
             try:
                 output, ended = self._read(process, deadline)
             finally:
@@ -110,6 +102,21 @@ class Commands:
 def which(program: str) -> str | None:
     """Return where a program of this host is, also in sbin."""
     return shutil.which(program, path=PATH)
+
+
+def _start(args: Sequence[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            args,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TruthUnknown(f"{args[0]} could not be started: {error.strerror}") from error
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

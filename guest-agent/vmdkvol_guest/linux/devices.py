@@ -83,17 +83,12 @@ class LinuxDevices:
 
     @contextmanager
     def _claimed(self, device: Device, deadline: Deadline) -> Iterator[None]:
-        while True:
-            try:
-                # Read-only: closing a descriptor that could write makes udev probe the device again (corrections 39).
-                descriptor = os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
-                break
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    raise TruthUnknown(f"{device.path} cannot be opened: {error.strerror}") from error
+        descriptor = _open_exclusive(device)
+        while descriptor is None:
             if deadline.passed:
                 raise StillMounted(f"{device.path} is in exclusive use", device=device.path)
             self._clock.sleep(_BUSY_STEP_S)
+            descriptor = _open_exclusive(device)
         try:
             check_identity(descriptor, device)
             yield
@@ -144,6 +139,17 @@ def opened(device: Device) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_exclusive(device: Device) -> int | None:
+    """Open the device as its only exclusive user, or return None if it has one."""
+    try:
+        # Read-only: closing a descriptor that could write makes udev probe the device again (corrections 39).
+        return os.open(device.path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return None
+        raise TruthUnknown(f"{device.path} cannot be opened: {error.strerror}") from error
 
 
 def check_identity(descriptor: int, device: Device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ MS_NODIRATIME = 2048
 MS_RELATIME = 1 << 21
 MS_STRICTATIME = 1 << 24
 MS_LAZYTIME = 1 << 25
+
+# mount(2) says so of a superblock, journal or log that cannot be what it should be. EIO and EROFS are not among them:
+# a full datastore and a write-protected device say those of a sound file system (corrections 22).
+DAMAGE = frozenset({errno.EUCLEAN, errno.EBADMSG, errno.EINVAL, errno.EFBIG, errno.EOVERFLOW})
 
 _UMOUNT_NOFOLLOW = 8
 # System calls since Linux 5.2; these numbers are the same on every architecture that has 64 bits but alpha.
@@ -51,14 +56,13 @@ def mounted_unseen(source: str, fstype: str, *flags: str) -> Iterator[None]:
     No starting container can copy such a mount, and it ends with the process if that is killed. OSError on failure;
     ENOSYS before Linux 5.2.
     """
-    libc = _libc()
-    context = _checked(libc.syscall(_FSOPEN, _text(fstype), _CLOEXEC), fstype)
+    context = _checked(_call(_FSOPEN, _text(fstype), _CLOEXEC), fstype)
     try:
         for flag in flags:
-            _checked(libc.syscall(_FSCONFIG, context, _SET_FLAG, _text(flag), None, 0), flag)
-        _checked(libc.syscall(_FSCONFIG, context, _SET_STRING, _text("source"), _text(source), 0), source)
-        _checked(libc.syscall(_FSCONFIG, context, _CREATE, None, None, 0), source)
-        unseen = _checked(libc.syscall(_FSMOUNT, context, _CLOEXEC, _ATTR_NOSUID_NODEV), source)
+            _checked(_call(_FSCONFIG, context, _SET_FLAG, _text(flag), None, 0), flag)
+        _checked(_call(_FSCONFIG, context, _SET_STRING, _text("source"), _text(source), 0), source)
+        _checked(_call(_FSCONFIG, context, _CREATE, None, None, 0), source)
+        unseen = _checked(_call(_FSMOUNT, context, _CLOEXEC, _ATTR_NOSUID_NODEV), source)
     finally:
         os.close(context)
     try:
@@ -69,6 +73,12 @@ def mounted_unseen(source: str, fstype: str, *flags: str) -> Iterator[None]:
 
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(number: int, *arguments: bytes | int | None) -> int:
+    # syscall(2) takes longs; what ctypes makes of a Python int has only 32 bits.
+    passed = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    return int(_libc().syscall(ctypes.c_long(number), *passed))
 
 
 def _text(text: str) -> bytes:

@@ -1,0 +1,331 @@
+"""Mounts by system call, verified by device number; never lazy, never by a path that a container could bend."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import CheckFailed, InvalidOption, MissingTool, NoSpace, StillMounted, TruthUnknown, VolumeError, WrongDisk
+from vmdkvol.volume import VolumeId
+from vmdkvol_guest.linux import kernel, mountinfo
+from vmdkvol_guest.linux.devices import BUSY_RETRY_S, check_identity, opened, out_of_space
+from vmdkvol_guest.linux.mountinfo import MountEntry
+from vmdkvol_guest.ports import Device, MountTarget
+
+_BUSY_STEP_S = 0.02
+# A mount point without its mount is of no use to anybody: what Docker binds must not be a plain directory (corrections 8).
+_BARE = 0o000
+# Every directory above it can be passed by any uid: with userns-remap containers are no root here (C09).
+_PASSABLE = 0o711
+
+# A volume comes from elsewhere: no program on it gains rights, no node on it is a device (F64).
+_ALWAYS = kernel.MS_NOSUID | kernel.MS_NODEV
+_FLAGS = {
+    "noatime": kernel.MS_NOATIME,
+    "nodiratime": kernel.MS_NODIRATIME,
+    "relatime": kernel.MS_RELATIME,
+    "strictatime": kernel.MS_STRICTATIME,
+    "lazytime": kernel.MS_LAZYTIME,
+    "noexec": kernel.MS_NOEXEC,
+    "sync": kernel.MS_SYNCHRONOUS,
+    "dirsync": kernel.MS_DIRSYNC,
+}
+# ext4: after an error nothing more is written (F29). xfs: a clone beside its source has the source's UUID until its
+# first mount is over; identity is ours by the disk's UUID (corrections 34).
+_DATA = {"ext4": ("errors=remount-ro",), "xfs": ("nouuid",)}
+
+
+class LinuxMounts:
+    """The ``Mounts`` port. ``root`` is the mount root, such as /run/vmdkvol/vsphere/mnt; it is made when it is needed."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        self._root = Path(os.path.realpath(root))
+        self._clock = clock
+
+    def mount(self, device: Device, volume: VolumeId, fstype: str, options: tuple[str, ...], *, read_only: bool) -> None:
+        there = self._at(volume)
+        if there:
+            self._accept(there[-1], device, volume, read_only=read_only)
+            return
+        point = self._make_point(volume)
+        with opened(device) as descriptor:
+            try:
+                _mount_or_explain(device, str(point), fstype, options, read_only=read_only)
+            except VolumeError:
+                self._remove_point(volume)
+                raise
+            try:
+                self._verify_number(device, volume)
+                _refuse_failed(self._at(volume)[-1], device, volume)
+                # Read once more what is mounted: the device could have changed hands before it was opened (corrections 10).
+                check_identity(descriptor, device)
+            except VolumeError:
+                self.unmount(volume)
+                raise
+
+    def unmount(self, volume: VolumeId) -> None:
+        point = str(self._point(volume))
+        deadline = Deadline.after(self._clock, BUSY_RETRY_S)
+        while self._at(volume):
+            _sync(point)
+            self._umount(point, volume, deadline)
+        self._remove_point(volume)
+
+    def mounted(self) -> Mapping[VolumeId, tuple[int, int]]:
+        # The last line of a path is the mount on top.
+        return {volume: entry.number for entry in _own() if (volume := self._volume(entry.path)) is not None}
+
+    def users(self, device: Device) -> Collection[MountTarget]:
+        own = {entry.id for entry in _own() if self._volume(entry.path) is not None}
+        found: dict[int, MountTarget] = {}
+        for pid, entry in _everywhere():
+            if entry.number == device.number and entry.id not in own:
+                found.setdefault(entry.id, MountTarget(pid, entry.path, entry.root))
+        return tuple(found.values())
+
+    def prepare(self, volume: VolumeId, layout: str, uid: int, gid: int, mode: int) -> None:
+        self._require_mounted(volume)
+        try:
+            with _directory(str(self._point(volume))) as root:
+                if layout == "root":
+                    _own_by(root, uid, gid, mode)
+                else:
+                    _make_directory(layout, root)
+                    with _directory(layout, root) as data:
+                        _own_by(data, uid, gid, mode)
+                os.fsync(root)
+                kernel.syncfs(root)
+        except OSError as error:
+            kind = NoSpace if error.errno == errno.ENOSPC else TruthUnknown
+            raise kind(f"the directory of volume {volume} could not be made: {error.strerror}") from error
+
+    def path(self, volume: VolumeId, layout: str) -> str:
+        point = self._point(volume)
+        return str(point if layout == "root" else point / layout)
+
+    def verify(self, device: Device, volume: VolumeId, layout: str) -> str:
+        self._require_mounted(volume)
+        try:
+            with _directory(str(self._point(volume))) as root:
+                _same_device(root, device, f"volume {volume}")
+                if layout != "root":
+                    with _directory(layout, root) as data:
+                        _same_device(data, device, f"the directory {layout} of volume {volume}")
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
+                raise WrongDisk(f"volume {volume} has no directory {layout}, or it is a link: {error.strerror}") from error
+            raise TruthUnknown(f"volume {volume} could not be looked at: {error.strerror}") from error
+        return self.path(volume, layout)
+
+    def _accept(self, entry: MountEntry, device: Device, volume: VolumeId, *, read_only: bool) -> None:
+        """Return if ``entry`` is the mount that was asked for, made so if only read-only or writable differs."""
+        if entry.number != device.number:
+            raise WrongDisk(f"another device ({entry.number[0]}:{entry.number[1]}) is mounted for volume {volume}")
+        with opened(device):
+            pass
+        _refuse_failed(entry, device, volume)
+        if ("ro" in entry.options) == read_only:
+            return
+        flags = kernel.MS_REMOUNT | _kept_flags(entry) | (kernel.MS_RDONLY if read_only else 0)
+        try:
+            kernel.mount("none", str(self._point(volume)), entry.fstype, flags, "")
+        except OSError as error:
+            raise StillMounted(f"volume {volume} is in use and could not be remounted: {error.strerror}") from error
+
+    def _verify_number(self, device: Device, volume: VolumeId) -> None:
+        there = self._at(volume)
+        if not there or there[-1].number != device.number:
+            raise WrongDisk(f"what got mounted for volume {volume} is not {device.path}")
+
+    def _umount(self, point: str, volume: VolumeId, deadline: Deadline) -> None:
+        try:
+            kernel.umount(point)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                # Gone between the look and the call; the loop looks again.
+                return
+            if error.errno != errno.EBUSY:
+                raise TruthUnknown(f"volume {volume} could not be unmounted: {error.strerror}") from error
+            if deadline.passed:
+                raise StillMounted(f"volume {volume} is busy at {point}", path=point) from error
+            self._clock.sleep(_BUSY_STEP_S)
+
+    def _require_mounted(self, volume: VolumeId) -> None:
+        if not self._at(volume):
+            raise TruthUnknown(f"volume {volume} is not mounted")
+
+    def _at(self, volume: VolumeId) -> list[MountEntry]:
+        return mountinfo.at(_own(), str(self._point(volume)))
+
+    def _point(self, volume: VolumeId) -> Path:
+        return self._root / str(volume)
+
+    def _volume(self, path: str) -> VolumeId | None:
+        """Return whose root ``path`` is, or None if it is not one under our mount root."""
+        parent, _, name = path.rpartition("/")
+        if parent != str(self._root):
+            return None
+        try:
+            return VolumeId(UUID(name))
+        except ValueError:
+            return None
+
+    def _make_point(self, volume: VolumeId) -> Path:
+        point = self._point(volume)
+        try:
+            for directory in (*reversed(self._root.parents), self._root):
+                if not directory.is_dir():
+                    directory.mkdir(exist_ok=True)
+                    directory.chmod(_PASSABLE)
+            point.mkdir(mode=_BARE, exist_ok=True)
+            with _directory(str(point)) as bare:
+                os.fchmod(bare, _BARE)
+        except OSError as error:
+            raise TruthUnknown(f"the mount point {point} could not be made: {error.strerror}") from error
+        return point
+
+    def _remove_point(self, volume: VolumeId) -> None:
+        """Remove the bare directory, unless another namespace still has a mount there, which that would take away lazily."""
+        point = self._point(volume)
+        # By its end only: a container that has "/" of the host at /host sees the same directory as /host/run/...
+        if not point.exists() or any(entry.path.endswith(f"/{volume}") for _, entry in _everywhere()):
+            return
+        try:
+            point.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EBUSY):
+                raise TruthUnknown(f"the mount point {point} could not be removed: {error.strerror}") from error
+
+
+def _own() -> Iterator[MountEntry]:
+    try:
+        text = Path("/proc/thread-self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise TruthUnknown(f"the kernel's list of mounts cannot be read: {error.strerror}") from error
+    return mountinfo.parse(text)
+
+
+def _everywhere() -> Iterator[tuple[int, MountEntry]]:
+    """Yield the mounts of all processes, each namespace once for each root directory that a process of it has.
+
+    mountinfo leaves out what lies outside the root of the process that it belongs to.
+    """
+    seen = set()
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            view = os.readlink(f"/proc/{name}/ns/mnt"), os.readlink(f"/proc/{name}/root")
+            if view in seen:
+                continue
+            text = Path(f"/proc/{name}/mountinfo").read_text("utf-8", "surrogateescape")
+        except OSError:
+            # It ended while we looked, or is a zombie.
+            continue
+        seen.add(view)
+        for entry in mountinfo.parse(text):
+            yield int(name), entry
+
+
+def _mount_or_explain(device: Device, point: str, fstype: str, options: tuple[str, ...], *, read_only: bool) -> None:
+    try:
+        _mount(device, point, fstype, options, read_only=read_only)
+    except OSError as error:
+        if error.errno == errno.EINVAL and options and _mounts_without(device, point, fstype):
+            raise InvalidOption(f"this host's kernel does not take mount-options={','.join(options)} for {fstype}") from error
+        raise _explained(error, device, fstype) from error
+
+
+def _mount(device: Device, point: str, fstype: str, options: tuple[str, ...], *, read_only: bool) -> None:
+    flags = _ALWAYS | (kernel.MS_RDONLY if read_only else 0)
+    data = list(_DATA.get(fstype, ()))
+    for word in options:
+        if word in _FLAGS:
+            flags |= _FLAGS[word]
+        else:
+            data.append(word)
+    # Through a descriptor: between the check of the mount point and the mount nobody can put a link there.
+    with _directory(point) as target:
+        kernel.mount(device.path, f"/proc/self/fd/{target}", fstype, flags, ",".join(data))
+
+
+def _mounts_without(device: Device, point: str, fstype: str) -> bool:
+    """Tell whether the file system can be mounted without the user's options: then they are wrong, not the disk."""
+    try:
+        _mount(device, point, fstype, (), read_only=True)
+        kernel.umount(point)
+    except OSError:
+        return False
+    return True
+
+
+def _explained(error: OSError, device: Device, fstype: str) -> VolumeError:
+    text = f"{device.path} cannot be mounted as {fstype}: {error.strerror}"
+    if error.errno == errno.ENODEV:
+        return MissingTool(f"this host's kernel has no file system {fstype}", remedy=f"load the kernel module {fstype}")
+    if error.errno == errno.EBUSY:
+        return StillMounted(text)
+    if error.errno == errno.ENOSPC or out_of_space(device):
+        return NoSpace(f"{text} (the datastore is full)")
+    return CheckFailed(text) if error.errno in kernel.DAMAGE else TruthUnknown(text)
+
+
+def _refuse_failed(entry: MountEntry, device: Device, volume: VolumeId) -> None:
+    """Raise if the file system has stopped writing after an error (F29); another namespace may still have it mounted so."""
+    if "ro" not in entry.options and {"ro", "emergency_ro"} & entry.super_options:
+        kind = NoSpace if out_of_space(device) else TruthUnknown
+        raise kind(f"the file system of volume {volume} turned read-only after an error", remedy="stop all its containers")
+
+
+def _kept_flags(entry: MountEntry) -> int:
+    """A remount sets all flags anew; return those that the mount has."""
+    words = entry.options | entry.super_options
+    return _ALWAYS | sum(flag for word, flag in _FLAGS.items() if word in words)
+
+
+def _sync(point: str) -> None:
+    """Write back before the umount, so that what cannot be written shows up while somebody still can be told.
+
+    An error is not raised: the pages are lost already, whoever wrote them has been told by fsync, and a file system
+    that refuses to be unmounted would keep its disk attached for ever (I3).
+    """
+    try:
+        with _directory(point) as root:
+            kernel.syncfs(root)
+    except OSError:
+        return
+
+
+@contextmanager
+def _directory(path: str, parent: int | None = None) -> Iterator[int]:
+    """Open a directory that is no symbolic link; OSError otherwise."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _make_directory(name: str, parent: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        return
+
+
+def _own_by(directory: int, uid: int, gid: int, mode: int) -> None:
+    # In this order: chown takes setuid and setgid bits away.
+    os.fchown(directory, uid, gid)
+    os.fchmod(directory, mode)
+    os.fsync(directory)
+
+
+def _same_device(descriptor: int, device: Device, what: str) -> None:
+    found = os.fstat(descriptor).st_dev
+    if (os.major(found), os.minor(found)) != device.number:
+        raise WrongDisk(f"{what} lies on device {os.major(found)}:{os.minor(found)}, not on {device.path}")
