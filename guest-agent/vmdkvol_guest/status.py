@@ -1,0 +1,71 @@
+"""The Status map of `docker volume inspect`: vDVS's keys with its spelling and format, and ours beside them. Pure.
+
+Scripts read vDVS's keys, so they stay as they were (vdvs-facts 5.2). What is not known is not said.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from vmdkvol.options import OPTIONS
+from vmdkvol.sizes import vdvs_capacity
+from vmdkvol.volume import DEFAULT_VMGROUP, Address, LoopAddress, VolumeInfo
+from vmdkvol_guest.ports import Holdings
+
+
+def rfc3339(seconds: float) -> str:
+    """Return UTC seconds as Docker's CreatedAt, always with a zone: one without makes the engine purge the volume's
+    labels and references (docker-facts 1.1)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def asctime(seconds: float) -> str:
+    """Return UTC seconds as vDVS's ``created``: ``Tue Jun  6 09:15:04 2017``, whatever the locale."""
+    return datetime.fromtimestamp(seconds, UTC).ctime()
+
+
+def status(info: VolumeInfo, holdings: Holdings | None, *, mounted: bool, stale: bool) -> dict[str, Any]:
+    """Return all keys. ``holdings`` are this host's, None if it has nothing of the volume; ``stale``: from the catalogue."""
+    return _vdvs(info, here=holdings is not None and holdings.attachment is not None) | {
+        "id": str(info.id),
+        "size-bytes": info.size_bytes,
+        "allocated-bytes": info.allocated_bytes,
+        "state": info.state.value,
+        "content": info.content.value,
+        "vmgroup": "_DEFAULT" if info.vmgroup == DEFAULT_VMGROUP else str(info.vmgroup),
+        "layout": info.options.layout,
+        "labels": dict(info.options.labels),
+        # The engine shows the options as they were typed, on the creating host only, and can lose them.
+        "options": {option.key: option.show(getattr(info.options, option.field)) for option in OPTIONS.values()}
+        | {"size": OPTIONS["size"].show(info.size_bytes)},
+        "mounted": mounted,
+        "holders": sorted(holdings.ids) if holdings is not None else [],
+        "stale": stale,
+    }
+
+
+def _vdvs(info: VolumeInfo, *, here: bool) -> dict[str, Any]:
+    source = info.options.clone_from
+    shown: dict[str, Any] = {
+        "access": info.options.access,
+        "attach-as": info.options.attach_as,
+        "diskformat": info.options.diskformat,
+        "capacity": {"size": vdvs_capacity(info.size_bytes), "allocated": vdvs_capacity(info.allocated_bytes)},
+        "clone-from": "None" if source is None else source.base,
+        "created": asctime(info.created_at),
+        "created by VM": info.created_by,
+        "datastore": info.datastore,
+        "fstype": info.options.fstype,
+        "status": "attached" if info.attached_to is not None or here else "detached",
+    }
+    if info.attached_to is not None:
+        shown["attached to VM"] = info.attached_to.vm_name
+        shown["attachedVMDevice"] = _device(info.attached_to.address)
+    return shown
+
+
+def _device(address: Address) -> dict[str, str]:
+    """The PCI numbers are a real VM's alone, and no address of ours says them: empty is the truth."""
+    unit = address.number if isinstance(address, LoopAddress) else address.unit
+    return {"Unit": str(unit), "ControllerPciSlotNumber": "", "ControllerPciBusNumber": ""}
