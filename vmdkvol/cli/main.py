@@ -1,9 +1,8 @@
-"""`vmdkvol`: the group of commands, loaded when asked for, and the one place where errors become exit codes."""
+"""`vmdkvol`: the group of commands, each loaded only when it is asked for."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -11,7 +10,7 @@ from typing import NoReturn
 import click
 
 from vmdkvol import __version__
-from vmdkvol.errors import Internal, VolumeError, one_line
+from vmdkvol.command import run
 
 # Loaded by name only when used: `vmdkvol --version` stays under 150 ms.
 _COMMANDS = {
@@ -51,41 +50,8 @@ def cli(ctx: click.Context) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0, or the exit code of the error's class; errors are one line on stderr."""
-    sys.exit(run(argv))
-
-
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    try:
-        code = cli.main(args=list(argv) if argv is not None else None, prog_name="vmdkvol", standalone_mode=False)
-        sys.stdout.flush()
-    except VolumeError as error:
-        return _tell(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        return 130
-    except click.ClickException as error:
-        return _tell(_usage(error), 2)
-    except BrokenPipeError:
-        # `vmdkvol volume ls | head`: the reader has what it wanted. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:  # noqa: BLE001 - the top of the command: a traceback helps no admin
-        if os.environ.get("VMDKVOL_DEBUG"):
-            raise
-        bug = Internal(f"{type(error).__name__}: {error}", remedy="this is a bug; VMDKVOL_DEBUG=1 shows where")
-        return _tell(str(bug), bug.exit_code)
-    return code if isinstance(code, int) else 0
-
-
-def _usage(error: click.ClickException) -> str:
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx is not None else "vmdkvol"
-    return f"{error.format_message().rstrip('.')}; see `{path} --help` [usage]"
-
-
-def _tell(text: str, code: int) -> int:
-    click.echo(f"vmdkvol: {one_line(text, 1000)}", err=True)
-    return code
+    """Run the command and exit."""
+    sys.exit(run(cli, "vmdkvol", argv))
 
 
 if __name__ == "__main__":

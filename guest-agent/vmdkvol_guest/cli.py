@@ -1,0 +1,57 @@
+"""`vmdkvol-agent`: serve Docker, check the settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from vmdkvol import __version__
+from vmdkvol.command import run
+from vmdkvol.settings import read_settings
+from vmdkvol_guest.settings import AgentSettings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/vmdkvol/agent.toml"),
+    show_default=True,
+    help="The settings' file.",
+)
+@click.version_option(__version__, prog_name="vmdkvol-agent", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, config: Path) -> None:
+    """The Docker volume plugin: it attaches, formats and mounts the disks of this Docker host's containers."""
+    ctx.obj = config
+
+
+@cli.command()
+@click.pass_obj
+def serve(config: Path) -> None:
+    """Serve Docker until SIGTERM. Mounts stay: containers go on while the agent is stopped or upgraded."""
+    settings = read_settings(AgentSettings, config)
+    from vmdkvol_guest.daemon import serve as serve_until_told  # Flask and gunicorn cost --help 0.3 s
+
+    serve_until_told(settings)
+
+
+@cli.command("check-config")
+@click.pass_obj
+def check_config(config: Path) -> None:
+    """Read the settings and say whether they are right; nothing is started or changed."""
+    settings = read_settings(AgentSettings, config)
+    click.echo(f"{config}: right; driver {settings.driver} at {settings.socket}")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    sys.exit(run(cli, "vmdkvol-agent", argv))
+
+
+if __name__ == "__main__":
+    main()
