@@ -176,6 +176,15 @@ def read_answer(request: Request[A], body: Any) -> A:
     return cast(A, load(type(request).answer, body))
 
 
+def read_reply(request: Request[A], frame: Frame) -> A:
+    """Return the answer in a reply to ``request``, or raise the error in it; BadFrame if it is neither."""
+    if frame.type == ANSWER:
+        return read_answer(request, frame.body)
+    if frame.type == ERROR:
+        raise read_error(frame.body)
+    raise BadFrame(f"{frame.type!r} is not a reply")
+
+
 def write_error(call: UUID | None, error: VolumeError) -> bytes:
     """Return the error as a frame; ``call`` is None if it belongs to the connection."""
     fields = [(one_line(str(name)), _field(value)) for name, value in error.fields.items()]

@@ -1,0 +1,145 @@
+"""The workers of one virtual machine: its calls run beside each other, within bounds that are its own.
+
+What one VM floods or blocks is its own share: no other VM waits for it (T7). Reading calls have workers apart from
+changing ones, so that no Get ever waits for a slow Attach (D3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import BadRequest, Busy
+
+R = TypeVar("R", bound=Hashable)
+
+# An agent has 256 threads and lets 224 of them wait for slow calls: the last of them waits too, it is not refused,
+# since a container whose Mount is refused stays down (corrections 16). So not 32 (faults T7) but one for each thread.
+MAX_CALLS = 256
+CHANGING_WORKERS = 64
+READING_WORKERS = 4
+_IDLE_S = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[R]):
+    call: UUID
+    equal: object
+    work: Callable[[], bytes]
+    deadline: Deadline
+    recipients: list[R]
+
+
+@dataclass(slots=True, eq=False)
+class _Bench(Generic[R]):
+    """Workers for one kind of call, and what waits for them."""
+
+    most: int
+    queue: deque[_Job[R]] = field(default_factory=deque)
+    workers: int = 0
+    idle: int = 0
+
+
+class Crew(Generic[R]):
+    """Carries out the calls of one VM. ``reply(recipient, data)`` gets each result, ``refuse`` makes data of an error."""
+
+    def __init__(
+        self, name: str, clock: Clock, reply: Callable[[R, bytes], None], refuse: Callable[[UUID, Busy], bytes]
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._reply = reply
+        self._refuse = refuse
+        self._changed = clock.condition()
+        self._jobs: dict[UUID, _Job[R]] = {}
+        self._running = 0
+        self._ended = False
+        self._changing: _Bench[R] = _Bench(CHANGING_WORKERS)
+        self._reading: _Bench[R] = _Bench(READING_WORKERS)
+
+    def take(
+        self, call: UUID, equal: object, work: Callable[[], bytes], *, changes: bool, deadline: Deadline, recipient: R
+    ) -> None:
+        """Have ``work`` done, which never raises, and its result sent to ``recipient``.
+
+        A call that is under way already is joined: its id came again on a new connection, and it must not run twice at
+        once. Raises BadRequest if it came with another request (``equal``), Busy when too many calls are under way.
+        After ``end`` it is dropped: the guest asks again when the connection closes.
+        """
+        with self._changed:
+            job = self._jobs.get(call)
+            if job is not None:
+                self._join(job, equal, recipient)
+                return
+            if self._ended:
+                return
+            if len(self._jobs) >= MAX_CALLS:
+                raise Busy(f"{self._name} has {MAX_CALLS} calls under way")
+            bench = self._changing if changes else self._reading
+            self._jobs[call] = job = _Job(call, equal, work, deadline, [recipient])
+            bench.queue.append(job)
+            if len(bench.queue) > bench.idle and bench.workers < bench.most:
+                bench.workers += 1
+                self._clock.start(f"call-{self._name}", lambda: self._work(bench))
+            else:
+                self._changed.notify_all()
+
+    def leave(self, recipient: R) -> None:
+        """Send nothing more to ``recipient``. What runs for it goes on; what had not begun will not."""
+        with self._changed:
+            for job in self._jobs.values():
+                if recipient in job.recipients:
+                    job.recipients.remove(recipient)
+
+    def end(self, deadline: Deadline) -> bool:
+        """Begin nothing more and wait for what runs; tell whether all of it ended before the deadline."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            while self._running and not deadline.passed:
+                self._changed.wait(deadline.left_s)
+            return not self._running
+
+    def _join(self, job: _Job[R], equal: object, recipient: R) -> None:
+        if job.equal != equal:
+            raise BadRequest(f"call {job.call} is under way with another request", remedy="use a new id for each call")
+        if recipient not in job.recipients:
+            job.recipients.append(recipient)
+
+    def _work(self, bench: _Bench[R]) -> None:
+        while (job := self._next(bench)) is not None:
+            late = job.deadline.passed
+            data = self._refuse(job.call, Busy("the service had no time for this call")) if late else job.work()
+            with self._changed:
+                # Up to here the same call joined this one; what comes later finds the stored answer.
+                del self._jobs[job.call]
+                recipients = tuple(job.recipients)
+            for recipient in recipients:
+                self._reply(recipient, data)
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _next(self, bench: _Bench[R]) -> _Job[R] | None:
+        """Return what to do next, or None when this worker is not needed any more."""
+        with self._changed:
+            idle_until = Deadline.after(self._clock, _IDLE_S)
+            while not self._ended:
+                if bench.queue:
+                    job = bench.queue.popleft()
+                    if job.recipients:
+                        self._running += 1
+                        return job
+                    del self._jobs[job.call]
+                elif idle_until.passed:
+                    break
+                else:
+                    bench.idle += 1
+                    self._changed.wait(idle_until.left_s)
+                    bench.idle -= 1
+            bench.workers -= 1
+            return None

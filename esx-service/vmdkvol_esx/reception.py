@@ -1,0 +1,293 @@
+"""The service's sockets: accepts, cuts frames out of bytes, sends, and gives up peers that are late, silent or wrong.
+
+One thread owns all connections and waits for none of them (corrections 20). A peer's turn is one piece of its bytes;
+the first thing it does wrong ends its connection, never the service (T6, L1, L2).
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from logging import getLogger
+from uuid import UUID
+
+from vmdkvol import channel, link
+from vmdkvol.channel import Address, Listener
+from vmdkvol.clock import Clock, Worker
+from vmdkvol.errors import BadFrame, Busy, VolumeError
+from vmdkvol.frames import MAX_REQUEST, Frame
+from vmdkvol.messages import Welcome
+from vmdkvol.volume import VmId
+from vmdkvol.wire import write_error
+from vmdkvol_esx.callers import require_root
+
+log = getLogger("vmdkvol.server")
+
+# An agent has one, two while it is replaced; the others are for command lines of root, which last for one answer.
+MAX_CONNECTIONS = 16
+# A refused peer gets its error if it reads at all, but not more of our time.
+_GOODBYE_S = 1.0
+# Connections that one turn accepts on a socket: a flood of them is refused piece by piece.
+_ACCEPTS = 8
+# A broken or hostile guest may write this many lines to the log in a second; the rest is counted (T14).
+_COMPLAINTS = 5
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A guest's connection: the VM its socket is bound to and the peer's uid are the channel's proof.
+
+    ``welcome`` is set by the server after Hello; ``ends`` once it is to close, as soon as its last bytes are out.
+    """
+
+    link: link.Link
+    vm: VmId
+    hello_by: float
+    uid: int = -1
+    welcome: Welcome | None = None
+    ends: float | None = None
+
+
+class Reception:
+    """Owns the sockets. ``arrived`` gets each frame on the reception's thread; a VolumeError from it ends the connection."""
+
+    def __init__(
+        self,
+        sockets: Mapping[Address, VmId],
+        clock: Clock,
+        arrived: Callable[[Connection, Frame], None],
+        left: Callable[[Connection], None],
+    ) -> None:
+        self._sockets = sockets
+        self._clock = clock
+        self._arrived = arrived
+        self._left = left
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._listeners: list[Listener] = []
+        self._connections: set[Connection] = set()
+        self._complaints: Counter[VmId] = Counter()
+        self._complaints_until = 0.0
+        self._actions: deque[Callable[[], None]] = deque()
+        self._deaf = False
+        self._stop_by: float | None = None
+        self._worker: Worker | None = None
+
+    # --- for any thread --------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Listen on every socket, or on none: raises what ``channel.listen`` raises."""
+        try:
+            for address in self._sockets:
+                self._listeners.append(channel.listen(address))
+        except BaseException:
+            self._stop_listening()
+            raise
+        for listener in self._listeners:
+            self._selector.register(listener.socket, selectors.EVENT_READ, listener)
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self._selector.register(self._wake_out, selectors.EVENT_READ, None)
+        self._worker = self._clock.start("reception", self._run)
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have ``action`` done on the reception's thread, in the order of the calls; once it is closed, not at all."""
+        self._actions.append(action)
+        try:
+            self._wake_in.send(b"\0")
+        except OSError:
+            # Full: the thread has enough to wake up for. Closed: there is none.
+            pass
+
+    def ignore(self) -> None:
+        """Accept and read nothing more; answers still go out."""
+        self._deaf = True
+        self.post(self._stop_listening)
+
+    def close(self, flush_s: float) -> None:
+        """Send what is left, for ``flush_s`` at most, and close everything. Afterwards the thread does not run."""
+        if self._worker is None:
+            return
+        self._stop_by = self._clock.monotonic() + flush_s
+        self.ignore()
+        self._worker.join()
+        self._worker = None
+
+    # --- for the reception's thread only ---------------------------------------------------------------------
+
+    def greeted(self, vm: VmId) -> tuple[Connection, ...]:
+        """Return the connections of this VM that have said Hello and go on."""
+        return tuple(each for each in self._connections if each.vm == vm and each.welcome and each.ends is None)
+
+    def stands(self, connection: Connection) -> bool:
+        """Tell whether the connection stands."""
+        return connection in self._connections
+
+    def send(self, connection: Connection, data: bytes) -> None:
+        """Send ``data`` as soon as the peer reads; nothing if the connection is gone."""
+        if connection in self._connections:
+            if connection.link.send(data):
+                self._watch(connection)
+            else:
+                self._drop(connection)
+
+    def dismiss(self, connection: Connection, call: UUID | None, error: VolumeError) -> None:
+        """Tell the peer why, then close its connection."""
+        self._complain(connection.vm, f"connection refused: {error}")
+        connection.ends = self._clock.monotonic() + _GOODBYE_S
+        self.send(connection, write_error(call, error))
+
+    def _run(self) -> None:
+        while self._stop_by is None or self._unfinished(self._stop_by):
+            try:
+                self._turn()
+            except Exception:  # noqa: BLE001 - top of the thread: a bug must not end the service
+                log.exception("reception turn failed")
+        for connection in tuple(self._connections):
+            self._drop(connection)
+        self._stop_listening()
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def _unfinished(self, stop_by: float) -> bool:
+        sending = any(connection.link.sending for connection in self._connections)
+        return self._clock.monotonic() < stop_by and (sending or bool(self._actions))
+
+    def _turn(self) -> None:
+        for key, events in self._selector.select(self._timeout()):
+            if isinstance(key.data, Listener):
+                self._accept(key.data)
+            elif isinstance(key.data, Connection):
+                self._guarded(key.data, partial(self._exchange, key.data, events))
+            else:
+                self._wake_out.recv(4096)
+        for _ in range(len(self._actions)):
+            self._act(self._actions.popleft())
+        now = self._clock.monotonic()
+        for connection in tuple(self._connections):
+            self._guarded(connection, partial(self._check_time, connection, now))
+
+    def _act(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception:  # noqa: BLE001 - as in _guarded; the actions behind this one must still be done
+            log.exception("action failed")
+
+    def _guarded(self, connection: Connection, step: Callable[[], None]) -> None:
+        """Do one step of a connection; whatever goes wrong ends this connection only."""
+        try:
+            step()
+        except VolumeError as error:
+            self.dismiss(connection, None, error)
+        except Exception:  # noqa: BLE001 - a bug with one peer's bytes must not reach the others
+            log.exception("connection failed vm=%s", connection.vm)
+            self._drop(connection)
+
+    def _accept(self, listener: Listener) -> None:
+        vm = self._sockets[listener.address]
+        for _ in range(_ACCEPTS):
+            try:
+                accepted, _peer = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # No descriptors left, say. The socket stays readable: without a pause this thread would do nothing else.
+                self._complain(vm, f"cannot accept: {error}")
+                self._clock.sleep(0.05)
+                return
+            accepted.setblocking(False)
+            hello_by = self._clock.monotonic() + link.HEADER_S
+            connection = Connection(link.Link(accepted, self._clock, MAX_REQUEST), vm, hello_by)
+            self._connections.add(connection)
+            self._selector.register(connection.link, selectors.EVENT_READ, connection)
+            self._guarded(connection, partial(self._examine, connection, accepted))
+
+    def _examine(self, connection: Connection, accepted: socket.socket) -> None:
+        connection.uid = channel.peer_uid(accepted)
+        require_root(connection.uid)
+        if sum(other.vm == connection.vm for other in self._connections) > MAX_CONNECTIONS:
+            raise Busy(f"{MAX_CONNECTIONS} connections of this virtual machine are open")
+
+    def _exchange(self, connection: Connection, events: int) -> None:
+        alive = connection.link.flush() if events & selectors.EVENT_WRITE else True
+        if alive and events & selectors.EVENT_READ:
+            alive = self._receive(connection)
+        if not alive:
+            self._drop(connection)
+        self._watch(connection)
+
+    def _receive(self, connection: Connection) -> bool:
+        if self._deaf or connection.ends is not None:
+            # What comes now is forgotten: its sender asks again when the connection closes.
+            return connection.link.discard()
+        alive = connection.link.receive()
+        while connection.ends is None and (frame := connection.link.take()) is not None:
+            self._arrived(connection, frame)
+        return alive
+
+    def _watch(self, connection: Connection) -> None:
+        """Wait for what the connection needs now; close it if it only had to say goodbye and has done so."""
+        if connection not in self._connections:
+            return
+        if connection.ends is not None and not connection.link.sending:
+            self._drop(connection)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.link.sending else 0)
+        if self._selector.get_key(connection.link).events != events:
+            self._selector.modify(connection.link, events, connection)
+
+    def _check_time(self, connection: Connection, now: float) -> None:
+        if connection.ends is not None:
+            if now >= connection.ends:
+                self._drop(connection)
+            return
+        expires = connection.link.expires
+        if expires is not None and now >= expires:
+            raise BadFrame("the rest of a message did not come in time, or answers are not read")
+        if connection.welcome is None and expires is None and now >= connection.hello_by:
+            raise BadFrame("no Hello came in time")
+
+    def _drop(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self._selector.unregister(connection.link)
+            connection.link.close()
+            self._left(connection)
+
+    def _timeout(self) -> float | None:
+        moments = [moment for each in self._connections if (moment := _next_moment(each)) is not None]
+        if self._stop_by is not None:
+            moments.append(self._stop_by)
+        return max(0.0, min(moments) - self._clock.monotonic()) if moments else None
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            if listener.socket.fileno() in self._selector.get_map():
+                self._selector.unregister(listener.socket)
+            listener.close()
+        self._listeners = []
+
+    def _complain(self, vm: VmId, text: str) -> None:
+        now = self._clock.monotonic()
+        if now >= self._complaints_until:
+            for noisy, count in self._complaints.items():
+                if count > _COMPLAINTS:
+                    log.warning("more of the same vm=%s lines=%d", noisy, count - _COMPLAINTS)
+            self._complaints.clear()
+            self._complaints_until = now + 1.0
+        self._complaints[vm] += 1
+        if self._complaints[vm] <= _COMPLAINTS:
+            log.warning("%s vm=%s", text, vm)
+
+
+def _next_moment(connection: Connection) -> float | None:
+    if connection.ends is not None:
+        return connection.ends
+    if connection.welcome is not None or connection.link.expires is not None:
+        return connection.link.expires
+    return connection.hello_by

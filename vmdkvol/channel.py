@@ -1,0 +1,168 @@
+"""Where agent and service meet: addresses, listening, connecting, the kernel's proof of who is at the other end.
+
+This stage has Unix sockets. Whoever may open the socket's file is root, and SO_PEERCRED proves it once more (faults 3.2).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmdkvol.errors import BadRequest, Conflict, ServiceUnreachable, UnknownCaller
+
+# sockaddr_un has 108 bytes with the NUL.
+_MAX_PATH = 107
+_BACKLOG = 128
+_CREDENTIALS = struct.Struct("3i")
+# How long a probe waits for whoever may hold the socket already.
+_PROBE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The place of one service socket."""
+
+    path: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Return the address in ``unix:///PATH``; raise BadRequest naming what is wrong with ``text``."""
+        scheme, separator, rest = text.partition("://")
+        if not separator or scheme != "unix":
+            raise BadRequest(f"channel address {text[:100]!r} cannot be used", remedy="this version speaks unix:///PATH only")
+        if not rest.startswith("/") or "\0" in rest:
+            raise BadRequest(f"channel address {text[:100]!r} has no absolute path", remedy="write unix:///PATH")
+        if len(os.fsencode(rest)) > _MAX_PATH:
+            raise BadRequest(
+                f"channel address {text[:100]!r} is too long", remedy=f"the kernel takes paths of up to {_MAX_PATH} bytes"
+            )
+        return cls(Path(rest))
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+class Listener:
+    """A listening socket and the lock that keeps its path ours. ``close`` takes the path away, only if it is still ours."""
+
+    def __init__(self, address: Address, bound: socket.socket, lock: int) -> None:
+        self.address = address
+        self.socket = bound
+        self._lock = lock
+        self._inode = _inode(address.path)
+
+    def close(self) -> None:
+        """Stop listening; a second time does nothing."""
+        if self._lock < 0:
+            return
+        self.socket.close()
+        if _inode(self.address.path) == self._inode:
+            self.address.path.unlink(missing_ok=True)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def listen(address: Address) -> Listener:
+    """Return a non-blocking listener at ``address``, mode 0600, in a directory that is made with 0700 if it is missing.
+
+    The socket file of a service that died is replaced; raises Conflict if somebody answers there, if another process
+    is about to listen, or if the path is no socket. OSError for what the file system refuses.
+    """
+    path = address.path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        _clear(path)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            bound.bind(str(path))
+            # Before listen() every connect is refused, so nobody gets in while the mode is still the umask's.
+            path.chmod(0o600)
+            bound.listen(_BACKLOG)
+        except BaseException:
+            bound.close()
+            raise
+    except BaseException:
+        os.close(lock)
+        raise
+    return Listener(address, bound, lock)
+
+
+def connect(address: Address, timeout_s: float) -> socket.socket:
+    """Return a connection to the service; it is non-blocking. Raises ServiceUnreachable within ``timeout_s``.
+
+    Raises UnknownCaller when the process that listens there is neither root's nor of our own user.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect(str(address.path))
+        uid = peer_uid(connection)
+        if uid not in (0, os.geteuid()):
+            raise UnknownCaller(f"the process that listens at {address} runs as uid {uid}", remedy="only root may serve here")
+        connection.setblocking(False)
+    except OSError as error:
+        connection.close()
+        raise ServiceUnreachable(f"the service at {address} cannot be reached: {_reason(error)}") from error
+    except UnknownCaller:
+        connection.close()
+        raise
+    return connection
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """Return the uid that the peer had when it connected; the kernel says so. OSError if it cannot be read."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+    return int(uid)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EAGAIN:
+        return "it does not accept connections at the moment"
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _lock(path: Path) -> int:
+    """Hold the right to this path: without it two services that start at once take it from each other (corrections 36)."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Conflict(f"another process serves {path}", remedy="stop it, or use another path") from None
+    return lock
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket file of a dead service; anything else at the path raises Conflict and stays."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict(f"{path} exists and is no socket", remedy="remove it, or use another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise Conflict(f"whether another process serves {path} cannot be told: {_reason(error)}") from error
+    raise Conflict(f"another process serves {path}", remedy="stop it, or use another path")

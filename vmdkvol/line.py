@@ -1,0 +1,274 @@
+"""``Service`` over one kept connection: many calls in flight, found again after the connection or the service broke.
+
+One thread owns the connection both ways (corrections 20); callers hand it their request and wait. A call that was in
+flight when the connection broke is sent again with its id, so that it is carried out once (F34).
+"""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from logging import getLogger
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from vmdkvol import wire
+from vmdkvol.calls import Calls
+from vmdkvol.channel import Address, connect
+from vmdkvol.clock import Clock, Deadline, Worker
+from vmdkvol.errors import ProtocolError, ServiceUnreachable, VolumeError
+from vmdkvol.frames import MAX_FRAME, Frame
+from vmdkvol.hooks import Hooks
+from vmdkvol.link import Link
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Notice, Request, Welcome
+
+A = TypeVar("A")
+log = getLogger("vmdkvol.line")
+
+# How long a connection may take to stand, and a service to say who we are, at the start and when it is asked again.
+CONNECT_S = 2.0
+HELLO_S = 5.0
+# A call that is made while the service is away waits this long for it: a restart is not seen, an absence soon is.
+PATIENCE_S = 10.0
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Greeting:
+    """A Hello under way: its id, and when the service has taken too long with it."""
+
+    id: UUID
+    expires: float
+
+
+class Line:
+    """The agent's connection to its service. ``start`` it after the fork; whoever made it calls ``close``."""
+
+    def __init__(
+        self,
+        address: Address,
+        clock: Clock,
+        *,
+        agent: str,
+        boot_id: str,
+        on_up: Callable[[Welcome], None] | None = None,
+        on_down: Callable[[VolumeError], None] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """``on_up`` is called each time a Hello was answered, ``on_down`` when the line broke.
+
+        Both run on a thread of the line and may ask the service themselves. After a call that ended in silence the
+        line says Hello again on the standing connection, so that ``on_up`` also tells that the service is well.
+        """
+        self._address = address
+        self._clock = clock
+        self._hello = Hello(OLDEST_VERSION, NEWEST_VERSION, agent, boot_id)
+        self._on_up = on_up
+        self._on_down = on_down
+        self._wake_in, self._wake_out = socket.socketpair()
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self._trouble: VolumeError = ServiceUnreachable(f"the service at {address} was not reached yet")
+        self._calls = Calls(clock, self._trouble, patience_s, self._wake)
+        self._hooks = Hooks(clock.condition())
+        self._listeners: tuple[Callable[[Notice], None], ...] = ()
+        self._welcome: Welcome | None = None
+        self._greeting: _Greeting | None = None
+        self._closing = clock.condition()
+        self._closed = False
+        self._workers: list[Worker] = []
+
+    def start(self) -> Line:
+        """Connect, now and whenever it must be again. Returns at once; ``up`` tells."""
+        self._workers = [self._clock.start("line", self._keep_connected), self._clock.start("line-hooks", self._hooks.run)]
+        return self
+
+    def close(self) -> None:
+        """End the line: whoever waits gets ServiceUnreachable. Afterwards no thread of the line runs."""
+        with self._closing:
+            self._closed = True
+            self._closing.notify_all()
+        self._calls.close()
+        self._hooks.close()
+        self._wake()
+        for worker in self._workers:
+            worker.join()
+        self._workers = []
+        self._wake_in.close()
+        self._wake_out.close()
+
+    @property
+    def up(self) -> bool:
+        """Tell whether the service answered our Hello on the connection that stands now."""
+        return self._welcome is not None
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """Return who the service says we are; None while the line is down."""
+        return self._welcome
+
+    @property
+    def trouble(self) -> VolumeError:
+        """Return why the line is down, or was the last time."""
+        return self._trouble
+
+    def subscribe(self, listener: Callable[[Notice], None]) -> None:
+        """Call ``listener`` for each notice from now on, on a thread of the line; it may ask the service itself."""
+        self._listeners = (*self._listeners, listener)
+
+    def ask(self, request: Request[A], call: Call) -> A:
+        """See ``messages.Service``. While the service is away, wait for it, no longer than ``patience_s``.
+
+        A request that is too large for a frame raises BadRequest. What the service refuses us for, such as
+        NotEnrolled or ProtocolVersion, is raised at once.
+        """
+        wire.write_request(request, call.id, 0)
+        return self._calls.ask(request, call)
+
+    # --- the thread that owns the connection -----------------------------------------------------------------
+
+    def _keep_connected(self) -> None:
+        pause = FIRST_PAUSE_S
+        while not self._closed:
+            greeted = self._serve_once()
+            pause = FIRST_PAUSE_S if greeted else min(pause * 2, LONGEST_PAUSE_S)
+            # Jitter: the agents of a site shall not all knock at the same moment after the service's restart.
+            self._pause(pause * random.uniform(0.7, 1.3))
+
+    def _serve_once(self) -> bool:
+        """Connect and use the connection until it breaks; tell whether a Hello was answered on it."""
+        greeted = False
+        link = None
+        try:
+            link = Link(connect(self._address, CONNECT_S), self._clock, MAX_FRAME)
+            self._greet(link)
+            while not self._closed and self._turn(link):
+                greeted = greeted or self.up
+            error: VolumeError = ServiceUnreachable(f"the connection to the service at {self._address} broke")
+        except ProtocolError as reason:
+            # ProtocolVersion included only if it came as the answer to Hello, and that is not raised as it is.
+            error = ServiceUnreachable(f"the service at {self._address} broke the protocol: {reason.text}")
+        except _Refused as refused:
+            error = refused.error
+        except VolumeError as reason:
+            error = reason
+        except Exception as reason:  # noqa: BLE001 - top of a thread: a bug costs this connection, not the line
+            log.exception("line broke by a bug")
+            error = ServiceUnreachable(f"the connection to the service broke by a bug: {type(reason).__name__}")
+        finally:
+            if link is not None:
+                link.close()
+        self._down(error)
+        return greeted
+
+    def _greet(self, link: Link) -> None:
+        self._greeting = _Greeting(uuid4(), self._clock.monotonic() + HELLO_S)
+        link.send(wire.write_request(self._hello, self._greeting.id, HELLO_S))
+
+    def _turn(self, link: Link) -> bool:
+        """Wait for something to do and do it; False when the connection ended."""
+        happened = self._wait(link)
+        alive = link.flush() if happened & select.POLLOUT else True
+        if alive and happened & ~select.POLLOUT:
+            # A hang-up too is found by reading: answers may stand before it.
+            alive = link.receive()
+            while (frame := link.take()) is not None:
+                self._arrived(frame)
+        self._check_time(link)
+        if alive and self.up:
+            if self._calls.doubted() and self._greeting is None:
+                self._greet(link)
+            alive = self._send_calls(link)
+        return alive
+
+    def _wait(self, link: Link) -> int:
+        """Return what poll(2) says of the connection, once it or another thread wants something, or a time is over."""
+        greeted_by = self._greeting.expires if self._greeting is not None else None
+        moments = [moment for moment in (link.expires, greeted_by) if moment is not None]
+        # One millisecond more: poll rounds down, and a turn too early would be followed by many.
+        timeout = max(0.0, min(moments) - self._clock.monotonic()) * 1000 + 1 if moments else None
+        poll = select.poll()
+        poll.register(link, select.POLLIN | (select.POLLOUT if link.sending else 0))
+        poll.register(self._wake_out, select.POLLIN)
+        found = dict(poll.poll(timeout))
+        if self._wake_out.fileno() in found:
+            self._wake_out.recv(4096)
+        return found.get(link.fileno(), 0)
+
+    def _check_time(self, link: Link) -> None:
+        now = self._clock.monotonic()
+        if self._greeting is not None and now >= self._greeting.expires:
+            raise ServiceUnreachable(f"the service at {self._address} does not answer")
+        if link.expires is not None and now >= link.expires:
+            raise ServiceUnreachable(f"the service at {self._address} stopped in the middle of a message")
+
+    def _send_calls(self, link: Link) -> bool:
+        for pending in self._calls.to_send():
+            left_s = pending.call.deadline.left_s
+            if not link.send(wire.write_request(pending.request, pending.call.id, left_s)):
+                return False
+        return True
+
+    def _arrived(self, frame: Frame) -> None:
+        greeting = self._greeting
+        if greeting is not None and frame.id in (greeting.id, None) and frame.type in (wire.ANSWER, wire.ERROR):
+            self._greeted(frame)
+        elif frame.id is None and frame.type == wire.ERROR:
+            raise ServiceUnreachable(f"the service closes the connection: {wire.read_error(frame.body).text}")
+        elif frame.id is None:
+            notice = wire.read_notice(frame)
+            for listener in self._listeners:
+                self._hooks.later(partial(listener, notice))
+        elif frame.type == wire.PROGRESS:
+            wire.read_progress(frame.body)
+        else:
+            self._calls.answered(frame.id, lambda request: wire.read_reply(request, frame))
+
+    def _greeted(self, frame: Frame) -> None:
+        self._greeting = None
+        if frame.type == wire.ERROR:
+            raise _Refused(wire.read_error(frame.body))
+        welcome = wire.read_answer(self._hello, frame.body)
+        wire.common_version(welcome.version, welcome.version)
+        if not self.up:
+            log.info("line up service=%s vm=%s", welcome.service, welcome.vm_name)
+        self._welcome = welcome
+        self._calls.up()
+        if self._on_up is not None:
+            self._hooks.later(partial(self._on_up, welcome))
+
+    def _down(self, error: VolumeError) -> None:
+        news = (type(error), error.text) != (type(self._trouble), self._trouble.text)
+        self._welcome, self._greeting, self._trouble = None, None, error
+        was_up = self._calls.down(error)
+        if (was_up or news) and not self._closed:
+            # Once, not at each of the tries of an hour.
+            log.warning("line down: %s", error)
+        if was_up and self._on_down is not None:
+            self._hooks.later(partial(self._on_down, error))
+
+    def _pause(self, seconds: float) -> None:
+        deadline = Deadline.after(self._clock, seconds)
+        with self._closing:
+            while not self._closed and not deadline.passed:
+                self._closing.wait(deadline.left_s)
+
+    def _wake(self) -> None:
+        try:
+            self._wake_in.send(b"\0")
+        except OSError:
+            # Full: the thread has enough to wake up for. Closed: there is none.
+            pass
+
+
+class _Refused(Exception):
+    """The service answered Hello with an error, which stands for every call until it changes its mind."""
+
+    def __init__(self, error: VolumeError) -> None:
+        super().__init__(str(error))
+        self.error = error
