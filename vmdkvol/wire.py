@@ -7,6 +7,7 @@ one strict reader. cattrs by itself reads ``"3"`` as 3 (house, "Heavier" 7): eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from enum import StrEnum
 from typing import Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
@@ -71,10 +72,16 @@ def _collection(kind: Any, converter: cattrs.Converter) -> Any:
     return read
 
 
+def _is_word(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, StrEnum)
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, tuple: list})
     for kind in (str, int, bool, float):
         converter.register_structure_hook(kind, _strict(kind))
+    # A StrEnum is a str: without this, the hook for str takes any word for a state and leaves it a plain text.
+    converter.register_structure_hook_func(_is_word, lambda value, kind: kind(_strict(str)(value, str)))
     converter.register_structure_hook(UUID, _uuid)
     converter.register_structure_hook_factory(_is_collection, _collection)
     converter.register_unstructure_hook(UUID, str)
