@@ -36,11 +36,12 @@ _ENVELOPE = 128
 
 
 def _strict(kind: type) -> Any:
-    def read(value: Any, _: Any) -> Any:
+    def read(value: Any, wanted: Any) -> Any:
         # bool is an int in Python; a JSON true is no number.
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise TypeError(f"{value!r:.60} is not {kind.__name__}")
-        return value
+        # A StrEnum is a str, so cattrs asks this hook for one: left as it is, any text would be a state.
+        return wanted(value) if isinstance(wanted, type) and issubclass(wanted, StrEnum) else value
 
     return read
 
@@ -72,16 +73,10 @@ def _collection(kind: Any, converter: cattrs.Converter) -> Any:
     return read
 
 
-def _is_word(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, StrEnum)
-
-
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, tuple: list})
     for kind in (str, int, bool, float):
         converter.register_structure_hook(kind, _strict(kind))
-    # A StrEnum is a str: without this, the hook for str takes any word for a state and leaves it a plain text.
-    converter.register_structure_hook_func(_is_word, lambda value, kind: kind(_strict(str)(value, str)))
     converter.register_structure_hook(UUID, _uuid)
     converter.register_structure_hook_factory(_is_collection, _collection)
     converter.register_unstructure_hook(UUID, str)
