@@ -29,8 +29,6 @@ _REQUESTS: Mapping[str, type[Request[Any]]] = {kind.__name__: kind for kind in R
 _NOTICES: Mapping[str, type] = {kind.__name__: kind for kind in NOTICES}
 # More than any error of ours has; what a peer adds beyond them is dropped.
 _MAX_FIELDS = 16
-# The names of a VolumeError's own arguments: a field of such a name would meet them.
-_NOT_FIELDS = frozenset({"self", "text", "remedy"})
 # The id of an answer, its type and the brackets around its body, with room to spare.
 _ENVELOPE = 128
 
@@ -41,7 +39,7 @@ def _strict(kind: type) -> Any:
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise TypeError(f"{value!r:.60} is not {kind.__name__}")
         # A StrEnum is a str, so cattrs asks this hook for one: left as it is, any text would be a state.
-        return wanted(value) if isinstance(wanted, type) and issubclass(wanted, StrEnum) else value
+        return wanted(str(value)) if isinstance(wanted, type) and issubclass(wanted, StrEnum) else value
 
     return read
 
@@ -202,8 +200,8 @@ def read_error(body: Any) -> VolumeError:
         raise BadFrame("an error without code, text, remedy and fields") from error
     if not (isinstance(code, str) and isinstance(text, str) and isinstance(remedy, str) and isinstance(fields, dict)):
         raise BadFrame("an error whose code, text, remedy or fields are of another type")
-    kept = {name: _field(value) for name, value in list(fields.items())[:_MAX_FIELDS] if name not in _NOT_FIELDS}
-    return from_code(code, one_line(text), kept, one_line(remedy))
+    kept = {name: _field(value) for name, value in list(fields.items())[:_MAX_FIELDS]}
+    return from_code(code, text, kept, remedy)
 
 
 def write_progress(call: UUID, percent: int) -> bytes:
