@@ -62,7 +62,6 @@ class Machine:
         self.at_end: list[Callable[[], None]] = []
         self._outer: subprocess.Popen[str] | None = None
         self._pid = 0
-        self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Machine:
         self.start()
@@ -116,17 +115,14 @@ class Machine:
         """Start a command beside, output to ``log``; return its process id as seen inside."""
         told = log.with_suffix(".pid")
         told.unlink(missing_ok=True)
-        with log.open("ab") as output:
-            started = subprocess.Popen(
-                self.inside(["sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"', str(told), *argv]),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env={**os.environ, **self.env, **(env or {})},
-            )
-        self._started.append(started)
-        wait_until(lambda: told.exists() or started.poll() is not None, f"{argv[0]} started")
+        inside = self.inside(["sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"', str(told), *argv])
+        # Through a shell that ends at once, so that the process is nobody's child here: it belongs to the namespace.
+        subprocess.run(
+            ["sh", "-c", 'exec setsid "$@" </dev/null >>"$0" 2>&1 &', str(log), *inside],
+            check=True,
+            env={**os.environ, **self.env, **(env or {})},
+        )
+        wait_until(told.exists, f"{argv[0]} started")
         return int(told.read_text())
 
     def path(self, inside: str) -> Path:
@@ -172,8 +168,6 @@ class Machine:
             outer.kill()
             outer.wait()
         outer.stdout.close()
-        for process in self._started:
-            process.wait(30)
         loops.sweep(self.root)
         for finish in self.at_end:
             finish()
