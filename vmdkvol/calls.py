@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import BadRequest, ServiceUnreachable, StillWorking, Unavailable, VolumeError
+from vmdkvol.errors import BadRequest, ServiceUnreachable, StillWorking, Unavailable, VolumeError, from_code
 from vmdkvol.messages import Call, Request
 
 A = TypeVar("A")
@@ -171,6 +171,6 @@ def _closed() -> VolumeError:
 
 def _copy(error: VolumeError) -> VolumeError:
     """Return the error anew: several threads raise it, and each has a traceback of its own."""
-    copy = type(error)(error.text, remedy=error.remedy, **error.fields)
+    copy = from_code(error.code, error.text, error.fields, error.remedy)
     copy.__cause__ = error
     return copy

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from logging import getLogger
 
+from vmdkvol import logs
 from vmdkvol.clock import Condition
-
-log = getLogger("vmdkvol.line")
 
 # Listeners that cannot follow lose the oldest news: notices are hints (house 2).
 _MAX_WAITING = 256
@@ -21,6 +19,7 @@ class Hooks:
         self._changed = changed
         self._waiting: deque[Callable[[], None]] = deque(maxlen=_MAX_WAITING)
         self._closed = False
+        self._log = logs.get("hooks")
 
     def later(self, hook: Callable[[], None]) -> None:
         """Have ``hook`` called after the ones before it."""
@@ -40,7 +39,7 @@ class Hooks:
             try:
                 hook()
             except Exception:  # noqa: BLE001 - top of a thread: one listener's bug must not silence the others
-                log.exception("a listener failed")
+                self._log.exception("a listener failed")
 
     def _next(self) -> Callable[[], None] | None:
         with self._changed:

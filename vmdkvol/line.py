@@ -12,11 +12,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from logging import getLogger
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from vmdkvol import wire
+from vmdkvol import logs, wire
 from vmdkvol.calls import Calls
 from vmdkvol.channel import Address, connect
 from vmdkvol.clock import Clock, Deadline, Worker
@@ -27,7 +26,6 @@ from vmdkvol.link import Link
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Notice, Request, Welcome
 
 A = TypeVar("A")
-log = getLogger("vmdkvol.line")
 
 # How long a connection may take to stand, and a service to say who we are, at the start and when it is asked again.
 CONNECT_S = 2.0
@@ -82,6 +80,7 @@ class Line:
         self._closing = clock.condition()
         self._closed = False
         self._workers: list[Worker] = []
+        self._log = logs.get("line")
 
     def start(self) -> Line:
         """Connect, now and whenever it must be again. Returns at once; ``up`` tells."""
@@ -158,7 +157,7 @@ class Line:
         except VolumeError as reason:
             error = reason
         except Exception as reason:  # noqa: BLE001 - top of a thread: a bug costs this connection, not the line
-            log.exception("line broke by a bug")
+            self._log.exception("line broke by a bug")
             error = ServiceUnreachable(f"the connection to the service broke by a bug: {type(reason).__name__}")
         finally:
             if link is not None:
@@ -236,7 +235,7 @@ class Line:
         welcome = wire.read_answer(self._hello, frame.body)
         wire.common_version(welcome.version, welcome.version)
         if not self.up:
-            log.info("line up service=%s vm=%s", welcome.service, welcome.vm_name)
+            self._log.info("line up", service=welcome.service, vm=welcome.vm_name, address=str(self._address))
         self._welcome = welcome
         self._calls.up()
         if self._on_up is not None:
@@ -248,7 +247,7 @@ class Line:
         was_up = self._calls.down(error)
         if (was_up or news) and not self._closed:
             # Once, not at each of the tries of an hour.
-            log.warning("line down: %s", error)
+            self._log.warning("line down", error=str(error), address=str(self._address))
         if was_up and self._on_down is not None:
             self._hooks.later(partial(self._on_down, error))
 

@@ -31,6 +31,7 @@ class _Job(Generic[R]):
     equal: object
     work: Callable[[], bytes]
     deadline: Deadline
+    bench: _Bench[R]
     recipients: list[R]
 
 
@@ -80,7 +81,7 @@ class Crew(Generic[R]):
             if len(self._jobs) >= MAX_CALLS:
                 raise Busy(f"{self._name} has {MAX_CALLS} calls under way")
             bench = self._changing if changes else self._reading
-            self._jobs[call] = job = _Job(call, equal, work, deadline, [recipient])
+            self._jobs[call] = job = _Job(call, equal, work, deadline, bench, [recipient])
             bench.queue.append(job)
             if len(bench.queue) > bench.idle and bench.workers < bench.most:
                 bench.workers += 1
@@ -91,9 +92,12 @@ class Crew(Generic[R]):
     def leave(self, recipient: R) -> None:
         """Send nothing more to ``recipient``. What runs for it goes on; what had not begun will not."""
         with self._changed:
-            for job in self._jobs.values():
+            for job in tuple(self._jobs.values()):
                 if recipient in job.recipients:
                     job.recipients.remove(recipient)
+                if not job.recipients and job in job.bench.queue:
+                    job.bench.queue.remove(job)
+                    del self._jobs[job.call]
 
     def end(self, deadline: Deadline) -> bool:
         """Begin nothing more and wait for what runs; tell whether all of it ended before the deadline."""
@@ -112,8 +116,7 @@ class Crew(Generic[R]):
 
     def _work(self, bench: _Bench[R]) -> None:
         while (job := self._next(bench)) is not None:
-            late = job.deadline.passed
-            data = self._refuse(job.call, Busy("the service had no time for this call")) if late else job.work()
+            data = self._result(job)
             with self._changed:
                 # Up to here the same call joined this one; what comes later finds the stored answer.
                 del self._jobs[job.call]
@@ -124,22 +127,21 @@ class Crew(Generic[R]):
                 self._running -= 1
                 self._changed.notify_all()
 
+    def _result(self, job: _Job[R]) -> bytes:
+        if job.deadline.passed:
+            return self._refuse(job.call, Busy("the service had no time for this call"))
+        return job.work()
+
     def _next(self, bench: _Bench[R]) -> _Job[R] | None:
         """Return what to do next, or None when this worker is not needed any more."""
         with self._changed:
             idle_until = Deadline.after(self._clock, _IDLE_S)
-            while not self._ended:
-                if bench.queue:
-                    job = bench.queue.popleft()
-                    if job.recipients:
-                        self._running += 1
-                        return job
-                    del self._jobs[job.call]
-                elif idle_until.passed:
-                    break
-                else:
-                    bench.idle += 1
-                    self._changed.wait(idle_until.left_s)
-                    bench.idle -= 1
-            bench.workers -= 1
-            return None
+            while not bench.queue and not self._ended and not idle_until.passed:
+                bench.idle += 1
+                self._changed.wait(idle_until.left_s)
+                bench.idle -= 1
+            if not bench.queue or self._ended:
+                bench.workers -= 1
+                return None
+            self._running += 1
+            return bench.queue.popleft()

@@ -12,10 +12,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from logging import getLogger
 from uuid import UUID
 
-from vmdkvol import channel, link
+from vmdkvol import channel, link, logs
 from vmdkvol.channel import Address, Listener
 from vmdkvol.clock import Clock, Worker
 from vmdkvol.errors import BadFrame, Busy, VolumeError
@@ -24,8 +23,6 @@ from vmdkvol.messages import Welcome
 from vmdkvol.volume import VmId
 from vmdkvol.wire import write_error
 from vmdkvol_esx.callers import require_root
-
-log = getLogger("vmdkvol.server")
 
 # An agent has one, two while it is replaced; the others are for command lines of root, which last for one answer.
 MAX_CONNECTIONS = 16
@@ -76,6 +73,7 @@ class Reception:
         self._deaf = False
         self._stop_by: float | None = None
         self._worker: Worker | None = None
+        self._log = logs.get("reception")
 
     # --- for any thread --------------------------------------------------------------------------------------
 
@@ -137,7 +135,7 @@ class Reception:
 
     def dismiss(self, connection: Connection, call: UUID | None, error: VolumeError) -> None:
         """Tell the peer why, then close its connection."""
-        self._complain(connection.vm, f"connection refused: {error}")
+        self._complain(connection.vm, "connection refused", error)
         connection.ends = self._clock.monotonic() + _GOODBYE_S
         self.send(connection, write_error(call, error))
 
@@ -146,7 +144,7 @@ class Reception:
             try:
                 self._turn()
             except Exception:  # noqa: BLE001 - top of the thread: a bug must not end the service
-                log.exception("reception turn failed")
+                self._log.exception("reception turn failed")
         for connection in tuple(self._connections):
             self._drop(connection)
         self._stop_listening()
@@ -176,7 +174,7 @@ class Reception:
         try:
             action()
         except Exception:  # noqa: BLE001 - as in _guarded; the actions behind this one must still be done
-            log.exception("action failed")
+            self._log.exception("action failed")
 
     def _guarded(self, connection: Connection, step: Callable[[], None]) -> None:
         """Do one step of a connection; whatever goes wrong ends this connection only."""
@@ -185,7 +183,7 @@ class Reception:
         except VolumeError as error:
             self.dismiss(connection, None, error)
         except Exception:  # noqa: BLE001 - a bug with one peer's bytes must not reach the others
-            log.exception("connection failed vm=%s", connection.vm)
+            self._log.exception("connection failed", vm=str(connection.vm))
             self._drop(connection)
 
     def _accept(self, listener: Listener) -> None:
@@ -197,7 +195,7 @@ class Reception:
                 return
             except OSError as error:
                 # No descriptors left, say. The socket stays readable: without a pause this thread would do nothing else.
-                self._complain(vm, f"cannot accept: {error}")
+                self._complain(vm, "connection not accepted", error)
                 self._clock.sleep(0.05)
                 return
             accepted.setblocking(False)
@@ -272,17 +270,17 @@ class Reception:
             listener.close()
         self._listeners = []
 
-    def _complain(self, vm: VmId, text: str) -> None:
+    def _complain(self, vm: VmId, event: str, error: Exception) -> None:
         now = self._clock.monotonic()
         if now >= self._complaints_until:
             for noisy, count in self._complaints.items():
                 if count > _COMPLAINTS:
-                    log.warning("more of the same vm=%s lines=%d", noisy, count - _COMPLAINTS)
+                    self._log.warning("more of the same", vm=str(noisy), lines=count - _COMPLAINTS)
             self._complaints.clear()
             self._complaints_until = now + 1.0
         self._complaints[vm] += 1
         if self._complaints[vm] <= _COMPLAINTS:
-            log.warning("%s vm=%s", text, vm)
+            self._log.warning(event, vm=str(vm), error=str(error))
 
 
 def _next_moment(connection: Connection) -> float | None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from logging import getLogger
 from typing import Any
 from uuid import UUID
 
-from vmdkvol import wire
+from vmdkvol import logs, wire
 from vmdkvol.channel import Address
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, Internal, ProtocolError, VolumeError
@@ -22,8 +21,6 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller
 from vmdkvol_esx.crew import Crew
 from vmdkvol_esx.reception import Connection, Reception
-
-log = getLogger("vmdkvol.server")
 
 Handle = Callable[[Request[Any], Call], Any]
 Identify = Callable[[int, VmId], Caller]
@@ -52,6 +49,7 @@ class Server:
         self._reception = Reception(sockets, clock, self._arrived, self._left)
         self._crews = {vm: Crew(str(vm), clock, self._reply, wire.write_error) for vm in sockets.values()}
         self._present: Counter[VmId] = Counter()
+        self._log = logs.get("server")
 
     def start(self) -> Server:
         """Listen on every socket, or on none; raises Conflict if another process serves one of them."""
@@ -135,21 +133,23 @@ class Server:
             self._reception.post(partial(self._reception.dismiss, connection, call, error))
             return b""
         except Exception:  # noqa: BLE001 - top of a request
-            log.exception("identifying failed vm=%s uid=%d", connection.vm, connection.uid)
+            self._log.exception("hello failed", vm=str(connection.vm))
             self._reception.post(partial(self._reception.dismiss, connection, call, Internal("the service failed on Hello")))
             return b""
-        log.info("agent connected vm=%s name=%s agent=%s", caller.vm, caller.name, hello.agent[:100])
+        self._log.info("agent connected", vm=caller.name, agent=hello.agent)
         welcome = Welcome(version, caller.vm, caller.name, self._service)
         # Posted before the answer, so that it is true when the guest has read that.
         self._reception.post(partial(self._greeted, connection, welcome))
         return wire.write_answer(call, welcome)
 
     def _carry_out(self, request: Request[Any], call: Call) -> bytes:
-        try:
-            return wire.write_answer(call.id, self._handle(request, call))
-        except VolumeError as error:
-            log.info("refused request=%s call=%s code=%s", type(request).__name__, call.id, error.code)
-            return wire.write_error(call.id, error)
-        except Exception:  # noqa: BLE001 - top of a request: a bug is answered, logged, and ends nothing else
-            log.exception("failed request=%s call=%s vm=%s", type(request).__name__, call.id, call.caller)
-            return wire.write_error(call.id, Internal(f"the service failed on this {type(request).__name__}"))
+        kind = type(request).__name__
+        with logs.bound(call=str(call.id), request=kind, vm=str(call.caller)):
+            try:
+                return wire.write_answer(call.id, self._handle(request, call))
+            except VolumeError as error:
+                self._log.info("call refused", error=str(error))
+                return wire.write_error(call.id, error)
+            except Exception:  # noqa: BLE001 - top of a request: a bug is answered, logged, and ends nothing else
+                self._log.exception("call failed")
+                return wire.write_error(call.id, Internal(f"the service failed on this {kind}"))
