@@ -18,19 +18,32 @@ from types import TracebackType
 
 from tests.integration.engine import loops
 
-# PID 1 of the namespace: reaps, and ends (with everything else in the namespace) when the pipe from its maker closes,
-# so that a killed test run leaves nothing behind either.
+# PID 1 of the namespace: starts what it is told, reaps, and ends (with everything else in the namespace) when the pipe
+# from its maker closes, so that a killed test run leaves nothing behind either.
 _INIT = """
-import os, select, signal, subprocess
+import json, os, select, signal, subprocess
 subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
 subprocess.run(["mount", "--make-rshared", "/"], check=True)
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)
 signal.signal(signal.SIGCHLD, lambda *_: None)
+def start(order):
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, order["log"], flags, 0o600)]
+    files.append((os.POSIX_SPAWN_DUP2, 1, 2))
+    return os.posix_spawnp(order["argv"][0], order["argv"], order["env"], file_actions=files, setsid=True)
 print("ready", flush=True)
-while 0 not in select.select([0, reader], [], [])[0]:
-    os.read(reader, 4096)
+orders = open(0, buffering=1)
+while True:
+    ready = select.select([0, reader], [], [])[0]
+    if 0 in ready:
+        line = orders.readline()
+        if not line:
+            break
+        print(start(json.loads(line)), flush=True)
+    if reader in ready:
+        os.read(reader, 4096)
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -113,17 +126,13 @@ class Machine:
 
     def spawn(self, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> int:
         """Start a command beside, output to ``log``; return its process id as seen inside."""
-        told = log.with_suffix(".pid")
-        told.unlink(missing_ok=True)
-        inside = self.inside(["sh", "-c", 'echo $$ >"$0.new" && mv "$0.new" "$0" && exec "$@"', str(told), *argv])
-        # Through a shell that ends at once, so that the process is nobody's child here: it belongs to the namespace.
-        subprocess.run(
-            ["sh", "-c", 'exec setsid "$@" </dev/null >>"$0" 2>&1 &', str(log), *inside],
-            check=True,
-            env={**os.environ, **self.env, **(env or {})},
-        )
-        wait_until(told.exists, f"{argv[0]} started")
-        return int(told.read_text())
+        assert self._outer is not None
+        assert self._outer.stdin is not None
+        assert self._outer.stdout is not None
+        order = {"argv": list(argv), "log": str(log), "env": {**os.environ, **self.env, **(env or {})}}
+        self._outer.stdin.write(json.dumps(order) + "\n")
+        self._outer.stdin.flush()
+        return int(self._outer.stdout.readline())
 
     def path(self, inside: str) -> Path:
         """Return where a path of the namespace can be read from outside."""
