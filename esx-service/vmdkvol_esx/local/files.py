@@ -54,27 +54,35 @@ def relative_parts(path: str) -> tuple[str, ...]:
     return parts
 
 
-@contextmanager
-def folder(root: str, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
-    """Yield a descriptor of the directory ``parts`` under ``root``; FileNotFoundError if it is not there.
+def open_folder(root: str, parts: tuple[str, ...], *, make: bool = False) -> int:
+    """Return a descriptor of the directory ``parts`` under ``root``; FileNotFoundError if it is not there.
 
-    With ``make`` missing directories are made, durably. No part is followed if it is a link (OSError, ELOOP or
+    With ``make`` missing directories are made, durably. No part is followed if it is a link (OSError: ELOOP or
     ENOTDIR). A root that is not there is TruthUnknown: a datastore that is not mounted is not an empty one.
     """
     try:
         current = os.open(root, _DIRECTORY)
     except OSError as error:
         raise TruthUnknown(f"the datastore's directory {root} cannot be opened: {error.strerror}") from error
-    try:
-        for part in parts:
+    for part in parts:
+        try:
             if make:
                 _make_directory(current, part)
             below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
+        finally:
             os.close(current)
-            current = below
-        yield current
+        current = below
+    return current
+
+
+@contextmanager
+def folder(root: str, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
+    """Yield what ``open_folder`` returns, closed afterwards."""
+    descriptor = open_folder(root, parts, make=make)
+    try:
+        yield descriptor
     finally:
-        os.close(current)
+        os.close(descriptor)
 
 
 def _make_directory(parent: int, name: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import NoFreeSlot, StillMounted, TruthUnknown, WrongDisk
+from vmdkvol.errors import HypervisorUnreachable, NoFreeSlot, StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.sizes import SECTOR
 from vmdkvol.volume import FIRST_LOOP, DiskUuid, VmId, loop_tag, parse_loop_tag
 
@@ -66,34 +66,32 @@ class Loops:
                 found.append(Loop(number, file, parse_loop_tag(name)))
         return found
 
-    def attach(self, extent: int, vm: VmId, disk: DiskUuid, *, offset_bytes: int, size_bytes: int, keep_blocks: bool) -> int:
+    def attach(self, extent: int, tag: str, *, offset_bytes: int, size_bytes: int, keep_blocks: bool) -> int:
         """Bind a loop device to the open, locked ``extent`` and return its number.
 
-        It has exactly ``size_bytes`` and direct I/O if the file system under it can. With ``keep_blocks`` it takes no
+        It has exactly ``size_bytes``, and direct I/O if the file system under it can. With ``keep_blocks`` it takes no
         discards: fstrim would give back the blocks of a thick disk (corrections 35). On an error nothing is bound.
         """
-        for number in _candidates():
-            device = _open_device(number, os.O_RDWR)
-            if device is None:
-                continue
-            try:
-                if _bind(device, extent, loop_tag(vm, disk), offset_bytes, size_bytes):
-                    return self._prepared(device, number, size_bytes, keep_blocks=keep_blocks)
-            finally:
-                os.close(device)
-        raise NoFreeSlot("this machine has no free loop device")
-
-    def _prepared(self, device: int, number: int, size_bytes: int, *, keep_blocks: bool) -> int:
         try:
-            _prepare(number, size_bytes, keep_blocks=keep_blocks)
-        except BaseException:
-            fcntl.ioctl(device, _CLR_FD)
-            raise
-        return number
-
-    def prepare_again(self, number: int, size_bytes: int, *, keep_blocks: bool) -> None:
-        """Repeat what follows the binding, for an attach that was killed in between."""
-        _prepare(number, size_bytes, keep_blocks=keep_blocks)
+            for number in _candidates():
+                device = _open_device(number, os.O_RDWR)
+                if device is None:
+                    continue
+                try:
+                    if keep_blocks:
+                        # Before the binding too, which keeps it (seen on 6.18): killed in between, it stays thick.
+                        with suppress(OSError):
+                            _limit_discards(number, "0")
+                    if _bind(device, extent, tag, offset_bytes, size_bytes):
+                        return _prepared(device, number, size_bytes, keep_blocks=keep_blocks)
+                finally:
+                    os.close(device)
+        except OSError as error:
+            raise HypervisorUnreachable(
+                f"no loop device could be made: {error.strerror}",
+                remedy="the service must run as root, with the kernel's loop driver",
+            ) from error
+        raise NoFreeSlot("this machine has no free loop device")
 
     def detach(self, loop: Loop, what: str) -> None:
         """Afterwards the device is unbound and its number given back; gone before is fine.
@@ -176,14 +174,30 @@ def _bind(device: int, extent: int, tag: str, offset_bytes: int, size_bytes: int
     return False
 
 
-def _prepare(number: int, size_bytes: int, *, keep_blocks: bool) -> None:
-    """Check the size that the kernel made of it, and switch discards off for a thick disk."""
+def _prepared(device: int, number: int, size_bytes: int, *, keep_blocks: bool) -> int:
+    try:
+        prepare(number, size_bytes, keep_blocks=keep_blocks)
+    except BaseException:
+        fcntl.ioctl(device, _CLR_FD)
+        raise
+    return number
+
+
+def prepare(number: int, size_bytes: int, *, keep_blocks: bool) -> None:
+    """Check the size that the kernel made of it, and switch discards off for a thick disk, on for a thin one."""
     actual = int(_attribute(number, "size") or "0") * SECTOR
     if actual != size_bytes:
         raise WrongDisk(f"/dev/loop{number} has {actual} bytes instead of {size_bytes}")
     if keep_blocks:
-        with open(f"/sys/block/loop{number}/queue/discard_max_bytes", "w", encoding="ascii") as limit:
-            limit.write("0")
+        _limit_discards(number, "0")
+    elif _attribute(number, "queue/discard_max_bytes") == "0":
+        # The number was a thick disk's and was left over.
+        _limit_discards(number, _attribute(number, "queue/discard_max_hw_bytes") or "0")
+
+
+def _limit_discards(number: int, value: str) -> None:
+    with open(f"/sys/block/loop{number}/queue/discard_max_bytes", "w", encoding="ascii") as limit:
+        limit.write(value)
 
 
 def _keep_bound(loop: Loop) -> None:

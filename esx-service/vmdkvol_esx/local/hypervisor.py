@@ -1,0 +1,258 @@
+"""The hypervisor of one machine: disks are VMDK files in directories, a VM is a simulated Docker host on this kernel.
+
+Attaching is binding a loop device. The list of attached disks is read from the kernel each time; this class remembers
+only the tasks of its own process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import assert_never
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import DatastoreNotFound, NotEnrolled, VolumeInUse, VolumeLost, WrongDisk
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import LoopAddress, VmId, loop_tag
+from vmdkvol_esx.local import extents
+from vmdkvol_esx.local.datastore import DatastoreFiles, Extent, LocalDatastore
+from vmdkvol_esx.local.extents import Step
+from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops, prepare
+from vmdkvol_esx.local.tasks import Tasks
+from vmdkvol_esx.ports import (
+    AttachDisk,
+    AttachedDisk,
+    Change,
+    CloneDisk,
+    CreateDisk,
+    Datastore,
+    DeleteDisk,
+    DetachDisk,
+    DeviceLists,
+    Disk,
+    DiskPath,
+    DiskRef,
+    Progress,
+    TaskId,
+    Vm,
+)
+
+# So much is written within ``submit`` (some 50 ms); more becomes a task.
+_SHORT_BYTES = 32 << 20
+# fallocate of 10 GB took 13 to 141 ms on ext4 (test bench 5).
+_SHORT_ALLOCATION = 32 << 30
+
+
+class LocalHypervisor:
+    """Implements ``Hypervisor``. Needs root for loop devices; an instance may be stopped, not started again."""
+
+    def __init__(self, datastores: Sequence[LocalDatastore], vms: Sequence[Vm], clock: Clock) -> None:
+        self._clock = clock
+        self._stores = {store.name: DatastoreFiles(store) for store in datastores}
+        self._vms = {vm.id: vm for vm in vms}
+        self._loops = Loops(clock, [store.directory for store in datastores])
+        self._tasks = Tasks(clock)
+
+    def submit(self, change: Change, operation: UUID) -> TaskId | None:
+        match change:
+            case CreateDisk():
+                return self._create(change, operation)
+            case CloneDisk():
+                return self._clone(change, operation)
+            case DeleteDisk():
+                self._delete(change)
+            case AttachDisk():
+                self._attach(change)
+            case DetachDisk():
+                self._detach(change)
+            case _:
+                assert_never(change)
+        return None
+
+    def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
+        self._tasks.wait(task, deadline, progress)
+
+    def stop(self, deadline: Deadline) -> None:
+        """End tasks under way, whose files are taken away again. Attached disks stay attached."""
+        self._tasks.stop(deadline)
+
+    def disk(self, ref: DiskRef) -> Disk | None:
+        return self._store(ref.path).disk(ref)
+
+    def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
+        return self._named(datastore).disks()
+
+    def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
+        """Return the lists; a VM that is no longer registered shows for None as long as it has a disk."""
+        lists: dict[VmId, list[AttachedDisk]] = {vm: [] for vm in (self._vms if vms is None else vms)}
+        for loop in self._loops.bound():
+            if loop.owner is not None and (vms is None or loop.owner[0] in lists):
+                lists.setdefault(loop.owner[0], []).append(AttachedDisk(loop.owner[1], LoopAddress(loop.number)))
+        return DeviceLists({vm: tuple(disks) for vm, disks in lists.items()})
+
+    def vm(self, vm: VmId) -> Vm | None:
+        return self._vms.get(vm)
+
+    def vms(self) -> Sequence[Vm]:
+        return list(self._vms.values())
+
+    def datastores(self) -> Sequence[Datastore]:
+        return [store.state() for store in self._stores.values()]
+
+    def read_sidecar(self, disk: DiskPath) -> bytes | None:
+        return self._store(disk).read_sidecar(disk)
+
+    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+        self._store(disk).write_sidecar(disk, content)
+
+    # --- changes -----------------------------------------------------------------------------------------------
+
+    def _create(self, change: CreateDisk, operation: UUID) -> TaskId | None:
+        eager = change.diskformat == "eagerzeroedthick"
+        limit = _SHORT_BYTES if eager else _SHORT_ALLOCATION
+        if change.diskformat != "thin" and change.size_bytes > limit:
+            return self._tasks.start(change, operation, change.size_bytes, lambda step: self._make(change, step))
+        self._tasks.check(change)
+        self._make(change, _no_step)
+        return None
+
+    def _make(self, change: CreateDisk, step: Step) -> None:
+        thin = change.diskformat == "thin"
+
+        def fill(extent: int) -> None:
+            extents.check_room(extent, 0 if thin else change.size_bytes, str(change.disk.path))
+            extents.make(extent, change.size_bytes, change.diskformat, step)
+
+        self._store(change.disk.path).create(change.disk, change.size_bytes, thin, change.note, fill)
+
+    def _clone(self, change: CloneDisk, operation: UUID) -> TaskId | None:
+        present = self.disk(change.disk)
+        if present is not None:
+            return None
+        with self._read_locked(change.source) as source:
+            size_bytes = source.descriptor.size_bytes
+            written = size_bytes if change.diskformat == "eagerzeroedthick" else extents.data_bytes(*_span(source))
+        if written > _SHORT_BYTES:
+            return self._tasks.start(change, operation, size_bytes, lambda step: self._copy(change, step))
+        self._tasks.check(change)
+        self._copy(change, _no_step)
+        return None
+
+    def _copy(self, change: CloneDisk, step: Step) -> None:
+        thin = change.diskformat == "thin"
+        with self._read_locked(change.source) as source:
+            file, offset, size_bytes = _span(source)
+
+            def fill(extent: int) -> None:
+                needed = extents.data_bytes(file, offset, size_bytes) if thin else size_bytes
+                extents.check_room(extent, needed, str(change.disk.path))
+                extents.copy(file, offset, extent, size_bytes, change.diskformat, step)
+
+            self._store(change.disk.path).create(change.disk, size_bytes, thin, change.note, fill)
+
+    def _delete(self, change: DeleteDisk) -> None:
+        self._tasks.check(change)
+        # Also when its files are gone already: the loop device keeps the data as long as it is bound.
+        for loop in self._loops.bound():
+            if loop.owner is not None and loop.owner[1] == change.disk.uuid:
+                raise self._in_use(change.disk.path, loop)
+        self._store(change.disk.path).delete(change.disk, lambda extent: self._lock(extent, shared=False))
+
+    def _attach(self, change: AttachDisk) -> None:
+        """Bind a loop device. ``mode`` has no meaning here: there are no snapshots that a disk could stay out of."""
+        if change.vm not in self._vms:
+            raise NotEnrolled(f"there is no Docker host {change.vm}")
+        self._tasks.check(change)
+        with self._store(change.disk.path).extent(change.disk, writable=True) as extent:
+            descriptor = extent.descriptor
+            for loop in self._loops.bound():
+                if loop.owner == (change.vm, change.disk.uuid):
+                    _check_file(extent, loop)
+                    # An attach that was killed just after the binding left this undone.
+                    prepare(loop.number, descriptor.size_bytes, keep_blocks=not descriptor.thin)
+                    return
+                if loop.owner is not None and loop.owner[1] == change.disk.uuid:
+                    raise self._in_use(change.disk.path, loop)
+            self._lock(extent, shared=False)
+            self._loops.attach(
+                extent.file,
+                loop_tag(change.vm, change.disk.uuid),
+                offset_bytes=descriptor.offset_bytes,
+                size_bytes=descriptor.size_bytes,
+                keep_blocks=not descriptor.thin,
+            )
+
+    def _detach(self, change: DetachDisk) -> None:
+        for loop in self._loops.bound():
+            if loop.owner == (change.vm, change.disk.uuid):
+                self._loops.detach(loop, str(change.disk.path))
+
+    # --- locks and look-ups ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _read_locked(self, source: DiskRef) -> Iterator[Extent]:
+        with self._store(source.path).extent(source, writable=False) as extent:
+            self._lock(extent, shared=True)
+            yield extent
+
+    def _lock(self, extent: Extent, *, shared: bool) -> None:
+        """Lock the open extent until it is closed, or as long as a loop device keeps it open; else VolumeInUse.
+
+        A loop device that was made without us holds no lock, so the list is looked at as well. The kernel drops a
+        lock a moment after the loop device is gone: a refusal without a holder is tried again.
+        """
+        deadline = Deadline.after(self._clock, PATIENCE_S)
+        while True:
+            for loop in self._loops.bound():
+                if loop.file == _real_path(extent):
+                    raise self._in_use(extent.path, loop)
+            try:
+                fcntl.flock(extent.file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if deadline.passed:
+                    raise VolumeInUse(f"{extent.path} is being copied, attached or deleted") from error
+            self._clock.sleep(0.02)
+        if os.fstat(extent.file).st_nlink == 0:
+            raise VolumeLost(f"{extent.path} was deleted at this moment")
+
+    def _in_use(self, path: DiskPath, loop: Loop) -> VolumeInUse:
+        if loop.owner is None:
+            return VolumeInUse(
+                f"{path} is bound to /dev/loop{loop.number}, which is not ours",
+                remedy=f"losetup -d /dev/loop{loop.number}",
+            )
+        vm = self._vms.get(loop.owner[0])
+        holder = vm.name if vm is not None else str(loop.owner[0])
+        return VolumeInUse(f"{path} is attached to {holder} (/dev/loop{loop.number})", holder=holder)
+
+    def _store(self, path: DiskPath) -> DatastoreFiles:
+        return self._named(path.datastore)
+
+    def _named(self, name: DatastoreName) -> DatastoreFiles:
+        store = self._stores.get(name)
+        if store is None:
+            raise DatastoreNotFound(f"there is no datastore {name!r}", remedy=f"known: {', '.join(sorted(self._stores))}")
+        return store
+
+
+def _no_step(done: int) -> None:
+    """What is done within ``submit`` has no progress and is not ended early."""
+
+
+def _span(extent: Extent) -> tuple[int, int, int]:
+    """Return the open file, where in it the disk begins, and the disk's size."""
+    return extent.file, extent.descriptor.offset_bytes, extent.descriptor.size_bytes
+
+
+def _real_path(extent: Extent) -> str:
+    """Return the path as sysfs tells it for a loop device's file."""
+    return os.readlink(f"/proc/self/fd/{extent.file}")
+
+
+def _check_file(extent: Extent, loop: Loop) -> None:
+    if loop.file != _real_path(extent):
+        raise WrongDisk(f"/dev/loop{loop.number} is bound to {loop.file}, not to the extent of {extent.path}")

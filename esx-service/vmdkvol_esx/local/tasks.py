@@ -1,0 +1,122 @@
+"""Changes that take longer than a call: a thread for each, a task id to wait for it, an end when the service stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline, Worker
+from vmdkvol.errors import Busy, HypervisorUnreachable, Internal, StillWorking, UnknownTask, VolumeError
+from vmdkvol_esx.local.extents import Step
+from vmdkvol_esx.ports import Change, Progress, TaskId
+
+# Results that nobody asked for are kept so long; a later wait is settled by reading.
+_KEPT = 1000
+
+
+@dataclass(slots=True)
+class _Task:
+    change: Change
+    worker: Worker | None = None
+    percent: int = 0
+    done: bool = False
+    error: VolumeError | None = None
+
+
+class Tasks:
+    """Tasks of this process. After a restart none is known: what they made is seen on the datastore."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed = clock.condition()
+        self._tasks: dict[TaskId, _Task] = {}
+        self._stopping = False
+
+    def start(self, change: Change, operation: UUID, total: int, work: Callable[[Step], None]) -> TaskId:
+        """Begin ``work`` beside and return its id. ``total`` is what its steps count up to.
+
+        The same change under way is joined; Busy if another change of the same disk is.
+        """
+        with self._changed:
+            if self._stopping:
+                raise HypervisorUnreachable("the service stops; nothing was started")
+            for task_id, task in self._tasks.items():
+                if not task.done and task.change == change:
+                    return task_id
+            self._check(change)
+            task = _Task(change)
+            # Never an id of an earlier process: operations are made once.
+            task_id = TaskId(str(operation))
+            self._tasks[task_id] = task
+            self._forget_old()
+        task.worker = self._clock.start(f"disk-{change.disk.uuid}", lambda: self._run(task, total, work))
+        return task_id
+
+    def check(self, change: Change) -> None:
+        """Raise Busy if a task works on the disk of ``change``."""
+        with self._changed:
+            self._check(change)
+
+    def wait(self, task_id: TaskId, deadline: Deadline, progress: Progress) -> None:
+        """See ``Hypervisor.wait``."""
+        told = -1
+        while True:
+            with self._changed:
+                task = self._tasks.get(task_id)
+                if task is None:
+                    raise UnknownTask(f"task {task_id} is not known any more")
+                if not task.done and task.percent == told:
+                    self._changed.wait(deadline.left_s)
+                done, percent = task.done, task.percent
+            # Outside of the lock: it writes to the caller's connection.
+            if percent != told:
+                told = percent
+                progress(percent)
+            if done:
+                if task.error is not None:
+                    raise task.error
+                return
+            if deadline.passed:
+                raise StillWorking(f"{type(task.change).__name__} of {task.change.disk.path} has not ended")
+
+    def stop(self, deadline: Deadline) -> None:
+        """End all tasks at their next step, and wait for that. What they had begun is taken away by themselves."""
+        with self._changed:
+            self._stopping = True
+            workers = [task.worker for task in self._tasks.values() if task.worker is not None]
+        for worker in workers:
+            worker.join(deadline.left_s)
+
+    def _check(self, change: Change) -> None:
+        for task in self._tasks.values():
+            if not task.done and task.change.disk.path == change.disk.path:
+                raise Busy(f"{type(task.change).__name__} of {change.disk.path} has not ended")
+
+    def _forget_old(self) -> None:
+        ended = [task_id for task_id, task in self._tasks.items() if task.done]
+        for task_id in ended[: max(0, len(self._tasks) - _KEPT)]:
+            del self._tasks[task_id]
+
+    def _run(self, task: _Task, total: int, work: Callable[[Step], None]) -> None:
+        error: VolumeError | None = None
+        try:
+            work(lambda done: self._step(task, 100 * done // max(1, total)))
+        except VolumeError as failure:
+            error = failure
+        except Exception as bug:  # noqa: BLE001 - the top of a thread: every waiter gets it, none hangs
+            error = Internal(f"{type(task.change).__name__} of {task.change.disk.path}: {bug!r}")
+            error.__cause__ = bug
+        with self._changed:
+            task.error = error
+            task.percent = task.percent if error else 100
+            task.done = True
+            self._changed.notify_all()
+
+    def _step(self, task: _Task, percent: int) -> None:
+        with self._changed:
+            if self._stopping:
+                raise HypervisorUnreachable(f"the service stops; nothing of {task.change.disk.path} was made")
+            if percent != task.percent:
+                task.percent = min(percent, 99)
+                self._changed.notify_all()
