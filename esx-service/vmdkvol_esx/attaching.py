@@ -1,0 +1,258 @@
+"""Disks come to VMs and leave them; what lies on them is recorded. Each runs in its volume's lane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import BadRequest, SnapshotPresent, StaleRequest, TruthUnknown, VolumeInUse, VolumeNotFound
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import Attach, Detach, Done, Mark
+from vmdkvol.points import Point
+from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, content_may_become, may_become
+from vmdkvol_esx import ownership
+from vmdkvol_esx.handover import Handover, Held
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.listing import attachment, check_ready
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Owner, Unread
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk, Hypervisor, Log, Store
+from vmdkvol_esx.records import VolumeRecord
+
+# Of the work's own: it goes on when its caller has left. An attach has its place in Docker's 120 s of a Mount.
+WORK_S = 60.0
+
+
+class Owners:
+    """Reads who has a disk: all device lists at once, decided by ``ownership``."""
+
+    def __init__(self, hypervisor: Hypervisor) -> None:
+        self._hypervisor = hypervisor
+
+    def of(self, record: VolumeRecord, caller: VmId | None) -> Owner:
+        lists = self._hypervisor.devices(None)
+        known = {vm.id for vm in self._hypervisor.vms()}
+        return ownership.decide(record.disk_uuid, lists, known, record.last_vm, caller)
+
+
+class Attaching:
+    """Attach, Detach and Mark."""
+
+    def __init__(
+        self,
+        store: Store,
+        hypervisor: Hypervisor,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        handover: Handover,
+        at: Callable[[Point], None],
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._hypervisor = hypervisor
+        self._lanes = lanes
+        self._clock = clock
+        self._journal = journal
+        self._handover = handover
+        self._owners = Owners(hypervisor)
+        self._at = at
+        self._log = log
+
+    def attach(self, caller: VmId, request: Attach, deadline: Deadline) -> Attachment:
+        """Afterwards the caller has the disk, and every older Detach and Mark is refused.
+
+        Raises VolumeInUse naming the holder if another VM keeps it, and what stands against the volume itself.
+        """
+
+        def step() -> Attachment | Held:
+            return self._lanes.run(
+                request.volume,
+                ("attach", caller),
+                lambda: self._attach(caller, request.volume),
+                deadline,
+                f"attaching volume {request.volume}",
+            )
+
+        return self._handover.until_free(request.volume, step, deadline)
+
+    def detach(self, caller: VmId, request: Detach, deadline: Deadline) -> Done:
+        """Afterwards the caller has not the disk. Raises StaleRequest if it was attached anew since ``generation``.
+
+        StillMounted, SnapshotPresent: the disk stays, and so does the generation.
+        """
+        return self._lanes.run(
+            request.volume,
+            ("detach", caller, request.generation),
+            lambda: self._detach(caller, request),
+            deadline,
+            f"detaching volume {request.volume}",
+        )
+
+    def mark(self, caller: VmId, request: Mark, deadline: Deadline) -> Done:
+        """Afterwards record and sidecar say what lies on the disk. Raises StaleRequest for what cannot follow."""
+        return self._lanes.run(
+            request.volume,
+            ("mark", caller, request),
+            lambda: self._mark(caller, request),
+            deadline,
+            f"recording what is on volume {request.volume}",
+        )
+
+    # --- attach --------------------------------------------------------------------------------------------------
+
+    def _attach(self, caller: VmId, volume: VolumeId) -> Attachment | Held:
+        deadline = Deadline.after(self._clock, WORK_S)
+        record = self._settled(caller, volume, deadline)
+        check_ready(record)
+        self._at(Point.ATTACH_LOCKED)
+        owner = self._owners.of(record, caller)
+        self._at(Point.ATTACH_CHECKED)
+        match owner:
+            case Here():
+                attached = self._attach_again(caller, record)
+            case Free():
+                attached = self._attach_free(caller, record, deadline)
+            case HeldBy(vm=vm):
+                return Held(record, vm)
+            case Foreign(vms=vms):
+                raise foreign(record, vms, self._handover)
+            case Unread(vm=vm):
+                raise TruthUnknown(f"volume {record.name} may be on {self._handover.name(vm)}, whose device list was not read")
+            case _:
+                assert_never(owner)
+        device = self._device(caller, attached)
+        self._at(Point.ATTACH_REPLYING)
+        return attachment(attached, device)
+
+    def _attach_again(self, caller: VmId, record: VolumeRecord) -> VolumeRecord:
+        """The disk is there; only the generation is raised, so that a Detach on its way is refused."""
+        raised = replace(record, generation=record.generation + 1, last_vm=caller)
+        self._store.update(raised, expect=record.generation)
+        return raised
+
+    def _attach_free(self, caller: VmId, record: VolumeRecord, deadline: Deadline) -> VolumeRecord:
+        raised = replace(record, generation=record.generation + 1, last_vm=caller)
+        change = AttachDisk(caller, disk_ref(record), record.options.attach_as)
+        intent = self._journal.begin(change, raised, caller, before=record)
+        self._at(Point.ATTACH_BEGUN)
+        try:
+            self._journal.carry_out(intent, raised, deadline)
+        finally:
+            self._handover.changed(record.id)
+        self._log.info("attached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
+        return raised
+
+    def _device(self, caller: VmId, record: VolumeRecord) -> AttachedDisk:
+        """Return where the disk is now, read back: an answer names what the hypervisor lists, not what was asked for."""
+        for device in self._hypervisor.devices([caller]).lists.get(caller, ()):
+            if device.uuid == record.disk_uuid:
+                return device
+        raise TruthUnknown(f"volume {record.name} was attached and is not in the device list of {self._handover.name(caller)}")
+
+    # --- detach --------------------------------------------------------------------------------------------------
+
+    def _detach(self, caller: VmId, request: Detach) -> Done:
+        deadline = Deadline.after(self._clock, WORK_S)
+        self._journal.clear(request.volume, deadline)
+        record = self._store.volume(request.volume)
+        self._at(Point.DETACH_LOCKED)
+        if record is None:
+            # A volume that is gone is on no VM: its disk was deleted when no list had it.
+            return Done()
+        device = self._own_device(caller, record)
+        if device is not None:
+            self._check_generation(record, request.generation)
+            self._detach_device(caller, record, device, deadline)
+        elif record.last_vm == caller:
+            self._store.update(replace(record, last_vm=None), expect=record.generation)
+        self._handover.changed(record.id)
+        self._at(Point.DETACH_REPLYING)
+        return Done()
+
+    def _own_device(self, caller: VmId, record: VolumeRecord) -> AttachedDisk | None:
+        lists = self._hypervisor.devices([caller])
+        if caller in lists.unread:
+            raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
+        return next((device for device in lists.lists.get(caller, ()) if device.uuid == record.disk_uuid), None)
+
+    def _detach_device(self, caller: VmId, record: VolumeRecord, device: AttachedDisk, deadline: Deadline) -> None:
+        if device.snapshot is not None:
+            raise SnapshotPresent(
+                f"snapshot {device.snapshot!r} of {self._handover.name(caller)} contains volume {record.name}",
+                snapshot=device.snapshot,
+            )
+        raised = replace(record, generation=record.generation + 1)
+        intent = self._journal.begin(DetachDisk(caller, disk_ref(record)), raised, caller, before=record)
+        self._at(Point.DETACH_BEGUN)
+        self._journal.carry_out(intent, raised, deadline)
+        self._log.info("detached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
+
+    # --- mark ----------------------------------------------------------------------------------------------------
+
+    def _mark(self, caller: VmId, request: Mark) -> Done:
+        record = self._settled(caller, request.volume, Deadline.after(self._clock, WORK_S))
+        if record.state not in (State.READY, State.DAMAGED):
+            check_ready(record)
+        self._check_generation(record, request.generation)
+        if record.last_vm != caller:
+            raise StaleRequest(f"volume {record.name} was not attached to this machine last")
+        marked = _marked(record, request)
+        if marked != record:
+            self._store.update(marked, expect=record.generation)
+            self._log.info("marked", volume=record.name, content=marked.content, state=marked.state, damage=request.damage)
+        # Also when nothing changed: the same request may have died between the record and its copy.
+        self._journal.write_sidecar(marked)
+        return Done()
+
+    # --- shared --------------------------------------------------------------------------------------------------
+
+    def _settled(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> VolumeRecord:
+        """Return the caller's volume with no work open on it; another vmgroup's does not exist for the caller (I7)."""
+        self._journal.clear(volume, deadline)
+        record = self._store.volume(volume)
+        if record is None or record.vmgroup != self._store.vmgroup(caller).id:
+            raise VolumeNotFound(f"there is no volume with the id {volume}", volume=str(volume))
+        return record
+
+    def _check_generation(self, record: VolumeRecord, generation: int) -> None:
+        # A higher one is of a database that was lost: after a rebuild the guest asks again what it has.
+        if generation != record.generation:
+            raise StaleRequest(
+                f"volume {record.name} has generation {record.generation}, the request is for {generation}",
+                generation=record.generation,
+            )
+
+
+def foreign(record: VolumeRecord, vms: tuple[VmId, ...], handover: Handover) -> VolumeInUse:
+    """Return the error for a disk that was attached outside of what we do: reported, never changed (T13)."""
+    names = ", ".join(handover.name(vm) for vm in vms)
+    return VolumeInUse(
+        f"the disk of volume {record.name} is attached to {names}, which this service did not do",
+        remedy="an administrator must look; nothing was changed",
+        holder=names,
+    )
+
+
+def _marked(record: VolumeRecord, request: Mark) -> VolumeRecord:
+    """Return the record after ``request``; raise StaleRequest if what lies on the disk cannot become that."""
+    uuid = None if request.content is Content.UNFORMATTED else request.filesystem_uuid
+    if (request.content, uuid) != (record.content, record.filesystem_uuid):
+        _check_follows(record, request.content, uuid)
+    damaged = request.damage is not None and may_become(record.state, State.DAMAGED)
+    state = State.DAMAGED if damaged else record.state
+    return replace(record, content=request.content, filesystem_uuid=uuid, state=state)
+
+
+def _check_follows(record: VolumeRecord, content: Content, uuid: UUID | None) -> None:
+    if uuid is None and content is not Content.UNFORMATTED:
+        raise BadRequest(f"volume {record.name} cannot be {content} without a file system's UUID")
+    # The UUID that `formatting` announced is the one that `formatted` must have: another file system is not ours.
+    foreign_uuid = content is Content.FORMATTED and record.filesystem_uuid not in (None, uuid)
+    if foreign_uuid or not content_may_become(record.content, content):
+        raise StaleRequest(
+            f"volume {record.name} is {record.content} ({record.filesystem_uuid}), it cannot become {content} ({uuid})"
+        )

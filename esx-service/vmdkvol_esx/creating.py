@@ -1,0 +1,288 @@
+"""New volumes: empty ones and clones. A name is claimed, a disk is made, a record becomes ready: all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import assert_never
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import (
+    DatastoreNotFound,
+    InvalidOption,
+    NameConflict,
+    NoSpace,
+    NotPermitted,
+    TruthUnknown,
+    VolumeError,
+    VolumeLost,
+)
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import CreateVolume
+from vmdkvol.names import DatastoreName, VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.points import Point
+from vmdkvol.sizes import format_size
+from vmdkvol.tuning import check_mount_option
+from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId, VolumeInfo
+from vmdkvol_esx.attaching import Owners, foreign
+from vmdkvol_esx.handover import Handover, Held
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.listing import Listing, check_ready, known_names
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
+from vmdkvol_esx.paths import disk_ref, new_path
+from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore, Hypervisor, Log, Store
+from vmdkvol_esx.records import Vmgroup, VolumeRecord
+
+# Of the work's own: eagerzeroedthick writes the whole disk, a clone copies it, and both go on when Docker has left.
+WORK_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a clone is made from: its record as it was found free."""
+
+    record: VolumeRecord
+
+
+class Creating:
+    """Create, with and without ``clone-from``."""
+
+    def __init__(
+        self,
+        store: Store,
+        hypervisor: Hypervisor,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        handover: Handover,
+        listing: Listing,
+        new_id: Callable[[], UUID],
+        at: Callable[[Point], None],
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._hypervisor = hypervisor
+        self._lanes = lanes
+        self._clock = clock
+        self._journal = journal
+        self._handover = handover
+        self._listing = listing
+        self._owners = Owners(hypervisor)
+        self._new_id = new_id
+        self._at = at
+        self._log = log
+
+    def create(self, caller: VmId, request: CreateVolume, deadline: Deadline) -> VolumeInfo:
+        """Afterwards one volume of this name exists, ready, with these options; it may have existed before.
+
+        NameConflict says what differs. Whatever else is raised: nothing is left, or the work goes on and a repeat joins.
+        """
+        group = self._store.vmgroup(caller)
+        self._at(Point.CREATE_PARSED)
+        # By name, because the volume has no id yet; within it the volume's own lane. Nobody takes the two the other way.
+        return self._lanes.run(
+            (group.id, request.ref.text),
+            ("create", request.options),
+            lambda: self._create(caller, group, request),
+            deadline,
+            f"creating volume {request.ref}",
+        )
+
+    # --- in the name's lane --------------------------------------------------------------------------------------
+
+    def _create(self, caller: VmId, group: Vmgroup, request: CreateVolume) -> VolumeInfo:
+        deadline = Deadline.after(self._clock, WORK_S)
+        self._at(Point.CREATE_LOCKED)
+        self._settle_preparing(group, request.ref, deadline)
+        existing = self._store.find(group.id, request.ref.text)
+        wanted = _wanted_datastore(request.ref, request.options)
+        if existing is not None:
+            _check_same(existing, request, wanted)
+            return self._listing.describe(existing)
+        datastore = self._datastore(group, wanted)
+        source = self._free_source(group, request.options, deadline)
+        record, change = self._planned(caller, group, request, datastore, source)
+        made = self._lanes.run(
+            record.id,
+            ("create",),
+            lambda: self._make(caller, record, change, source, deadline),
+            deadline,
+            f"creating volume {request.ref}",
+        )
+        info = self._listing.describe(made)
+        self._at(Point.CREATE_REPLYING)
+        return info
+
+    def _settle_preparing(self, group: Vmgroup, ref: VolumeRef, deadline: Deadline) -> None:
+        """Join the end of a create that a crash or a lost answer left open: afterwards the volume is ready or away."""
+        record = self._store.find(group.id, ref.text)
+        if record is None or record.state is not State.PREPARING:
+            return
+        volume = record.id
+        clear = partial(self._journal.clear, volume, deadline)
+        self._lanes.run(volume, ("settle",), clear, deadline, f"creating volume {ref}")
+
+    def _datastore(self, group: Vmgroup, wanted: DatastoreName | None) -> Datastore:
+        """Return the datastore to use: the one that was named, the vmgroup's default, or the only one."""
+        known = {datastore.name: datastore for datastore in self._hypervisor.datastores()}
+        name = wanted or group.default_datastore
+        if name is None and len(known) == 1:
+            (name,) = known
+        if name is None:
+            raise InvalidOption(
+                "there are several datastores and no default",
+                remedy=f"write -o datastore=NAME with one of: {known_names(sorted(known))}",
+            )
+        if name not in known:
+            raise DatastoreNotFound(
+                f"there is no datastore {name!r}", remedy=f"known: {known_names(sorted(known))}", datastore=name
+            )
+        if not known[name].writable:
+            raise NotPermitted(f"datastore {name} is read-only", remedy="use another datastore", datastore=name)
+        return known[name]
+
+    def _planned(
+        self, caller: VmId, group: Vmgroup, request: CreateVolume, datastore: Datastore, source: _Source | None
+    ) -> tuple[VolumeRecord, Change]:
+        """Return the new record and the change that makes its disk; raise NoSpace if a thick one cannot fit."""
+        volume = VolumeId(self._new_id())
+        options = request.options if source is None else _clone_options(request.options, source.record)
+        size = options.size_bytes
+        if size is None:
+            raise InvalidOption(f"volume {request.ref} has no size")
+        if options.diskformat != "thin" and size > datastore.free_bytes:
+            raise NoSpace(
+                f"datastore {datastore.name} has {format_size(datastore.free_bytes)} free, "
+                f"a {options.diskformat} disk of {format_size(size)} needs more",
+                datastore=datastore.name,
+            )
+        content, filesystem_uuid = (Content.UNFORMATTED, None) if source is None else _clone_content(source.record)
+        record = VolumeRecord(
+            id=volume,
+            vmgroup=group.id,
+            name=request.ref.text,
+            datastore=datastore.name,
+            path=new_path(group.id, request.ref.text, volume),
+            disk_uuid=DiskUuid(self._new_id()),
+            size_bytes=size,
+            state=State.PREPARING,
+            content=content,
+            filesystem_uuid=filesystem_uuid,
+            options=options,
+            generation=1,
+            created_at=self._clock.wall(),
+            created_by=self._handover.name(caller),
+        )
+        note = {"volume": str(volume), "vmgroup": str(group.id), "name": request.ref.text}
+        if source is None:
+            return record, CreateDisk(disk_ref(record), size, options.diskformat, note)
+        return record, CloneDisk(disk_ref(source.record), disk_ref(record), options.diskformat, note)
+
+    # --- in the volume's lane ------------------------------------------------------------------------------------
+
+    def _make(
+        self, caller: VmId, record: VolumeRecord, change: Change, source: _Source | None, deadline: Deadline
+    ) -> VolumeRecord:
+        held = None if source is None else source.record.id
+        intent = self._journal.begin(change, record, caller, before=None, source=held)
+        self._at(Point.CREATE_BEGUN)
+        self._journal.carry_out(intent, record, deadline)
+        made = self._store.volume(record.id)
+        if made is None:
+            raise VolumeLost(f"volume {record.name} was removed while it was made")
+        self._log.info("created", volume=made.name, id=str(made.id), datastore=made.datastore, size_bytes=made.size_bytes)
+        try:
+            self._journal.write_sidecar(made)
+        except VolumeError as error:
+            # The record is the first copy, and housekeeping writes the second one again (faults 5).
+            self._log.warning("sidecar not written", volume=made.name, error=str(error))
+        return made
+
+    # --- clones --------------------------------------------------------------------------------------------------
+
+    def _free_source(self, group: Vmgroup, options: CreateOptions, deadline: Deadline) -> _Source | None:
+        """Return the source of a clone, on no VM: a copy under a running writer is corrupt (corrections 1).
+
+        A source that only lingers is given back first. The intent, the hypervisor's lock on the disk and
+        ``Store.begin`` keep it so until the copy ends.
+        """
+        if options.clone_from is None:
+            return None
+        source = self._listing.named(group.id, options.clone_from)
+
+        def look() -> _Source | Held:
+            return self._lanes.run(
+                source.id, ("look",), lambda: self._look_at_source(source.id, deadline), deadline, f"cloning {source.name}"
+            )
+
+        return self._handover.until_free(source.id, look, deadline)
+
+    def _look_at_source(self, volume: VolumeId, deadline: Deadline) -> _Source | Held:
+        self._journal.clear(volume, deadline)
+        record = self._store.volume(volume)
+        if record is None:
+            raise VolumeLost("the source of the clone was removed")
+        check_ready(record)
+        owner = self._owners.of(record, None)
+        match owner:
+            case HeldBy(vm=vm):
+                return Held(record, vm)
+            case Foreign(vms=vms):
+                raise foreign(record, vms, self._handover)
+            case Unread(vm=vm):
+                raise TruthUnknown(f"volume {record.name} may be on {self._handover.name(vm)}, whose device list was not read")
+            case Free() | Here():
+                return _Source(record)
+            case _:
+                assert_never(owner)
+
+
+def _wanted_datastore(ref: VolumeRef, options: CreateOptions) -> DatastoreName | None:
+    """Return the datastore that the user named, in the name or as an option."""
+    if ref.datastore is not None and options.datastore is not None and ref.datastore != options.datastore:
+        raise InvalidOption(
+            f"the name says datastore {ref.datastore}, the option says {options.datastore}",
+            remedy="leave out -o datastore, or the @ and what follows it",
+        )
+    return ref.datastore or options.datastore
+
+
+def _check_same(existing: VolumeRecord, request: CreateVolume, wanted: DatastoreName | None) -> None:
+    """Raise NameConflict unless the volume is what ``request`` asks for; options that were left out are no difference."""
+    if existing.state is State.LOST:
+        check_ready(existing)
+    if wanted is not None and wanted != existing.datastore:
+        raise NameConflict(
+            f"volume {existing.name} exists on datastore {existing.datastore}",
+            remedy=f"for another one on {wanted} use the name {request.ref.base}@{wanted}",
+            name=existing.name,
+        )
+    # Where it lies was compared above, however the first create said it.
+    known = replace(existing.options, datastore=request.options.datastore)
+    differences = request.options.differences(known, existing.size_bytes)
+    if differences:
+        raise NameConflict(f"volume {existing.name} exists with other options: {'; '.join(differences)}", name=existing.name)
+
+
+def _clone_options(options: CreateOptions, source: VolumeRecord) -> CreateOptions:
+    """Return the options of a clone: size, file system and layout are its source's, whatever else was asked is kept."""
+    if "layout" in options.given and options.layout != source.options.layout:
+        raise InvalidOption(
+            f"layout={options.layout} cannot be given: the source {source.name} has layout={source.options.layout}",
+            remedy="leave out layout: a clone has its source's",
+        )
+    for word in options.mount_options:
+        check_mount_option(word, source.options.fstype)
+    inherited = ("size_bytes", "fstype", "mkfs_options", "layout", *({"uid", "gid", "mode"} - options.given))
+    values = {field: getattr(source.options, field) for field in inherited}
+    return replace(options, **{**values, "size_bytes": source.size_bytes})
+
+
+def _clone_content(source: VolumeRecord) -> tuple[Content, UUID | None]:
+    """Return what lies on a clone's disk. No UUID with ``formatted``: it gets its own before its first mount."""
+    if source.content is Content.FORMATTED:
+        return source.content, None
+    return source.content, source.filesystem_uuid

@@ -1,0 +1,117 @@
+"""One VM gives a disk back because another VM, a removal or a clone wants it.
+
+The one who wants it asks with a notice, *outside* of the volume's lane, and looks again when an attachment has changed:
+waiting inside the lane would wait for a Detach that waits for the lane (corrections 12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import VolumeError, VolumeInUse
+from vmdkvol.messages import Notice, Wanted
+from vmdkvol.volume import VmId, VolumeId
+from vmdkvol_esx.ports import Hypervisor
+from vmdkvol_esx.records import VolumeRecord
+
+T = TypeVar("T")
+# False says that no agent of that VM is connected; None, that this is not known.
+Notify = Callable[[VmId, Notice], bool | None]
+
+# The second of two hosts hears the owner's name within 10 s (F30); giving back what only lingers takes less.
+PATIENCE_S = 8.0
+# A notice may be lost and a VM may lose the disk without our doing: look again and ask again.
+_LOOK_AGAIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a step found instead of its goal: ``vm`` has the disk of ``record``."""
+
+    record: VolumeRecord
+    vm: VmId
+
+
+class Handover:
+    """Asks for disks and tells those who wait that an attachment has changed."""
+
+    def __init__(self, hypervisor: Hypervisor, clock: Clock, notify: Notify) -> None:
+        self._hypervisor = hypervisor
+        self._notify = notify
+        self._changed = clock.condition()
+        self._changes: dict[VolumeId, int] = {}
+
+    def changed(self, volume: VolumeId) -> None:
+        """Wake whoever waits for the volume's disk: it was attached, detached or removed."""
+        with self._changed:
+            self._changes[volume] = self._changes.get(volume, 0) + 1
+            self._changed.notify_all()
+
+    def until_free(self, volume: VolumeId, step: Callable[[], T | Held], deadline: Deadline) -> T:
+        """Return what ``step`` returns as soon as it is not ``Held``; the holder is asked to give the disk back meanwhile.
+
+        ``step`` enters and leaves the volume's lane by itself. Raises VolumeInUse naming the holder when it keeps the
+        disk for 8 s, or until ``deadline``.
+        """
+        patience = deadline.at_most(PATIENCE_S)
+        while True:
+            # Before the step: a change that comes while it runs must not be missed.
+            seen = self._count(volume)
+            found = step()
+            if not isinstance(found, Held):
+                return found
+            heard = self._notify(found.vm, Wanted(volume))
+            if patience.passed:
+                raise self._in_use(found, heard)
+            self._wait(volume, seen, patience.at_most(_LOOK_AGAIN_S))
+
+    def name(self, vm: VmId) -> str:
+        """Return the VM's name for a text; its id if the name cannot be read."""
+        try:
+            found = self._hypervisor.vm(vm)
+        except VolumeError:
+            return str(vm)
+        return str(vm) if found is None else found.name
+
+    def _count(self, volume: VolumeId) -> int:
+        with self._changed:
+            return self._changes.get(volume, 0)
+
+    def _wait(self, volume: VolumeId, seen: int, until: Deadline) -> None:
+        with self._changed:
+            while self._changes.get(volume, 0) == seen and not until.passed:
+                self._changed.wait(until.left_s)
+
+    def _in_use(self, held: Held, heard: bool | None) -> VolumeInUse:
+        """Return the error that tells mounted from unused-but-silent as far as that is known (corrections 13)."""
+        name = self.name(held.vm)
+        fields = {"volume": str(held.record.id), "holder": name}
+        if not self._running(held.vm):
+            return VolumeInUse(
+                f"volume {held.record.name} is attached to {name}, which is switched off",
+                remedy=f"start {name}, or have an administrator detach the disk",
+                why="off",
+                **fields,
+            )
+        if heard is False:
+            return VolumeInUse(
+                f"volume {held.record.name} is attached to {name}, whose agent does not answer: perhaps it is unused there",
+                remedy=f"start the agent on {name}; if the volume is mounted there, stop the containers that use it",
+                why="silent",
+                **fields,
+            )
+        return VolumeInUse(
+            f"volume {held.record.name} is mounted on {name}, which was asked for it and did not give it back",
+            why="mounted" if heard else "unknown",
+            **fields,
+        )
+
+    def _running(self, vm: VmId) -> bool:
+        try:
+            found = self._hypervisor.vm(vm)
+        except VolumeError:
+            return True
+        return found is None or found.running

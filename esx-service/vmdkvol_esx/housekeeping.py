@@ -1,0 +1,242 @@
+"""What nobody asks for: open work is settled, lost disks are noticed, sidecars written, the trash emptied.
+
+All of it looks at everything each time and depends on no event. Files are deleted for volumes in our own trash only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from vmdkvol.clock import Clock, Deadline, Worker
+from vmdkvol.errors import MetadataDamaged, VolumeError
+from vmdkvol.lanes import Lanes
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import DiskUuid, State, VolumeId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import Disk, Hypervisor, Log, Store
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.removing import Removing
+
+# One piece of open work holds up the others, and at start the first answer, for no longer than this.
+_SETTLE_S = 5.0
+_PAGE = 500
+# A disk is lost when two full scans in a row did not find it (house 4): nothing is decided at the first sight.
+_SCANS = 2
+
+Seen = Mapping[DatastoreName, Mapping[DiskUuid, Disk]]
+
+
+class Housekeeping:
+    """``settle_all`` once before the first request, then ``start`` for the rest of the process's life."""
+
+    def __init__(
+        self,
+        store: Store,
+        hypervisor: Hypervisor,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        removing: Removing,
+        log: Log,
+        *,
+        retention_s: float,
+        every_s: float,
+    ) -> None:
+        self._store = store
+        self._hypervisor = hypervisor
+        self._lanes = lanes
+        self._clock = clock
+        self._journal = journal
+        self._removing = removing
+        self._log = log
+        self._retention_s = retention_s
+        self._every_s = every_s
+        self._started = (clock.wall(), clock.monotonic())
+        self._absent: dict[VolumeId, int] = {}
+        self._reported: set[DiskUuid] = set()
+        self._woken = clock.condition()
+        self._stopping = False
+        self._worker: Worker | None = None
+
+    def start(self) -> None:
+        """Scan now and then every ``every_s``, on a thread of its own, until ``stop``."""
+        self._worker = self._clock.start("housekeeping", self._run)
+
+    def stop(self, deadline: Deadline) -> bool:
+        """End the thread after the scan that runs; tell whether it ended before the deadline. Again is fine."""
+        with self._woken:
+            self._stopping = True
+            self._woken.notify_all()
+        if self._worker is None:
+            return True
+        self._worker.join(deadline.left_s)
+        return not self._worker.is_alive()
+
+    def settle_all(self) -> None:
+        """Settle every open intent that can be settled now; the others stay, and guard their volumes."""
+        for intent in self._store.open_intents():
+            volume = intent.volume
+
+            def settle(volume: VolumeId = volume) -> None:
+                self._journal.clear(volume, Deadline.after(self._clock, _SETTLE_S))
+
+            self._in_lane(volume, "settle", settle)
+
+    def scan(self) -> None:
+        """Compare records and datastores once, and put right what may be put right without a person."""
+        self.settle_all()
+        seen = self._disks()
+        for record in self._records():
+            if record.datastore in seen and not self._lanes.busy(record.id):
+                self._in_lane_if_needed(record, seen)
+        self._report_orphans(seen)
+
+    # --- one volume ----------------------------------------------------------------------------------------------
+
+    def _in_lane_if_needed(self, record: VolumeRecord, seen: Seen) -> None:
+        there = record.disk_uuid in seen[record.datastore]
+        match record.state:
+            case State.READY | State.DAMAGED if there:
+                self._absent.pop(record.id, None)
+                self._check_sidecar(record)
+            case State.READY:
+                self._count_absent(record)
+            case State.LOST if there:
+                self._in_lane(record.id, "found", lambda: self._change_state(record.id, State.LOST, State.READY))
+            case State.TRASHED if self._due(record):
+                self._guarded("emptying", record.id, lambda: self._removing.empty(record.id, self._deadline()))
+            case _:
+                return
+
+    def _count_absent(self, record: VolumeRecord) -> None:
+        """A disk that the listing left out is asked for by itself: damaged is not lost, unread is nothing at all."""
+        try:
+            found = self._hypervisor.disk(disk_ref(record))
+        except VolumeError as error:
+            self._log.error("disk cannot be used", volume=record.name, id=str(record.id), error=str(error))
+            return
+        if found is not None:
+            return
+        self._absent[record.id] = self._absent.get(record.id, 0) + 1
+        if self._absent[record.id] >= _SCANS:
+            self._in_lane(record.id, "lost", lambda: self._lose(record))
+
+    def _lose(self, record: VolumeRecord) -> None:
+        if self._hypervisor.disk(disk_ref(record)) is None:
+            self._change_state(record.id, State.READY, State.LOST)
+
+    def _change_state(self, volume: VolumeId, old: State, new: State) -> None:
+        record = self._store.volume(volume)
+        if record is None or record.state is not old:
+            return
+        self._store.update(replace(record, state=new), expect=record.generation)
+        self._absent.pop(volume, None)
+        log = self._log.error if new is State.LOST else self._log.warning
+        log(f"volume {new}", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))
+
+    def _due(self, record: VolumeRecord) -> bool:
+        if record.trashed_at is None or self._retention_s <= 0:
+            return True
+        # The wall clock of the process's start, carried on by the one that never jumps: a clock that is set a day
+        # forward must not empty the trash (F33).
+        wall, monotonic = self._started
+        now = wall + self._clock.monotonic() - monotonic
+        return now - record.trashed_at >= self._retention_s
+
+    # --- sidecars ------------------------------------------------------------------------------------------------
+
+    def _check_sidecar(self, record: VolumeRecord) -> None:
+        try:
+            stands = self._sidecar_stands(record)
+        except VolumeError as error:
+            self._log.warning("sidecar not read", volume=record.name, error=str(error))
+            return
+        if not stands:
+            self._in_lane(record.id, "sidecar", lambda: self._write_sidecar(record.id))
+
+    def _sidecar_stands(self, record: VolumeRecord) -> bool:
+        content = self._hypervisor.read_sidecar(disk_path(record))
+        if content is None:
+            return False
+        try:
+            copy = sidecar.decode(content)
+        except MetadataDamaged as error:
+            self._log.warning("sidecar damaged", volume=record.name, id=str(record.id), error=str(error))
+            # A newer version's sidecar is whole: it is kept, what it says beyond our record is not ours to drop.
+            return error.fields.get("other_version") is True
+        if copy.generation > record.generation:
+            # The database is older than the disk: a backup was put back. Fail closed, for a person (F40).
+            self._log.error("sidecar is newer than the record", volume=record.name, id=str(record.id))
+            return True
+        # An attach changes these two and does not rewrite the sidecar.
+        return replace(copy, generation=record.generation, last_vm=record.last_vm) == record
+
+    def _write_sidecar(self, volume: VolumeId) -> None:
+        record = self._store.volume(volume)
+        if record is not None and record.state in (State.READY, State.DAMAGED):
+            self._journal.write_sidecar(record)
+            self._log.info("sidecar written", volume=record.name, id=str(volume))
+
+    # --- everything ----------------------------------------------------------------------------------------------
+
+    def _disks(self) -> Seen:
+        """Return the disks of every datastore that can be listed; of the others nothing is concluded."""
+        seen: dict[DatastoreName, Mapping[DiskUuid, Disk]] = {}
+        for datastore in self._hypervisor.datastores():
+            try:
+                seen[datastore.name] = {disk.ref.uuid: disk for disk in self._hypervisor.disks(datastore.name)}
+            except VolumeError as error:
+                self._log.warning("datastore not listed", datastore=datastore.name, error=str(error))
+        return seen
+
+    def _records(self) -> Iterator[VolumeRecord]:
+        after: VolumeId | None = None
+        while page := self._store.page(None, after, _PAGE):
+            yield from page
+            after = page[-1].id
+
+    def _report_orphans(self, seen: Seen) -> None:
+        """Say once of each disk without a record that it is there; it is adopted or removed by a person only (F41)."""
+        for disks in seen.values():
+            for uuid, disk in disks.items():
+                if uuid in self._reported or self._store.with_disk(uuid) is not None:
+                    continue
+                # Removed since it was listed?
+                if self._hypervisor.disk(disk.ref) is not None:
+                    self._reported.add(uuid)
+                    self._log.warning("disk without a record", disk=str(disk.ref.path), uuid=str(uuid))
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    def _in_lane(self, volume: VolumeId, what: str, work: Callable[[], None]) -> None:
+        self._guarded(
+            what,
+            volume,
+            lambda: self._lanes.run(volume, ("housekeeping", what), work, self._deadline(), f"housekeeping of {volume}"),
+        )
+
+    def _guarded(self, what: str, volume: VolumeId, work: Callable[[], None]) -> None:
+        """One volume's trouble is logged, and tried again at the next scan; the others go on."""
+        try:
+            work()
+        except VolumeError as error:
+            self._log.warning("housekeeping goes on later", what=what, id=str(volume), error=str(error))
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._clock, 2 * _SETTLE_S)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self.scan()
+            except Exception as error:  # noqa: BLE001 - top of a thread: the next scan comes, whatever went wrong in this one
+                self._log.error("scan failed", error=str(error), kind=type(error).__name__)
+            self._pause(Deadline.after(self._clock, self._every_s))
+
+    def _pause(self, until: Deadline) -> None:
+        with self._woken:
+            while not self._stopping and not until.passed:
+                self._woken.wait(until.left_s)

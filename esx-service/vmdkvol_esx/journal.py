@@ -1,0 +1,243 @@
+"""Changes as intents: written down, carried out, closed; and settled by looking after a crash or a lost answer.
+
+Nothing else in the service submits a change. Between ``begin`` and the end of the work the intent is open in the store,
+so that whatever kills the process leaves a line that says what to look for (faults 5). All of it runs in the volume's lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import (
+    MetadataDamaged,
+    OutcomeUnknown,
+    StillWorking,
+    TruthUnknown,
+    Unavailable,
+    VolumeError,
+    WrongDisk,
+)
+from vmdkvol.points import Point
+from vmdkvol.volume import VmId, VolumeId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.ports import (
+    AttachDisk,
+    Change,
+    CloneDisk,
+    CreateDisk,
+    DeleteDisk,
+    DetachDisk,
+    DiskRef,
+    Hypervisor,
+    Log,
+    Store,
+    TaskId,
+)
+from vmdkvol_esx.records import Intent, VolumeRecord
+from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
+
+# What deleting the disk of an undone create may take; it is the end of a piece of work that had its own time.
+_UNDO_S = 60.0
+
+
+class Journal:
+    """Carries out intents, and brings those that a crash left open to one of their two ends."""
+
+    def __init__(
+        self,
+        store: Store,
+        hypervisor: Hypervisor,
+        clock: Clock,
+        new_id: Callable[[], UUID],
+        at: Callable[[Point], None],
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._hypervisor = hypervisor
+        self._clock = clock
+        self._new_id = new_id
+        self._at = at
+        self._log = log
+
+    def begin(
+        self,
+        change: Change,
+        record: VolumeRecord,
+        caller: VmId | None,
+        *,
+        before: VolumeRecord | None,
+        source: VolumeId | None = None,
+    ) -> Intent:
+        """Write down that ``change`` is going to happen, with ``record`` as it stands meanwhile; raises as ``Store.begin``."""
+        intent = Intent(self._new_id(), record.id, change, caller, self._clock.wall(), source=source, before=before)
+        self._store.begin(intent, record)
+        return intent
+
+    def carry_out(self, intent: Intent, record: VolumeRecord, deadline: Deadline) -> None:
+        """Do what the intent says and close it; ``record`` is the one that ``begin`` stored.
+
+        Raises what the hypervisor raised, and then the change is undone and the intent closed, or it stays open for
+        ``settle``: a removal, a running task (StillWorking), or what could not be read.
+        """
+        self._send(intent, record, intent.id, deadline)
+
+    def clear(self, volume: VolumeId, deadline: Deadline) -> None:
+        """Afterwards the volume has no open intent: an older one was settled. Raises Unavailable if it cannot be yet."""
+        intent = self._store.open_intent(volume)
+        if intent is not None:
+            self.settle(intent, deadline)
+
+    def settle(self, intent: Intent, deadline: Deadline) -> None:
+        """Bring an open intent to its end by looking at what happened.
+
+        Raises StillWorking while its task runs, TruthUnknown while its outcome cannot be seen, and what a removal that
+        goes on, or an undo, runs into; the intent is open then.
+        """
+        record = self._store.volume(intent.volume)
+        if record is None:
+            self._store.abandon(intent.id, None)
+            return
+        told, seen = self._ask_task(intent, deadline), self._look(intent.change, record)
+        step = decide(intent.change, told, seen)
+        self._log.info("settling", **_named(intent, record), told=told, seen=seen, step=step)
+        match step:
+            case Step.FINISH:
+                self._finish(intent, record)
+            case Step.UNDO:
+                self._undo(intent)
+            case Step.GO_ON:
+                self._send(intent, record, self._new_id(), deadline)
+            case Step.WAIT:
+                raise StillWorking(f"{_doing(intent, record)} has not ended")
+            case Step.ASK:
+                raise TruthUnknown(f"whether {_doing(intent, record)} was carried out cannot be seen: the disk is {seen}")
+            case _:
+                assert_never(step)
+
+    def write_sidecar(self, record: VolumeRecord) -> None:
+        """Put the second copy of the record beside its disk; durable on return."""
+        self._hypervisor.write_sidecar(disk_path(record), sidecar.encode(record))
+        self._at(Point.SIDECAR_WRITTEN)
+
+    # --- the change ----------------------------------------------------------------------------------------------
+
+    def _send(self, intent: Intent, record: VolumeRecord, operation: UUID, deadline: Deadline) -> None:
+        try:
+            task = self._hypervisor.submit(intent.change, operation)
+        except OutcomeUnknown as error:
+            return self._resolve(intent, record, Told.NOTHING, error)
+        except VolumeError:
+            # Nothing was started, so nothing is undone: what lies at the path may be another's. A removal stays open.
+            if not isinstance(intent.change, DeleteDisk):
+                self._store.abandon(intent.id, intent.before)
+            raise
+        self._at(Point.CHANGE_SUBMITTED)
+        if task is not None:
+            self._store.note_task(intent.id, task)
+            self._at(Point.CHANGE_NOTED)
+            try:
+                self._hypervisor.wait(task, deadline, _ignore)
+            except VolumeError as error:
+                return self._resolve(intent, record, _told_by(error), error)
+        return self._finish(intent, record)
+
+    def _resolve(self, intent: Intent, record: VolumeRecord, told: Told, error: VolumeError) -> None:
+        """Return if the change has happened all the same, else raise ``error``, undone where that can be done now."""
+        step = decide(intent.change, told, self._look(intent.change, record))
+        self._log.warning("change failed", **_named(intent, record), told=told, step=step, error=str(error))
+        if step is Step.FINISH:
+            return self._finish(intent, record)
+        if step is Step.UNDO:
+            try:
+                self._undo(intent)
+            except VolumeError as failed:
+                # The first error is the one to report; the intent is open, so this is tried again.
+                self._log.warning("undo failed", **_named(intent, record), error=str(failed))
+        raise error
+
+    def _finish(self, intent: Intent, record: VolumeRecord) -> None:
+        self._at(Point.CHANGE_DONE)
+        self._store.finish(intent.id, when_done(intent.change, record))
+        self._at(Point.CHANGE_FINISHED)
+
+    def _undo(self, intent: Intent) -> None:
+        """Afterwards nothing is left of the change, and the record is as it was before, or away.
+
+        The generation goes back too: nobody was told the raised one, as ``list_attached`` tells the one before it.
+        """
+        if isinstance(intent.change, CreateDisk | CloneDisk):
+            self._delete(intent.change.disk)
+        self._store.abandon(intent.id, intent.before)
+
+    def _delete(self, disk: DiskRef) -> None:
+        deadline = Deadline.after(self._clock, _UNDO_S)
+        task = self._hypervisor.submit(DeleteDisk(disk), self._new_id())
+        if task is not None:
+            self._hypervisor.wait(task, deadline, _ignore)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def _ask_task(self, intent: Intent, deadline: Deadline) -> Told:
+        if intent.task is None:
+            return Told.NOTHING
+        try:
+            self._hypervisor.wait(TaskId(intent.task), deadline, _ignore)
+        except VolumeError as error:
+            return _told_by(error)
+        return Told.SUCCEEDED
+
+    def _look(self, change: Change, record: VolumeRecord) -> Seen:
+        try:
+            match change:
+                case CreateDisk() | CloneDisk() | DeleteDisk():
+                    return self._look_at_disk(change.disk, record)
+                case AttachDisk() | DetachDisk():
+                    return self._look_at_lists(change)
+                case _:
+                    assert_never(change)
+        except VolumeError as error:
+            self._log.warning("cannot be seen", volume=record.name, error=str(error))
+            return Seen.UNKNOWN
+
+    def _look_at_disk(self, ref: DiskRef, record: VolumeRecord) -> Seen:
+        try:
+            disk = self._hypervisor.disk(ref)
+        except WrongDisk:
+            return Seen.ELSEWHERE
+        except MetadataDamaged:
+            return Seen.BROKEN
+        if disk is None:
+            return Seen.ABSENT
+        return Seen.THERE if disk.size_bytes == record.size_bytes else Seen.BROKEN
+
+    def _look_at_lists(self, change: AttachDisk | DetachDisk) -> Seen:
+        devices = self._hypervisor.devices(None)
+        holders = {vm for vm, disks in devices.lists.items() if any(disk.uuid == change.disk.uuid for disk in disks)}
+        if change.vm in holders:
+            return Seen.THERE
+        if holders:
+            return Seen.ELSEWHERE
+        return Seen.UNKNOWN if change.vm in devices.unread else Seen.ABSENT
+
+
+def _told_by(error: VolumeError) -> Told:
+    """Return what a failed ``wait`` says of the task: only an error of the change itself is a failure of the change."""
+    if isinstance(error, StillWorking):
+        return Told.RUNNING
+    return Told.NOTHING if isinstance(error, Unavailable) else Told.FAILED
+
+
+def _doing(intent: Intent, record: VolumeRecord) -> str:
+    return f"{type(intent.change).__name__} for volume {record.name}"
+
+
+def _named(intent: Intent, record: VolumeRecord) -> dict[str, object]:
+    return {"change": type(intent.change).__name__, "volume": record.name, "id": str(record.id), "intent": str(intent.id)}
+
+
+def _ignore(percent: int) -> None:
+    """Progress goes nowhere yet: Docker has no place for it."""

@@ -1,0 +1,198 @@
+"""What there is: one volume by its name, pages of volumes, the disks on the caller's VM. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vmdkvol import frames
+from vmdkvol.errors import Busy, CheckFailed, TruthUnknown, VolumeError, VolumeLost, VolumeNotFound
+from vmdkvol.messages import Attachments, GetVolume, ListAttached, ListVolumes, VolumePage
+from vmdkvol.names import VolumeRef
+from vmdkvol.volume import Attachment, DiskUuid, Holder, State, VmgroupId, VmId, VolumeId, VolumeInfo
+from vmdkvol.wire import answer_size
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import AttachedDisk, DeviceLists, Hypervisor, Log, Store
+from vmdkvol_esx.records import VolumeRecord
+
+# What a page may have at most, whatever is asked for; it is also cut by bytes, and usually that comes first.
+MAX_PAGE = 500
+_PAGE_BYTES = frames.MAX_FRAME - 1024
+# More removed ids than this would leave no room for the largest volume: the caller lists everything anew.
+_MAX_REMOVED = 250
+_GONE = frozenset({State.TRASHED, State.REMOVING})
+
+Holders = Mapping[DiskUuid, Holder]
+
+
+class Listing:
+    """Answers Get, List and ListAttached; also the one place that turns a name into a record, or a record into an answer."""
+
+    def __init__(self, store: Store, hypervisor: Hypervisor, log: Log) -> None:
+        self._store = store
+        self._hypervisor = hypervisor
+        self._log = log
+
+    def get(self, caller: VmId, request: GetVolume) -> VolumeInfo:
+        """Return the volume of exactly this name, preparing ones too (corrections 11); VolumeNotFound if there is none."""
+        return self.describe(self.named(self._store.vmgroup(caller).id, request.ref))
+
+    def named(self, vmgroup: VmgroupId, ref: VolumeRef) -> VolumeRecord:
+        """Return the live volume of exactly this name; VolumeNotFound gives the right spelling if there is one."""
+        record = self._store.find(vmgroup, ref.text)
+        if record is None:
+            other = self._spelled_otherwise(vmgroup, ref)
+            if other is None:
+                raise VolumeNotFound(f"there is no volume {ref}", name=ref.text)
+            raise VolumeNotFound(
+                f"there is no volume {ref}", remedy=f"the one on {other.datastore} is named {other.name}", name=ref.text
+            )
+        return record
+
+    def describe(self, record: VolumeRecord) -> VolumeInfo:
+        """Return what is to be told of one volume, its use of space and its holder read just now."""
+        return self._info(record, self._holders())
+
+    def page(self, caller: VmId, request: ListVolumes) -> VolumePage:
+        """Return the next page of the caller's vmgroup, as many volumes as go into one frame.
+
+        With ``since``: only what changed after that number. If it is too old, everything is listed and ``complete``.
+        """
+        vmgroup = self._store.vmgroup(caller).id
+        # Read before the records: what changes meanwhile is listed twice rather than never.
+        change = self._store.change_number()
+        gone, since = self._removed(vmgroup, request)
+        limit = max(1, min(request.limit, MAX_PAGE))
+        records = self._store.page(vmgroup, request.after, limit, since)
+        holders = self._holders()
+        left = _PAGE_BYTES - answer_size(VolumePage((), None, change, gone))
+        shown: list[VolumeInfo] = []
+        last: VolumeId | None = None
+        for record in records:
+            if record.state in _GONE and since is not None:
+                gone = (*gone, record.id)
+                left -= answer_size(record.id)
+            elif record.state is not State.PREPARING and record.state not in _GONE:
+                info = self._info(record, holders)
+                left -= answer_size(info)
+                if left < 0 and last is not None:
+                    return VolumePage(tuple(shown), last, change, gone, complete=since is None)
+                shown.append(info)
+            last = record.id
+        more = last if len(records) == limit else None
+        return VolumePage(tuple(shown), more, change, gone, complete=since is None)
+
+    def attached(self, caller: VmId, request: ListAttached) -> Attachments:
+        """Return every disk of ours that the hypervisor says is on the caller; TruthUnknown if its list is not read."""
+        lists = self._hypervisor.devices([caller])
+        if caller in lists.unread:
+            raise TruthUnknown(f"the device list of {caller} could not be read")
+        found = []
+        for device in lists.lists.get(caller, ()):
+            record = self._store.with_disk(device.uuid)
+            if record is None:
+                # Somebody attached it by hand, or the record is lost: reported, never detached by ourselves (T13, F41).
+                self._log.warning("disk without a record", vm=str(caller), disk=str(device.uuid), address=str(device.address))
+                continue
+            found.append(attachment(self._as_told(record), device))
+        return Attachments(tuple(found))
+
+    def _as_told(self, record: VolumeRecord) -> VolumeRecord:
+        """Return the record of the last finished work: the generation of open work is told to nobody before its end."""
+        intent = self._store.open_intent(record.id)
+        return record if intent is None or intent.before is None else intent.before
+
+    def _removed(self, vmgroup: VmgroupId, request: ListVolumes) -> tuple[tuple[VolumeId, ...], int | None]:
+        """Return the ids to name as removed on this page, and the ``since`` that can be kept."""
+        if request.since is None:
+            return (), None
+        removed = self._store.removed_since(vmgroup, request.since)
+        if removed is None or len(removed) > _MAX_REMOVED:
+            return (), None
+        return (tuple(removed) if request.after is None else ()), request.since
+
+    def _spelled_otherwise(self, vmgroup: VmgroupId, ref: VolumeRef) -> VolumeRecord | None:
+        """Return the volume that ``ref`` may mean: ``db`` on ds1 for ``db@ds1``, ``db@ds1`` for ``db`` (corrections 29)."""
+        if ref.datastore is not None:
+            other = self._store.find(vmgroup, ref.base)
+            return other if other is not None and other.datastore == ref.datastore else None
+        try:
+            names = [f"{ref.text}@{datastore.name}" for datastore in self._hypervisor.datastores()]
+        except VolumeError:
+            # The hint is a courtesy; that there is no such volume is known without it.
+            return None
+        return next((found for name in names if (found := self._store.find(vmgroup, name)) is not None), None)
+
+    def _holders(self) -> Holders:
+        """Return who has which disk, in one bulk read; VMs that did not answer hold nothing that is known."""
+        lists = self._hypervisor.devices(None)
+        names = {vm.id: vm.name for vm in self._hypervisor.vms()}
+        return by_disk(lists, names)
+
+    def _info(self, record: VolumeRecord, holders: Holders) -> VolumeInfo:
+        return VolumeInfo(
+            id=record.id,
+            name=record.name,
+            datastore=record.datastore,
+            vmgroup=record.vmgroup,
+            size_bytes=record.size_bytes,
+            allocated_bytes=self._allocated(record),
+            state=record.state,
+            content=record.content,
+            options=record.options,
+            created_at=record.created_at,
+            created_by=record.created_by,
+            attached_to=holders.get(record.disk_uuid),
+        )
+
+    def _allocated(self, record: VolumeRecord) -> int:
+        try:
+            disk = self._hypervisor.disk(disk_ref(record))
+        except VolumeError as error:
+            # One unreadable disk must not take the whole list away (F27).
+            self._log.warning("space not read", volume=record.name, error=str(error))
+            return 0
+        return 0 if disk is None else disk.allocated_bytes
+
+
+def by_disk(lists: DeviceLists, names: Mapping[VmId, str]) -> Holders:
+    """Return the holder of each disk in the device lists."""
+    return {
+        device.uuid: Holder(vm, names.get(vm, str(vm)), device.address)
+        for vm, devices in lists.lists.items()
+        for device in devices
+    }
+
+
+def attachment(record: VolumeRecord, device: AttachedDisk) -> Attachment:
+    """Return what a guest is told of a disk that it has."""
+    return Attachment(
+        volume=record.id,
+        disk_uuid=record.disk_uuid,
+        size_bytes=record.size_bytes,
+        address=device.address,
+        generation=record.generation,
+        content=record.content,
+        filesystem_uuid=record.filesystem_uuid,
+        options=record.options,
+    )
+
+
+def check_ready(record: VolumeRecord) -> None:
+    """Raise what stands against using the volume, unless it is ready."""
+    match record.state:
+        case State.READY:
+            return
+        case State.PREPARING:
+            raise Busy(f"volume {record.name} is being made")
+        case State.TRASHED | State.REMOVING:
+            raise VolumeNotFound(f"volume {record.name} was removed", name=record.name)
+        case State.LOST:
+            raise VolumeLost(f"the disk of volume {record.name}, {disk_ref(record).path}, was not found", name=record.name)
+        case State.DAMAGED:
+            raise CheckFailed(f"volume {record.name} is damaged: its file system's check failed", name=record.name)
+
+
+def known_names(names: Sequence[str]) -> str:
+    """Return names for a text, a few of many."""
+    shown = ", ".join(names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown or "none"

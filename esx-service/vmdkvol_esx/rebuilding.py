@@ -1,0 +1,112 @@
+"""A lost database is made again from the sidecars beside the disks (F40, F41). Files are only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from vmdkvol.errors import BadRequest, MetadataDamaged, VolumeError
+from vmdkvol.volume import State
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.ports import Disk, Hypervisor, Log, Store
+from vmdkvol_esx.records import VolumeRecord
+
+# A sidecar is not rewritten at each attach, so its generation is behind the lost one. After the jump every Detach and
+# Mark that is still on its way is an older one.
+GENERATION_JUMP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A disk with the record from its sidecar, or with the reason why there is none."""
+
+    disk: Disk
+    record: VolumeRecord | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What came back. ``left_out`` are disks that stay where they are without a record, each with its reason."""
+
+    restored: tuple[VolumeRecord, ...]
+    left_out: tuple[Found, ...]
+
+
+def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
+    """Put the record of every sidecar into ``store``, which must be empty; killed in the middle, start with a new one.
+
+    What was in the trash stays there. Of two live volumes of one name the higher generation keeps it, the other is left
+    out for a person to decide (corrections 33). TruthUnknown if a datastore cannot be listed: nothing is known then
+    of the names on it, so nothing is restored.
+    """
+    if store.page(None, None, 1):
+        raise BadRequest("the database has volumes already", remedy="rebuild into a new, empty database")
+    found = list(collect(hypervisor))
+    restored: list[VolumeRecord] = []
+    left_out = [each for each in found if each.record is None]
+    for each in sorted((each for each in found if each.record is not None), key=_first_claims):
+        try:
+            restored.append(_restore(store, each))
+        except VolumeError as error:
+            left_out.append(replace(each, problem=str(error)))
+    for each in left_out:
+        log.error("left out", disk=str(each.disk.ref.path), uuid=str(each.disk.ref.uuid), reason=each.problem)
+    log.info("rebuilt", restored=len(restored), left_out=len(left_out))
+    return Rebuilt(tuple(restored), tuple(left_out))
+
+
+def collect(hypervisor: Hypervisor) -> Iterator[Found]:
+    """Yield every disk in our folders with what its sidecar says; raise TruthUnknown for a datastore that is not listed."""
+    for datastore in hypervisor.datastores():
+        for disk in hypervisor.disks(datastore.name):
+            try:
+                yield Found(disk, _read(hypervisor, disk))
+            except VolumeError as error:
+                yield Found(disk, None, error.text)
+
+
+def _read(hypervisor: Hypervisor, disk: Disk) -> VolumeRecord:
+    content = hypervisor.read_sidecar(disk.ref.path)
+    if content is None:
+        raise MetadataDamaged("there is no sidecar")
+    record = sidecar.decode(content)
+    if record.disk_uuid != disk.ref.uuid:
+        raise MetadataDamaged(f"the sidecar is of the disk {record.disk_uuid}")
+    if record.size_bytes != disk.size_bytes:
+        raise MetadataDamaged(f"the disk has {disk.size_bytes} bytes, its sidecar says {record.size_bytes}")
+    return record
+
+
+def _first_claims(found: Found) -> tuple[bool, int, bool, str]:
+    """Return the order of claims: live before trashed, the higher generation, then who lies where its sidecar says."""
+    record = _record(found)
+    moved = disk_path(record) != found.disk.ref.path
+    return record.state is State.TRASHED, -record.generation, moved, str(found.disk.ref.path)
+
+
+def _restore(store: Store, found: Found) -> VolumeRecord:
+    """Insert the record, with the place where the disk was found; raise what the store has against it."""
+    path = found.disk.ref.path
+    record = _record(found)
+    # `removing` and `lost` are not in a sidecar, and a crash is settled before it: what is there is there.
+    state = State.TRASHED if record.state in (State.TRASHED, State.REMOVING) else record.state
+    if state in (State.PREPARING, State.LOST):
+        state = State.READY
+    restored = replace(
+        record,
+        datastore=path.datastore,
+        path=path.path,
+        state=state,
+        generation=record.generation + GENERATION_JUMP,
+        last_vm=None,
+    )
+    store.restore(restored)
+    return restored
+
+
+def _record(found: Found) -> VolumeRecord:
+    if found.record is None:
+        raise MetadataDamaged(found.problem)
+    return found.record

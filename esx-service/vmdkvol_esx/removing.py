@@ -1,0 +1,138 @@
+"""Volumes go in two steps: into the trash, which is only a state, and out of it, which deletes the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import VolumeError
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import Done, RemoveVolume
+from vmdkvol.points import Point
+from vmdkvol.volume import State, VmId, VolumeId
+from vmdkvol_esx.attaching import Owners, foreign
+from vmdkvol_esx.handover import Handover, Held
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.listing import check_ready
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import DeleteDisk, Hypervisor, Log, Store
+from vmdkvol_esx.records import VolumeRecord
+
+# Of the work's own. Docker waits 60 s for a Remove; deleting a large disk goes on beyond that.
+WORK_S = 300.0
+
+
+class Removing:
+    """Remove, and what housekeeping asks for when the retention of the trash is over."""
+
+    def __init__(
+        self,
+        store: Store,
+        hypervisor: Hypervisor,
+        lanes: Lanes,
+        clock: Clock,
+        journal: Journal,
+        handover: Handover,
+        at: Callable[[Point], None],
+        log: Log,
+        *,
+        retention_s: float,
+    ) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._clock = clock
+        self._journal = journal
+        self._handover = handover
+        self._owners = Owners(hypervisor)
+        self._at = at
+        self._log = log
+        self._retention_s = retention_s
+
+    def remove(self, caller: VmId, request: RemoveVolume, deadline: Deadline) -> Done:
+        """Afterwards the name is free, and the volume in the trash or, without retention, gone.
+
+        Again after success is a success, and so is an id that no volume of the caller's has. Raises VolumeInUse while a
+        VM has the disk, after it was asked to give it back; what stands against the volume; nothing is changed then.
+        """
+
+        def step() -> Done | Held:
+            return self._lanes.run(
+                request.volume,
+                ("remove",),
+                lambda: self._remove(caller, request.volume),
+                deadline,
+                f"removing volume {request.volume}",
+            )
+
+        return self._handover.until_free(request.volume, step, deadline)
+
+    def empty(self, volume: VolumeId, deadline: Deadline) -> None:
+        """Delete the disk of a trashed volume, if every VM that could have it was read and has it not.
+
+        Raises what the deletion runs into; it is then an open intent that goes forward at the next try.
+        """
+        self._lanes.run(volume, ("empty",), lambda: self._empty(volume), deadline, f"emptying the trash of volume {volume}")
+
+    # --- in the lane ---------------------------------------------------------------------------------------------
+
+    def _remove(self, caller: VmId, volume: VolumeId) -> Done | Held:
+        deadline = Deadline.after(self._clock, WORK_S)
+        self._journal.clear(volume, deadline)
+        record = self._store.volume(volume)
+        if record is None or record.vmgroup != self._store.vmgroup(caller).id:
+            # Said of another vmgroup's volume as of none: what exists elsewhere is not told (T5).
+            return Done()
+        self._at(Point.REMOVE_LOCKED)
+        if record.state is not State.TRASHED:
+            check_ready(record)
+            owner = self._owners.of(record, None)
+            match owner:
+                case HeldBy(vm=vm):
+                    return Held(record, vm)
+                case Foreign(vms=vms):
+                    raise foreign(record, vms, self._handover)
+                case Free() | Unread() | Here():
+                    # A VM that was not read: the trash is only a state, the deletion waits for it (corrections 38).
+                    record = self._trash(record)
+                case _:
+                    assert_never(owner)
+        # Before the answer, also of a repeat: a rebuild must not bring the volume back to life (corrections 33).
+        self._journal.write_sidecar(record)
+        self._at(Point.REMOVE_TRASHED)
+        self._handover.changed(volume)
+        if self._retention_s <= 0:
+            self._empty_if_possible(volume)
+        self._at(Point.REMOVE_REPLYING)
+        return Done()
+
+    def _trash(self, record: VolumeRecord) -> VolumeRecord:
+        trashed = replace(record, state=State.TRASHED, trashed_at=self._clock.wall(), generation=record.generation + 1)
+        self._store.update(trashed, expect=record.generation)
+        self._log.info("removed", volume=record.name, id=str(record.id), retention_s=self._retention_s)
+        return trashed
+
+    def _empty_if_possible(self, volume: VolumeId) -> None:
+        try:
+            self._empty(volume)
+        except VolumeError as error:
+            # What was asked for is done: the name is free. Housekeeping goes on with the disk.
+            self._log.warning("trash not emptied", id=str(volume), error=str(error))
+
+    def _empty(self, volume: VolumeId) -> None:
+        deadline = Deadline.after(self._clock, WORK_S)
+        self._journal.clear(volume, deadline)
+        record = self._store.volume(volume)
+        if record is None or record.state is not State.TRASHED:
+            return
+        owner = self._owners.of(record, None)
+        if owner != Free():
+            self._log.warning("disk kept in the trash", volume=record.name, id=str(volume), owner=repr(owner))
+            return
+        removing = replace(record, state=State.REMOVING, generation=record.generation + 1)
+        intent = self._journal.begin(DeleteDisk(disk_ref(record)), removing, None, before=record)
+        self._at(Point.REMOVE_BEGUN)
+        self._journal.carry_out(intent, removing, deadline)
+        self._log.info("deleted", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))

@@ -1,0 +1,149 @@
+"""A request comes in with its proven caller, its answer goes out: once a call, whoever repeats it.
+
+Here is the table of what the service can do; each row is a use case. Different volumes go on beside each other, the work
+of one volume is in its lane.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from vmdkvol import frames
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import BadFrame, StaleRequest, UnknownCaller, VolumeError
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import (
+    REQUESTS,
+    Attach,
+    Call,
+    CreateVolume,
+    Detach,
+    GetVolume,
+    Hello,
+    ListAttached,
+    ListVolumes,
+    Mark,
+    RemoveVolume,
+    Request,
+    Welcome,
+)
+from vmdkvol.points import Point
+from vmdkvol.volume import VmId
+from vmdkvol.wire import common_version, dump, load
+from vmdkvol_esx.attaching import Attaching
+from vmdkvol_esx.creating import Creating
+from vmdkvol_esx.handover import Handover, Notify
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.listing import Listing
+from vmdkvol_esx.ports import Hypervisor, Log, Store
+from vmdkvol_esx.removing import Removing
+
+Row = Callable[[VmId, Any, Deadline], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Verbs:
+    """The use cases over one store and one hypervisor."""
+
+    journal: Journal
+    handover: Handover
+    listing: Listing
+    creating: Creating
+    attaching: Attaching
+    removing: Removing
+
+
+def make_verbs(
+    *,
+    store: Store,
+    hypervisor: Hypervisor,
+    lanes: Lanes,
+    clock: Clock,
+    notify: Notify,
+    new_id: Callable[[], UUID],
+    at: Callable[[Point], None],
+    log: Log,
+    retention_s: float,
+) -> Verbs:
+    """Return the use cases. ``retention_s`` is how long the trash keeps a volume; 0 deletes its disk at once."""
+    journal = Journal(store, hypervisor, clock, new_id, at, log)
+    handover = Handover(hypervisor, clock, notify)
+    listing = Listing(store, hypervisor, log)
+    return Verbs(
+        journal,
+        handover,
+        listing,
+        Creating(store, hypervisor, lanes, clock, journal, handover, listing, new_id, at, log),
+        Attaching(store, hypervisor, lanes, clock, journal, handover, at, log),
+        Removing(store, hypervisor, lanes, clock, journal, handover, at, log, retention_s=retention_s),
+    )
+
+
+class Requests:
+    """Answers what guests ask."""
+
+    def __init__(self, verbs: Verbs, store: Store, hypervisor: Hypervisor, log: Log, *, service: str = "vmdkvol-esxd") -> None:
+        self._store = store
+        self._log = log
+        listing = verbs.listing
+        self._rows: Mapping[type[Request[Any]], Row] = {
+            Hello: partial(_welcome, verbs.handover, service),
+            CreateVolume: verbs.creating.create,
+            GetVolume: lambda caller, request, _: listing.get(caller, request),
+            ListVolumes: lambda caller, request, _: listing.page(caller, request),
+            ListAttached: lambda caller, request, _: listing.attached(caller, request),
+            RemoveVolume: verbs.removing.remove,
+            Attach: verbs.attaching.attach,
+            Detach: verbs.attaching.detach,
+            Mark: verbs.attaching.mark,
+        }
+        assert self._rows.keys() == set(REQUESTS), "each request has its row"
+
+    def answer(self, request: Request[Any], call: Call) -> Any:
+        """Return the answer of the class that the request names, or raise the VolumeError that is the answer.
+
+        A call of this caller that was answered before gets that answer again, for 24 hours (F31). StillWorking at the
+        call's deadline: the work goes on, and the same request joins it.
+        """
+        if call.caller is None:
+            raise UnknownCaller("the channel did not say who calls")
+        row = self._rows[type(request)]
+        if not request.changes:
+            return row(call.caller, request, call.deadline)
+        stored = self._store.stored_answer(call.caller, call.id)
+        if stored is not None:
+            return _read(request, stored)
+        answer = row(call.caller, request, call.deadline)
+        try:
+            self._store.keep_answer(call.caller, call.id, _write(request, answer))
+        except VolumeError as error:
+            # The work is done and a repeat of it is harmless; only its answer may be another one.
+            self._log.warning("answer not kept", request=type(request).__name__, call=str(call.id), error=str(error))
+        return answer
+
+
+def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline) -> Welcome:
+    return Welcome(common_version(hello.oldest, hello.newest), caller, handover.name(caller), service)
+
+
+def _digest(request: Request[Any]) -> str:
+    return hashlib.sha256(frames.encode([type(request).__name__, dump(request)])).hexdigest()
+
+
+def _write(request: Request[Any], answer: object) -> bytes:
+    return frames.encode({"request": _digest(request), "answer": dump(answer)})
+
+
+def _read(request: Request[Any], stored: bytes) -> object:
+    data = frames.parse(stored)
+    if not isinstance(data, dict) or data.keys() != {"request", "answer"}:
+        raise BadFrame("the stored answer of this call cannot be read")
+    if data["request"] != _digest(request):
+        # A guest that counts its calls anew, as a VM does that was reset to a snapshot, must not get another's answer.
+        raise StaleRequest("another request was made with this call id", remedy="ask with a new call id")
+    return load(request.answer, data["answer"])

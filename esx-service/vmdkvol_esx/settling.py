@@ -1,0 +1,95 @@
+"""What to do with an open piece of work: the change, what its task said and what is seen in; one next step out. Pure.
+
+A create or clone is finished if our whole disk is there, else undone; a delete only goes forward; attach and detach
+follow the device list (faults 5). Nothing is ever decided by time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import assert_never
+
+from vmdkvol.volume import State
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk
+from vmdkvol_esx.records import VolumeRecord
+
+
+class Told(StrEnum):
+    """What is known of the hypervisor's task."""
+
+    NOTHING = "nothing"  # no task id is known, the hypervisor forgot it, or the answer was lost
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Seen(StrEnum):
+    """What the datastore, or for attach and detach the device lists, say now."""
+
+    THERE = "there"  # our whole disk; for attach and detach: on the VM that the change names
+    ABSENT = "absent"  # positively absent; on no VM
+    ELSEWHERE = "elsewhere"  # another disk lies at the path; another VM has ours
+    BROKEN = "broken"  # something lies at our path and is not whole
+    UNKNOWN = "unknown"  # it could not be read
+
+
+class Step(StrEnum):
+    """What comes next. ``ASK`` leaves the work open: look again later, and if it stays so a person must look."""
+
+    FINISH = "finish"
+    UNDO = "undo"
+    GO_ON = "go on"
+    WAIT = "wait"
+    ASK = "ask"
+
+
+def decide(change: Change, told: Told, seen: Seen) -> Step:
+    """Return the next step. Total: every change, with everything that can be told and seen."""
+    if told is Told.RUNNING:
+        return Step.WAIT
+    if seen is Seen.UNKNOWN:
+        return Step.ASK
+    match change:
+        case CreateDisk() | CloneDisk():
+            return _of_new_disk(told, seen)
+        case DeleteDisk():
+            return _of_delete(seen)
+        case AttachDisk():
+            return Step.FINISH if seen is Seen.THERE else Step.UNDO
+        case DetachDisk():
+            # Still there: the guest kept it, or it was never sent. Its agent asks again; nothing is pulled behind its back.
+            return Step.UNDO if seen is Seen.THERE else Step.FINISH
+        case _:
+            assert_never(change)
+
+
+def _of_new_disk(told: Told, seen: Seen) -> Step:
+    if seen is Seen.ELSEWHERE:
+        # Undoing deletes: not a disk that is not ours.
+        return Step.ASK
+    if seen is Seen.THERE and told is not Told.FAILED:
+        return Step.FINISH
+    return Step.UNDO
+
+
+def _of_delete(seen: Seen) -> Step:
+    if seen is Seen.ABSENT:
+        return Step.FINISH
+    return Step.ASK if seen is Seen.ELSEWHERE else Step.GO_ON
+
+
+def when_done(change: Change, record: VolumeRecord) -> VolumeRecord | None:
+    """Return the record as it stands after ``change`` has happened; None: the volume is gone."""
+    match change:
+        case CreateDisk() | CloneDisk():
+            return replace(record, state=State.READY)
+        case DeleteDisk():
+            return None
+        case AttachDisk(vm=vm):
+            return replace(record, last_vm=vm)
+        case DetachDisk():
+            # Seen absent from its list: that VM is no suspect any more when it does not answer one day.
+            return replace(record, last_vm=None)
+        case _:
+            assert_never(change)
