@@ -10,7 +10,7 @@ from uuid import UUID
 
 from tests.doubles.memory_disks import Content, Disk
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import CheckFailed, MissingTool, NoSpace, StillMounted, TruthUnknown, WrongDisk
+from vmdkvol.errors import CheckFailed, ForeignContent, MissingTool, NoSpace, StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.options import PACKAGES
 from vmdkvol.volume import Address, Attachment, VmId, VolumeId
 from vmdkvol_guest.ports import Device, MountTarget, Probe
@@ -101,6 +101,8 @@ class MemoryFilesystems:
         self._require(fstype)
         with self._guest.changed:
             disk = self._guest.exclusive(device, "mkfs")
+            if disk.now.kind is not None:
+                raise ForeignContent(f"{device.path} has a signature ({disk.now.kind})")
             if disk.full:
                 raise NoSpace(f"mkfs of {device.path}: the datastore is full")
             if self._guest.die_in_make:
