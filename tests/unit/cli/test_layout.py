@@ -1,0 +1,92 @@
+"""The sandbox's hosts are the same ones each time; what cannot be one is refused before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vmdkvol.cli.layout import Identity, Layout, SandboxHost, extended
+from vmdkvol.errors import BadRequest, Busy, InvalidName, MetadataDamaged
+
+HOST = SandboxHost("vsphere", "6f1c7f0e-5a55-4d5c-8d0b-0d8b9c3f3b11")
+
+
+def test_the_first_time_there_is_one_host_and_two_datastores() -> None:
+    identity = extended(None, [], [])
+
+    assert [host.name for host in identity.hosts] == ["vsphere"]
+    assert identity.datastores == ("ds1", "ds2")
+
+
+def test_a_host_keeps_its_identity_when_others_are_added() -> None:
+    identity = extended(Identity((HOST,), ("ds1",)), ["vsphere-b", "vsphere"], ["ds9"])
+
+    assert identity.hosts[0] == HOST
+    assert [host.name for host in identity.hosts] == ["vsphere", "vsphere-b"]
+    assert identity.datastores == ("ds1", "ds9")
+
+
+def test_two_hosts_have_two_identities() -> None:
+    one, two = extended(None, ["a", "b"], []).hosts
+
+    assert one.vm != two.vm
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-a", "a b", "é", "a" * 42, "service", "a\n"])
+def test_what_cannot_be_a_driver_is_refused(name: str) -> None:
+    with pytest.raises(InvalidName):
+        extended(None, [name], [])
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a\n"])
+def test_what_cannot_be_a_datastore_is_refused(name: str) -> None:
+    with pytest.raises(InvalidName):
+        extended(None, [], [name])
+
+
+def test_the_identity_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+    layout.keep_identity(Identity((HOST,), ("ds1", "datastore (1)")))
+
+    assert layout.identity() == Identity((HOST,), ("ds1", "datastore (1)"))
+
+
+def test_where_nothing_was_brought_up_there_is_no_identity(tmp_path: Path) -> None:
+    assert Layout.at(tmp_path / "nothing").identity() is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"hosts": [{"name": "a"}]}', '{"hosts": [{"name": "a", "vm": "x"}]}'])
+def test_a_damaged_identity_is_told_and_not_replaced(tmp_path: Path, text: str) -> None:
+    layout = Layout.at(tmp_path)
+    layout.identity_file.write_text(text)
+
+    with pytest.raises(MetadataDamaged):
+        layout.identity()
+    assert layout.identity_file.read_text() == text
+
+
+def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest):
+        Layout.at(tmp_path / ("d" * 100)).service_address("vsphere")
+
+
+def test_the_root_directory_is_no_sandbox() -> None:
+    with pytest.raises(BadRequest):
+        Layout.at(Path("/"))
+
+
+def test_two_commands_at_once_do_not_meet(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+
+    with layout.alone(), pytest.raises(Busy), layout.alone():
+        pass
+
+
+def test_after_a_command_the_next_one_may(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+    with layout.alone():
+        pass
+
+    with layout.alone():
+        pass
