@@ -20,11 +20,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown, VolumeError
-from vmdkvol_esx.store.schema import APPLICATION_ID, REVISION, counters, row_to_record, volumes
+from vmdkvol_esx.store.schema import APPLICATION_ID, REVISION, counters, intents, row_to_intent, row_to_record, volumes
 
 REBUILD = "the disks are not touched; stop the service and run `vmdkvol-esxd rebuild`"
 # A commit takes a millisecond; a writer that waits this long waits for something that hangs.
-_WAIT_S = 20.0
+WAIT_S = 20.0
 _READERS = 8
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
@@ -32,12 +32,13 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")
 class Database:
     """Connections to one database file, or to one in memory (``path`` None), where every transaction is alone."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, wait_s: float = WAIT_S) -> None:
+        self._wait_s = wait_s
         self.name = "the database in memory" if path is None else f"the database {path}"
         self._failed = ""
-        self._write = _engine(path, "BEGIN IMMEDIATE", size=1, query_only=False)
+        self._write = _engine(path, wait_s, writes=True)
         # Memory has one connection only: another one would see another, empty database.
-        self._read = self._write if path is None else _engine(path, "BEGIN", size=_READERS, query_only=True)
+        self._read = self._write if path is None else _engine(path, wait_s, writes=False)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -68,7 +69,7 @@ class Database:
         try:
             yield
         except PoolTimeout as error:
-            raise Busy(f"{self.name}: no connection became free in {_WAIT_S:.0f} s") from error
+            raise Busy(f"{self.name}: no connection became free in {self._wait_s:g} s") from error
         except DBAPIError as error:
             raise self._in_our_words(error) from error
 
@@ -92,15 +93,15 @@ class Database:
         return error
 
 
-def _engine(path: Path | None, begin: str, *, size: int, query_only: bool) -> Engine:
+def _engine(path: Path | None, wait_s: float, *, writes: bool) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=None if path is None else str(path)),
         poolclass=QueuePool,
-        pool_size=size,
+        pool_size=1 if writes else _READERS,
         max_overflow=0,
-        pool_timeout=_WAIT_S,
+        pool_timeout=wait_s,
         # isolation_level None: the driver sends no BEGIN of its own, ours below is the only one.
-        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": _WAIT_S},
+        connect_args={"isolation_level": None, "check_same_thread": False, "timeout": wait_s},
     )
 
     def connected(connection: sqlite3.Connection, _: Any) -> None:
@@ -110,17 +111,18 @@ def _engine(path: Path | None, begin: str, *, size: int, query_only: bool) -> En
         connection.execute("PRAGMA cell_size_check = ON")
         if path is None:
             return
-        if not query_only:
+        if writes:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA query_only = {'ON' if query_only else 'OFF'}")
+        connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
 
     event.listen(engine, "connect", connected)
+    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
-def open_database(path: Path | None, wall: float) -> Database:
+def open_database(path: Path | None, wall: float, wait_s: float = WAIT_S) -> Database:
     """Return the database at ``path``, checked and of our schema; a path where nothing is gets a new one.
 
     An existing file that is damaged, empty, foreign or of a newer version raises MetadataDamaged: it is never taken
@@ -132,7 +134,7 @@ def open_database(path: Path | None, wall: float) -> Database:
         return database
     if not path.exists():
         _create(path, wall)
-    database = Database(path)
+    database = Database(path, wait_s)
     try:
         _check(database)
     except BaseException:
@@ -202,6 +204,8 @@ def _check(database: Database) -> None:
         try:
             for row in connection.execute(select(volumes)).mappings():
                 row_to_record(row)
+            for row in connection.execute(select(intents).where(intents.c.closed_at.is_(None))).mappings():
+                row_to_intent(row)
         except MetadataDamaged as error:
             raise MetadataDamaged(f"{database.name}: {error.text}", remedy=REBUILD, **error.fields) from error
 

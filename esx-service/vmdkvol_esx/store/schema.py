@@ -1,14 +1,14 @@
 """The tables, and the rows that records and intents become. The migrations make the tables; a test compares the two.
 
-A row of a volume carries a checksum over its other columns: SQLite has none of its own, and a flipped bit in a
-generation or a content word must not be believed (F40).
+A volume's and an intent's row carry a checksum over what was written: SQLite has none of its own, and a flipped bit
+in a generation, a content word or the path of a disk to delete must not be believed (F40).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_args
 from uuid import UUID
@@ -84,6 +84,7 @@ intents = Table(
     Column("task", Text),
     Column("closed_at", REAL),
     Column("outcome", Text),
+    Column("checksum", Text, nullable=False),
     Index("one_open_intent", "volume", unique=True, sqlite_where=text("closed_at IS NULL")),
     Index("open_sources", "source", sqlite_where=text("closed_at IS NULL")),
     sqlite_strict=True,
@@ -119,6 +120,8 @@ answers = Table(
     sqlite_strict=True,
 )
 
+# Without the task, which comes later.
+_INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "source", "before")
 _RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
 _CHANGES: dict[str, type[Change]] = {kind.__name__: kind for kind in get_args(Change)}
 
@@ -132,8 +135,8 @@ def _real(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _checksum(row: Mapping[str, Any] | RowMapping) -> str:
-    return hashlib.sha256(_json([row[name] for name in _RECORD_FIELDS]).encode()).hexdigest()
+def _checksum(row: Mapping[str, Any] | RowMapping, names: Sequence[str]) -> str:
+    return hashlib.sha256(_json([row[name] for name in names]).encode()).hexdigest()
 
 
 def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
@@ -141,13 +144,13 @@ def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
     row = dump(record)
     row["options"] = _json(row["options"])
     row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
-    return {**row, "changed": change, "checksum": _checksum(row)}
+    return {**row, "changed": change, "checksum": _checksum(row, _RECORD_FIELDS)}
 
 
 def row_to_record(row: RowMapping) -> VolumeRecord:
     """Return the record in ``row``; raise MetadataDamaged if it is not what was once written."""
     name = f"the database's record of volume {row['name']!r} ({row['id']})"
-    if _checksum(row) != row["checksum"]:
+    if _checksum(row, _RECORD_FIELDS) != row["checksum"]:
         raise MetadataDamaged(f"{name} does not match its checksum", volume=row["id"])
     data = {field: row[field] for field in _RECORD_FIELDS}
     try:
@@ -157,7 +160,7 @@ def row_to_record(row: RowMapping) -> VolumeRecord:
 
 
 def intent_to_row(intent: Intent) -> dict[str, Any]:
-    return {
+    row = {
         "id": str(intent.id),
         "volume": str(intent.volume),
         "kind": type(intent.change).__name__,
@@ -168,10 +171,14 @@ def intent_to_row(intent: Intent) -> dict[str, Any]:
         "before": None if intent.before is None else _json(dump(intent.before)),
         "task": intent.task,
     }
+    return {**row, "checksum": _checksum(row, _INTENT_FIELDS)}
 
 
 def row_to_intent(row: RowMapping) -> Intent:
-    """Return the intent in ``row``; raise MetadataDamaged if it is none."""
+    """Return the intent in ``row``; raise MetadataDamaged if it is not what was once written."""
+    name = f"the database's intent {row['id']} of volume {row['volume']}"
+    if _checksum(row, _INTENT_FIELDS) != row["checksum"]:
+        raise MetadataDamaged(f"{name} does not match its checksum", volume=row["volume"])
     try:
         before = row["before"]
         return Intent(
@@ -185,7 +192,7 @@ def row_to_intent(row: RowMapping) -> Intent:
             task=row["task"],
         )
     except (VolumeError, ValueError, KeyError) as error:
-        raise MetadataDamaged(f"the database's intent {row['id']} cannot be read: {error}", volume=row["volume"]) from error
+        raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["volume"]) from error
 
 
 def row_to_vmgroup(row: RowMapping) -> Vmgroup:

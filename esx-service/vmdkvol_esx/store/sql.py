@@ -14,18 +14,19 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import intents, volumes
-from vmdkvol_esx.store.engine import REBUILD, Database, open_database
+from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database, open_database
 from vmdkvol_esx.store.schema import row_to_vmgroup, vmgroups
 
 
-def open_store(path: Path | None, clock: Clock) -> SqlStore:
+def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> SqlStore:
     """Return the store in the file ``path`` (made if there is none), or a new one in memory for None.
 
     Raises MetadataDamaged for a file that is damaged, empty, foreign or of a newer version: the text names it and the
     remedy is ``vmdkvol-esxd rebuild``. TruthUnknown if it cannot be opened, Busy if another process keeps it locked,
-    NoSpace if there is no room. An instance may be used from any thread.
+    NoSpace if there is no room. ``wait_s`` is how long a locked database is waited for. An instance may be used from
+    any thread.
     """
-    return SqlStore(open_database(path, clock.wall()), clock)
+    return SqlStore(open_database(path, clock.wall(), wait_s), clock)
 
 
 class SqlStore:

@@ -49,7 +49,8 @@ _STATEMENTS = (
         before TEXT,
         task TEXT,
         closed_at REAL,
-        outcome TEXT
+        outcome TEXT,
+        checksum TEXT NOT NULL
     ) STRICT""",
     "CREATE UNIQUE INDEX one_open_intent ON intents (volume) WHERE closed_at IS NULL",
     "CREATE INDEX open_sources ON intents (source) WHERE closed_at IS NULL",
