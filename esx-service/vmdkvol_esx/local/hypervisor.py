@@ -78,6 +78,7 @@ class LocalHypervisor:
     def stop(self, deadline: Deadline) -> None:
         """End tasks under way, whose files are taken away again. Attached disks stay attached."""
         self._tasks.stop(deadline)
+        self._loops.close()
 
     def disk(self, ref: DiskRef) -> Disk | None:
         return self._store(ref.path).disk(ref)

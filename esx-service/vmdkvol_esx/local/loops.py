@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Clock, Deadline, Worker
 from vmdkvol.errors import HypervisorUnreachable, NoFreeSlot, StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.sizes import SECTOR
 from vmdkvol.volume import FIRST_LOOP, DiskUuid, VmId, loop_tag, parse_loop_tag
@@ -53,17 +53,20 @@ class Loops:
     def __init__(self, clock: Clock, roots: Sequence[str]) -> None:
         self._clock = clock
         self._roots = tuple(os.path.realpath(root) + "/" for root in roots)
+        self._lock = clock.condition()
+        self._removals: list[Worker] = []
 
     def bound(self) -> list[Loop]:
         """Return every bound loop device over a file of ours; TruthUnknown if one of them cannot be read."""
         found = []
         for number in _numbers():
             file = _backing_file(number)
-            if file is None or not file.startswith(self._roots):
-                continue
-            name = _tag_of(number)
-            if name is not None:
-                found.append(Loop(number, file, parse_loop_tag(name)))
+            if file is not None and file.startswith(self._roots):
+                tag = _tag_of(number)
+                if tag is not None:
+                    found.append(Loop(number, file, parse_loop_tag(tag)))
+                elif _backing_file(number) == file:
+                    raise TruthUnknown(f"loop{number} is bound to {file}, but its device cannot be opened")
         return found
 
     def attach(self, extent: int, tag: str, *, offset_bytes: int, size_bytes: int, keep_blocks: bool) -> int:
@@ -111,7 +114,21 @@ class Loops:
         if not self._unbound(loop):
             _keep_bound(loop)
             raise StillMounted(f"{what} is still open on /dev/loop{loop.number}")
-        _control(_CTL_REMOVE, loop.number, but=(errno.EBUSY, errno.ENODEV))
+        self._give_back(loop.number)
+
+    def close(self) -> None:
+        """Wait until the numbers of detached devices are given back."""
+        with self._lock:
+            removals = list(self._removals)
+        for removal in removals:
+            removal.join()
+
+    def _give_back(self, number: int) -> None:
+        # Beside, because LOOP_CTL_REMOVE waits some 45 ms for the kernel's readers (seen on 6.18); nothing depends on
+        # it: an attach may take the number again at once, and then it stays.
+        with self._lock:
+            self._removals = [removal for removal in self._removals if removal.is_alive()]
+            self._removals.append(self._clock.start(f"loop{number}-remove", lambda: _remove(number)))
 
     def _claim(self, number: int, what: str) -> int | None:
         """Return the device held exclusively: proof that no file system and no other exclusive user is on it.
@@ -153,6 +170,11 @@ def _candidates() -> Iterator[int]:
             # EEXIST: there already, perhaps left by an attach that was killed before it bound it.
             _control(_CTL_ADD, number, but=(errno.EEXIST, errno.EBUSY))
             yield number
+
+
+def _remove(number: int) -> None:
+    with suppress(OSError):
+        _control(_CTL_REMOVE, number, but=())
 
 
 def _bind(device: int, extent: int, tag: str, offset_bytes: int, size_bytes: int) -> bool:
@@ -244,20 +266,30 @@ def _open_device(number: int, flags: int) -> int | None:
         return None
     major, minor = (int(part) for part in dev.split(":"))
     path = f"/dev/loop{number}"
-    with suppress(FileExistsError):
-        # A /dev that is not devtmpfs (a container's) has no node for a number that was added later (test bench 5).
-        if not os.path.exists(path):
-            os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(major, minor))
+    made = _make_node(path, os.makedev(major, minor))
     try:
         device = os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENODEV):
+        if made:
+            os.unlink(path)
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
             return None
         raise
     if os.fstat(device).st_rdev == os.makedev(major, minor):
         return device
     os.close(device)
     raise TruthUnknown(f"{path} is not device {dev}")
+
+
+def _make_node(path: str, device: int) -> bool:
+    """Make the node that a /dev without devtmpfs (a container's) lacks for a number added later (test bench 5)."""
+    if os.path.exists(path):
+        return False
+    try:
+        os.mknod(path, 0o600 | stat.S_IFBLK, device)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _status(device: int) -> tuple[Any, ...]:
