@@ -1,0 +1,227 @@
+"""First holder in, last holder out: the disk onto this host, its file system to the path that Docker gets, and back.
+
+A mount ID is noted in the caller's thread before its work enters the volume's lane, and dropped there too. The work in
+the lane only ever asks "is anybody left": it may be joined, come late, or be repeated after a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import CheckFailed, MissingTool, StillMounted, TruthUnknown, WrongDisk
+from vmdkvol.messages import Attach, Mark
+from vmdkvol.points import Point
+from vmdkvol.undo import undo_on_error
+from vmdkvol.volume import Attachment, Content, VolumeId
+from vmdkvol_guest.formatting import Step, decide
+from vmdkvol_guest.parts import Parts
+from vmdkvol_guest.ports import Device, Probe
+
+CLAIM_S = 2.0
+
+
+class Mounting:
+    """Mount and Unmount of one volume. ``wake`` tells the reconciler to look: at one volume, or for None at all."""
+
+    def __init__(self, parts: Parts, wake: Callable[[VolumeId | None], None]) -> None:
+        self._parts = parts
+        self._wake = wake
+
+    def mount(self, volume: VolumeId, mount_id: str, deadline: Deadline) -> str:
+        """Return the path, proved to lie on the volume's disk; ``mount_id`` is a holder from now on.
+
+        Mounts of one volume are equal work whatever their ID (corrections 7). Raises what went wrong, and StillWorking
+        at the deadline: then ``mount_id`` holds nothing, and what the work brings up without a holder goes again.
+        """
+        parts = self._parts
+        parts.at(Point.MOUNT_RECEIVED)
+        with undo_on_error(partial(self._undo_failed, volume)) as undo:
+            # Runs last, when it is clear what is left; a look at all volumes, since an attachment whose answer was lost
+            # stands in the service's list only.
+            undo.append(partial(self._wake, None))
+            # Docker sends no Unmount for a Mount that failed, and comes back with another ID.
+            undo.append(partial(self._give_up, volume, mount_id))
+            with parts.arrivals.arriving(volume, mount_id):
+                parts.notebook.hold(volume, mount_id)
+                parts.at(Point.MOUNT_HELD)
+                path = parts.lanes.run(volume, "mount", partial(self._bring_up, volume), deadline, "mounting")
+            parts.at(Point.MOUNT_REPLYING)
+        if not self._ids(volume):
+            # Its Unmount came while it was under way.
+            self._wake(volume)
+        return path
+
+    def unmount(self, volume: VolumeId, mount_id: str, deadline: Deadline) -> None:
+        """``mount_id`` holds nothing any more; without another holder the file system is synced and unmounted.
+
+        An unknown ID or a volume that is not mounted is fine. The disk stays attached for the linger.
+        """
+        parts = self._parts
+        parts.at(Point.UNMOUNT_RECEIVED)
+        # Docker forgets the holder whatever we answer: keeping it would block the volume for ever (docker-facts 2.7).
+        parts.notebook.drop(volume, mount_id)
+        parts.arrivals.left(volume, mount_id)
+        parts.at(Point.UNMOUNT_DROPPED)
+        try:
+            # Equal only to its own repeat: work of another ID may have looked before this one was dropped.
+            parts.lanes.run(volume, ("unmount", mount_id), partial(self._take_down, volume), deadline, "unmounting")
+        finally:
+            self._wake(volume)
+
+    # --- in the volume's lane ----------------------------------------------------------------------------------
+
+    def _bring_up(self, volume: VolumeId) -> str:
+        path = self._mounted_already(volume)
+        if path is not None:
+            return path
+        attachment = self._attach(volume)
+        self._require_tools(attachment)
+        device = self._parts.devices.find(attachment, self._within(self._parts.limits.find_s))
+        self._parts.at(Point.MOUNT_FOUND)
+        with undo_on_error(partial(self._undo_failed, volume)) as undo:
+            self._make_mountable(attachment, device, undo)
+            self._parts.at(Point.MOUNT_CHECKED)
+            path = self._mount(attachment, device, undo)
+        self._parts.log.info("mounted", volume=str(volume), device=device.path)
+        return path
+
+    def _mounted_already(self, volume: VolumeId) -> str | None:
+        """Return the path if the disk is mounted and that is proved; a note that says "mounted" is never believed."""
+        noted = self._parts.notebook.holdings().get(volume)
+        number = self._parts.mounts.mounted().get(volume)
+        if number is None or noted is None or noted.attachment is None:
+            return None
+        device = self._parts.devices.find(noted.attachment, self._within(0.0))
+        if device.number != number:
+            raise WrongDisk(f"volume {volume} is mounted from another device than {device.path}", volume=str(volume))
+        return self._parts.mounts.verify(device, volume, noted.attachment.options.layout)
+
+    def _attach(self, volume: VolumeId) -> Attachment:
+        parts = self._parts
+        parts.at(Point.MOUNT_ATTACHING)
+        # Also when the disk only lingers: the answer is a new generation, so that a Detach still on its way is refused.
+        attachment = parts.ask(Attach(volume), parts.limits.ask_s)
+        parts.at(Point.MOUNT_ATTACHED)
+        parts.notebook.note(volume, attachment=attachment, linger_until=None)
+        return attachment
+
+    def _require_tools(self, attachment: Attachment) -> None:
+        fstype = attachment.options.fstype
+        package = self._parts.filesystems.missing_tool(fstype)
+        if package is not None:
+            raise MissingTool(f"{fstype} needs the package {package} on this Docker host", package=package)
+
+    def _make_mountable(self, attachment: Attachment, device: Device, undo: list[Callable[[], None]]) -> None:
+        """Make, renew or check the file system as ``formatting`` says; a new one is mounted on return.
+
+        A failed check is not recorded as damage: it needs an administrator to take that back, while the next Mount
+        checks again, refuses just the same, and works once the file system was repaired by hand.
+        """
+        parts = self._parts
+        busy = self._busy(device)
+        probe = parts.filesystems.probe(device)
+        parts.at(Point.FORMAT_PROBED)
+        match decide(attachment, probe, busy=busy):
+            case Step.KEEP:
+                parts.filesystems.check(device, attachment.options.fstype, full=False)
+            case Step.JOIN:
+                parts.log.info("joined a mount of another namespace", volume=str(attachment.volume), device=device.path)
+            case Step.RENEW:
+                self._renew(attachment, device)
+            case Step.MAKE:
+                self._format(attachment, device, undo)
+            case Step.REMAKE:
+                self._format(attachment, device, undo, blank=not probe.blank)
+
+    def _format(self, attachment: Attachment, device: Device, undo: list[Callable[[], None]], *, blank: bool = False) -> None:
+        parts, options = self._parts, attachment.options
+        uuid = parts.new_id()
+        # Durable before mkfs: whoever finds the disk after a crash knows which signature is ours (C6). The service also
+        # refuses here if the generation is not ours any more.
+        self._mark(attachment, Content.FORMATTING, uuid)
+        parts.at(Point.FORMAT_MARKED)
+        self._same_disk(attachment, device)
+        if blank:
+            parts.filesystems.blank(device)
+        pristine = attachment.content is Content.UNFORMATTED
+        parts.filesystems.make(device, options.fstype, uuid, options.mkfs_options, pristine=pristine)
+        if parts.filesystems.probe(device) != Probe(options.fstype, uuid):
+            raise CheckFailed(f"the new file system of volume {attachment.volume} cannot be read back")
+        parts.at(Point.FORMAT_MADE)
+        parts.mounts.mount(device, attachment.volume, options.fstype, options.mount_options, read_only=False)
+        undo.append(partial(parts.mounts.unmount, attachment.volume))
+        parts.mounts.prepare(attachment.volume, options.layout, options.uid, options.gid, options.mode)
+        parts.at(Point.FORMAT_PREPARED)
+        self._mark(attachment, Content.FORMATTED, uuid)
+        parts.at(Point.FORMAT_RECORDED)
+        parts.log.info("formatted", volume=str(attachment.volume), fstype=options.fstype, uuid=str(uuid))
+        if options.access == "read-only":
+            parts.mounts.unmount(attachment.volume)
+
+    def _renew(self, attachment: Attachment, device: Device) -> None:
+        """Give a clone a full check and a UUID of its own; cut off anywhere, the next Mount does it again."""
+        parts, fstype = self._parts, attachment.options.fstype
+        uuid = parts.new_id()
+        parts.filesystems.check(device, fstype, full=True)
+        parts.filesystems.renew_uuid(device, fstype, uuid)
+        self._mark(attachment, Content.FORMATTED, uuid)
+        parts.log.info("renewed the UUID of a clone", volume=str(attachment.volume), uuid=str(uuid))
+
+    def _mark(self, attachment: Attachment, content: Content, uuid: UUID) -> None:
+        self._parts.ask(Mark(attachment.volume, attachment.generation, content, uuid), self._parts.limits.ask_s)
+        marked = replace(attachment, content=content, filesystem_uuid=uuid)
+        self._parts.notebook.note(attachment.volume, attachment=marked, linger_until=None)
+
+    def _mount(self, attachment: Attachment, device: Device, undo: list[Callable[[], None]]) -> str:
+        parts, options = self._parts, attachment.options
+        read_only = options.access == "read-only"
+        parts.mounts.mount(device, attachment.volume, options.fstype, options.mount_options, read_only=read_only)
+        undo.append(partial(parts.mounts.unmount, attachment.volume))
+        parts.at(Point.MOUNT_MOUNTED)
+        # No claim was held across check and mount, so identity is read again (corrections 10).
+        self._same_disk(attachment, device)
+        return parts.mounts.verify(device, attachment.volume, options.layout)
+
+    def _take_down(self, volume: VolumeId) -> None:
+        parts = self._parts
+        noted = parts.notebook.holdings().get(volume)
+        if (noted is not None and noted.ids) or parts.arrivals.ids(volume) or volume not in parts.mounts.mounted():
+            return
+        parts.mounts.unmount(volume)
+        parts.at(Point.UNMOUNT_UNMOUNTED)
+        if noted is not None and noted.attachment is not None:
+            linger_until = parts.clock.monotonic() + parts.limits.linger_s
+            parts.notebook.note(volume, attachment=noted.attachment, linger_until=linger_until)
+        parts.log.info("unmounted", volume=str(volume))
+
+    # --- small steps -------------------------------------------------------------------------------------------
+
+    def _busy(self, device: Device) -> bool:
+        try:
+            with self._parts.devices.claim(device, self._within(CLAIM_S)):
+                return False
+        except StillMounted:
+            return True
+
+    def _same_disk(self, attachment: Attachment, device: Device) -> None:
+        if self._parts.devices.find(attachment, self._within(0.0)) != device:
+            raise TruthUnknown(f"the disk of volume {attachment.volume} moved away from {device.path}")
+
+    def _give_up(self, volume: VolumeId, mount_id: str) -> None:
+        # Not while a second call with the same ID is under way (docker cp on a container that starts): its answer decides.
+        if self._parts.arrivals.drop(volume, {mount_id}, self._parts.notebook.drop):
+            self._parts.arrivals.left(volume, mount_id)
+
+    def _ids(self, volume: VolumeId) -> frozenset[str]:
+        noted = self._parts.notebook.holdings().get(volume)
+        return frozenset() if noted is None else noted.ids
+
+    def _within(self, seconds: float) -> Deadline:
+        return Deadline.after(self._parts.clock, seconds)
+
+    def _undo_failed(self, volume: VolumeId, error: Exception) -> None:
+        self._parts.log.warning("undo failed", volume=str(volume), error=str(error))
