@@ -1,0 +1,153 @@
+"""The systemd units: accepted by systemd itself, and free of what would hide the agent's mounts from the engine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+UNITS = ROOT / "packaging" / "systemd"
+FILES = sorted(path.name for path in UNITS.iterdir())
+PROGRAMS = ("vmdkvol-agent", "vmdkvol-esxd", "docker")
+# What gunicorn lets a running call take when it stops (corrections 15).
+GRACEFUL_S = 115
+
+
+def options(unit: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (section, key, value) of a unit without continued lines, in which a key may come twice."""
+    section = ""
+    for line in (UNITS / unit).read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif line and not line.startswith(("#", ";")):
+            key, _, value = line.partition("=")
+            yield section, key, value
+
+
+def values(unit: str, key: str) -> list[str]:
+    return [word for _, name, value in options(unit) if name == key for word in value.split()]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A root directory with the distribution's units, ours, and programs that do nothing."""
+    shutil.copytree("/lib/systemd/system", tmp_path / "lib/systemd/system", symlinks=True)
+    shutil.copytree(UNITS, tmp_path / "etc/systemd/system")
+    programs = tmp_path / "usr/bin"
+    programs.mkdir(parents=True)
+    for program in PROGRAMS:
+        (programs / program).write_text("#!/bin/sh\n")
+        (programs / program).chmod(0o755)
+    return tmp_path
+
+
+def verify(machine: Path) -> subprocess.CompletedProcess[str]:
+    command = ["systemd-analyze", "verify", f"--root={machine}", "--man=no", "--recursive-errors=no", *FILES]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.integration
+def test_systemd_accepts_every_unit_without_a_word(machine: Path) -> None:
+    done = verify(machine)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("good", "bad", "says"),
+    [
+        pytest.param("KillMode=mixed", "KillMode=mixt", "kill mode", id="a-wrong-value"),
+        pytest.param("Restart=always", "Restrat=always", "Unknown key", id="a-wrong-key"),
+        pytest.param("/usr/bin/vmdkvol-agent", "/usr/bin/vmdkvol-agnet", "not executable", id="a-wrong-program"),
+    ],
+)
+def test_the_check_finds_a_mistake(machine: Path, good: str, bad: str, says: str) -> None:
+    unit = machine / "etc/systemd/system/vmdkvol-agent.service"
+    unit.write_text(unit.read_text(encoding="utf-8").replace(good, bad), encoding="utf-8")
+
+    assert says in verify(machine).stderr
+
+
+# Each of these gives a unit a mount namespace of its own, whose mounts Docker never sees.
+NAMESPACED = (
+    "Protect",
+    "Private",
+    "ReadOnly",
+    "ReadWrite",
+    "Inaccessible",
+    "NoExecPaths",
+    "ExecPaths",
+    "Bind",
+    "TemporaryFileSystem",
+    "MountFlags",
+    "MountAPIVFS",
+    "MountImages",
+    "ExtensionImages",
+    "RootDirectory",
+    "RootImage",
+    "DynamicUser",
+    "LoadCredential",
+    "SetCredential",
+    "NetworkNamespacePath",
+    "ProcSubset",
+    # Emptied when the unit stops: the mounts are under /run/vmdkvol.
+    "RuntimeDirectory",
+)
+
+
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service"])
+def test_no_option_gives_a_unit_a_mount_namespace(unit: str) -> None:
+    assert [key for _, key, _ in options(unit) if key.startswith(NAMESPACED)] == []
+
+
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.socket", "vmdkvol-agent.service", "vmdkvol-esxd.service"])
+def test_nothing_waits_for_the_engine_and_the_engine_comes_after(unit: str) -> None:
+    waits = {word for key in ("After", "Requires", "Wants", "BindsTo", "Requisite", "PartOf") for word in values(unit, key)}
+
+    assert waits & {"docker.service", "docker.socket", "containerd.service"} == set()
+    assert "docker.service" in values(unit, "Before")
+
+
+def test_the_socket_is_there_before_anything_that_needs_it() -> None:
+    assert values("vmdkvol-agent.socket", "WantedBy") == ["sockets.target"]
+    assert values("vmdkvol-agent.socket", "Accept") == ["no"]
+
+
+def test_only_root_can_write_to_the_socket() -> None:
+    assert values("vmdkvol-agent.socket", "SocketMode") == ["0600"]
+    assert values("vmdkvol-agent.socket", "SocketUser") == ["root"]
+
+
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service"])
+def test_no_old_worker_lives_on_beside_a_new_master(unit: str) -> None:
+    assert values(unit, "KillMode") == ["mixed"]
+    assert values(unit, "Restart") == ["always"]
+
+
+def test_a_running_mount_may_end_before_the_agent_is_killed() -> None:
+    assert int(values("vmdkvol-agent.service", "TimeoutStopSec")[0]) > GRACEFUL_S
+
+
+def test_there_is_no_watchdog_that_nobody_answers() -> None:
+    assert values("vmdkvol-agent.service", "WatchdogSec") == []
+
+
+def test_the_agent_keeps_exactly_the_capabilities_that_it_needs() -> None:
+    assert values("vmdkvol-agent.service", "CapabilityBoundingSet") == [
+        "CAP_SYS_ADMIN",
+        "CAP_CHOWN",
+        "CAP_FOWNER",
+        "CAP_DAC_OVERRIDE",
+        "CAP_SYS_RESOURCE",
+    ]
+
+
+def test_swarm_learns_of_the_driver_outside_the_agents_unit() -> None:
+    assert "docker.service" in values("vmdkvol-swarm.service", "After")
+    assert values("vmdkvol-swarm.service", "Type") == ["oneshot"]
+    assert "docker.service" not in values("vmdkvol-swarm.service", "Requires")
