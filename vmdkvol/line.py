@@ -57,6 +57,7 @@ class Line:
         on_up: Callable[[Welcome], None] | None = None,
         on_down: Callable[[VolumeError], None] | None = None,
         patience_s: float = PATIENCE_S,
+        first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         """``on_up`` is called each time a Hello was answered, ``on_down`` when the line broke.
 
@@ -66,6 +67,7 @@ class Line:
         self._address = address
         self._clock = clock
         self._hello = Hello(OLDEST_VERSION, NEWEST_VERSION, agent, boot_id)
+        self._first_pause_s = first_pause_s
         self._on_up = on_up
         self._on_down = on_down
         self._wake_in, self._wake_out = socket.socketpair()
@@ -132,10 +134,10 @@ class Line:
     # --- the thread that owns the connection -----------------------------------------------------------------
 
     def _keep_connected(self) -> None:
-        pause = FIRST_PAUSE_S
+        pause = self._first_pause_s
         while not self._closed:
             greeted = self._serve_once()
-            pause = FIRST_PAUSE_S if greeted else min(pause * 2, LONGEST_PAUSE_S)
+            pause = self._first_pause_s if greeted else min(pause * 2, LONGEST_PAUSE_S)
             # Jitter: the agents of a site shall not all knock at the same moment after the service's restart.
             self._pause(pause * random.uniform(0.7, 1.3))
 
