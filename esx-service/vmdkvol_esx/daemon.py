@@ -1,0 +1,241 @@
+"""The service as a process: its parts put together, started in order, ended in order. Alone it names implementations."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from vmdkvol import __version__, logs
+from vmdkvol.channel import Address
+from vmdkvol.clock import Clock, Deadline, SystemClock
+from vmdkvol.errors import Conflict, MetadataDamaged
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import Call, Notice, Request
+from vmdkvol.points import Point, pass_by
+from vmdkvol.volume import VmId
+from vmdkvol_esx import rebuilding
+from vmdkvol_esx.callers import Callers
+from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.local.datastore import LocalDatastore
+from vmdkvol_esx.local.hypervisor import LocalHypervisor
+from vmdkvol_esx.ports import Vm
+from vmdkvol_esx.readonly import ReadOnlyRequests
+from vmdkvol_esx.requests import Requests, make_verbs
+from vmdkvol_esx.server import Server
+from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.store import SqlStore, open_store
+
+_NAME = f"vmdkvol-esxd {__version__}"
+# What the stop of the hypervisor's tasks and the scan under way may take beyond the drain.
+_END_S = 10.0
+_SIDE_FILES = ("", "-wal", "-shm", "-journal")
+
+
+@dataclass(slots=True)
+class Service:
+    """A running service. ``stop`` finishes what is under way and lets go of everything but attached disks."""
+
+    settings: ServiceSettings
+    clock: Clock
+    server: Server
+    lanes: Lanes
+    hypervisor: LocalHypervisor
+    housekeeping: Housekeeping | None
+    store: SqlStore | None
+
+    def start(self) -> Service:
+        """Settle what a crash left open, then listen: nothing is answered before that. Raises as ``Server.start``."""
+        if self.housekeeping is not None:
+            self.housekeeping.settle_all()
+        self.server.start()
+        if self.housekeeping is not None:
+            self.housekeeping.start()
+        return self
+
+    def stop(self) -> bool:
+        """Take in nothing more, and wait ``drain_s`` for what runs; tell whether all of it ended."""
+        deadline = Deadline.after(self.clock, self.settings.drain_s)
+        ended = self.server.drain(deadline)
+        ended = self.lanes.drain(deadline) and ended
+        end = Deadline.after(self.clock, _END_S)
+        if self.housekeeping is not None:
+            ended = self.housekeeping.stop(end) and ended
+        self.hypervisor.stop(end)
+        if self.store is not None and ended:
+            # Work that did not end still writes; what it leaves open is settled at the next start.
+            self.store.close()
+        return ended
+
+
+class _Notices:
+    """Stands in for the server until there is one: the use cases are made before what serves them."""
+
+    def __init__(self) -> None:
+        self.server: Server | None = None
+
+    def notify(self, vm: VmId, notice: Notice) -> bool:
+        return self.server is not None and self.server.notify(vm, notice)
+
+
+def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) -> Service:
+    """Return the service, not started. ``at`` is called at each crash point; only a test hands one in.
+
+    With a damaged database it is the read-only service, which says how to rebuild. Raises what the store raises for a
+    database that cannot be opened.
+    """
+    clock = SystemClock()
+    log = logs.get("service")
+    lanes = Lanes(clock, "volume")
+    hypervisor = _hypervisor(settings, clock)
+    notices = _Notices()
+    store: SqlStore | None = None
+    housekeeping: Housekeeping | None = None
+    try:
+        store = open_store(Path(settings.database), clock)
+    except MetadataDamaged as error:
+        log.error("serving read-only: the database cannot be used", reason=str(error))
+        answer = ReadOnlyRequests(hypervisor, lanes, uuid4, log, error.text, service=_NAME).answer
+    else:
+        verbs = make_verbs(
+            store=store,
+            hypervisor=hypervisor,
+            lanes=lanes,
+            clock=clock,
+            notify=notices.notify,
+            new_id=uuid4,
+            at=at,
+            log=log,
+            retention_s=settings.trash_retention_s,
+        )
+        housekeeping = Housekeeping(
+            store,
+            hypervisor,
+            lanes,
+            clock,
+            verbs.journal,
+            verbs.removing,
+            log,
+            retention_s=settings.trash_retention_s,
+            every_s=settings.housekeeping_s,
+        )
+        answer = Requests(verbs, store, hypervisor, log, service=_NAME).answer
+    sockets = {Address(Path(host.socket)): host.id for host in settings.hosts}
+    server = Server(sockets, _logged(answer), Callers(hypervisor).identify, clock, service=_NAME)
+    notices.server = server
+    return Service(settings, clock, server, lanes, hypervisor, housekeeping, store)
+
+
+def _hypervisor(settings: ServiceSettings, clock: Clock) -> LocalHypervisor:
+    datastores = [LocalDatastore(store.name, store.path) for store in settings.datastores]
+    return LocalHypervisor(datastores, [Vm(host.id, host.name, running=True) for host in settings.hosts], clock)
+
+
+def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[Any], Call], Any]:
+    """Return ``answer`` with the call's id on every log line that it causes on its thread."""
+
+    def answered(request: Request[Any], call: Call) -> Any:
+        with logs.bound(call=str(call.id), vm=str(call.caller)):
+            return answer(request, call)
+
+    return answered
+
+
+def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) -> None:
+    """Serve until SIGTERM or SIGINT. Raises Conflict if another service has this state directory."""
+    output = logs.configure(settings.log_level)
+    log = logs.get("service")
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    with _alone(settings):
+        _install_rebuilt(Path(settings.database), SystemClock())
+        service = compose(settings, at).start()
+        log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastores), version=__version__)
+        told.wait()
+        log.info("stopping: what is under way is finished first", seconds=settings.drain_s)
+        ended = service.stop()
+        log.info("stopped" if ended else "stopped before all work ended; the next start settles it")
+    output.flush(1.0)
+
+
+def rebuild(settings: ServiceSettings) -> str:
+    """Put a new database in the place of the old one, made from the sidecars; return what to tell the administrator.
+
+    The old files are kept beside it. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be
+    listed: then the old database stands as it was. Killed in the middle: run again, or the next start ends it.
+    """
+    logs.configure(settings.log_level)
+    clock = SystemClock()
+    database = Path(settings.database)
+    making = database.with_name(f"{database.name}.rebuilding")
+    with _alone(settings):
+        for suffix in _SIDE_FILES:
+            Path(f"{making}{suffix}").unlink(missing_ok=True)
+        store = open_store(making, clock)
+        try:
+            result = rebuilding.rebuild(store, _hypervisor(settings, clock), logs.get("rebuild"))
+        finally:
+            store.close()
+        # From this rename on the new one is complete and counts.
+        _rename(making, _rebuilt(database))
+        kept = _install_rebuilt(database, clock)
+    text = f"{len(result.restored)} volumes restored"
+    for left in result.left_out:
+        text += f"\nleft out: {left.disk.ref.path}: {left.problem}"
+    return text + (f"\nthe old database is kept as {kept}" if kept else "")
+
+
+def _rebuilt(database: Path) -> Path:
+    return database.with_name(f"{database.name}.rebuilt")
+
+
+def _install_rebuilt(database: Path, clock: Clock) -> Path | None:
+    """Put a complete rebuilt database into place, if there is one; return where the old one is kept.
+
+    Without this at each start, a rebuild that was killed after the old file was set aside would be followed by a new,
+    empty database, which says "no such volume" of every volume.
+    """
+    if not _rebuilt(database).exists():
+        return None
+    kept = database.with_name(f"{database.name}.damaged-{int(clock.wall())}")
+    # Side files first: SQLite would play a log that is left alone into the new database.
+    for suffix in reversed(_SIDE_FILES):
+        if Path(f"{database}{suffix}").exists():
+            _rename(Path(f"{database}{suffix}"), Path(f"{kept}{suffix}"))
+    _rename(_rebuilt(database), database)
+    return kept if kept.exists() else None
+
+
+def _rename(old: Path, new: Path) -> None:
+    """Rename durably."""
+    old.rename(new)
+    directory = os.open(new.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _alone(settings: ServiceSettings) -> Iterator[None]:
+    """Hold the state directory: two services on one database would each trust what the other changes (F66)."""
+    directory = Path(settings.state_dir)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(directory / "instance.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Conflict(f"another service has the state directory {directory}", remedy="stop it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
