@@ -6,27 +6,23 @@ and two transactions that read and then write lose an update without any error (
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown, VolumeError
-from vmdkvol_esx.store.schema import APPLICATION_ID, REVISION, counters, intents, row_to_intent, row_to_record, volumes
+from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown
 
 REBUILD = "the disks are not touched; stop the service and run `vmdkvol-esxd rebuild`"
 # A commit takes a millisecond; a writer that waits this long waits for something that hangs.
 WAIT_S = 20.0
 _READERS = 8
-_SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 class Database:
@@ -120,107 +116,3 @@ def _engine(path: Path | None, wait_s: float, *, writes: bool) -> Engine:
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
-
-
-def open_database(path: Path | None, wall: float, wait_s: float = WAIT_S) -> Database:
-    """Return the database at ``path``, checked and of our schema; a path where nothing is gets a new one.
-
-    An existing file that is damaged, empty, foreign or of a newer version raises MetadataDamaged: it is never taken
-    for a new database, because "no such volume" would then be said of every volume.
-    """
-    if path is None:
-        database = Database(None)
-        _make_tables(database, wall)
-        return database
-    if not path.exists():
-        _create(path, wall)
-    database = Database(path, wait_s)
-    try:
-        _check(database)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _create(path: Path, wall: float) -> None:
-    """Make an empty database under another name and move it to ``path``: what stands there is always whole."""
-    for suffix in _SIDE_FILES:
-        if Path(f"{path}{suffix}").exists():
-            # SQLite would play the lost database's log into the new one.
-            raise MetadataDamaged(f"the database {path} is gone, but its {path.name}{suffix} is there", remedy=REBUILD)
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for suffix in ("", *_SIDE_FILES):
-            Path(f"{fresh}{suffix}").unlink(missing_ok=True)
-        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        database = Database(fresh)
-        try:
-            _make_tables(database, wall)
-        finally:
-            database.close()
-        _move(fresh, path)
-    except OSError as error:
-        kind: type[VolumeError] = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else TruthUnknown
-        raise kind(f"the database {path} cannot be made: {error}", remedy="check the service's state directory") from error
-
-
-def _move(fresh: Path, path: Path) -> None:
-    if Path(f"{fresh}-wal").exists():
-        raise TruthUnknown(f"the database {path} cannot be made: its log was not written back")
-    for target in (fresh, path.parent):
-        if target == path.parent:
-            os.rename(fresh, path)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _make_tables(database: Database, wall: float) -> None:
-    from vmdkvol_esx.store import migrations
-
-    # Change numbers start at the time, in ms: a rebuilt database never gives out a number of the lost one again, so an
-    # agent that asks for "what changed since" by an old number is told to list everything.
-    start = int(wall * 1000)
-    with database.writing() as connection:
-        migrations.upgrade(connection)
-        connection.execute(counters.update().values(change=start, floor=start))
-
-
-def _check(database: Database) -> None:
-    """Raise MetadataDamaged unless the file is ours, whole and readable to the last record; bring it to our schema."""
-    with database.writing() as connection:
-        if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
-            raise MetadataDamaged(f"{database.name} is not a database of vmdkvol", remedy=REBUILD)
-        found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
-        if found != "ok":
-            raise MetadataDamaged(f"{database.name} is damaged: {found}", remedy=REBUILD)
-        _bring_up(connection, database.name)
-        if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
-            raise MetadataDamaged(f"{database.name} is damaged: a record's vmgroup is missing", remedy=REBUILD)
-        try:
-            for row in connection.execute(select(volumes)).mappings():
-                row_to_record(row)
-            for row in connection.execute(select(intents).where(intents.c.closed_at.is_(None))).mappings():
-                row_to_intent(row)
-        except MetadataDamaged as error:
-            raise MetadataDamaged(f"{database.name}: {error.text}", remedy=REBUILD, **error.fields) from error
-
-
-def _bring_up(connection: Connection, name: str) -> None:
-    stored = None
-    if inspect(connection).has_table("alembic_version"):
-        stored = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if stored == REVISION:
-        return
-    from vmdkvol_esx.store import migrations
-
-    if stored is None or not migrations.known(stored):
-        raise MetadataDamaged(
-            f"{name} has schema {stored!r}, this version knows up to {REVISION!r}",
-            remedy=f"use the newer version of vmdkvol that wrote it; or: {REBUILD}",
-        )
-    migrations.upgrade(connection)

@@ -14,7 +14,8 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import intents, volumes
-from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database, open_database
+from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
+from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.schema import row_to_vmgroup, vmgroups
 
 

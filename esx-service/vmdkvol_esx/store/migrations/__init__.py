@@ -14,9 +14,9 @@ from vmdkvol_esx.store.schema import REVISION
 
 
 def known(revision: str | None) -> bool:
-    """Tell whether ``upgrade`` can start from ``revision``; None is an empty database."""
+    """Tell whether ``upgrade`` can start from ``revision``."""
     scripts = ScriptDirectory(str(Path(__file__).parent))
-    return revision is None or revision in {script.revision for script in scripts.walk_revisions()}
+    return revision in {script.revision for script in scripts.walk_revisions()}
 
 
 def upgrade(connection: Connection) -> None:
