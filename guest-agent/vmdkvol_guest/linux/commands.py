@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ MAX_OUTPUT = 64 << 10
 # e2fsck ends in order on SIGTERM; what has not ended after this long is killed.
 GRACE_S = 2.0
 _LOOK_EVERY_S = 0.2
+_END_STEP_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +122,16 @@ def _start(args: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Afterwards the process has ended; its whole group is asked first, then killed."""
-    if process.poll() is not None:
+    """Afterwards the process and its whole group have ended; they are asked first, then killed."""
+    if process.returncode is not None:
         return
     _signal(process, signal.SIGTERM)
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        _signal(process, signal.SIGKILL)
-        process.wait()
+    until = time.monotonic() + GRACE_S
+    # Not reaped yet: until its group is killed too, its number must not go to anybody else.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None and time.monotonic() < until:
+        time.sleep(_END_STEP_S)
+    _signal(process, signal.SIGKILL)
+    process.wait()
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
