@@ -93,6 +93,14 @@ class DatastoreFiles:
             _check_identity(descriptor, ref)
             return _disk(folder, ref.path, descriptor)
 
+    def whole(self, ref: DiskRef) -> bool:
+        """Tell whether the disk is there: made to the end, its deletion not begun."""
+        with self._opened(ref.path) as (folder, names):
+            descriptor = _descriptor(folder, names, ref.path)
+            if descriptor is not None:
+                _check_identity(descriptor, ref)
+            return descriptor is not None
+
     def disks(self) -> list[Disk]:
         """Return every readable disk in our folder; a broken one is left out, ``disk`` tells why."""
         with files.translated(f"datastore {self._store.name}"):
@@ -275,11 +283,11 @@ def _build(folder: int, names: _Names, descriptor: vmdk.Descriptor, fill: Callab
         finally:
             os.close(file)
         files.rename(folder, names.extent_creating, names.extent)
+        # From the next line on the disk exists.
+        files.rename(folder, names.creating, names.descriptor)
     except BaseException:
         _remove_creation(folder, names)
         raise
-    # From here on it exists, or the next attempt cleans up.
-    files.rename(folder, names.creating, names.descriptor)
 
 
 def _clear_creation(folder: int, names: _Names, ref: DiskRef) -> None:
@@ -297,6 +305,7 @@ def _clear_creation(folder: int, names: _Names, ref: DiskRef) -> None:
 
 
 def _remove_creation(folder: int, names: _Names) -> None:
+    # Without its marker the extent is that of a whole disk.
     if files.exists(folder, names.creating):
         files.remove(folder, names.extent)
     files.remove(folder, names.extent_creating)

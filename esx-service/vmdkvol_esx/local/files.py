@@ -97,6 +97,7 @@ def open_file(directory: int, name: str, *, writable: bool = False) -> int:
     """Return a descriptor of a regular file; OSError if it is not there, MetadataDamaged if it is something else."""
     descriptor = os.open(name, _SAFE | (os.O_RDWR if writable else os.O_RDONLY), dir_fd=directory)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.set_blocking(descriptor, True)
         return descriptor
     os.close(descriptor)
     raise MetadataDamaged(f"{name} is not a regular file")

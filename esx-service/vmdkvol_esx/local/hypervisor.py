@@ -17,10 +17,10 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import DatastoreNotFound, NotEnrolled, VolumeInUse, VolumeLost, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import LoopAddress, VmId, loop_tag
-from vmdkvol_esx.local import extents
+from vmdkvol_esx.local import extents, loop_device
 from vmdkvol_esx.local.datastore import DatastoreFiles, Extent, LocalDatastore
 from vmdkvol_esx.local.extents import Step
-from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops, prepare
+from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops
 from vmdkvol_esx.local.tasks import Tasks
 from vmdkvol_esx.ports import (
     AttachDisk,
@@ -130,8 +130,7 @@ class LocalHypervisor:
         self._store(change.disk.path).create(change.disk, change.size_bytes, thin, change.note, fill)
 
     def _clone(self, change: CloneDisk, operation: UUID) -> TaskId | None:
-        present = self.disk(change.disk)
-        if present is not None:
+        if self._store(change.disk.path).whole(change.disk):
             return None
         with self._read_locked(change.source) as source:
             size_bytes = source.descriptor.size_bytes
@@ -173,7 +172,7 @@ class LocalHypervisor:
                 if loop.owner == (change.vm, change.disk.uuid):
                     _check_file(extent, loop)
                     # An attach that was killed just after the binding left this undone.
-                    prepare(loop.number, descriptor.size_bytes, keep_blocks=not descriptor.thin)
+                    loop_device.prepare(loop.number, descriptor.size_bytes, keep_blocks=not descriptor.thin)
                     return
                 if loop.owner is not None and loop.owner[1] == change.disk.uuid:
                     raise self._in_use(change.disk.path, loop)

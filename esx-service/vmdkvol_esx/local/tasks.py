@@ -50,7 +50,12 @@ class Tasks:
             task_id = TaskId(str(operation))
             self._tasks[task_id] = task
             self._forget_old()
-        task.worker = self._clock.start(f"disk-{change.disk.uuid}", lambda: self._run(task, total, work))
+        try:
+            task.worker = self._clock.start(f"disk-{change.disk.uuid}", lambda: self._run(task, total, work))
+        except RuntimeError as error:
+            with self._changed:
+                del self._tasks[task_id]
+            raise Busy(f"no thread for {change.disk.path}: {error}") from error
         return task_id
 
     def check(self, change: Change) -> None:

@@ -218,7 +218,7 @@ def _extent(lines: list[str], name: str) -> tuple[int, str, int]:
         raise MetadataDamaged(f"{name}: the extent has 0 sectors")
     if "/" in file_name or "\\" in file_name or file_name in (".", "..") or not file_name.isprintable():
         raise MetadataDamaged(f"{name}: extent {file_name[:80]!r} lies outside of the descriptor's directory")
-    if file_name == name.rpartition("/")[2]:
+    if name == file_name or name.endswith((f"/{file_name}", f" {file_name}")):
         raise MetadataDamaged(f"{name} names itself as its extent")
     return sectors * SECTOR, file_name, offset * SECTOR
 

@@ -1,0 +1,186 @@
+"""One loop device: the ioctls, the node in /dev and the files in sysfs. No process is started.
+
+Numbers of ioctls and the layout of ``struct loop_config`` are those of linux/loop.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from vmdkvol.errors import TruthUnknown, WrongDisk
+from vmdkvol.sizes import SECTOR
+from vmdkvol.volume import FIRST_LOOP
+
+_CLR_FD, _SET_STATUS64, _GET_STATUS64, _CONFIGURE = 0x4C01, 0x4C04, 0x4C05, 0x4C0A
+_CTL_ADD, _CTL_REMOVE = 0x4C80, 0x4C81
+_AUTOCLEAR, _DIRECT_IO = 4, 16
+# struct loop_info64: device, inode, rdevice, offset, sizelimit; number, encryption (2), flags; names, key, init.
+_INFO = struct.Struct("=5Q4I64s64s32s2Q")
+_CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
+_FLAGS, _NAME = 8, 9
+
+# How many numbers are tried before we say that there is none; others may take ours at the same moment.
+_TRIES = 4096
+
+
+def candidates() -> Iterator[int]:
+    """Yield numbers of our range that are not bound, each with a device; whoever binds one first has it."""
+    taken = {number for number in numbers() if backing_file(number) is not None}
+    for number in range(FIRST_LOOP, FIRST_LOOP + _TRIES):
+        if number not in taken:
+            # EEXIST: there already, perhaps left by an attach that was killed before it bound it.
+            _control(_CTL_ADD, number, but=(errno.EEXIST, errno.EBUSY))
+            yield number
+
+
+def remove(number: int) -> None:
+    with suppress(OSError):
+        _control(_CTL_REMOVE, number, but=())
+
+
+def bind(device: int, extent: int, tag: str, offset_bytes: int, size_bytes: int) -> bool:
+    """Bind; False if somebody else was faster or took the device away."""
+    # No LO_FLAGS_PARTSCAN: a guest's partition table must not make device nodes on the host.
+    for flags in (_DIRECT_IO, 0):
+        info = _INFO.pack(0, 0, 0, offset_bytes, size_bytes, 0, 0, 0, flags, tag.encode("ascii"), b"", b"", 0, 0)
+        try:
+            # Sectors of 512 bytes whatever lies below: the disk's size is exact, and a file system made here is
+            # readable on a machine whose disks have other sectors.
+            fcntl.ioctl(device, _CONFIGURE, _CONFIG.pack(extent, SECTOR, info))
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.ENXIO, errno.ENODEV):
+                return False
+            if error.errno != errno.EINVAL or not flags:
+                raise
+        else:
+            return True
+    return False
+
+
+def prepare(number: int, size_bytes: int, *, keep_blocks: bool) -> None:
+    """Check the size that the kernel made of it, and switch discards off for a thick disk, on for a thin one."""
+    actual = int(_attribute(number, "size") or "0") * SECTOR
+    if actual != size_bytes:
+        raise WrongDisk(f"/dev/loop{number} has {actual} bytes instead of {size_bytes}")
+    if keep_blocks:
+        limit_discards(number, "0")
+    elif _attribute(number, "queue/discard_max_bytes") == "0":
+        # The number was a thick disk's and was left over.
+        limit_discards(number, _attribute(number, "queue/discard_max_hw_bytes") or "0")
+
+
+def limit_discards(number: int, value: str) -> None:
+    with open(f"/sys/block/loop{number}/queue/discard_max_bytes", "w", encoding="ascii") as limit:
+        limit.write(value)
+
+
+def numbers() -> list[int]:
+    return [int(name[4:]) for name in os.listdir("/sys/block") if name.startswith("loop") and name[4:].isdigit()]
+
+
+def _attribute(number: int, name: str) -> str | None:
+    """Return what sysfs says about a loop device; None if it is not there (or, in ``loop/``, not bound)."""
+    try:
+        with open(f"/sys/block/loop{number}/{name}", encoding="utf-8", errors="surrogateescape") as attribute:
+            return attribute.read().removesuffix("\n")
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            return None
+        raise TruthUnknown(f"loop{number}: {name} cannot be read: {error.strerror}") from error
+
+
+def backing_file(number: int) -> str | None:
+    # sysfs keeps the whole path, where lo_file_name has 64 bytes and is ours.
+    return _attribute(number, "loop/backing_file") or None
+
+
+def open_device(number: int, flags: int) -> int | None:
+    """Return a descriptor of /dev/loopN, whose node is made if /dev has none; None if there is no such device."""
+    dev = _attribute(number, "dev")
+    if dev is None:
+        return None
+    major, minor = (int(part) for part in dev.split(":"))
+    path = f"/dev/loop{number}"
+    made = _make_node(path, os.makedev(major, minor))
+    try:
+        device = os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        if made:
+            os.unlink(path)
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            return None
+        raise
+    if os.fstat(device).st_rdev == os.makedev(major, minor):
+        return device
+    os.close(device)
+    raise TruthUnknown(f"{path} is not device {dev}")
+
+
+def _make_node(path: str, device: int) -> bool:
+    """Make the node that a /dev without devtmpfs (a container's) lacks for a number added later (test bench 5)."""
+    if os.path.exists(path):
+        return False
+    try:
+        os.mknod(path, 0o600 | stat.S_IFBLK, device)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _status(device: int) -> tuple[Any, ...]:
+    return _INFO.unpack(fcntl.ioctl(device, _GET_STATUS64, bytes(_INFO.size)))
+
+
+def tag_in(device: int) -> str | None:
+    """Return ``lo_file_name``; None if the device is not bound."""
+    try:
+        name: bytes = _status(device)[_NAME]
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+    return name.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def tag_of(number: int) -> str | None:
+    try:
+        device = open_device(number, os.O_RDONLY)
+        if device is None:
+            return None
+        try:
+            return tag_in(device)
+        finally:
+            os.close(device)
+    except OSError as error:
+        raise TruthUnknown(f"/dev/loop{number} cannot be read: {error.strerror}") from error
+
+
+def _control(command: int, number: int, *, but: tuple[int, ...]) -> None:
+    """Add or remove a number; errors in ``but`` are fine."""
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(control, command, number)
+    except OSError as error:
+        if error.errno not in but:
+            raise
+    finally:
+        os.close(control)
+
+
+def unbind(device: int) -> None:
+    """Unbind the device, at once or when its last opener closes it."""
+    fcntl.ioctl(device, _CLR_FD)
+
+
+def keep_bound(device: int) -> None:
+    """Take back the mark that ``unbind`` left for the last close."""
+    info = list(_status(device))
+    info[_FLAGS] &= ~_AUTOCLEAR
+    fcntl.ioctl(device, _SET_STATUS64, _INFO.pack(*info))
