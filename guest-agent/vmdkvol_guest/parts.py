@@ -31,8 +31,10 @@ class Limits:
     list_s: float = 1.0
     # One question to the service inside a longer call; below create_s, so that its own error is what the user sees.
     ask_s: float = 100.0
-    # Questions of Remove, Unmount and the background, for the same reason below remove_s.
+    # Detach and Remove, for the same reason below remove_s.
     release_s: float = 40.0
+    # Reads of the background: while they last, it does nothing else.
+    look_s: float = 10.0
     find_s: float = 30.0
     linger_s: float = 10.0
     reconcile_s: float = 30.0
@@ -67,7 +69,7 @@ class Parts:
 
     def attached(self) -> dict[VolumeId, Attachment]:
         """Return what the service says is on this host just now."""
-        answer = self.ask(ListAttached(), self.limits.release_s)
+        answer = self.ask(ListAttached(), self.limits.look_s)
         return {attachment.volume: attachment for attachment in answer.attachments}
 
     def present(self, attachment: Attachment) -> Device | None:

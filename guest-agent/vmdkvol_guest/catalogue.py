@@ -1,0 +1,168 @@
+"""The names of all volumes as this host knows them, fed by the service; and when the service is worth asking at all.
+
+Get and List must answer in two seconds whatever the service does, and must never say "absent" for "I do not know".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, NotFound, ProtocolError, ServiceUnreachable, StillWorking, VolumeError
+from vmdkvol.messages import GetVolume, ListVolumes
+from vmdkvol.names import VolumeRef
+from vmdkvol.volume import VolumeId, VolumeInfo
+from vmdkvol_guest.answers import Said
+from vmdkvol_guest.parts import Parts
+
+PAGE = 200
+# How many removals are remembered against answers that were on their way; each of those takes seconds at most.
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the service said about a name, with the volume if there is one."""
+
+    said: Said
+    info: VolumeInfo | None = None
+
+
+class Catalogue:
+    """``up`` tells whether the line to the service stands. After the first failure nothing is asked until a Hello worked."""
+
+    def __init__(self, parts: Parts, up: Callable[[], bool]) -> None:
+        self._parts = parts
+        self._up = up
+        self._changed = parts.clock.condition()
+        self._trusted = True
+        self._feeding = False
+        self._removals = 0
+        self._removed: dict[VolumeId, int] = {}
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def greeted(self) -> None:
+        """A Hello was answered: the service is asked again."""
+        with self._changed:
+            self._trusted = True
+
+    @property
+    def worth_asking(self) -> bool:
+        return self._trusted and self._up()
+
+    def hear(self, ref: VolumeRef) -> Word:
+        """Return what the service says about the name within the time that Get has; NOTHING at once while it is away."""
+        if not self.worth_asking:
+            return Word(Said.NOTHING)
+        try:
+            return Word(Said.VOLUME, self.resolve(ref, self._parts.limits.get_s))
+        except (NotFound, BadRequest):
+            return Word(Said.ABSENT)
+        except VolumeError as error:
+            self._failed(error)
+            return Word(Said.NOTHING)
+
+    def resolve(self, ref: VolumeRef, seconds: float) -> VolumeInfo:
+        """Ask the service for the volume of this name, and keep the answer; raises VolumeNotFound and what else it says."""
+        ticket = self.ticket()
+        info = self._parts.ask(GetVolume(ref), seconds)
+        self.remember(info, ticket)
+        return info
+
+    def _failed(self, error: VolumeError) -> None:
+        # An error that a living service says ("the hypervisor does not answer") is no reason not to ask it again.
+        if isinstance(error, ServiceUnreachable | StillWorking | ProtocolError):
+            with self._changed:
+                was, self._trusted = self._trusted, False
+            if was:
+                self._parts.log.warning("answers come from the catalogue", reason=str(error))
+
+    # --- keeping -----------------------------------------------------------------------------------------------
+
+    def ticket(self) -> int:
+        """Return what ``remember`` needs to tell an answer that was on its way when the volume was removed. Before asking."""
+        with self._changed:
+            return self._removals
+
+    def remember(self, info: VolumeInfo, ticket: int) -> None:
+        """Keep the volume, unless it was removed since ``ticket``: once Remove is answered, List never shows it (C17)."""
+        with self._changed:
+            if self._removed.get(info.id, 0) <= ticket:
+                self._parts.notebook.remember(info)
+
+    def forget(self, volume: VolumeId) -> None:
+        """Take the volume out, also of answers that are on their way."""
+        with self._changed:
+            self._removals += 1
+            self._removed.pop(volume, None)
+            self._removed[volume] = self._removals
+            while len(self._removed) > _REMEMBERED:
+                del self._removed[next(iter(self._removed))]
+            self._parts.notebook.forget(volume)
+
+    def here(self, volume: VolumeId) -> bool:
+        """Tell whether this host holds the volume or has its disk: then it is there, whatever anybody says."""
+        return volume in self._parts.notebook.holdings() or volume in self._parts.mounts.mounted()
+
+    # --- feeding -----------------------------------------------------------------------------------------------
+
+    @property
+    def filled(self) -> bool:
+        """Tell whether the catalogue was complete at least once."""
+        return self._parts.notebook.change() is not None
+
+    def feed(self, seconds: float) -> bool:
+        """Take over what changed at the service; tell whether the catalogue is now as fresh as the service.
+
+        One feeding at a time: whoever comes meanwhile waits for its end. Never raises what the service says.
+        """
+        return self.worth_asking and self._feed(Deadline.after(self._parts.clock, seconds))
+
+    def refresh(self) -> None:
+        """Feed in the background, with more patience; a success ends a distrust that no Hello has ended."""
+        if self._up() and self._feed(Deadline.after(self._parts.clock, self._parts.limits.look_s)):
+            self.greeted()
+
+    def _feed(self, deadline: Deadline) -> bool:
+        with self._changed:
+            while self._feeding:
+                if deadline.passed:
+                    return False
+                self._changed.wait(deadline.left_s)
+            self._feeding = True
+        try:
+            self._take_over(deadline)
+        except VolumeError as error:
+            self._failed(error)
+            return False
+        finally:
+            with self._changed:
+                self._feeding = False
+                self._changed.notify_all()
+        return True
+
+    def _take_over(self, deadline: Deadline) -> None:
+        notebook = self._parts.notebook
+        ticket, since = self.ticket(), notebook.change()
+        before = {info.id for info in notebook.catalogue()}
+        first = page = self._parts.ask(ListVolumes(None, PAGE, since), deadline.left_s)
+        seen: set[VolumeId] = set()
+        removed: set[VolumeId] = set()
+        while True:
+            for info in page.volumes:
+                self.remember(info, ticket)
+                seen.add(info.id)
+            removed.update(page.removed)
+            if page.next is None:
+                break
+            page = self._parts.ask(ListVolumes(page.next, PAGE, since), deadline.left_s)
+        gone = (before if first.complete else removed) - seen
+        # A volume that this host has is not forgotten, since its Unmount must find it by its name. Then the same
+        # changes are asked for again, until it can be.
+        kept = {volume for volume in gone if self.here(volume)}
+        for volume in gone - kept:
+            notebook.forget(volume)
+        if not kept:
+            notebook.set_change(first.change)
