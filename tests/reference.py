@@ -1,0 +1,216 @@
+"""The parts of docs/reference that the code knows best. ``python -m tests.reference`` writes them into the pages.
+
+A page has them between ``<!-- made from the code: NAME -->`` and ``<!-- end -->``; ``test_docs`` compares.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+from uuid import UUID
+
+from vmdkvol.errors import BY_CODE, VolumeError
+from vmdkvol.names import DatastoreName
+from vmdkvol.options import OPTIONS, PACKAGES, CreateOptions
+from vmdkvol.sizes import format_size
+from vmdkvol.tuning import MINIMUM_SIZE, MKFS, MOUNT
+from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VolumeId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.local import vmdk
+from vmdkvol_esx.paths import new_path
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings
+from vmdkvol_guest.settings import AgentSettings
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"(<!-- made from the code: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_ID = UUID("6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
+_DISK = DiskUuid(UUID("60c2912f-4a5b-4c6d-8e7f-001122334455"))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join("| " + " | ".join(_cell(cell) for cell in line) + " |\n" for line in lines)
+
+
+def options() -> str:
+    """Return the table of ``-o`` options."""
+    rows = [(f"`{each.key}`", each.values, each.default, each.help) for each in OPTIONS.values()]
+    return _table(("option", "values", "default", "meaning"), rows)
+
+
+def file_systems() -> str:
+    """Return what each file system needs."""
+    rows = [(fstype, f"`{format_size(MINIMUM_SIZE[fstype])}`", f"`{package}`") for fstype, package in PACKAGES.items()]
+    return _table(("fstype", "smallest size", "Debian package on the Docker host"), rows)
+
+
+def mkfs_options() -> str:
+    """Return the allow-list of mkfs."""
+    rows = [(fstype, f"`{allowed.shown}`") for fstype, rules in MKFS.items() for _, allowed in rules]
+    return _table(("fstype", "allowed"), rows)
+
+
+def mount_options() -> str:
+    """Return the allow-list of mount."""
+    rows = [(fstype, ", ".join(f"`{allowed.shown}`" for allowed in rules)) for fstype, rules in MOUNT.items()]
+    return _table(("fstype", "allowed"), rows)
+
+
+def errors() -> str:
+    """Return a section for each code that is ever raised, in the order of the taxonomy."""
+    return "\n".join(_error(kind) for kind in BY_CODE.values() if kind.explanation)
+
+
+def _error(kind: type[VolumeError]) -> str:
+    meaning = (kind.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").strip()
+    return (
+        f"### {kind.code}\n\n{meaning}\n\n"
+        f"- **Cause**: {kind.explanation}\n- **What to do**: {kind.remedy}.\n- **Exit code**: {kind.exit_code}\n"
+    )
+
+
+def exit_codes() -> str:
+    """Return the exit codes of the commands by the groups of the taxonomy."""
+    groups = [kind for kind in BY_CODE.values() if kind.__subclasses__()]
+    rows = [
+        (str(kind.exit_code), f"{(kind.__doc__ or '').splitlines()[0]}", ", ".join(_linked(each) for each in _raised(kind)))
+        for kind in groups
+    ]
+    return _table(("exit code", "what it says", "codes"), rows)
+
+
+def _raised(group: type[VolumeError]) -> list[type[VolumeError]]:
+    return [kind for kind in BY_CODE.values() if issubclass(kind, group) and kind.explanation]
+
+
+def _linked(kind: type[VolumeError]) -> str:
+    return f"[{kind.code}](#{kind.code})"
+
+
+def _settings(kind: type[Any]) -> str:
+    hints = get_type_hints(kind)
+    rows = [(f"`{each.name}`", _type(hints[each.name]), _default(each), each.metadata["help"]) for each in fields(kind)]
+    return _table(("setting", "type", "default", "meaning"), rows)
+
+
+def _type(hint: Any) -> str:
+    text = str(getattr(hint, "__name__", hint))
+    known = {
+        "str": "text",
+        "int": "number",
+        "float": "number",
+        "bool": "true or false",
+        "DatastoreName": "text",
+        "VmId": "UUID",
+    }
+    if text in known:
+        return known[text]
+    return "list of tables" if "tuple" in str(hint) else "text"
+
+
+def _default(each: Field[Any]) -> str:
+    if each.default is MISSING:
+        return "none: must be given" if each.default_factory is MISSING else "none"
+    if each.default is None:
+        return "none"
+    return f"`{each.default:g}`" if isinstance(each.default, float) else f"`{each.default}`"
+
+
+def agent_settings() -> str:
+    return _settings(AgentSettings)
+
+
+def service_settings() -> str:
+    return _settings(ServiceSettings)
+
+
+def datastore_settings() -> str:
+    return _settings(DatastoreSetting)
+
+
+def host_settings() -> str:
+    return _settings(HostSetting)
+
+
+def _record() -> VolumeRecord:
+    return VolumeRecord(
+        id=VolumeId(_ID),
+        vmgroup=DEFAULT_VMGROUP,
+        name="db",
+        datastore=DatastoreName("ds1"),
+        path=new_path(DEFAULT_VMGROUP, "db", VolumeId(_ID)),
+        disk_uuid=_DISK,
+        size_bytes=1 << 30,
+        state=State.READY,
+        content=Content.FORMATTED,
+        filesystem_uuid=UUID("0d7a3a5e-93b2-4f4f-8b0b-6a0f5d3c2b1a"),
+        options=CreateOptions.parse({"size": "1gb"}),
+        generation=3,
+        created_at=1764081706.0,
+        created_by="vsphere",
+    )
+
+
+def paths() -> str:
+    """Return the files of one volume, as they lie in its datastore."""
+    path = _record().path
+    return f"```\n{path}\n{path.removesuffix('.vmdk')}-flat.vmdk\n{path}.json\n```\n".replace(".vmdk.json", ".vmdkvol.json")
+
+
+def descriptor() -> str:
+    """Return a descriptor as it is written."""
+    record = _record()
+    extent = vmdk.extent_name(record.path.rsplit("/", 1)[1])
+    note = {"volume": str(record.id), "vmgroup": str(record.vmgroup), "name": record.name}
+    made = vmdk.Descriptor(record.size_bytes, extent, record.disk_uuid, thin=True, note=note)
+    return f"```\n{vmdk.write(made).decode('ascii')}```\n"
+
+
+def sidecar_file() -> str:
+    """Return a sidecar as it is written."""
+    return f"```json\n{sidecar.encode(_record()).decode('ascii')}```\n"
+
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "options": options,
+    "file-systems": file_systems,
+    "mkfs-options": mkfs_options,
+    "mount-options": mount_options,
+    "errors": errors,
+    "exit-codes": exit_codes,
+    "agent-settings": agent_settings,
+    "service-settings": service_settings,
+    "datastore-settings": datastore_settings,
+    "host-settings": host_settings,
+    "paths": paths,
+    "descriptor": descriptor,
+    "sidecar": sidecar_file,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with each part as the code has it now."""
+    return BLOCK.sub(lambda match: f"{match[1]}{PARTS[match[2]]()}{match[3]}", text)
+
+
+def main() -> int:
+    for page in sorted(DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if filled(text) != text:
+            page.write_text(filled(text), encoding="utf-8")
+            print(f"written: {page.relative_to(DOCS.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""The documents say what the code does: made parts are compared, links resolve, commands and tests that are named exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.reference import BLOCK, PARTS, filled
+from vmdkvol.errors import BY_CODE
+from vmdkvol.options import OPTIONS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(path: Path) -> str:
+    """Return the page without its fenced blocks: what stands in those is no heading and no link."""
+    return FENCED.sub("", path.read_text(encoding="utf-8"))
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors that GitHub gives the page's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_is_made_from_the_code_is_as_the_code_has_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert filled(text) == text, "run: python -m tests.reference"
+
+
+def test_every_made_part_stands_in_one_page() -> None:
+    used = [match[2] for page in PAGES for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+    assert sorted(used) == sorted(PARTS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_resolves(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(prose(page)):
+        target, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = (page.parent / target) if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(link)
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_lines_are_short_enough_to_review(page: Path) -> None:
+    made = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    long = [line for line in made.splitlines() if len(line) > 140 and not line.startswith(("|", " "))]
+
+    assert long == []
+
+
+def words(pattern: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for found in re.findall(pattern, page.read_text(encoding="utf-8")):
+            yield name(page), found
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert {(page, target) for page, target in words(r"(?:`|\$ |^)make ([a-z][a-z-]*)") if target not in targets} == set()
+
+
+def test_every_option_that_is_named_exists() -> None:
+    known = {*OPTIONS, "help", "KEY", "sizee"}
+
+    assert {(page, key) for page, key in words(r"(?<![\w-])-o ([A-Za-z-]+)") if key not in known | {"json", "table"}} == set()
+
+
+def test_every_code_that_is_linked_exists() -> None:
+    assert {(page, code) for page, code in words(r"errors\.md#([a-z-]+)\)") if code not in BY_CODE} == set()
+
+
+def test_every_code_that_is_raised_is_described() -> None:
+    described = anchors(DOCS / "reference" / "errors.md")
+
+    assert {code for code, kind in BY_CODE.items() if kind.explanation} <= described
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    missing = []
+    for page, test in words(r"`(tests/[\w/]+\.py(?:::\w+)?)`"):
+        path, _, function = test.partition("::")
+        source = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
+        if not source or (function and f"def {function}(" not in source):
+            missing.append((page, test))
+
+    assert missing == []
+
+
+def test_every_file_that_is_named_exists() -> None:
+    pattern = r"`((?:vmdkvol|guest-agent|esx-service|packaging|docs)/[\w/.-]+\.\w+)`"
+
+    assert {(page, path) for page, path in words(pattern) if not (ROOT / path).exists() and "X" not in path} == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        pytest.param("holders.db", "guest-agent/vmdkvol_guest/notebook.py", id="holders"),
+        pytest.param("catalogue.db", "guest-agent/vmdkvol_guest/notebook.py", id="catalogue"),
+        pytest.param("vmdkvol.db", "esx-service/vmdkvol_esx/settings.py", id="database"),
+        pytest.param("sandbox.json", "vmdkvol/cli/layout.py", id="sandbox"),
+        pytest.param(".creating", "esx-service/vmdkvol_esx/local/datastore.py", id="being-made"),
+        pytest.param(".deleting", "esx-service/vmdkvol_esx/local/datastore.py", id="being-deleted"),
+        pytest.param(".vmdkvol.json", "esx-service/vmdkvol_esx/local/datastore.py", id="sidecar"),
+    ],
+)
+def test_a_file_is_called_on_the_page_as_in_the_code(file: str, source: str) -> None:
+    assert file in (DOCS / "reference" / "files-on-disk.md").read_text(encoding="utf-8")
+    assert file in (ROOT / source).read_text(encoding="utf-8")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "command",
+    sorted(
+        {found for page in PAGES for found in re.findall(r"(?:`|\$ )(vmdkvol [a-z]+(?: [a-z]+)?)", page.read_text("utf-8"))}
+    ),
+)
+def test_every_command_that_is_named_exists(command: str) -> None:
+    program, *arguments = command.split()
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / program), *arguments, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert done.returncode == 0, done.stderr
