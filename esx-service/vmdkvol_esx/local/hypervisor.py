@@ -18,7 +18,8 @@ from vmdkvol.errors import DatastoreNotFound, NotEnrolled, VolumeInUse, VolumeLo
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import LoopAddress, VmId, loop_tag
 from vmdkvol_esx.local import extents, loop_device
-from vmdkvol_esx.local.datastore import DatastoreFiles, Extent, LocalDatastore
+from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
+from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.local.extents import Step
 from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops
 from vmdkvol_esx.local.tasks import Tasks
