@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 # The kernel writes blank, tab, newline and backslash in paths as three octal digits.
 _ESCAPE = re.compile(r"\\([0-7]{3})")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def _parse_line(line: str) -> MountEntry | None:
     if not separator or len(fields) < 6 or len(rest) < 3:
         return None
     major, _, minor = fields[2].partition(":")
-    if not (fields[0].isdecimal() and major.isdecimal() and minor.isdecimal()):
+    if not all(_NUMBER.fullmatch(text) for text in (fields[0], major, minor)):
         return None
     return MountEntry(
         id=int(fields[0]),
