@@ -1,0 +1,180 @@
+"""A whole service in memory: use cases over the simulated hypervisor and a database in memory, and what must hold there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.doubles.hurried_clock import HurriedClock
+from tests.doubles.simulated_hypervisor import SimulatedHypervisor
+from vmdkvol.clock import Deadline
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark, Notice, RemoveVolume, Request
+from vmdkvol.names import DatastoreName, VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.points import Point, pass_by
+from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInfo
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import Datastore, Vm
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.requests import Requests, Verbs, make_verbs
+from vmdkvol_esx.store import open_store
+
+A, B = VmId(UUID(int=0xA)), VmId(UUID(int=0xB))
+DS1, DS2 = DatastoreName("ds1"), DatastoreName("ds2")
+GB = 1 << 30
+
+
+class Killed(BaseException):
+    """The process dies here. No handler of the product may catch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    level: str
+    event: str
+    fields: dict[str, object]
+
+
+@dataclass(slots=True)
+class Kept:
+    """A log that keeps its lines."""
+
+    lines: list[Line] = field(default_factory=list)
+
+    def info(self, event: str, **fields: object) -> None:
+        self.lines.append(Line("info", event, fields))
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.lines.append(Line("warning", event, fields))
+
+    def error(self, event: str, **fields: object) -> None:
+        self.lines.append(Line("error", event, fields))
+
+    def events(self, level: str) -> list[str]:
+        return [line.event for line in self.lines if line.level == level]
+
+
+class Site:
+    """Two Docker hosts, ``A`` and ``B``, and a service. ``agents`` are what they do when a disk is wanted."""
+
+    def __init__(self, *, datastores: tuple[DatastoreName, ...] = (DS1,), retention_s: float = 0.0) -> None:
+        self.clock = HurriedClock()
+        self.hypervisor = SimulatedHypervisor(
+            self.clock,
+            datastores=[Datastore(name, 100 * GB, 100 * GB, True) for name in datastores],
+            vms=[Vm(A, "host-a", True), Vm(B, "host-b", True)],
+        )
+        self.store: Any = open_store(None, self.clock)
+        self.log = Kept()
+        self.retention_s = retention_s
+        self.agents: dict[VmId, Callable[[VolumeId], None]] = {A: lambda volume: None, B: lambda volume: None}
+        self.wanted: list[tuple[VmId, VolumeId]] = []
+        self.verbs: Verbs
+        self.requests: Requests
+        self.housekeeping: Housekeeping
+        self.restart()
+
+    def restart(self, at: Callable[[Point], None] = pass_by) -> None:
+        """A new process over what the old one left: store and hypervisor."""
+        lanes = Lanes(self.clock, "volume")
+        self.verbs = make_verbs(
+            store=self.store,
+            hypervisor=self.hypervisor,
+            lanes=lanes,
+            clock=self.clock,
+            notify=self._notify,
+            new_id=uuid4,
+            at=at,
+            log=self.log,
+            retention_s=self.retention_s,
+        )
+        self.requests = Requests(self.verbs, self.store, self.hypervisor, self.log)
+        self.housekeeping = Housekeeping(
+            self.store,
+            self.hypervisor,
+            lanes,
+            self.clock,
+            self.verbs.journal,
+            self.verbs.removing,
+            self.log,
+            retention_s=self.retention_s,
+            every_s=60.0,
+        )
+        self.housekeeping.settle_all()
+
+    def _notify(self, vm: VmId, notice: Notice) -> bool:
+        self.wanted.append((vm, notice.volume))
+        if vm not in self.agents:
+            return False
+        self.agents[vm](notice.volume)
+        return True
+
+    # --- what guests do ------------------------------------------------------------------------------------------
+
+    def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 110.0, call: UUID | None = None) -> Any:
+        return self.requests.answer(request, Call(call or uuid4(), Deadline.after(self.clock, seconds), vm))
+
+    def create(self, name: str, vm: VmId = A, **opts: str) -> VolumeInfo:
+        options = CreateOptions.parse({key.replace("_", "-"): value for key, value in opts.items()})
+        info: VolumeInfo = self.ask(CreateVolume(VolumeRef.parse(name), options), vm)
+        return info
+
+    def get(self, name: str, vm: VmId = A) -> VolumeInfo:
+        info: VolumeInfo = self.ask(GetVolume(VolumeRef.parse(name)), vm)
+        return info
+
+    def attach(self, volume: VolumeId, vm: VmId = A) -> Attachment:
+        attachment: Attachment = self.ask(Attach(volume), vm)
+        return attachment
+
+    def detach(self, attachment: Attachment, vm: VmId = A) -> None:
+        self.ask(Detach(attachment.volume, attachment.generation), vm)
+
+    def remove(self, volume: VolumeId, vm: VmId = A) -> None:
+        self.ask(RemoveVolume(volume), vm)
+
+    def format(self, volume: VolumeId, vm: VmId = A) -> UUID:
+        """Attach, format, detach: the volume has data afterwards."""
+        attachment, uuid = self.attach(volume, vm), uuid4()
+        self.ask(Mark(volume, attachment.generation, Content.FORMATTING, uuid), vm)
+        self.ask(Mark(volume, attachment.generation, Content.FORMATTED, uuid), vm)
+        self.hypervisor.put_content(attachment.disk_uuid, f"data of {volume}")
+        self.detach(attachment, vm)
+        return uuid
+
+    # --- what a test looks at ------------------------------------------------------------------------------------
+
+    def record(self, volume: VolumeId) -> VolumeRecord:
+        record = self.store.volume(volume)
+        assert isinstance(record, VolumeRecord)
+        return record
+
+    def records(self) -> list[VolumeRecord]:
+        return list(self.store.page(None, None, 10_000))
+
+    def copy_of(self, record: VolumeRecord) -> VolumeRecord:
+        content = self.hypervisor.read_sidecar(disk_path(record))
+        assert content is not None
+        return sidecar.decode(content)
+
+    def check(self) -> None:
+        """I2: no two VMs ever held one disk at a time. I4: no disk without a record, no ready record without its disk."""
+        truth = self.hypervisor.truth()
+        records = {record.disk_uuid: record for record in self.records()}
+        assert set(truth.disks) <= set(records)
+        for record in records.values():
+            if record.state is State.READY:
+                assert self.hypervisor.disk(disk_ref(record)) is not None
+        ends = sorted(truth.history, key=lambda hold: (hold.disk, hold.since))
+        for first, second in zip(ends, ends[1:], strict=False):
+            assert first.disk != second.disk or first.until <= second.since
+
+    def check_settled(self) -> None:
+        """As ``check``, and no work is open."""
+        assert list(self.store.open_intents()) == []
+        self.check()

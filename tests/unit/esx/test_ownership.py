@@ -1,0 +1,54 @@
+"""Who has a disk, as a total table: who lists it, and which VMs did not answer."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from vmdkvol.volume import DiskUuid, LoopAddress, VmId
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Owner, Unread, decide
+from vmdkvol_esx.ports import AttachedDisk, DeviceLists
+
+DISK = DiskUuid(UUID(int=1))
+OTHER_DISK = AttachedDisk(DiskUuid(UUID(int=2)), LoopAddress(1))
+DEVICE = AttachedDisk(DISK, LoopAddress(7))
+CALLER, OTHER, THIRD, STRANGER = (VmId(UUID(int=number)) for number in (10, 11, 12, 99))
+NONE: frozenset[VmId] = frozenset()
+
+TABLE = [
+    # who lists it, who is unread, the last VM on record -> the owner
+    pytest.param(set(), NONE, None, Free(), id="nobody"),
+    pytest.param(set(), NONE, OTHER, Free(), id="a-record-is-no-holder"),
+    pytest.param(set(), {THIRD}, None, Free(frozenset({THIRD})), id="one-silent-vm-stops-nobody"),
+    pytest.param(set(), {THIRD}, OTHER, Free(frozenset({THIRD})), id="a-silent-vm-that-had-no-part"),
+    pytest.param(set(), {OTHER}, OTHER, Unread(OTHER), id="the-last-one-is-silent"),
+    pytest.param(set(), {OTHER, CALLER}, OTHER, Unread(OTHER), id="both-suspects-are-silent"),
+    pytest.param(set(), {CALLER}, None, Unread(CALLER), id="the-caller-is-silent"),
+    pytest.param(set(), {CALLER}, CALLER, Unread(CALLER), id="the-caller-was-last-and-is-silent"),
+    pytest.param({CALLER}, NONE, None, Here(DEVICE), id="the-caller"),
+    pytest.param({CALLER}, {OTHER}, OTHER, Here(DEVICE), id="the-caller-while-the-last-one-is-silent"),
+    pytest.param({OTHER}, NONE, None, HeldBy(OTHER, DEVICE), id="another"),
+    pytest.param({OTHER}, {CALLER}, CALLER, HeldBy(OTHER, DEVICE), id="another-while-the-caller-is-silent"),
+    pytest.param({OTHER}, {THIRD}, CALLER, HeldBy(OTHER, DEVICE), id="another-while-a-third-is-silent"),
+    pytest.param({STRANGER}, NONE, None, Foreign((STRANGER,)), id="one-that-is-not-ours"),
+    pytest.param({STRANGER}, {OTHER}, OTHER, Foreign((STRANGER,)), id="not-ours-while-the-last-one-is-silent"),
+    pytest.param({CALLER, OTHER}, NONE, None, Foreign((CALLER, OTHER)), id="two-of-ours"),
+    pytest.param({CALLER, STRANGER}, NONE, CALLER, Foreign((CALLER, STRANGER)), id="the-caller-and-a-stranger"),
+    pytest.param({OTHER, THIRD}, {CALLER}, CALLER, Foreign((OTHER, THIRD)), id="two-others"),
+]
+
+
+@pytest.mark.parametrize(("holders", "unread", "last", "expected"), TABLE)
+def test_the_device_lists_say_who_has_it(
+    holders: set[VmId], unread: frozenset[VmId], last: VmId | None, expected: Owner
+) -> None:
+    read = {CALLER, OTHER, THIRD, STRANGER} - set(unread)
+    lists = {vm: (OTHER_DISK, DEVICE) if vm in holders else (OTHER_DISK,) for vm in read}
+    found = decide(DISK, DeviceLists(lists, frozenset(unread)), {CALLER, OTHER, THIRD}, last, CALLER)
+    assert found == expected
+
+
+def test_without_a_caller_every_holder_is_another() -> None:
+    lists = DeviceLists({CALLER: (DEVICE,)})
+    assert decide(DISK, lists, {CALLER}, None, None) == HeldBy(CALLER, DEVICE)

@@ -1,0 +1,193 @@
+"""Remove: into the trash and out of it, and never under a VM that has the disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from tests.unit.esx.site import DS1, A, B, Site
+from vmdkvol.errors import CheckFailed, NotPermitted, TruthUnknown, VolumeInUse, VolumeLost, VolumeNotFound
+from vmdkvol.messages import Detach, ListVolumes
+from vmdkvol.volume import State, VolumeId
+from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.ports import DeleteDisk
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture
+def volume(site: Site) -> VolumeId:
+    return site.create("db").id
+
+
+@pytest.fixture
+def with_trash() -> Site:
+    return Site(retention_s=1000.0)
+
+
+def nothing_is_left(site: Site) -> bool:
+    truth = site.hypervisor.truth()
+    return not site.records() and not truth.disks and not truth.sidecars and not site.store.open_intents()
+
+
+def test_without_retention_nothing_is_left(site: Site, volume: VolumeId) -> None:
+    site.remove(volume)
+    assert nothing_is_left(site)
+
+
+def test_a_removed_name_is_not_found_and_free(site: Site, volume: VolumeId) -> None:
+    site.remove(volume)
+    with pytest.raises(VolumeNotFound):
+        site.get("db")
+    assert site.create("db").id != volume
+
+
+def test_a_repeat_is_a_success(site: Site, volume: VolumeId) -> None:
+    site.remove(volume)
+    site.remove(volume)
+
+
+def test_an_unknown_id_is_a_success(site: Site) -> None:
+    site.remove(VolumeId(uuid4()))
+
+
+def test_with_retention_the_disk_stays_and_says_trashed(with_trash: Site) -> None:
+    volume = with_trash.create("db").id
+    with_trash.remove(volume)
+    record = with_trash.record(volume)
+    assert record.state is State.TRASHED
+    assert with_trash.copy_of(record) == record
+
+
+def test_the_trash_is_not_listed(with_trash: Site) -> None:
+    with_trash.remove(with_trash.create("db").id)
+    assert with_trash.ask(ListVolumes()).volumes == ()
+
+
+def test_a_mounted_volume_is_refused_and_names_the_holder(site: Site, volume: VolumeId) -> None:
+    site.attach(volume, B)
+    before = site.record(volume)
+    with pytest.raises(VolumeInUse, match="host-b"):
+        site.remove(volume)
+    assert site.record(volume) == before
+
+
+def test_the_callers_own_mount_is_refused_too(site: Site, volume: VolumeId) -> None:
+    """F11: whatever Docker thinks."""
+    site.attach(volume, A)
+    with pytest.raises(VolumeInUse, match="host-a"):
+        site.remove(volume)
+
+
+def test_a_lingering_disk_is_asked_for_first(site: Site, volume: VolumeId) -> None:
+    """Corrections 13."""
+    lingering = site.attach(volume, B)
+    site.agents[B] = lambda wanted: site.ask(Detach(wanted, lingering.generation), B)
+    site.remove(volume)
+    assert nothing_is_left(site)
+
+
+def test_a_silent_vm_that_may_have_it_delays_the_deletion_not_the_removal(site: Site, volume: VolumeId) -> None:
+    """Corrections 38."""
+    attachment = site.attach(volume, B)
+    site.hypervisor.unread(B)
+    site.remove(volume)
+    assert site.record(volume).state is State.TRASHED
+    site.housekeeping.scan()
+    assert attachment.disk_uuid in site.hypervisor.truth().disks
+
+
+def test_one_silent_vm_does_not_block_every_remove(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.unread(B)
+    site.remove(volume)
+    with pytest.raises(VolumeNotFound):
+        site.get("db")
+    site.hypervisor.unread(B, unread=False)
+    site.housekeeping.scan()
+    assert nothing_is_left(site)
+
+
+def test_a_disk_in_the_trash_can_still_leave_its_vm(site: Site, volume: VolumeId) -> None:
+    attachment = site.attach(volume, B)
+    site.hypervisor.unread(B)
+    site.remove(volume)
+    site.hypervisor.unread(B, unread=False)
+    (told,) = site.verbs.listing.attached(B, object()).attachments  # type: ignore[arg-type]
+    site.detach(replace(attachment, generation=told.generation), B)
+    site.housekeeping.scan()
+    assert nothing_is_left(site)
+
+
+def test_a_read_only_datastore_refuses(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.read_only(DS1)
+    with pytest.raises(NotPermitted):
+        site.remove(volume)
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+def test_a_repeat_writes_the_sidecar_that_the_first_could_not(with_trash: Site) -> None:
+    """Corrections 33: the answer waits for the sidecar."""
+    volume = with_trash.create("db").id
+    with_trash.hypervisor.unreadable(DS1)
+    with pytest.raises(TruthUnknown):
+        with_trash.remove(volume)
+    with_trash.hypervisor.unreadable(DS1, unreadable=False)
+    with_trash.remove(volume)
+    assert with_trash.copy_of(with_trash.record(volume)).state is State.TRASHED
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_lost_answer_to_the_deletion_goes_forward(site: Site, volume: VolumeId, done: bool) -> None:
+    site.hypervisor.lose_answer(done=done)
+    site.remove(volume)
+    site.housekeeping.scan()
+    assert nothing_is_left(site)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_a_failed_deletion_goes_forward(site: Site, volume: VolumeId, seconds: float) -> None:
+    site.hypervisor.takes(DeleteDisk, seconds)
+    site.hypervisor.fail(TruthUnknown("the host is away"))
+    site.remove(volume)
+    with pytest.raises(VolumeNotFound):
+        site.get("db")
+    site.housekeeping.scan()
+    assert nothing_is_left(site)
+
+
+def test_a_deletion_that_a_foreign_lock_stops_is_tried_again(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.refuse(VolumeInUse("another host has the file open"))
+    site.remove(volume)
+    assert site.record(volume).state is State.REMOVING
+    site.housekeeping.scan()
+    assert nothing_is_left(site)
+
+
+@pytest.mark.parametrize(("state", "error"), [(State.LOST, VolumeLost), (State.DAMAGED, CheckFailed)])
+def test_a_volume_at_risk_is_kept(site: Site, volume: VolumeId, state: State, error: type[Exception]) -> None:
+    record = site.record(volume)
+    site.store.update(replace(record, state=state), expect=record.generation)
+    with pytest.raises(error):
+        site.remove(volume)
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+def test_another_disk_at_the_path_is_not_deleted(site: Site, volume: VolumeId) -> None:
+    from vmdkvol.volume import DiskUuid
+
+    other = DiskUuid(uuid4())
+    site.hypervisor.swap(disk_path(site.record(volume)), other)
+    site.remove(volume)
+    site.housekeeping.scan()
+    assert list(site.hypervisor.truth().disks) == [other]
+
+
+def test_a_damaged_descriptor_does_not_stop_a_removal(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.damage(disk_path(site.record(volume)), "truncated")
+    site.remove(volume)
+    assert nothing_is_left(site)
