@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from vmdkvol.clock import Clock, Condition, Deadline
-from vmdkvol.errors import StillWorking
+from vmdkvol.errors import Busy, StillWorking
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Lanes:
 
         If the lane's newest entry has the same ``equal``, that work is joined instead: a Mount after a queued
         Unmount is new work (house 2). At the deadline StillWorking("``doing``...") is raised and the work goes on;
-        the same call joins it. ``work`` therefore keeps deadlines of its own.
+        the same call joins it. ``work`` therefore keeps deadlines of its own. Busy if no thread can be started.
         """
         entry = self._join(key, equal, work)
         with self._changed:
@@ -70,10 +70,18 @@ class Lanes:
             entry = _Entry(equal, work)
             if lane is None:
                 self._lanes[key] = deque([entry])
-                self._clock.start(f"{self._name}-{key}", lambda: self._work_off(key))
+                self._start(key)
             else:
                 lane.append(entry)
             return entry
+
+    def _start(self, key: Hashable) -> None:
+        try:
+            self._clock.start(f"{self._name}-{key}", lambda: self._work_off(key))
+        except RuntimeError as error:
+            # No thread left (F60): a lane that nobody works off would keep every later caller waiting.
+            del self._lanes[key]
+            raise Busy(f"no thread can be started for {key}: {error}") from error
 
     def _work_off(self, key: Hashable) -> None:
         while True:
