@@ -1,0 +1,255 @@
+"""The service as a process: kill -9, SIGTERM, two of them, a damaged database. A guest without an agent asks it."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import pytest
+
+from tests.daemons.site import Site
+from vmdkvol.channel import Address
+from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import MetadataDamaged, ServiceUnreachable, VolumeError, VolumeInUse
+from vmdkvol.line import Line
+from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, ListAttached, ListVolumes, RemoveVolume, Request
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import State
+
+pytestmark = pytest.mark.integration
+A = TypeVar("A")
+DB = VolumeRef.parse("db")
+OPTIONS = CreateOptions.parse({"size": "8mb"})
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    root = Path(tempfile.mkdtemp(prefix="vmdkvol-site-"))
+    site = Site(root, ("a", "b"))
+    yield site
+    site.close()
+    shutil.rmtree(root)
+
+
+class Guest:
+    """Asks the service as an agent does."""
+
+    def __init__(self, site: Site, host: str, patience_s: float = 20.0) -> None:
+        self._clock = SystemClock()
+        address = Address(site.service_socket(host))
+        self.line = Line(address, self._clock, agent="a test", boot_id="1", patience_s=patience_s).start()
+
+    def ask(self, request: Request[A], seconds: float = 30.0) -> A:
+        return self.line.ask(request, Call(uuid4(), Deadline.after(self._clock, seconds)))
+
+
+@contextmanager
+def guest(site: Site, host: str = "a", patience_s: float = 20.0) -> Iterator[Guest]:
+    asking = Guest(site, host, patience_s)
+    try:
+        yield asking
+    finally:
+        asking.line.close()
+
+
+def esxd(site: Site, *command: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "vmdkvol_esx.cli", "--config", str(site.service.config), *command]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60)
+
+
+def damage(site: Site) -> None:
+    for file in (site.root / "state" / "service").glob("vmdkvol.db*"):
+        if file.name == "vmdkvol.db":
+            file.write_bytes(b"no database" * 1000)
+        else:
+            file.unlink()
+
+
+def test_volumes_are_there_after_kill_9(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        made = asking.ask(CreateVolume(DB, OPTIONS))
+        site.service.kill()
+        site.service.start()
+
+        assert asking.ask(GetVolume(DB)) == made
+
+
+def test_an_attached_disk_stays_attached_over_kill_9(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        volume = asking.ask(CreateVolume(DB, OPTIONS)).id
+        before = asking.ask(Attach(volume))
+        site.service.kill()
+        site.service.start()
+
+        (after,) = asking.ask(ListAttached()).attachments
+        assert (after.address, after.generation) == (before.address, before.generation)
+        asking.ask(Detach(volume, after.generation))
+
+
+def test_the_second_host_is_told_who_has_the_disk(site: Site) -> None:
+    site.service.start()
+    with guest(site, "a") as first, guest(site, "b") as second:
+        volume = first.ask(CreateVolume(DB, OPTIONS)).id
+        attachment = first.ask(Attach(volume))
+
+        with pytest.raises(VolumeInUse) as refused:
+            second.ask(Attach(volume), 30.0)
+
+        assert "attached to a" in str(refused.value) or "mounted on a" in str(refused.value)
+        first.ask(Detach(volume, attachment.generation))
+
+
+def test_sigterm_ends_it_with_0_and_takes_its_sockets(site: Site) -> None:
+    site.service.start()
+
+    assert site.service.stop() == 0
+    assert not list(site.root.glob("*.sock"))
+
+
+def test_sigterm_lets_a_running_create_end(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        thick = CreateOptions.parse({"size": "200mb", "diskformat": "eagerzeroedthick"})
+        with pytest.raises(VolumeError):
+            asking.ask(CreateVolume(DB, thick), 0.05)
+        assert site.service.stop() == 0
+        site.service.start()
+
+        assert asking.ask(CreateVolume(DB, thick)).state is State.READY
+
+
+def test_a_second_service_on_the_same_state_is_refused(site: Site) -> None:
+    site.service.start()
+
+    second = esxd(site, "serve")
+
+    assert second.returncode == 5
+    assert second.stderr.count("\n") == 1
+    assert second.stderr.rstrip().endswith("[conflict]")
+
+
+def test_only_root_may_open_the_sockets(site: Site) -> None:
+    site.service.start()
+
+    for host in ("a", "b"):
+        mode = site.service_socket(host).stat().st_mode
+        assert (stat.S_IMODE(mode), site.service_socket(host).stat().st_uid) == (0o600, 0)
+
+
+def test_another_users_process_is_refused_even_with_an_open_socket_file(site: Site) -> None:
+    site.service.start()
+    site.root.chmod(0o755)
+    site.service_socket("a").chmod(0o666)
+    ask = (
+        "import os, socket; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+        f"s.connect({str(site.service_socket('a'))!r}); s.settimeout(10); print(s.recv(4096))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30)
+
+    assert "unknown-caller" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_damaged_database_is_served_read_only_and_says_how_to_rebuild(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        asking.ask(CreateVolume(DB, OPTIONS))
+        site.service.kill()
+        damage(site)
+        site.service.start()
+
+        for request in (GetVolume(DB), ListVolumes(), CreateVolume(VolumeRef.parse("new"), OPTIONS)):
+            with pytest.raises(MetadataDamaged, match="vmdkvol-esxd rebuild"):
+                asking.ask(request)
+
+
+def test_with_a_damaged_database_a_disk_can_still_be_given_back(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        volume = asking.ask(CreateVolume(DB, OPTIONS)).id
+        attachment = asking.ask(Attach(volume))
+        site.service.kill()
+        damage(site)
+        site.service.start()
+
+        asking.ask(Detach(volume, attachment.generation))
+
+    assert site.loops() == []
+
+
+def test_rebuild_brings_back_every_volume_and_keeps_the_damaged_file(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        made = asking.ask(CreateVolume(DB, OPTIONS))
+        site.service.kill()
+        damage(site)
+
+        done = esxd(site, "rebuild")
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("1 volumes restored")
+        site.service.start()
+        assert asking.ask(GetVolume(DB)).id == made.id
+    assert len(list((site.root / "state" / "service").glob("vmdkvol.db.damaged-*"))) == 1
+
+
+def test_a_rebuild_that_was_killed_at_its_end_is_ended_by_the_next_start(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        made = asking.ask(CreateVolume(DB, OPTIONS))
+        site.service.stop()
+        # As it stands when the old file was set aside, and the new one not yet renamed.
+        database = site.root / "state" / "service" / "vmdkvol.db"
+        database.rename(database.with_name("vmdkvol.db.rebuilt"))
+        site.service.start()
+
+        assert asking.ask(GetVolume(DB)).id == made.id
+
+
+def test_rebuild_is_refused_while_the_service_runs(site: Site) -> None:
+    site.service.start()
+
+    assert esxd(site, "rebuild").returncode == 5
+
+
+def test_a_removed_volume_leaves_no_file(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        volume = asking.ask(CreateVolume(DB, OPTIONS)).id
+        asking.ask(RemoveVolume(volume))
+
+    assert site.files() == []
+
+
+def test_without_a_service_the_guest_is_told_so_at_once(site: Site) -> None:
+    with guest(site, patience_s=0.2) as asking, pytest.raises(ServiceUnreachable):
+        asking.ask(ListVolumes())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("state_dir = 5", "service.toml:1: state_dir must be a text", id="wrong-type"),
+        pytest.param("x = 1", "unknown setting 'x'", id="unknown"),
+        pytest.param("state_dir = [", "service.toml:1", id="no-toml"),
+    ],
+)
+def test_wrong_settings_are_told_with_file_and_line(site: Site, text: str, says: str) -> None:
+    site.service.config.write_text(text)
+
+    done = esxd(site, "check-config")
+
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
