@@ -21,7 +21,7 @@ from vmdkvol.errors import Conflict, MetadataDamaged
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, Notice, Request
 from vmdkvol.points import Point, pass_by
-from vmdkvol.volume import VmId
+from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx import rebuilding
 from vmdkvol_esx.callers import Callers
 from vmdkvol_esx.housekeeping import Housekeeping
@@ -105,6 +105,7 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) ->
         log.error("serving read-only: the database cannot be used", reason=str(error))
         answer = ReadOnlyRequests(hypervisor, lanes, uuid4, log, error.text, service=_NAME).answer
     else:
+        store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
         verbs = make_verbs(
             store=store,
             hypervisor=hypervisor,

@@ -48,25 +48,28 @@ def ls(service: str | None, directory: Path, output: str) -> None:
 @service_option
 @directory_option
 @output_option
-def inspect(names: tuple[str, ...], service: str | None, directory: Path, output: str) -> int:
+def inspect(names: tuple[str, ...], service: str | None, directory: Path, output: str) -> None:
     """Show everything about volumes, by their exact names."""
-    rows: list[Row] = []
-    failed = 0
     with connected(service_address(service, directory)) as connection:
-        for name in names:
-            try:
-                rows.append(row_of(connection.ask(GetVolume(VolumeRef.parse(name)))))
-            except VolumeError as error:
-                if len(names) == 1:
-                    raise
-                # The others are shown all the same; the last error's code is the command's.
-                click.echo(f"vmdkvol: {error}", err=True)
-                failed = error.exit_code
-    if output in ("table", "wide"):
+        found = [_look_up(connection, name) for name in names]
+    rows = [each for each in found if not isinstance(each, VolumeError)]
+    errors = [each for each in found if isinstance(each, VolumeError)]
+    for error in errors[:-1]:
+        click.echo(f"vmdkvol: {error}", err=True)
+    if rows and output in ("table", "wide"):
         _show_facts(rows)
-    else:
+    elif rows:
         show(_VOLUMES, rows, output)
-    return failed
+    if errors:
+        # The others are shown all the same; the last error's code is the command's.
+        raise errors[-1]
+
+
+def _look_up(connection: Connection, name: str) -> Row | VolumeError:
+    try:
+        return row_of(connection.ask(GetVolume(VolumeRef.parse(name))))
+    except VolumeError as error:
+        return error
 
 
 def all_volumes(connection: Connection) -> Iterator[VolumeInfo]:
