@@ -29,8 +29,7 @@ T = TypeVar("T")
 _VERSION = 1
 _HOLDERS = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE holder (volume TEXT NOT NULL, mount_id TEXT NOT NULL, PRIMARY KEY (volume, mount_id)) WITHOUT ROWID;
-CREATE TABLE attached (volume TEXT PRIMARY KEY, attachment TEXT, linger_until REAL) WITHOUT ROWID;
+CREATE TABLE holding (volume TEXT PRIMARY KEY, ids TEXT NOT NULL, attachment TEXT, linger_until REAL) WITHOUT ROWID;
 """
 _CATALOGUE = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -67,39 +66,21 @@ class SqliteNotebook:
 
     def hold(self, volume: VolumeId, mount_id: str) -> None:
         with self._lock:
-            held = self._holding(volume)
-            if mount_id in held.ids and held.linger_until is None:
-                return
-            with self._holders.writing() as database:
-                database.execute("INSERT OR IGNORE INTO holder VALUES (?, ?)", (str(volume), mount_id))
-                database.execute("UPDATE attached SET linger_until = NULL WHERE volume = ?", (str(volume),))
-            self._keep(replace(held, ids=held.ids | {mount_id}, linger_until=None))
+            held = self._held.get(volume, Holdings(volume))
+            self._write(replace(held, ids=held.ids | {mount_id}, linger_until=None))
 
     def drop(self, volume: VolumeId, mount_id: str) -> None:
         with self._lock:
-            held = self._holding(volume)
-            if mount_id not in held.ids:
-                return
-            with self._holders.writing() as database:
-                database.execute("DELETE FROM holder WHERE volume = ? AND mount_id = ?", (str(volume), mount_id))
-            self._keep(replace(held, ids=held.ids - {mount_id}))
+            held = self._held.get(volume, Holdings(volume))
+            self._write(replace(held, ids=held.ids - {mount_id}))
 
     def note(self, volume: VolumeId, *, attachment: Attachment | None, linger_until: float | None) -> None:
         with self._lock:
-            held = replace(self._holding(volume), attachment=attachment, linger_until=linger_until)
-            text = None if attachment is None else json.dumps(wire.dump(attachment))
-            with self._holders.writing() as database:
-                database.execute("INSERT OR REPLACE INTO attached VALUES (?, ?, ?)", (str(volume), text, linger_until))
-            self._keep(held)
+            self._write(replace(self._held.get(volume, Holdings(volume)), attachment=attachment, linger_until=linger_until))
 
     def close(self, volume: VolumeId) -> None:
         with self._lock:
-            if volume not in self._held:
-                return
-            with self._holders.writing() as database:
-                database.execute("DELETE FROM holder WHERE volume = ?", (str(volume),))
-                database.execute("DELETE FROM attached WHERE volume = ?", (str(volume),))
-            self._keep(Holdings(volume))
+            self._write(Holdings(volume))
 
     def holdings(self) -> Mapping[VolumeId, Holdings]:
         with self._lock:
@@ -128,8 +109,7 @@ class SqliteNotebook:
 
     def known(self, name: str) -> VolumeInfo | None:
         with self._lock:
-            volume = self._ids.get(name)
-            return None if volume is None else self._infos[volume]
+            return self._infos[self._ids[name]] if name in self._ids else None
 
     def catalogue(self) -> Collection[VolumeInfo]:
         with self._lock:
@@ -149,14 +129,21 @@ class SqliteNotebook:
                 _store_change(database, change)
             self._change = change
 
-    def _holding(self, volume: VolumeId) -> Holdings:
-        return self._held.get(volume, Holdings(volume))
-
-    def _keep(self, held: Holdings) -> None:
-        if held == Holdings(held.volume):
-            self._held.pop(held.volume, None)
-        else:
-            self._held[held.volume] = held
+    def _write(self, held: Holdings) -> None:
+        """Store what is noted of one volume; nothing noted means no row."""
+        key, empty = str(held.volume), Holdings(held.volume)
+        if held == self._held.get(held.volume, empty):
+            return
+        attachment = None if held.attachment is None else json.dumps(wire.dump(held.attachment))
+        with self._holders.writing() as database:
+            if held == empty:
+                database.execute("DELETE FROM holding WHERE volume = ?", (key,))
+            else:
+                row = (key, json.dumps(sorted(held.ids)), attachment, held.linger_until)
+                database.execute("INSERT OR REPLACE INTO holding VALUES (?, ?, ?, ?)", row)
+        self._held[held.volume] = held
+        if held == empty:
+            del self._held[held.volume]
 
     def _put_in(self, info: VolumeInfo) -> None:
         self._infos[info.id] = info
@@ -174,17 +161,12 @@ class SqliteNotebook:
         self._held.clear()
         with self._holders.transaction() as database:
             if database.execute("SELECT value FROM fact WHERE name = 'boot'").fetchall() != [(boot_id,)]:
-                database.execute("DELETE FROM holder")
-                database.execute("DELETE FROM attached")
+                database.execute("DELETE FROM holding")
                 database.execute("INSERT OR REPLACE INTO fact VALUES ('boot', ?)", (boot_id,))
-            holders = database.execute("SELECT volume, mount_id FROM holder").fetchall()
-            attached = database.execute("SELECT volume, attachment, linger_until FROM attached").fetchall()
-        for text, mount_id in holders:
-            held = self._holding(VolumeId(UUID(text)))
-            self._keep(replace(held, ids=held.ids | {mount_id}))
-        for text, attachment, linger_until in attached:
-            held = self._holding(VolumeId(UUID(text)))
-            self._keep(replace(held, attachment=_load(Attachment, attachment), linger_until=linger_until))
+            rows = database.execute("SELECT volume, ids, attachment, linger_until FROM holding").fetchall()
+        for key, ids, attachment, linger_until in rows:
+            volume = VolumeId(UUID(key))
+            self._held[volume] = Holdings(volume, frozenset(json.loads(ids)), _load(Attachment, attachment), linger_until)
 
     def _open_catalogue(self) -> None:
         """Read the catalogue; rows that this version cannot read are removed, and it counts as incomplete then."""
@@ -279,9 +261,8 @@ class _File:
         os.chmod(self._path, 0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        found = database.execute("PRAGMA quick_check(1)").fetchall()
-        if found != [("ok",)]:
-            raise sqlite3.DatabaseError(f"{self._path} is damaged: {found[0][0]}")
+        if database.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
+            raise sqlite3.DatabaseError(f"{self._path} is damaged")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version == 0:
             database.executescript(f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {_VERSION}; COMMIT;")
@@ -314,7 +295,6 @@ def _load(kind: type[T], text: str | None) -> T | None:
 
 
 def _refused(path: Path, error: sqlite3.Error | OSError) -> VolumeError:
-    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC
-    if full:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC:
         return NoSpace(f"the agent's notebook {path} cannot be written: {error}", remedy="free space on this Docker host")
     return MetadataDamaged(f"the agent's notebook {path} cannot be used: {error}", remedy="restart the agent")

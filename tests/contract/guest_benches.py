@@ -141,7 +141,11 @@ class MemoryBench:
         return attachment(next(self._numbers), 2 * MIB)
 
     def plug_later(self, attached: Attachment) -> None:
-        self.clock.start("plug", lambda: (self.clock.sleep(0.05), self.guest.plug(attached), None)[-1])
+        def work() -> None:
+            self.clock.sleep(0.05)
+            self.guest.plug(attached)
+
+        self.clock.start("plug", work)
 
     def unplug(self, attached: Attachment) -> None:
         self.guest.unplug(attached.disk_uuid)
@@ -224,7 +228,12 @@ class LinuxBench:
         number = attached.address.number
         tag = loop_tag(VM, attached.disk_uuid)
         self.loops[number] = image
-        self.clock.start("plug", lambda: (self.clock.sleep(0.05), configure(number, image, tag), None)[-1])
+
+        def work() -> None:
+            self.clock.sleep(0.05)
+            configure(number, image, tag)
+
+        self.clock.start("plug", work)
 
     def attach(self, image: Path, vm: VmId, disk: DiskUuid | None = None) -> Attachment:
         """Attach a file to a loop device of its own, with the tag of this VM and disk."""

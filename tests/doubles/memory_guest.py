@@ -83,11 +83,11 @@ class MemoryGuest:
     def unplug(self, uuid: DiskUuid) -> None:
         """The hypervisor detaches a disk; absent is fine, one in use is refused with StillMounted (corrections 3)."""
         with self.changed:
-            for number, known in list(self.plugged.items()):
-                if known.device.disk_uuid == uuid:
-                    if self.in_use(number):
-                        raise StillMounted(f"{known.device.path} is in use")
-                    del self.plugged[number]
+            numbers = [number for number, known in self.plugged.items() if known.device.disk_uuid == uuid]
+            for number in numbers:
+                if self.in_use(number):
+                    raise StillMounted(f"{self.plugged[number].device.path} is in use")
+                del self.plugged[number]
             self.changed.notify_all()
 
     def pull(self, uuid: DiskUuid) -> None:

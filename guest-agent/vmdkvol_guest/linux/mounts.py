@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import CheckFailed, InvalidOption, MissingTool, NoSpace, StillMounted, TruthUnknown, VolumeError, WrongDisk
+from vmdkvol.errors import NoSpace, StillMounted, TruthUnknown, VolumeError, WrongDisk
 from vmdkvol.volume import VolumeId
 from vmdkvol_guest.linux import kernel, mountinfo
 from vmdkvol_guest.linux.devices import BUSY_RETRY_S, check_identity, opened, out_of_space
+from vmdkvol_guest.linux.mount_call import directory, kept_flags, mount_or_explain
 from vmdkvol_guest.linux.mountinfo import MountEntry
 from vmdkvol_guest.ports import Device, MountTarget
 
@@ -22,22 +22,6 @@ _BUSY_STEP_S = 0.02
 _BARE = 0o000
 # Every directory above it can be passed by any uid: with userns-remap containers are no root here (C09).
 _PASSABLE = 0o711
-
-# A volume comes from elsewhere: no program on it gains rights, no node on it is a device (F64).
-_ALWAYS = kernel.MS_NOSUID | kernel.MS_NODEV
-_FLAGS = {
-    "noatime": kernel.MS_NOATIME,
-    "nodiratime": kernel.MS_NODIRATIME,
-    "relatime": kernel.MS_RELATIME,
-    "strictatime": kernel.MS_STRICTATIME,
-    "lazytime": kernel.MS_LAZYTIME,
-    "noexec": kernel.MS_NOEXEC,
-    "sync": kernel.MS_SYNCHRONOUS,
-    "dirsync": kernel.MS_DIRSYNC,
-}
-# ext4: after an error nothing more is written (F29). xfs: a clone beside its source has the source's UUID until its
-# first mount is over; identity is ours by the disk's UUID (corrections 34).
-_DATA = {"ext4": ("errors=remount-ro",), "xfs": ("nouuid",)}
 
 
 class LinuxMounts:
@@ -55,7 +39,7 @@ class LinuxMounts:
         point = self._make_point(volume)
         with opened(device) as descriptor:
             try:
-                _mount_or_explain(device, str(point), fstype, options, read_only=read_only)
+                mount_or_explain(device, str(point), fstype, options, read_only=read_only)
             except VolumeError:
                 self._remove_point(volume)
                 raise
@@ -91,13 +75,8 @@ class LinuxMounts:
     def prepare(self, volume: VolumeId, layout: str, uid: int, gid: int, mode: int) -> None:
         self._require_mounted(volume)
         try:
-            with _directory(str(self._point(volume))) as root:
-                if layout == "root":
-                    _own_by(root, uid, gid, mode)
-                else:
-                    _make_directory(layout, root)
-                    with _directory(layout, root) as data:
-                        _own_by(data, uid, gid, mode)
+            with directory(str(self._point(volume))) as root:
+                _prepare(root, layout, uid, gid, mode)
                 os.fsync(root)
                 kernel.syncfs(root)
         except OSError as error:
@@ -111,11 +90,8 @@ class LinuxMounts:
     def verify(self, device: Device, volume: VolumeId, layout: str) -> str:
         self._require_mounted(volume)
         try:
-            with _directory(str(self._point(volume))) as root:
-                _same_device(root, device, f"volume {volume}")
-                if layout != "root":
-                    with _directory(layout, root) as data:
-                        _same_device(data, device, f"the directory {layout} of volume {volume}")
+            with directory(str(self._point(volume))) as root:
+                _verify(root, device, volume, layout)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
                 raise WrongDisk(f"volume {volume} has no directory {layout}, or it is a link: {error.strerror}") from error
@@ -131,7 +107,7 @@ class LinuxMounts:
         _refuse_failed(entry, device, volume)
         if ("ro" in entry.options) == read_only:
             return
-        flags = kernel.MS_REMOUNT | _kept_flags(entry) | (kernel.MS_RDONLY if read_only else 0)
+        flags = kernel.MS_REMOUNT | kept_flags(entry) | (kernel.MS_RDONLY if read_only else 0)
         try:
             kernel.mount("none", str(self._point(volume)), entry.fstype, flags, "")
         except OSError as error:
@@ -178,12 +154,12 @@ class LinuxMounts:
     def _make_point(self, volume: VolumeId) -> Path:
         point = self._point(volume)
         try:
-            for directory in (*reversed(self._root.parents), self._root):
-                if not directory.is_dir():
-                    directory.mkdir(exist_ok=True)
-                    directory.chmod(_PASSABLE)
+            for parent in (*reversed(self._root.parents), self._root):
+                if not parent.is_dir():
+                    parent.mkdir(exist_ok=True)
+                    parent.chmod(_PASSABLE)
             point.mkdir(mode=_BARE, exist_ok=True)
-            with _directory(str(point)) as bare:
+            with directory(str(point)) as bare:
                 os.fchmod(bare, _BARE)
         except OSError as error:
             raise TruthUnknown(f"the mount point {point} could not be made: {error.strerror}") from error
@@ -232,60 +208,11 @@ def _everywhere() -> Iterator[tuple[int, MountEntry]]:
             yield int(name), entry
 
 
-def _mount_or_explain(device: Device, point: str, fstype: str, options: tuple[str, ...], *, read_only: bool) -> None:
-    try:
-        _mount(device, point, fstype, options, read_only=read_only)
-    except OSError as error:
-        if error.errno == errno.EINVAL and options and _mounts_without(device, point, fstype):
-            raise InvalidOption(f"this host's kernel does not take mount-options={','.join(options)} for {fstype}") from error
-        raise _explained(error, device, fstype) from error
-
-
-def _mount(device: Device, point: str, fstype: str, options: tuple[str, ...], *, read_only: bool) -> None:
-    flags = _ALWAYS | (kernel.MS_RDONLY if read_only else 0)
-    data = list(_DATA.get(fstype, ()))
-    for word in options:
-        if word in _FLAGS:
-            flags |= _FLAGS[word]
-        else:
-            data.append(word)
-    # Through a descriptor: between the check of the mount point and the mount nobody can put a link there.
-    with _directory(point) as target:
-        kernel.mount(device.path, f"/proc/self/fd/{target}", fstype, flags, ",".join(data))
-
-
-def _mounts_without(device: Device, point: str, fstype: str) -> bool:
-    """Tell whether the file system can be mounted without the user's options: then they are wrong, not the disk."""
-    try:
-        _mount(device, point, fstype, (), read_only=True)
-        kernel.umount(point)
-    except OSError:
-        return False
-    return True
-
-
-def _explained(error: OSError, device: Device, fstype: str) -> VolumeError:
-    text = f"{device.path} cannot be mounted as {fstype}: {error.strerror}"
-    if error.errno == errno.ENODEV:
-        return MissingTool(f"this host's kernel has no file system {fstype}", remedy=f"load the kernel module {fstype}")
-    if error.errno == errno.EBUSY:
-        return StillMounted(text)
-    if error.errno == errno.ENOSPC or out_of_space(device):
-        return NoSpace(f"{text} (the datastore is full)")
-    return CheckFailed(text) if error.errno in kernel.DAMAGE else TruthUnknown(text)
-
-
 def _refuse_failed(entry: MountEntry, device: Device, volume: VolumeId) -> None:
     """Raise if the file system has stopped writing after an error (F29); another namespace may still have it mounted so."""
     if "ro" not in entry.options and {"ro", "emergency_ro"} & entry.super_options:
         kind = NoSpace if out_of_space(device) else TruthUnknown
         raise kind(f"the file system of volume {volume} turned read-only after an error", remedy="stop all its containers")
-
-
-def _kept_flags(entry: MountEntry) -> int:
-    """A remount sets all flags anew; return those that the mount has."""
-    words = entry.options | entry.super_options
-    return _ALWAYS | sum(flag for word, flag in _FLAGS.items() if word in words)
 
 
 def _sync(point: str) -> None:
@@ -295,20 +222,10 @@ def _sync(point: str) -> None:
     that refuses to be unmounted would keep its disk attached for ever (I3).
     """
     try:
-        with _directory(point) as root:
+        with directory(point) as root:
             kernel.syncfs(root)
     except OSError:
         return
-
-
-@contextmanager
-def _directory(path: str, parent: int | None = None) -> Iterator[int]:
-    """Open a directory that is no symbolic link; OSError otherwise."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _make_directory(name: str, parent: int) -> None:
@@ -316,6 +233,22 @@ def _make_directory(name: str, parent: int) -> None:
         os.mkdir(name, 0o700, dir_fd=parent)
     except FileExistsError:
         return
+
+
+def _prepare(root: int, layout: str, uid: int, gid: int, mode: int) -> None:
+    if layout == "root":
+        _own_by(root, uid, gid, mode)
+        return
+    _make_directory(layout, root)
+    with directory(layout, root) as data:
+        _own_by(data, uid, gid, mode)
+
+
+def _verify(root: int, device: Device, volume: VolumeId, layout: str) -> None:
+    _same_device(root, device, f"volume {volume}")
+    if layout != "root":
+        with directory(layout, root) as data:
+            _same_device(data, device, f"the directory {layout} of volume {volume}")
 
 
 def _own_by(directory: int, uid: int, gid: int, mode: int) -> None:
