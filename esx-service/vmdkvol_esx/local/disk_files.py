@@ -1,7 +1,7 @@
 """The files that make one disk in a directory, and the order in which they come and go.
 
-The names are listed in ``datastore``. Killed after any line, the next CreateDisk or DeleteDisk of the same disk goes on or cleans up; both markers carry the
-disk's identity, so that nothing of another disk is ever taken away.
+The names are listed in ``datastore``. Killed after any line, the next CreateDisk or DeleteDisk of the same disk goes on
+or cleans up; both markers carry the disk's identity, so that nothing of another disk is ever taken away.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import assert_never
 from uuid import UUID
 
@@ -113,6 +113,9 @@ class LocalHypervisor:
     # --- changes -----------------------------------------------------------------------------------------------
 
     def _create(self, change: CreateDisk, operation: UUID) -> TaskId | None:
+        running = self._tasks.running(change)
+        if running is not None:
+            return running
         eager = change.diskformat == "eagerzeroedthick"
         limit = _SHORT_BYTES if eager else _SHORT_ALLOCATION
         if change.diskformat != "thin" and change.size_bytes > limit:
@@ -131,28 +134,43 @@ class LocalHypervisor:
         self._store(change.disk.path).create(change.disk, change.size_bytes, thin, change.note, fill)
 
     def _clone(self, change: CloneDisk, operation: UUID) -> TaskId | None:
-        if self._store(change.disk.path).whole(change.disk):
-            return None
-        with self._read_locked(change.source) as source:
-            size_bytes = source.descriptor.size_bytes
-            written = size_bytes if change.diskformat == "eagerzeroedthick" else extents.data_bytes(*_span(source))
-        if written > _SHORT_BYTES:
-            return self._tasks.start(change, operation, size_bytes, lambda step: self._copy(change, step))
-        self._tasks.check(change)
-        self._copy(change, _no_step)
-        return None
+        running = self._tasks.running(change)
+        if running is not None or self._store(change.disk.path).whole(change.disk):
+            return running
+        with ExitStack() as opened:
+            source = opened.enter_context(self._read_locked(change.source))
+            eager = change.diskformat == "eagerzeroedthick"
+            written = source.descriptor.size_bytes if eager else extents.data_bytes(*_span(source))
+            if written <= _SHORT_BYTES:
+                self._tasks.check(change)
+                self._copy(change, source, _no_step)
+                return None
+            # The task takes over the open source: its lock is held from here to the end of the copy.
+            return self._copy_beside(change, operation, source, opened)
 
-    def _copy(self, change: CloneDisk, step: Step) -> None:
+    def _copy_beside(self, change: CloneDisk, operation: UUID, source: Extent, opened: ExitStack) -> TaskId:
+        handed_over = opened.pop_all()
+
+        def work(step: Step) -> None:
+            with handed_over:
+                self._copy(change, source, step)
+
+        try:
+            return self._tasks.start(change, operation, source.descriptor.size_bytes, work)
+        except BaseException:
+            handed_over.close()
+            raise
+
+    def _copy(self, change: CloneDisk, source: Extent, step: Step) -> None:
         thin = change.diskformat == "thin"
-        with self._read_locked(change.source) as source:
-            file, offset, size_bytes = _span(source)
+        file, offset, size_bytes = _span(source)
 
-            def fill(extent: int) -> None:
-                needed = extents.data_bytes(file, offset, size_bytes) if thin else size_bytes
-                extents.check_room(extent, needed, str(change.disk.path))
-                extents.copy(file, offset, extent, size_bytes, change.diskformat, step)
+        def fill(extent: int) -> None:
+            needed = extents.data_bytes(file, offset, size_bytes) if thin else size_bytes
+            extents.check_room(extent, needed, str(change.disk.path))
+            extents.copy(file, offset, extent, size_bytes, change.diskformat, step)
 
-            self._store(change.disk.path).create(change.disk, size_bytes, thin, change.note, fill)
+        self._store(change.disk.path).create(change.disk, size_bytes, thin, change.note, fill)
 
     def _delete(self, change: DeleteDisk) -> None:
         self._tasks.check(change)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline, Worker
-from vmdkvol.errors import Busy, HypervisorUnreachable, Internal, StillWorking, UnknownTask, VolumeError
+from vmdkvol.errors import Busy, HypervisorUnreachable, Internal, StillWorking, UnknownTask, VolumeError, VolumeInUse
 from vmdkvol_esx.local.extents import Step
-from vmdkvol_esx.ports import Change, Progress, TaskId
+from vmdkvol_esx.ports import Change, CloneDisk, Progress, TaskId
 
 # Results that nobody asked for are kept so long; a later wait is settled by reading.
 _KEPT = 1000
@@ -34,16 +34,10 @@ class Tasks:
         self._stopping = False
 
     def start(self, change: Change, operation: UUID, total: int, work: Callable[[Step], None]) -> TaskId:
-        """Begin ``work`` beside and return its id. ``total`` is what its steps count up to.
-
-        The same change under way is joined; Busy if another change of the same disk is.
-        """
+        """Begin ``work`` beside and return its id; Busy if a task works on the disk. ``total``: what its steps count to."""
         with self._changed:
             if self._stopping:
                 raise HypervisorUnreachable("the service stops; nothing was started")
-            for task_id, task in self._tasks.items():
-                if not task.done and task.change == change:
-                    return task_id
             self._check(change)
             task = _Task(change)
             # Never an id of an earlier process: operations are made once.
@@ -58,8 +52,14 @@ class Tasks:
             raise Busy(f"no thread for {change.disk.path}: {error}") from error
         return task_id
 
+    def running(self, change: Change) -> TaskId | None:
+        """Return the task that does just this."""
+        with self._changed:
+            same = (task_id for task_id, task in self._tasks.items() if not task.done and task.change == change)
+            return next(same, None)
+
     def check(self, change: Change) -> None:
-        """Raise Busy if a task works on the disk of ``change``."""
+        """Raise Busy if a task works on the disk of ``change``, VolumeInUse if one reads it."""
         with self._changed:
             self._check(change)
 
@@ -95,8 +95,12 @@ class Tasks:
 
     def _check(self, change: Change) -> None:
         for task in self._tasks.values():
-            if not task.done and task.change.disk.path == change.disk.path:
+            if task.done:
+                continue
+            if task.change.disk.path == change.disk.path:
                 raise Busy(f"{type(task.change).__name__} of {change.disk.path} has not ended")
+            if isinstance(task.change, CloneDisk) and task.change.source.path == change.disk.path:
+                raise VolumeInUse(f"{change.disk.path} is being copied to {task.change.disk.path}", remedy="try again later")
 
     def _forget_old(self) -> None:
         ended = [task_id for task_id, task in self._tasks.items() if task.done]
