@@ -43,6 +43,7 @@ BAD = {
     "no-vsphere": ("vmdkvol_esx.ports", "pyVmomi"),
     "pure": ("vmdkvol.names", "os"),
     "use-cases": ("vmdkvol.lanes", "time"),
+    "adapters": ("vmdkvol_esx.store.volumes", "vmdkvol_esx.creating"),
 }
 
 
@@ -87,18 +88,22 @@ def test_every_contract_has_its_bad_import() -> None:
 OUTSIDE = (
     "vmdkvol.cli",
     "vmdkvol.channel",
+    "vmdkvol.hooks",
     "vmdkvol.link",
     "vmdkvol.line",
     "vmdkvol.settings",
     "vmdkvol.logs",
+    "vmdkvol.command",
     # The clock port and the system's clock: the one value that may know time and threads.
     "vmdkvol.clock",
     "vmdkvol_guest.app",
     "vmdkvol_guest.cli",
     "vmdkvol_guest.daemon",
+    "vmdkvol_guest.guards",
     "vmdkvol_guest.linux",
     "vmdkvol_guest.notebook",
     "vmdkvol_guest.settings",
+    "vmdkvol_guest.worker",
     "vmdkvol_esx.cli",
     "vmdkvol_esx.daemon",
     "vmdkvol_esx.local",
