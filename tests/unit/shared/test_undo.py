@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -15,9 +15,9 @@ def fail(text: str) -> None:
     raise ValueError(text)
 
 
-def run(steps: list[Callable[[], None]], error: BaseException | None, failed: list[Exception] | None = None) -> None:
+def run(steps: Sequence[Callable[[], None]], error: BaseException | None, failed: list[Exception] | None = None) -> None:
     """Do a block of these undo steps that ends with ``error``."""
-    with undo_on_error([].append if failed is None else failed.append) as undo:
+    with undo_on_error((failed if failed is not None else []).append) as undo:
         for step in steps:
             undo.append(step)
         if error is not None:

@@ -1,0 +1,96 @@
+"""The service's settings refuse what cannot work when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from vmdkvol.errors import BadRequest
+from vmdkvol.names import DatastoreName
+from vmdkvol.settings import describe, dump_toml, read_settings
+from vmdkvol.volume import VmId
+from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings
+
+DS1 = DatastoreSetting(DatastoreName("ds1"), "/srv/ds1")
+DS2 = DatastoreSetting(DatastoreName("ds2"), "/srv/ds2")
+HOST = HostSetting("host-a", VmId(UUID(int=1)), "/run/a.sock")
+OTHER = HostSetting("host-b", VmId(UUID(int=2)), "/run/b.sock")
+GOOD = ServiceSettings("/var/lib/x", (DS1, DS2), (HOST, OTHER), default_datastore=DatastoreName("ds2"))
+
+
+def test_written_settings_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "service.toml"
+    path.touch(0o600)
+    path.write_text(dump_toml(GOOD))
+    assert read_settings(ServiceSettings, path) == GOOD
+
+
+def test_the_only_datastore_is_the_default() -> None:
+    assert ServiceSettings("/var/lib/x", (DS1,), ()).default == "ds1"
+
+
+def test_the_default_datastore_is_the_named_one() -> None:
+    assert GOOD.default == "ds2"
+
+
+def test_the_database_lies_in_the_state_directory() -> None:
+    assert replace(GOOD, state_dir="/var/lib/x/").database == "/var/lib/x/vmdkvol.db"
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"state_dir": "relative"}, "state_dir"),
+        ({"state_dir": "/"}, "state_dir"),
+        ({"datastores": ()}, "datastores"),
+        ({"datastores": (DS1, replace(DS2, name=DatastoreName("ds1")))}, "datastores"),
+        ({"datastores": (DS1, replace(DS2, path="/srv/ds1/"))}, "datastores"),
+        ({"hosts": (HOST, replace(OTHER, name="host-a"))}, "hosts"),
+        ({"hosts": (HOST, replace(OTHER, id=HOST.id))}, "hosts"),
+        ({"hosts": (HOST, replace(OTHER, socket=HOST.socket))}, "hosts"),
+        ({"default_datastore": None}, "datastores"),
+        ({"default_datastore": "ds3"}, "default_datastore"),
+        ({"trash_retention_s": -1.0}, "trash_retention_s"),
+        ({"housekeeping_s": 0.0}, "housekeeping_s"),
+        ({"drain_s": -1.0}, "drain_s"),
+        ({"log_level": "loud"}, "log_level"),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_work_is_refused_by_name(change: dict[str, Any], setting: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        replace(GOOD, **change)
+    assert caught.value.fields["setting"] == setting
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "x" * 81}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"id": VmId(UUID(int=0))}, "id"),
+        ({"socket": "a.sock"}, "socket"),
+        ({"socket": "/" + "x" * 107}, "socket"),
+    ],
+    ids=str,
+)
+def test_a_host_that_cannot_work_is_refused(change: dict[str, Any], setting: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        replace(HOST, **change)
+    assert caught.value.fields["setting"] == setting
+
+
+@pytest.mark.parametrize("change", [{"name": "a/b"}, {"name": ""}, {"path": "srv"}, {"path": "/srv/../x"}], ids=str)
+def test_a_datastore_that_cannot_work_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        replace(DS1, **change)
+    assert caught.value.fields["setting"] == next(iter(change))
+
+
+def test_every_setting_has_its_line_of_help() -> None:
+    assert all(line.help.endswith(".") for line in describe(ServiceSettings))

@@ -1,0 +1,72 @@
+"""The agent's settings refuse what cannot work when they are made, not at the first Mount."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmdkvol.errors import BadRequest
+from vmdkvol.settings import describe, dump_toml, read_settings
+from vmdkvol_guest.settings import AgentSettings
+
+
+def test_an_empty_file_is_a_working_agent(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.touch(0o600)
+    assert read_settings(AgentSettings, path) == AgentSettings()
+
+
+def test_written_settings_read_back(tmp_path: Path) -> None:
+    settings = AgentSettings(driver="vsphere-b", socket="/tmp/vsphere-b.sock", linger_s=0.5, threads=8, slow_threads=4)
+    path = tmp_path / "agent.toml"
+    path.touch(0o600)
+    path.write_text(dump_toml(settings))
+    assert read_settings(AgentSettings, path) == settings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"driver": ""},
+        {"driver": "a/b"},
+        {"driver": "-d"},
+        {"driver": "ü"},
+        {"socket": "relative.sock"},
+        {"socket": "/" + "x" * 107},
+        {"service": "/run/x.sock"},
+        {"service": "tcp://host:1"},
+        {"service": "unix://relative"},
+        {"service": "unix:///" + "x" * 107},
+        {"run_dir": "run"},
+        {"run_dir": "/"},
+        {"run_dir": "/run/../etc"},
+        {"state_dir": "/a\0b"},
+        {"state_dir": "/run/vmdkvol/vsphere"},
+        {"linger_s": -1.0},
+        {"slow_limit_s": 120.0},
+        {"short_limit_s": 60.0},
+        {"get_limit_s": 0.0},
+        {"reconcile_s": 0.0},
+        {"threads": 1},
+        {"slow_threads": 0},
+        {"slow_threads": 256},
+        {"threads": 100},
+        {"log_level": "loud"},
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_work_is_refused_by_name(change: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        AgentSettings(**change)
+    # Fewer threads than may wait for slow work: told at what the reader would lower.
+    assert caught.value.fields["setting"] == ("slow_threads" if change == {"threads": 100} else next(iter(change)))
+
+
+def test_the_longest_socket_path_is_taken() -> None:
+    assert AgentSettings(socket="/" + "x" * 106).socket
+
+
+def test_every_setting_has_its_line_of_help() -> None:
+    assert all(line.help.endswith(".") for line in describe(AgentSettings))
