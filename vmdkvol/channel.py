@@ -20,6 +20,7 @@ from vmdkvol.errors import BadRequest, Conflict, ServiceUnreachable, UnknownCall
 _MAX_PATH = 107
 _BACKLOG = 128
 _CREDENTIALS = struct.Struct("3i")
+_TIMEVAL = struct.Struct("@ll")
 # How long a probe waits for whoever may hold the socket already.
 _PROBE_S = 1.0
 
@@ -101,7 +102,8 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(timeout_s)
+        # Not settimeout(): a non-blocking connect gives up at once when the service's queue is full for a moment.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_s))
         connection.connect(str(address.path))
         uid = peer_uid(connection)
         if uid not in (0, os.geteuid()):
@@ -121,6 +123,12 @@ def peer_uid(connection: socket.socket) -> int:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
     return int(uid)
+
+
+def _timeval(seconds: float) -> bytes:
+    # Zero would mean for ever.
+    microseconds = max(1, int(seconds * 1_000_000))
+    return _TIMEVAL.pack(microseconds // 1_000_000, microseconds % 1_000_000)
 
 
 def _reason(error: OSError) -> str:

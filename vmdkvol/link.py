@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
 from vmdkvol.clock import Clock
 from vmdkvol.frames import Decoder, Frame, Part
 
-# T6. A frame that was begun must end; a peer that does not read its answers is given up as well.
-HEADER_S = 5.0
-BODY_S = 15.0
-STALLED_S = 15.0
 # One turn's worth: a peer that floods gets no more of the owner's thread than this before the others' turn.
 _PIECE = 16 << 10
 MAX_UNSENT = 4 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a peer may take (T6): to begin and for a frame's length, for the rest of it, to read what it was sent."""
+
+    header_s: float = 5.0
+    body_s: float = 15.0
+    reading_s: float = 15.0
+
+
+_PATIENCE = Patience()
+
+
 class Link:
     """A non-blocking socket, a decoder before it and a queue of unsent bytes behind it."""
 
-    def __init__(self, connection: socket.socket, clock: Clock, limit: int) -> None:
+    def __init__(self, connection: socket.socket, clock: Clock, limit: int, patience: Patience = _PATIENCE) -> None:
         self._socket = connection
         self._clock = clock
+        self._patience = patience
         self._decoder = Decoder(limit)
         self._unsent = bytearray()
         self._awaited: Part | None = None
@@ -90,14 +100,17 @@ class Link:
         """The moment (monotonic) at which the peer has taken too long with what it began; None if nothing is begun."""
         moments = []
         if self._awaited is not None:
-            moments.append(self._awaited_since + (HEADER_S if self._awaited is Part.HEADER else BODY_S))
+            moments.append(self._awaited_since + self._time_for(self._awaited))
         if self._unsent:
-            moments.append(self._stalled_since + STALLED_S)
+            moments.append(self._stalled_since + self._patience.reading_s)
         return min(moments, default=None)
 
     def close(self) -> None:
         """Let go of the connection; unsent bytes are dropped."""
         self._socket.close()
+
+    def _time_for(self, part: Part) -> float:
+        return self._patience.header_s if part is Part.HEADER else self._patience.body_s
 
     def _note_awaited(self) -> None:
         awaits = self._decoder.awaits

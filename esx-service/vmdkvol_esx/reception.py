@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from vmdkvol import channel, link, logs
+from vmdkvol import channel, logs
 from vmdkvol.channel import Address, Listener
 from vmdkvol.clock import Clock, Worker
 from vmdkvol.errors import BadFrame, Busy, VolumeError
 from vmdkvol.frames import MAX_REQUEST, Frame
+from vmdkvol.link import Link, Patience
 from vmdkvol.messages import Welcome
 from vmdkvol.volume import VmId
 from vmdkvol.wire import write_error
@@ -32,6 +33,7 @@ _GOODBYE_S = 1.0
 _ACCEPTS = 8
 # A broken or hostile guest may write this many lines to the log in a second; the rest is counted (T14).
 _COMPLAINTS = 5
+_PATIENCE = Patience()
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +43,7 @@ class Connection:
     ``welcome`` is set by the server after Hello; ``ends`` once it is to close, as soon as its last bytes are out.
     """
 
-    link: link.Link
+    link: Link
     vm: VmId
     hello_by: float
     uid: int = -1
@@ -58,11 +60,17 @@ class Reception:
         clock: Clock,
         arrived: Callable[[Connection, Frame], None],
         left: Callable[[Connection], None],
+        *,
+        prove: Callable[[socket.socket], int] = channel.peer_uid,
+        patience: Patience = _PATIENCE,
     ) -> None:
+        """``prove`` returns the uid at the other end, as the kernel tells it."""
         self._sockets = sockets
         self._clock = clock
         self._arrived = arrived
         self._left = left
+        self._prove = prove
+        self._patience = patience
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._listeners: list[Listener] = []
@@ -199,14 +207,14 @@ class Reception:
                 self._clock.sleep(0.05)
                 return
             accepted.setblocking(False)
-            hello_by = self._clock.monotonic() + link.HEADER_S
-            connection = Connection(link.Link(accepted, self._clock, MAX_REQUEST), vm, hello_by)
+            hello_by = self._clock.monotonic() + self._patience.header_s
+            connection = Connection(Link(accepted, self._clock, MAX_REQUEST, self._patience), vm, hello_by)
             self._connections.add(connection)
             self._selector.register(connection.link, selectors.EVENT_READ, connection)
             self._guarded(connection, partial(self._examine, connection, accepted))
 
     def _examine(self, connection: Connection, accepted: socket.socket) -> None:
-        connection.uid = channel.peer_uid(accepted)
+        connection.uid = self._prove(accepted)
         require_root(connection.uid)
         if sum(other.vm == connection.vm for other in self._connections) > MAX_CONNECTIONS:
             raise Busy(f"{MAX_CONNECTIONS} connections of this virtual machine are open")

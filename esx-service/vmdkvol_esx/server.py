@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from socket import socket
 from typing import Any
 from uuid import UUID
 
 from vmdkvol import logs, wire
-from vmdkvol.channel import Address
+from vmdkvol.channel import Address, peer_uid
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, Internal, ProtocolError, VolumeError
 from vmdkvol.frames import Frame
+from vmdkvol.link import Patience
 from vmdkvol.messages import Call, Hello, Notice, Request, Welcome
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller
@@ -27,6 +29,7 @@ Identify = Callable[[int, VmId], Caller]
 
 # Answers of calls that ended while draining still go out; a peer that does not read them waits no longer.
 _FLUSH_S = 1.0
+_PATIENCE = Patience()
 
 
 class Server:
@@ -40,13 +43,18 @@ class Server:
         clock: Clock,
         *,
         service: str = "vmdkvol-esxd",
+        prove: Callable[[socket], int] = peer_uid,
+        patience: Patience = _PATIENCE,
     ) -> None:
-        """``handle`` gets calls with their caller; what it raises besides VolumeError is a bug and answered as one."""
+        """``handle`` gets calls with their caller; what it raises besides VolumeError is a bug and answered as one.
+
+        ``prove`` reads from a connection which uid is at its other end; ``patience`` is what slow peers get.
+        """
         self._handle = handle
         self._identify = identify
         self._clock = clock
         self._service = service
-        self._reception = Reception(sockets, clock, self._arrived, self._left)
+        self._reception = Reception(sockets, clock, self._arrived, self._left, prove=prove, patience=patience)
         self._crews = {vm: Crew(str(vm), clock, self._reply, wire.write_error) for vm in sockets.values()}
         self._present: Counter[VmId] = Counter()
         self._log = logs.get("server")

@@ -56,10 +56,11 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 class Site:
     """A service with a socket for each VM in ``directory``; whatever was made of it ends with ``close``."""
 
-    def __init__(self, directory: Path, handle: Handle, vms: tuple[VmId, ...] = (VM_1,)) -> None:
+    def __init__(self, directory: Path, handle: Handle, vms: tuple[VmId, ...] = (VM_1,), **server: Any) -> None:
         self.directory = directory
         self._sockets = {self.address(vm): vm for vm in vms}
         self._handle = handle
+        self._server = server
         self._lines: list[Line] = []
         self._guests: list[RawGuest] = []
         self.server = self.new_server()
@@ -67,8 +68,13 @@ class Site:
     def address(self, vm: VmId) -> Address:
         return Address(self.directory / "run" / f"{NAMES.get(vm, vm)}.sock")
 
+    @staticmethod
+    def address_in(directory: Path) -> Address:
+        """Return an address of no VM's, for a server of the test's own."""
+        return Address(directory / "own.sock")
+
     def new_server(self) -> Server:
-        self.server = Server(self._sockets, self._handle, identify, CLOCK).start()
+        self.server = Server(self._sockets, self._handle, identify, CLOCK, **self._server).start()
         return self.server
 
     def line(self, vm: VmId = VM_1, *, address: Address | None = None, **more: Any) -> Line:
@@ -94,8 +100,9 @@ class RawGuest:
 
     def __init__(self, address: Address) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(5.0)
+        # Blocking: it waits while the service's queue is full.
         self._socket.connect(str(address.path))
+        self._socket.settimeout(5.0)
         self._decoder = Decoder()
 
     def send(self, data: bytes) -> None:
