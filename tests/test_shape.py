@@ -23,7 +23,8 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MAX_FUNCTION = 50
 MAX_NESTING = 3
 MAX_FILE = 400
-MAX_TEST_FILE = 600
+# A contract suite is one file, however many promises the port has.
+MAX_TEST_FILE = 800
 # A file over this wants a reason, and the reason stands here.
 WITH_REASON = 300
 LONG_FILES = {

@@ -13,7 +13,7 @@ from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import ServiceUnreachable, StillWorking, VolumeError
 from vmdkvol.messages import Notice
 from vmdkvol.volume import Attachment, VolumeId
-from vmdkvol_guest.agenda import Agenda
+from vmdkvol_guest.agenda import Agenda, Due
 from vmdkvol_guest.holders import stale
 from vmdkvol_guest.parts import Parts
 from vmdkvol_guest.plan import Facts, Said, Step, next_step
@@ -95,14 +95,17 @@ class Reconcile:
     def _loop(self) -> None:
         while (due := self._agenda.wait()) is not None:
             try:
-                if due.everything:
-                    self.look()
-                    for chore in self._chores:
-                        chore()
-                for volume in due.volumes:
-                    self._send(volume, None, None)
+                self._turn(due)
             except Exception as error:  # noqa: BLE001 - top of a thread: one bad turn must not end all later ones
                 self._parts.log.error("reconcile failed", error=f"{type(error).__name__}: {error}")
+
+    def _turn(self, due: Due) -> None:
+        if due.everything:
+            self.look()
+            for chore in self._chores:
+                chore()
+        for volume in due.volumes:
+            self._send(volume, None, None)
 
     def _send(self, volume: VolumeId, noted: Attachment | None, attached: Attached | None) -> None:
         parts = self._parts

@@ -68,14 +68,22 @@ def _write_zeros(extent: int, size_bytes: int, step: Step) -> None:
             length = min(CHUNK, size_bytes - done)
             if direct and length % _ALIGNED:
                 direct = _set_direct(extent, on=False)
-            try:
-                done += os.pwrite(extent, view[:length], done)
-            except OSError as error:
-                if not direct or error.errno != errno.EINVAL:
-                    raise
+            written = _write(extent, view[:length], done, direct=direct)
+            if written is None:
                 direct = _set_direct(extent, on=False)
+            done += written or 0
             step(done)
     _set_direct(extent, on=False)
+
+
+def _write(extent: int, zeros: memoryview, at: int, *, direct: bool) -> int | None:
+    """Return how many bytes were written; None if the file system does not take them with direct I/O."""
+    try:
+        return os.pwrite(extent, zeros, at)
+    except OSError as error:
+        if not direct or error.errno != errno.EINVAL:
+            raise
+        return None
 
 
 def _set_direct(extent: int, *, on: bool) -> bool:
