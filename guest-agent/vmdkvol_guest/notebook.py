@@ -101,8 +101,6 @@ class SqliteNotebook:
 
     def forget(self, volume: VolumeId) -> None:
         with self._lock:
-            if volume not in self._infos:
-                return
             with self._names.writing() as database:
                 database.execute("DELETE FROM volume WHERE id = ?", (str(volume),))
             self._take_out(volume)

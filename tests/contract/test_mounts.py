@@ -314,6 +314,15 @@ def test_a_mount_in_another_namespace_is_not_taken_away_with_the_mount_point(lin
 
 
 @pytest.mark.integration
+def test_a_busy_volume_names_who_uses_it(linux: LinuxBench) -> None:
+    """F47."""
+    attached, _ = in_use(linux)
+    linux.keep_busy(attached.volume)
+    with pytest.raises(StillMounted, match=rf"pid {os.getpid()}\)"):
+        linux.mounts.unmount(attached.volume)
+
+
+@pytest.mark.integration
 def test_several_mounts_on_one_place_all_go(linux: LinuxBench) -> None:
     attached, _ = in_use(linux)
     _, other = formatted(linux)
