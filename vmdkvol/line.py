@@ -174,8 +174,10 @@ class Line:
     def _turn(self, link: Link) -> bool:
         """Wait for something to do and do it; False when the connection ended."""
         happened = self._wait(link)
-        alive = link.flush() if happened & select.POLLOUT else True
-        if alive and happened & ~select.POLLOUT:
+        alive = True
+        if happened & select.POLLOUT:
+            link.flush()
+        if happened & ~select.POLLOUT:
             # A hang-up too is found by reading: answers may stand before it.
             alive = link.receive()
             while (frame := link.take()) is not None:

@@ -71,24 +71,27 @@ class Link:
         return frame
 
     def send(self, data: bytes) -> bool:
-        """Queue ``data`` and send what goes at once; False if the connection is of no more use."""
+        """Queue ``data`` and send what goes at once; False if the peer has left too much of it unread."""
         if not self._unsent:
             self._stalled_since = self._clock.monotonic()
         self._unsent += data
-        return len(self._unsent) <= MAX_UNSENT and self.flush()
+        self.flush()
+        return len(self._unsent) <= MAX_UNSENT
 
-    def flush(self) -> bool:
-        """Send what the kernel takes; False if the connection is broken."""
+    def flush(self) -> None:
+        """Send what the kernel takes.
+
+        A peer that is gone is found by reading, not here: its last answers may still wait to be read.
+        """
         try:
             while self._unsent:
                 sent = self._socket.send(self._unsent)
                 del self._unsent[:sent]
                 self._stalled_since = self._clock.monotonic()
         except (BlockingIOError, InterruptedError):
-            return True
+            return
         except OSError:
-            return False
-        return True
+            self._unsent.clear()
 
     @property
     def sending(self) -> bool:

@@ -220,10 +220,9 @@ class Reception:
             raise Busy(f"{MAX_CONNECTIONS} connections of this virtual machine are open")
 
     def _exchange(self, connection: Connection, events: int) -> None:
-        alive = connection.link.flush() if events & selectors.EVENT_WRITE else True
-        if alive and events & selectors.EVENT_READ:
-            alive = self._receive(connection)
-        if not alive:
+        if events & selectors.EVENT_WRITE:
+            connection.link.flush()
+        if events & selectors.EVENT_READ and not self._receive(connection):
             self._drop(connection)
         self._watch(connection)
 
