@@ -78,6 +78,8 @@ class Mounting:
         path = self._mounted_already(volume)
         if path is not None:
             return path
+        # What is mounted without being proved was never answered: the agent died on its way here.
+        self._parts.mounts.unmount(volume)
         attachment = self._attach(volume)
         self._require_tools(attachment)
         device = self._parts.devices.find(attachment, self._within(self._parts.limits.find_s))
@@ -90,15 +92,20 @@ class Mounting:
         return path
 
     def _mounted_already(self, volume: VolumeId) -> str | None:
-        """Return the path if the disk is mounted and that is proved; a note that says "mounted" is never believed."""
+        """Return the path if the disk is mounted and that is proved; a note that says "mounted" is never believed.
+
+        None also for a file system that is not recorded as made: whatever a container wrote there would be taken for
+        the rest of an unfinished mkfs, and made anew (I1).
+        """
         noted = self._parts.notebook.holdings().get(volume)
         number = self._parts.mounts.mounted().get(volume)
-        if number is None or noted is None or noted.attachment is None:
+        attachment = None if noted is None else noted.attachment
+        if number is None or attachment is None or attachment.content is not Content.FORMATTED:
             return None
-        device = self._parts.devices.find(noted.attachment, self._within(0.0))
+        device = self._parts.devices.find(attachment, self._within(0.0))
         if device.number != number:
             raise WrongDisk(f"volume {volume} is mounted from another device than {device.path}", volume=str(volume))
-        return self._parts.mounts.verify(device, volume, noted.attachment.options.layout)
+        return self._parts.mounts.verify(device, volume, attachment.options.layout)
 
     def _attach(self, volume: VolumeId) -> Attachment:
         parts = self._parts
@@ -156,11 +163,12 @@ class Mounting:
         undo.append(partial(parts.mounts.unmount, attachment.volume))
         parts.mounts.prepare(attachment.volume, options.layout, options.uid, options.gid, options.mode)
         parts.at(Point.FORMAT_PREPARED)
+        if options.access == "read-only":
+            # Before it counts as made: from then on a mount that is found is taken as it is.
+            parts.mounts.unmount(attachment.volume)
         self._mark(attachment, Content.FORMATTED, uuid)
         parts.at(Point.FORMAT_RECORDED)
         parts.log.info("formatted", volume=str(attachment.volume), fstype=options.fstype, uuid=str(uuid))
-        if options.access == "read-only":
-            parts.mounts.unmount(attachment.volume)
 
     def _renew(self, attachment: Attachment, device: Device) -> None:
         """Give a clone a full check and a UUID of its own; cut off anywhere, the next Mount does it again."""

@@ -38,6 +38,9 @@ class Reconcile:
         self._activated_at: float | None = None
         # Since when no other namespace was seen to have a held volume's device; begins anew with each Activate.
         self._unused_since: dict[VolumeId, float] = {}
+        self._changed = parts.clock.condition()
+        # Lane entries that have not begun, with the last look's facts for them: they will see whatever they are woken for.
+        self._queued: dict[VolumeId, tuple[Attachment | None, Attached | None]] = {}
 
     # --- for others --------------------------------------------------------------------------------------------
 
@@ -109,17 +112,26 @@ class Reconcile:
 
     def _send(self, volume: VolumeId, noted: Attachment | None, attached: Attached | None) -> None:
         parts = self._parts
-        work = partial(self._settle, volume, noted, attached)
+        with self._changed:
+            queued = volume in self._queued
+            if not queued or attached is not None:
+                self._queued[volume] = noted, attached
+        if queued:
+            return
         try:
-            # A deadline that has passed: the lane's own thread does it, and a slow volume does not hold up the others.
-            parts.lanes.run(volume, "settle", work, Deadline.after(parts.clock, 0.0), "looking")
+            # Equal to nothing: an entry that runs may have looked already. A deadline that has passed: the lane's own
+            # thread does it, and a slow volume does not hold up the others.
+            parts.lanes.run(volume, object(), partial(self._settle, volume), Deadline.after(parts.clock, 0.0), "looking")
         except StillWorking:
             pass
 
     # --- in the volume's lane ----------------------------------------------------------------------------------
 
-    def _settle(self, volume: VolumeId, noted: Attachment | None, attached: Attached | None) -> None:
-        """Go step by step until there is nothing to do, or it must wait. ``noted`` is our note from before ``attached``."""
+    def _settle(self, volume: VolumeId) -> None:
+        """Go step by step until there is nothing to do, or it must wait."""
+        with self._changed:
+            # ``noted`` is our note from before ``attached`` was read.
+            noted, attached = self._queued.pop(volume)
         try:
             for _ in range(_MOST_STEPS):
                 seen_at = self._parts.clock.monotonic()
