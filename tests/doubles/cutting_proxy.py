@@ -143,9 +143,10 @@ class CuttingProxy:
         limit = pair.plan.cut_after.get(way)
         if limit is not None:
             piece = piece[: limit - pair.passed[way]]
-        sink.sendall(piece)
+        # Counted first: whoever has got the bytes may ask for the count.
         with self._lock:
             pair.passed[way] += len(piece)
+        sink.sendall(piece)
 
 
 def _doubled(data: bytes) -> tuple[bytes, bytes]:

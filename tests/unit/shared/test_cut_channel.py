@@ -1,0 +1,120 @@
+"""The channel cut at each byte, in both directions: every call is answered, and carried out once (F31, F32, F34)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.doubles.channel_ends import VM_1, Site, call, until
+from tests.doubles.cutting_proxy import CuttingProxy, Way
+from vmdkvol.channel import Address
+from vmdkvol.line import Line
+from vmdkvol.messages import Call, Detach, Done, ListVolumes, Request, VolumePage, Wanted
+from vmdkvol.volume import VmId, VolumeId
+
+VOLUME = VolumeId(UUID(int=7))
+
+
+class Ledger:
+    """Carries each call out once and gives a repeat the stored answer, as the service's ``requests`` does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answers: dict[tuple[VmId | None, UUID], Any] = {}
+        self.carried_out = 0
+
+    def __call__(self, request: Request[Any], call: Call) -> Any:
+        with self._lock:
+            if (call.caller, call.id) not in self._answers:
+                self.carried_out += 1
+                answer = VolumePage((), None, request.limit) if isinstance(request, ListVolumes) else Done()
+                self._answers[call.caller, call.id] = answer
+            return self._answers[call.caller, call.id]
+
+
+class Wire:
+    """A line to a service through a proxy."""
+
+    def __init__(self, directory: Path) -> None:
+        self.ledger = Ledger()
+        self.site = Site(directory, self.ledger)
+        path = directory / "proxy.sock"
+        self.proxy = CuttingProxy(path, self.site.address(VM_1).path)
+        self.line: Line = self.site.line(address=Address(path))
+        assert until(lambda: self.line.up)
+
+    def renew(self) -> None:
+        """Break the connection, so that what is planned begins."""
+        before = self.proxy.connections
+        self.proxy.break_off()
+        assert until(lambda: self.proxy.connections > before)
+
+    def close(self) -> None:
+        self.site.close()
+        self.proxy.close()
+
+
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    made = Wire(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("way", list(Way))
+def test_a_cut_at_any_byte_loses_no_call_and_doubles_none(wire: Wire, way: Way) -> None:
+    wire.line.ask(Detach(VOLUME, 0), call())
+    length = wire.proxy.passed(way)
+    for offset in range(length + 1):
+        wire.proxy.cut_next(way, offset)
+        wire.renew()
+        assert wire.line.ask(Detach(VOLUME, offset), call(10.0)) == Done()
+    assert wire.ledger.carried_out == length + 2
+
+
+def test_frames_that_come_twice_are_carried_out_once(wire: Wire) -> None:
+    wire.proxy.double_next()
+    wire.renew()
+    answers = [wire.line.ask(ListVolumes(limit=number), call()).change for number in range(50)]
+    assert answers == list(range(50))
+    assert wire.ledger.carried_out == 50
+
+
+def test_a_slow_channel_is_only_slow(wire: Wire) -> None:
+    wire.proxy.delay_next(0.02)
+    wire.renew()
+    assert wire.line.ask(ListVolumes(limit=3), call()).change == 3
+
+
+def test_many_calls_in_flight_survive_cuts_in_the_middle(wire: Wire) -> None:
+    wrong: list[int] = []
+
+    def ask(number: int) -> None:
+        for step in range(30):
+            limit = number * 100 + step
+            if wire.line.ask(ListVolumes(limit=limit), call(20.0)).change != limit:
+                wrong.append(limit)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for offset in range(700, 4000, 333):
+        wire.proxy.cut_next(Way.TO_AGENT, offset)
+        wire.renew()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert wire.ledger.carried_out == 8 * 30
+
+
+def test_after_a_cut_the_agent_hears_notices_again(wire: Wire) -> None:
+    heard: list[object] = []
+    wire.line.subscribe(heard.append)
+    wire.renew()
+    wire.line.ask(Detach(VOLUME, 1), call())
+    assert until(lambda: wire.site.server.notify(VM_1, Wanted(VOLUME)) and bool(heard))
