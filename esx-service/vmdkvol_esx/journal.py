@@ -12,6 +12,7 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import (
+    Busy,
     MetadataDamaged,
     OutcomeUnknown,
     StillWorking,
@@ -40,6 +41,8 @@ from vmdkvol_esx.ports import (
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 
+# How often a disk whose earlier change has not ended is tried again.
+_BUSY_S = 0.5
 # What deleting the disk of an undone create may take; it is the end of a piece of work that had its own time.
 _UNDO_S = 60.0
 
@@ -97,6 +100,23 @@ class Journal:
         Raises StillWorking while its task runs, TruthUnknown while its outcome cannot be seen, and what a removal that
         goes on, or an undo, runs into; the intent is open then.
         """
+        while True:
+            try:
+                return self._settle(intent, deadline)
+            except Busy:
+                # A change of this disk runs whose task id was lost: it is most likely this one. Its end is looked at anew.
+                if deadline.passed:
+                    raise
+                self._clock.sleep(min(_BUSY_S, deadline.left_s))
+
+    def write_sidecar(self, record: VolumeRecord) -> None:
+        """Put the second copy of the record beside its disk; durable on return."""
+        self._hypervisor.write_sidecar(disk_path(record), sidecar.encode(record))
+        self._at(Point.SIDECAR_WRITTEN)
+
+    # --- the change ----------------------------------------------------------------------------------------------
+
+    def _settle(self, intent: Intent, deadline: Deadline) -> None:
         record = self._store.volume(intent.volume)
         if record is None:
             self._store.abandon(intent.id, None)
@@ -118,16 +138,9 @@ class Journal:
             case _:
                 assert_never(step)
 
-    def write_sidecar(self, record: VolumeRecord) -> None:
-        """Put the second copy of the record beside its disk; durable on return."""
-        self._hypervisor.write_sidecar(disk_path(record), sidecar.encode(record))
-        self._at(Point.SIDECAR_WRITTEN)
-
-    # --- the change ----------------------------------------------------------------------------------------------
-
     def _send(self, intent: Intent, record: VolumeRecord, operation: UUID, deadline: Deadline) -> None:
         try:
-            task = self._hypervisor.submit(intent.change, operation)
+            task = self._submit(intent.change, operation, deadline)
         except OutcomeUnknown as error:
             return self._resolve(intent, record, Told.NOTHING, error)
         except VolumeError:
@@ -144,6 +157,16 @@ class Journal:
             except VolumeError as error:
                 return self._resolve(intent, record, _told_by(error), error)
         return self._finish(intent, record)
+
+    def _submit(self, change: Change, operation: UUID, deadline: Deadline) -> TaskId | None:
+        """As ``Hypervisor.submit``, once the disk's earlier change has ended; Busy says that nothing was started."""
+        while True:
+            try:
+                return self._hypervisor.submit(change, operation)
+            except Busy:
+                if deadline.passed:
+                    raise
+                self._clock.sleep(min(_BUSY_S, deadline.left_s))
 
     def _resolve(self, intent: Intent, record: VolumeRecord, told: Told, error: VolumeError) -> None:
         """Return if the change has happened all the same, else raise ``error``, undone where that can be done now."""

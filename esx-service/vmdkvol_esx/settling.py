@@ -1,7 +1,7 @@
 """What to do with an open piece of work: the change, what its task said and what is seen in; one next step out. Pure.
 
 A create or clone is finished if our whole disk is there, else undone; a delete only goes forward; attach and detach
-follow the device list (faults 5). Nothing is ever decided by time.
+follow the device list (faults 5), where a detach that was perhaps never sent goes on. Nothing is decided by time.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def decide(change: Change, told: Told, seen: Seen) -> Step:
         case AttachDisk():
             return Step.FINISH if seen is Seen.THERE else Step.UNDO
         case DetachDisk():
-            # Still there: the guest kept it, or it was never sent. Its agent asks again; nothing is pulled behind its back.
-            return Step.UNDO if seen is Seen.THERE else Step.FINISH
+            return _of_detach(told, seen)
         case _:
             assert_never(change)
 
@@ -71,6 +70,14 @@ def _of_new_disk(told: Told, seen: Seen) -> Step:
     if seen is Seen.THERE and told is not Told.FAILED:
         return Step.FINISH
     return Step.UNDO
+
+
+def _of_detach(told: Told, seen: Seen) -> Step:
+    if seen is not Seen.THERE:
+        return Step.FINISH
+    # It may be on its way, with its task id lost: answering "it is here" to an Attach would hand out a disk that leaves
+    # a moment later. Sent again it comes after that, or is refused because the guest uses the disk.
+    return Step.GO_ON if told is Told.NOTHING else Step.UNDO
 
 
 def _of_delete(seen: Seen) -> Step:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from tests.doubles.hurried_clock import HurriedClock
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Deadline
+from vmdkvol.errors import VolumeError
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark, Notice, RemoveVolume, Request
 from vmdkvol.names import DatastoreName, VolumeRef
@@ -19,7 +20,7 @@ from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInf
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import Datastore, Vm
+from vmdkvol_esx.ports import Datastore, DiskPath, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, Verbs, make_verbs
 from vmdkvol_esx.store import open_store
@@ -59,12 +60,23 @@ class Kept:
         return [line.event for line in self.lines if line.level == level]
 
 
+class Hypervisor(SimulatedHypervisor):
+    """``sidecars_fail`` is what writing a sidecar raises, as long as it is set."""
+
+    sidecars_fail: VolumeError | None = None
+
+    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+        if self.sidecars_fail is not None:
+            raise self.sidecars_fail
+        super().write_sidecar(disk, content)
+
+
 class Site:
     """Two Docker hosts, ``A`` and ``B``, and a service. ``agents`` are what they do when a disk is wanted."""
 
     def __init__(self, *, datastores: tuple[DatastoreName, ...] = (DS1,), retention_s: float = 0.0) -> None:
         self.clock = HurriedClock()
-        self.hypervisor = SimulatedHypervisor(
+        self.hypervisor = Hypervisor(
             self.clock,
             datastores=[Datastore(name, 100 * GB, 100 * GB, True) for name in datastores],
             vms=[Vm(A, "host-a", True), Vm(B, "host-b", True)],
@@ -119,7 +131,7 @@ class Site:
     def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 110.0, call: UUID | None = None) -> Any:
         return self.requests.answer(request, Call(call or uuid4(), Deadline.after(self.clock, seconds), vm))
 
-    def create(self, name: str, vm: VmId = A, **opts: str) -> VolumeInfo:
+    def create(self, name: str, vm: VmId = A, /, **opts: str) -> VolumeInfo:
         options = CreateOptions.parse({key.replace("_", "-"): value for key, value in opts.items()})
         info: VolumeInfo = self.ask(CreateVolume(VolumeRef.parse(name), options), vm)
         return info

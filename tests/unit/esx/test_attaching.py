@@ -348,13 +348,10 @@ def test_a_mark_whose_sidecar_fails_is_not_answered_and_its_repeat_writes_it(sit
     """C6: mkfs waits for both copies."""
     attachment = site.attach(volume)
 
-    def unwritable(*_: object) -> None:
-        raise NoSpace("no room for the sidecar")
-
-    written, site.hypervisor.write_sidecar = site.hypervisor.write_sidecar, unwritable  # type: ignore[method-assign]
+    site.hypervisor.sidecars_fail = NoSpace("no room for the sidecar")
     with pytest.raises(NoSpace):
         mark(site, attachment, Content.FORMATTING, UUID_1)
-    site.hypervisor.write_sidecar = written  # type: ignore[method-assign]
+    site.hypervisor.sidecars_fail = None
     mark(site, attachment, Content.FORMATTING, UUID_1)
     assert site.copy_of(site.record(volume)).content is Content.FORMATTING
 

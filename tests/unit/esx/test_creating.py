@@ -246,12 +246,9 @@ def test_an_undo_that_fails_keeps_the_first_error_and_is_settled_later(site: Sit
 
 
 def test_a_sidecar_that_cannot_be_written_is_no_failed_create(site: Site) -> None:
-    def unwritable(*_: object) -> None:
-        raise NoSpace("no room for the sidecar")
-
-    written, site.hypervisor.write_sidecar = site.hypervisor.write_sidecar, unwritable  # type: ignore[method-assign]
+    site.hypervisor.sidecars_fail = NoSpace("no room for the sidecar")
     record = site.record(site.create("db").id)
-    site.hypervisor.write_sidecar = written  # type: ignore[method-assign]
+    site.hypervisor.sidecars_fail = None
     assert site.hypervisor.read_sidecar(disk_path(record)) is None
     site.housekeeping.scan()
     assert site.copy_of(record) == record

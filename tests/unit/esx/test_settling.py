@@ -32,7 +32,7 @@ SETTLED = {
     "clone": {Told.NOTHING: (F, U, A, U, A), Told.SUCCEEDED: (F, U, A, U, A), Told.FAILED: (U, U, A, U, A)},
     "delete": {Told.NOTHING: (G, F, A, G, A), Told.SUCCEEDED: (G, F, A, G, A), Told.FAILED: (G, F, A, G, A)},
     "attach": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
-    "detach": {Told.NOTHING: (U, F, F, F, A), Told.SUCCEEDED: (U, F, F, F, A), Told.FAILED: (U, F, F, F, A)},
+    "detach": {Told.NOTHING: (G, F, F, F, A), Told.SUCCEEDED: (U, F, F, F, A), Told.FAILED: (U, F, F, F, A)},
 }
 ROWS = [
     pytest.param(kind, told, seen, step, id=f"{kind}-{told}-{seen}")
