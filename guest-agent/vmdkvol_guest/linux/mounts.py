@@ -36,8 +36,8 @@ class LinuxMounts:
         if there:
             self._accept(there[-1], device, volume, read_only=read_only)
             return
-        point = self._make_point(volume)
         with opened(device) as descriptor:
+            point = self._make_point(volume)
             try:
                 mount_or_explain(device, str(point), fstype, options, read_only=read_only)
             except VolumeError:
