@@ -131,8 +131,8 @@ class SimulatedBench:
 class LocalBench:
     """VMDK files and loop devices; the small datastore is a tmpfs."""
 
-    def __init__(self, directory: Path) -> None:
-        self.clock = SystemClock()
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.big, self.small = directory / BIG, directory / SMALL
         self.big.mkdir()
         self.small.mkdir()
@@ -141,11 +141,10 @@ class LocalBench:
         self.hypervisor = LocalHypervisor(stores, [VM_A, VM_B], self.clock)
 
     def end(self) -> None:
-        for bench in (self.big, self.big.with_name("hidden"), self.small):
-            loops = Loops(self.clock, [str(bench)])
-            for loop in loops.bound():
-                loops.detach(loop, loop.file)
-            loops.close()
+        loops = Loops(self.clock, [str(root) for root in (self.big, self.big.with_name("hidden"), self.small)])
+        for loop in loops.bound():
+            loops.detach(loop, loop.file)
+        loops.close()
         self.hypervisor.stop(Deadline.after(self.clock, 20))
         subprocess.run(["umount", self.small], check=True)
 

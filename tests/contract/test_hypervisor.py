@@ -526,7 +526,7 @@ def test_another_change_of_the_same_disk_is_busy(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", [AttachDisk, DeleteDisk])
 def test_a_source_is_held_until_its_clone_has_ended(bench: Bench, kind: type[Change]) -> None:
-    source = made(bench, size=4 * LONG_BYTES)
+    source = made(bench, size=LONG_BYTES)
     bench.slow(CloneDisk)
     task = begin(bench, CloneDisk(source, new_disk(), "eagerzeroedthick", {}))
     assert task is not None

@@ -30,19 +30,26 @@ _FLAGS, _NAME = 8, 9
 _TRIES = 4096
 
 
-def candidates() -> Iterator[int]:
-    """Yield numbers of our range that are not bound, each with a device; whoever binds one first has it."""
-    taken = {number for number in numbers() if backing_file(number) is not None}
+def added() -> Iterator[int]:
+    """Make loop devices in our range, one after the other, until the caller could bind one.
+
+    Always new ones: what was done to a number, such as switching off its discards, stays with it as long as it exists.
+    """
+    taken = set(numbers())
     for number in range(FIRST_LOOP, FIRST_LOOP + _TRIES):
-        if number not in taken:
-            # EEXIST: there already, perhaps left by an attach that was killed before it bound it.
-            _control(_CTL_ADD, number, but=(errno.EEXIST, errno.EBUSY))
+        if number not in taken and _control(_CTL_ADD, number, but=(errno.EEXIST, errno.EBUSY)):
             yield number
 
 
+def left_over() -> list[int]:
+    """Return the numbers of our range that nobody has bound: their owners were killed, or are about to bind them."""
+    return [number for number in numbers() if number >= FIRST_LOOP and backing_file(number) is None]
+
+
 def remove(number: int) -> None:
+    """Give the number back, unless somebody has it open or bound."""
     with suppress(OSError):
-        _control(_CTL_REMOVE, number, but=())
+        _control(_CTL_REMOVE, number)
 
 
 def bind(device: int, extent: int, tag: str, offset_bytes: int, size_bytes: int) -> bool:
@@ -65,15 +72,12 @@ def bind(device: int, extent: int, tag: str, offset_bytes: int, size_bytes: int)
 
 
 def prepare(number: int, size_bytes: int, *, keep_blocks: bool) -> None:
-    """Check the size that the kernel made of it, and switch discards off for a thick disk, on for a thin one."""
+    """Check the size that the kernel made of it, and switch discards off for a thick disk."""
     actual = int(_attribute(number, "size") or "0") * SECTOR
     if actual != size_bytes:
         raise WrongDisk(f"/dev/loop{number} has {actual} bytes instead of {size_bytes}")
     if keep_blocks:
         limit_discards(number, "0")
-    elif _attribute(number, "queue/discard_max_bytes") == "0":
-        # The number was a thick disk's and was left over.
-        limit_discards(number, _attribute(number, "queue/discard_max_hw_bytes") or "0")
 
 
 def limit_discards(number: int, value: str) -> None:
@@ -162,16 +166,18 @@ def tag_of(number: int) -> str | None:
         raise TruthUnknown(f"/dev/loop{number} cannot be read: {error.strerror}") from error
 
 
-def _control(command: int, number: int, *, but: tuple[int, ...]) -> None:
-    """Add or remove a number; errors in ``but`` are fine."""
+def _control(command: int, number: int, *, but: tuple[int, ...] = ()) -> bool:
+    """Add or remove a number; False for an error in ``but``."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(control, command, number)
     except OSError as error:
         if error.errno not in but:
             raise
+        return False
     finally:
         os.close(control)
+    return True
 
 
 def unbind(device: int) -> None:

@@ -61,8 +61,8 @@ class Loops:
         discards: fstrim would give back the blocks of a thick disk (corrections 35). On an error nothing is bound.
         """
         try:
-            for number in loop_device.candidates():
-                if _bound_to(number, extent, tag, offset_bytes, size_bytes, keep_blocks=keep_blocks):
+            for number in loop_device.added():
+                if self._bound_to(number, extent, tag, offset_bytes, size_bytes, keep_blocks=keep_blocks):
                     return number
         except OSError as error:
             raise HypervisorUnreachable(
@@ -94,15 +94,41 @@ class Loops:
         self._give_back(loop.number)
 
     def close(self) -> None:
-        """Wait until the numbers of detached devices are given back."""
+        """Give back the numbers of detached devices, and those that a killed process left."""
         with self._lock:
             removals = list(self._removals)
         for removal in removals:
             removal.join()
+        for number in loop_device.left_over():
+            loop_device.remove(number)
+
+    def _bound_to(self, number: int, extent: int, tag: str, offset_bytes: int, size_bytes: int, *, keep_blocks: bool) -> bool:
+        """Bind this number; False if somebody took it or took it away at this moment."""
+        device = loop_device.open_device(number, os.O_RDWR)
+        if device is None:
+            return False
+        try:
+            if keep_blocks:
+                # Before the binding too, which keeps it (seen on 6.18): killed in between, the disk stays thick.
+                with suppress(OSError):
+                    loop_device.limit_discards(number, "0")
+            if not loop_device.bind(device, extent, tag, offset_bytes, size_bytes):
+                return False
+            try:
+                loop_device.prepare(number, size_bytes, keep_blocks=keep_blocks)
+            except BaseException:
+                loop_device.unbind(device)
+                raise
+        except BaseException:
+            self._give_back(number)
+            raise
+        finally:
+            os.close(device)
+        return True
 
     def _give_back(self, number: int) -> None:
         # Beside, because LOOP_CTL_REMOVE waits some 45 ms for the kernel's readers (seen on 6.18); nothing depends on
-        # it: an attach may take the number again at once, and then it stays.
+        # it, and a number that is not given back is left alone until ``close``.
         with self._lock:
             self._removals = [removal for removal in self._removals if removal.is_alive()]
             self._removals.append(self._clock.start(f"loop{number}-remove", lambda: loop_device.remove(number)))
@@ -133,28 +159,6 @@ class Loops:
             self._clock.sleep(pause)
             pause = min(2 * pause, 0.05)
         return True
-
-
-def _bound_to(number: int, extent: int, tag: str, offset_bytes: int, size_bytes: int, *, keep_blocks: bool) -> bool:
-    """Bind this number; False if it was taken or removed at this moment."""
-    device = loop_device.open_device(number, os.O_RDWR)
-    if device is None:
-        return False
-    try:
-        if keep_blocks:
-            # Before the binding too, which keeps it (seen on 6.18): killed in between, the disk stays thick.
-            with suppress(OSError):
-                loop_device.limit_discards(number, "0")
-        if not loop_device.bind(device, extent, tag, offset_bytes, size_bytes):
-            return False
-        try:
-            loop_device.prepare(number, size_bytes, keep_blocks=keep_blocks)
-        except BaseException:
-            loop_device.unbind(device)
-            raise
-        return True
-    finally:
-        os.close(device)
 
 
 def _text(loop: Loop) -> str | None:

@@ -176,6 +176,8 @@ def _lines(data: bytes, name: str) -> list[str]:
             raise MetadataDamaged(f"{name} is {what}, not a descriptor of a flat one; it cannot be attached")
     if len(data) > MAX_BYTES:
         raise MetadataDamaged(f"{name} has more than {MAX_BYTES} bytes: not a descriptor")
+    # qemu-img convert fills the last sector with zeros.
+    data = data.rstrip(b"\0")
     if not data.strip():
         raise MetadataDamaged(f"{name} is empty")
     if b"\0" in data:

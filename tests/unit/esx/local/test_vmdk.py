@@ -132,6 +132,7 @@ def test_the_geometry_follows_vmwares_rule(size: int, geometry: tuple[int, int, 
         pytest.param("\ufeff" + GOOD, id="byte-order-mark"),
         pytest.param(GOOD.replace("c2 9a", "C2 9A").replace("44-55", "44 55"), id="uuid-in-another-form"),
         pytest.param(GOOD + "# a comment, ü\n\n\n", id="comment"),
+        pytest.param(GOOD + "\0" * 173, id="last-sector-filled-with-zeros"),
         pytest.param(GOOD.replace("VMFS", "vmfs"), id="extent-type-in-small-letters"),
     ],
 )
