@@ -238,15 +238,16 @@ def test_without_a_service_the_guest_is_told_so_at_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("right", "wrong", "says"),
     [
-        pytest.param("state_dir = 5", "service.toml:1: state_dir must be a text", id="wrong-type"),
-        pytest.param("x = 1", "unknown setting 'x'", id="unknown"),
-        pytest.param("state_dir = [", "service.toml:1", id="no-toml"),
+        pytest.param("housekeeping_s = 1.0", 'housekeeping_s = "often"', ":2: housekeeping_s must be a number", id="type"),
+        pytest.param("housekeeping_s = 1.0", "housekeeping = 1.0", ":2: unknown setting 'housekeeping'", id="unknown"),
+        pytest.param("housekeeping_s = 1.0", "housekeeping_s == 1.0", "service.toml:2", id="no-toml"),
+        pytest.param("housekeeping_s = 1.0", "drain_s = -1.0", ":2: drain_s must be from 0 to 600", id="bounds"),
     ],
 )
-def test_wrong_settings_are_told_with_file_and_line(site: Site, text: str, says: str) -> None:
-    site.service.config.write_text(text)
+def test_wrong_settings_are_told_with_file_and_line(site: Site, right: str, wrong: str, says: str) -> None:
+    site.service.config.write_text(site.service.config.read_text().replace(right, wrong))
 
     done = esxd(site, "check-config")
 
