@@ -5,16 +5,22 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
+
+from vmdkvol_esx.cli import cli as service
+from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_guest.cli import cli as agent
+from vmdkvol_guest.daemon import GRACEFUL_S
+from vmdkvol_guest.settings import AgentSettings
 
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "packaging" / "systemd"
 FILES = sorted(path.name for path in UNITS.iterdir())
 PROGRAMS = ("vmdkvol-agent", "vmdkvol-esxd", "docker")
-# What gunicorn lets a running call take when it stops (corrections 15).
-GRACEFUL_S = 115
 
 
 def options(unit: str) -> Iterator[tuple[str, str, str]]:
@@ -131,6 +137,25 @@ def test_no_old_worker_lives_on_beside_a_new_master(unit: str) -> None:
 
 def test_a_running_mount_may_end_before_the_agent_is_killed() -> None:
     assert int(values("vmdkvol-agent.service", "TimeoutStopSec")[0]) > GRACEFUL_S
+
+
+@pytest.mark.parametrize(
+    ("unit", "command"), [("vmdkvol-agent.service", agent), ("vmdkvol-esxd.service", service)], ids=["agent", "service"]
+)
+def test_a_unit_reads_the_settings_where_the_command_looks_by_itself(unit: str, command: click.Group) -> None:
+    (config,) = (each for each in command.params if each.name == "config")
+
+    assert values(unit, "ExecStart")[1:] == ["--config", str(config.default), "serve"]
+
+
+def test_the_socket_is_where_the_agent_is_asked_for() -> None:
+    assert values("vmdkvol-agent.socket", "ListenStream") == [AgentSettings().socket]
+
+
+def test_the_service_may_drain_before_it_is_killed() -> None:
+    (drain,) = (each for each in fields(ServiceSettings) if each.name == "drain_s")
+
+    assert float(values("vmdkvol-esxd.service", "TimeoutStopSec")[0]) > float(str(drain.default))
 
 
 def test_there_is_no_watchdog_that_nobody_answers() -> None:
