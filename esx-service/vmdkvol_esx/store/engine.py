@@ -68,6 +68,9 @@ class Database:
             raise Busy(f"{self.name}: no connection became free in {self._wait_s:g} s") from error
         except DBAPIError as error:
             raise self._in_our_words(error) from error
+        except UnicodeDecodeError as error:
+            # A flipped bit in the schema comes back in SQLite's own message, which Python then cannot read.
+            raise MetadataDamaged(f"{self.name} has text that is not UTF-8: {error.object!r}", remedy=REBUILD) from error
 
     def _in_our_words(self, error: DBAPIError) -> Exception:
         # The low byte is the primary code, the rest says more about it (sqlite.org/rescode.html).

@@ -233,9 +233,17 @@ def test_f40_no_flipped_byte_changes_what_a_reader_sees(path: Path) -> None:
     expected = filled(path)
     whole = path.read_bytes()
     for position in range(0, len(whole), 211):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x11]) + whole[position + 1 :])
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ (0x11, 0x80)[position % 2]]) + whole[position + 1 :])
         with suppress(MetadataDamaged, TruthUnknown), opened(path) as store:
             assert seen(store) == expected, f"byte {position}"
+
+
+def test_f40_a_schema_that_is_not_even_text_is_damage(path: Path) -> None:
+    filled(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"CREATE UNIQUE INDEX live_names", b"CREATE \xd5NIQUE INDEX live_names"))
+    assert path.read_bytes() != whole
+    assert str(path) in refused(path).text
 
 
 def test_damage_found_while_running_is_told_as_such(path: Path) -> None:
