@@ -22,6 +22,13 @@ from tests.integration.engine import loops
 # from its maker closes, so that a killed test run leaves nothing behind either.
 _INIT = """
 import json, os, select, signal, subprocess
+# The new namespace is a copy of all mounts: without this it would keep a user's volumes under /run in use for as long
+# as it lives. Their mounts in the namespace outside are not touched (propagation is private here).
+with open("/proc/self/mountinfo") as table:
+    copied = [line.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape") for line in table]
+for target in reversed(copied):
+    if target.startswith("/run/"):
+        subprocess.run(["umount", "--lazy", target], check=True)
 subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
 subprocess.run(["mount", "--make-rshared", "/"], check=True)
 reader, writer = os.pipe()
