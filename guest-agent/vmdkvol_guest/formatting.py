@@ -57,7 +57,7 @@ def _unfinished(attachment: Attachment, probe: Probe, *, busy: bool) -> Step:
     if probe.blank:
         return Step.REMAKE
     # No Mount was ever answered on it: Mount waits for Mark(formatted). So nothing of anybody is lost (corrections 26).
-    if attachment.filesystem_uuid is not None and probe.uuid == attachment.filesystem_uuid:
+    if attachment.filesystem_uuid is not None and probe == Probe(attachment.options.fstype, attachment.filesystem_uuid):
         return Step.REMAKE
     raise ForeignContent(
         f"the disk of volume {attachment.volume} holds {probe.kind} {probe.uuid or 'without UUID'}, "
