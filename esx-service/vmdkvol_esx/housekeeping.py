@@ -55,7 +55,9 @@ class Housekeeping:
         self._retention_s = retention_s
         self._every_s = every_s
         self._started = (clock.wall(), clock.monotonic())
+        self._scans = 0
         self._absent: dict[VolumeId, int] = {}
+        self._in_trash: dict[VolumeId, float] = {}
         self._reported: set[DiskUuid] = set()
         self._woken = clock.condition()
         self._stopping = False
@@ -93,6 +95,7 @@ class Housekeeping:
             if record.datastore in seen and not self._lanes.busy(record.id):
                 self._in_lane_if_needed(record, seen)
         self._report_orphans(seen)
+        self._scans += 1
 
     # --- one volume ----------------------------------------------------------------------------------------------
 
@@ -138,13 +141,15 @@ class Housekeeping:
         log(f"volume {new}", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))
 
     def _due(self, record: VolumeRecord) -> bool:
-        if record.trashed_at is None or self._retention_s <= 0:
-            return True
-        # The wall clock of the process's start, carried on by the one that never jumps: a clock that is set a day
-        # forward must not empty the trash (F33).
+        """Tell whether the retention is over, by time that never jumps: a clock set forward empties no trash (F33).
+
+        The wall clock counts for what was in the trash when this process began; what came later is counted from its
+        first sight.
+        """
         wall, monotonic = self._started
         now = wall + self._clock.monotonic() - monotonic
-        return now - record.trashed_at >= self._retention_s
+        begun = record.trashed_at if self._scans == 0 and record.trashed_at is not None else now
+        return now - self._in_trash.setdefault(record.id, begun) >= self._retention_s
 
     # --- sidecars ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.esx.site import DS1, A, B, Site
 from vmdkvol.errors import CheckFailed, NotPermitted, TruthUnknown, VolumeInUse, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Detach, ListVolumes
-from vmdkvol.volume import State, VolumeId
+from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import DeleteDisk
 
@@ -178,8 +178,6 @@ def test_a_volume_at_risk_is_kept(site: Site, volume: VolumeId, state: State, er
 
 
 def test_another_disk_at_the_path_is_not_deleted(site: Site, volume: VolumeId) -> None:
-    from vmdkvol.volume import DiskUuid
-
     other = DiskUuid(uuid4())
     site.hypervisor.swap(disk_path(site.record(volume)), other)
     site.remove(volume)

@@ -1,0 +1,249 @@
+"""Housekeeping puts right what may be put right alone, at the second sight, and deletes nothing that is not in our trash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.unit.esx.site import DS1, A, Site
+from vmdkvol.clock import Deadline
+from vmdkvol.volume import Content, DiskUuid, State, VolumeId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture
+def volume(site: Site) -> VolumeId:
+    return site.create("db").id
+
+
+def scan(site: Site, times: int = 1) -> None:
+    for _ in range(times):
+        site.housekeeping.scan()
+
+
+def path_of(site: Site, volume: VolumeId) -> DiskPath:
+    return disk_path(site.record(volume))
+
+
+# --- lost and found ----------------------------------------------------------------------------------------------
+
+
+def test_a_missing_disk_is_not_lost_at_the_first_sight(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.lose(path_of(site, volume))
+    scan(site)
+    assert site.record(volume).state is State.READY
+
+
+def test_a_missing_disk_is_lost_at_the_second_sight(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.lose(path_of(site, volume))
+    scan(site, 2)
+    assert site.record(volume).state is State.LOST
+    assert "volume lost" in site.log.events("error")
+
+
+def test_a_lost_disk_that_comes_back_is_ready_again(site: Site, volume: VolumeId) -> None:
+    record = site.record(volume)
+    site.hypervisor.lose(disk_path(record))
+    scan(site, 2)
+    site.hypervisor.submit(CreateDisk(disk_ref(record), record.size_bytes, "thin", {}), uuid4())
+    scan(site)
+    assert site.record(volume).state is State.READY
+
+
+@pytest.mark.parametrize("trouble", ["unreadable", "damaged", "another-disk"])
+def test_what_is_not_positively_absent_is_not_lost(site: Site, volume: VolumeId, trouble: str) -> None:
+    path = path_of(site, volume)
+    match trouble:
+        case "unreadable":
+            site.hypervisor.unreadable(DS1)
+        case "damaged":
+            site.hypervisor.damage(path, "truncated")
+        case _:
+            site.hypervisor.swap(path, DiskUuid(uuid4()))
+    scan(site, 5)
+    assert site.record(volume).state is State.READY
+
+
+def test_a_damaged_disk_is_told_to_the_administrator(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.damage(path_of(site, volume), "truncated")
+    scan(site)
+    assert "disk cannot be used" in site.log.events("error")
+
+
+def test_seen_between_two_sights_begins_anew(site: Site, volume: VolumeId) -> None:
+    record = site.record(volume)
+    site.hypervisor.lose(disk_path(record))
+    scan(site)
+    site.hypervisor.submit(CreateDisk(disk_ref(record), record.size_bytes, "thin", {}), uuid4())
+    scan(site)
+    site.hypervisor.lose(disk_path(record))
+    scan(site)
+    assert site.record(volume).state is State.READY
+
+
+# --- sidecars ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0" * 500])
+def test_a_damaged_sidecar_is_written_anew(site: Site, volume: VolumeId, content: bytes) -> None:
+    site.hypervisor.write_sidecar(path_of(site, volume), content)
+    scan(site)
+    assert site.copy_of(site.record(volume)) == site.record(volume)
+
+
+def test_an_older_sidecar_is_written_anew(site: Site, volume: VolumeId) -> None:
+    older = site.record(volume)
+    site.format(volume)
+    site.hypervisor.write_sidecar(disk_path(older), sidecar.encode(older))
+    scan(site)
+    assert site.copy_of(site.record(volume)).content is Content.FORMATTED
+
+
+def test_a_newer_sidecar_is_kept_and_told(site: Site, volume: VolumeId) -> None:
+    """F40: somebody put an old database back."""
+    newer = replace(site.record(volume), generation=99, content=Content.FORMATTING, filesystem_uuid=UUID(int=1))
+    site.hypervisor.write_sidecar(disk_path(newer), sidecar.encode(newer))
+    scan(site)
+    assert site.copy_of(newer) == newer
+    assert "sidecar is newer than the record" in site.log.events("error")
+
+
+def test_a_sidecar_of_a_newer_version_is_kept(site: Site, volume: VolumeId) -> None:
+    newer = sidecar.encode(site.record(volume)).replace(b'"version": 1', b'"version": 2')
+    site.hypervisor.write_sidecar(path_of(site, volume), newer)
+    scan(site)
+    assert site.hypervisor.read_sidecar(path_of(site, volume)) == newer
+
+
+def test_an_attach_does_not_make_a_sidecar_old(site: Site, volume: VolumeId) -> None:
+    site.attach(volume)
+    before = site.hypervisor.read_sidecar(path_of(site, volume))
+    scan(site)
+    assert site.hypervisor.read_sidecar(path_of(site, volume)) == before
+
+
+# --- orphans -----------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_without_a_record_is_told_once_and_never_deleted(site: Site) -> None:
+    """I4, F41."""
+    orphan = DiskRef(DiskUuid(uuid4()), DiskPath(DS1, "vmdkvol/x/orphan-1.vmdk"))
+    site.hypervisor.submit(CreateDisk(orphan, 1 << 20, "thin", {}), uuid4())
+    scan(site, 5)
+    assert orphan.uuid in site.hypervisor.truth().disks
+    assert site.log.events("warning").count("disk without a record") == 1
+
+
+def test_a_disk_of_the_trash_is_no_orphan() -> None:
+    site = Site(retention_s=1000.0)
+    site.remove(site.create("db").id)
+    scan(site)
+    assert "disk without a record" not in site.log.events("warning")
+
+
+# --- the trash ---------------------------------------------------------------------------------------------------
+
+
+def test_the_trash_is_emptied_when_its_time_is_over() -> None:
+    site = Site(retention_s=20.0)
+    site.remove(site.create("db").id)
+    scan(site)
+    assert len(site.records()) == 1
+    site.clock.sleep(21.0)
+    scan(site)
+    assert not site.records()
+    assert not site.hypervisor.truth().disks
+
+
+def test_a_clock_that_is_set_forward_does_not_empty_the_trash() -> None:
+    """F33."""
+    site = Site(retention_s=3600.0)
+    site.remove(site.create("db").id)
+    site.clock.jump(86400.0)
+    scan(site)
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+def test_a_clock_that_is_set_back_does_not_empty_the_trash() -> None:
+    site = Site(retention_s=3600.0)
+    scan(site)
+    site.clock.jump(-86400.0)
+    site.remove(site.create("db").id)
+    scan(site)
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+def test_what_an_earlier_process_put_into_the_trash_keeps_its_age() -> None:
+    site = Site(retention_s=20.0)
+    site.remove(site.create("db").id)
+    site.clock.sleep(21.0)
+    site.restart()
+    scan(site)
+    assert not site.records()
+
+
+def test_a_trashed_disk_that_a_vm_has_is_kept(site: Site, volume: VolumeId) -> None:
+    site.attach(volume)
+    record = site.record(volume)
+    site.store.update(replace(record, state=State.TRASHED, trashed_at=0.0), expect=record.generation)
+    scan(site, 3)
+    assert list(site.hypervisor.truth().holders.values()) == [A]
+    assert "disk kept in the trash" in site.log.events("warning")
+
+
+def test_the_trash_of_an_unreadable_datastore_waits(site: Site, volume: VolumeId) -> None:
+    record = site.record(volume)
+    site.store.update(replace(record, state=State.TRASHED, trashed_at=0.0), expect=record.generation)
+    site.hypervisor.unreadable(DS1)
+    scan(site, 3)
+    site.hypervisor.unreadable(DS1, unreadable=False)
+    scan(site)
+    assert not site.records()
+
+
+# --- running -----------------------------------------------------------------------------------------------------
+
+
+def test_one_volumes_trouble_does_not_stop_the_others(site: Site, volume: VolumeId) -> None:
+    other = site.create("other").id
+    site.hypervisor.damage(path_of(site, volume), "truncated")
+    site.hypervisor.write_sidecar(path_of(site, other), b"")
+    scan(site)
+    assert site.copy_of(site.record(other)) == site.record(other)
+
+
+def test_it_scans_by_itself_and_ends_when_told(site: Site, volume: VolumeId) -> None:
+    site.hypervisor.write_sidecar(path_of(site, volume), b"")
+    site.housekeeping.start()
+    deadline = Deadline.after(site.clock, 500.0)
+    while not site.hypervisor.read_sidecar(path_of(site, volume)) and not deadline.passed:
+        site.clock.sleep(1.0)
+    assert site.housekeeping.stop(Deadline.after(site.clock, 500.0))
+    assert site.copy_of(site.record(volume)) == site.record(volume)
+
+
+def test_a_bug_in_one_scan_is_logged_and_the_thread_goes_on(site: Site) -> None:
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    site.hypervisor.datastores = broken  # type: ignore[method-assign, assignment]
+    site.housekeeping.start()
+    deadline = Deadline.after(site.clock, 1000.0)
+    while site.log.events("error").count("scan failed") < 2 and not deadline.passed:
+        site.clock.sleep(1.0)
+    assert site.housekeeping.stop(Deadline.after(site.clock, 500.0))
+    assert site.log.events("error").count("scan failed") >= 2
+
+
+def test_it_ends_twice(site: Site) -> None:
+    assert site.housekeeping.stop(Deadline.after(site.clock, 1.0))
+    assert site.housekeeping.stop(Deadline.after(site.clock, 1.0))

@@ -1,0 +1,176 @@
+"""A lost database comes back from the sidecars, and nothing comes back that was removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from tests.unit.esx.site import DS1, DS2, B, Site
+from vmdkvol.errors import BadRequest, StaleRequest, TruthUnknown
+from vmdkvol.messages import Detach
+from vmdkvol.volume import Content, DiskUuid, State, VolumeId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.rebuilding import GENERATION_JUMP, Rebuilt, rebuild
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.store import open_store
+
+
+def lose_database(site: Site) -> None:
+    site.store = open_store(None, site.clock)
+    site.restart()
+
+
+def rebuilt(site: Site) -> Rebuilt:
+    lose_database(site)
+    return rebuild(site.store, site.hypervisor, site.log)
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site(datastores=(DS1, DS2), retention_s=1000.0)
+
+
+def another_disk(site: Site, record: VolumeRecord, path: str, *, disk: DiskUuid | None = None) -> DiskRef:
+    """Put a disk with the sidecar of ``record`` somewhere else."""
+    ref = DiskRef(disk or DiskUuid(uuid4()), DiskPath(DS2, path))
+    site.hypervisor.submit(CreateDisk(ref, record.size_bytes, "thin", {}), uuid4())
+    copy = replace(record, id=VolumeId(uuid4()), disk_uuid=ref.uuid, datastore=DS2, path=path)
+    site.hypervisor.write_sidecar(ref.path, sidecar.encode(copy))
+    return ref
+
+
+def test_every_volume_comes_back_as_its_sidecar_says(site: Site) -> None:
+    site.format(site.create("db@ds1", size="2gb", label="a=b").id)
+    site.create("blank@ds2")
+    before = {record.name: record for record in site.records()}
+    found = rebuilt(site)
+    assert not found.left_out
+    for record in site.records():
+        known = before[record.name]
+        assert replace(record, generation=0, last_vm=None) == replace(known, generation=0, last_vm=None)
+
+
+def test_the_data_is_usable_again(site: Site) -> None:
+    volume = site.create("db@ds1").id
+    site.format(volume)
+    rebuilt(site)
+    assert site.attach(volume, B).content is Content.FORMATTED
+
+
+def test_older_requests_are_refused_after_a_rebuild(site: Site) -> None:
+    """The sidecar is behind by the attaches since; the jump is above any generation that was told."""
+    volume = site.create("db@ds1").id
+    old = [site.attach(volume) for _ in range(5)][-1]
+    rebuilt(site)
+    assert site.record(volume).generation > old.generation
+    with pytest.raises(StaleRequest):
+        site.ask(Detach(volume, old.generation))
+
+
+def test_trashed_stays_trashed_and_its_name_stays_free(site: Site) -> None:
+    """Corrections 33."""
+    site.remove(site.create("db@ds1").id)
+    live = site.create("db@ds1").id
+    found = rebuilt(site)
+    assert not found.left_out
+    assert site.get("db@ds1").id == live
+    assert sorted(record.state for record in site.records()) == [State.READY, State.TRASHED]
+
+
+def test_of_two_live_claimants_the_higher_generation_keeps_the_name(site: Site) -> None:
+    """Corrections 33."""
+    record = site.record(site.create("db@ds1").id)
+    another_disk(site, replace(record, generation=record.generation + 7), "vmdkvol/x/db-other.vmdk")
+    found = rebuilt(site)
+    assert [each.disk.ref.path for each in found.left_out] == [disk_path(record)]
+    assert "name-conflict" in found.left_out[0].problem
+    assert site.store.find(record.vmgroup, "db@ds1").datastore == DS2
+
+
+def test_the_loser_keeps_its_disk(site: Site) -> None:
+    record = site.record(site.create("db@ds1").id)
+    another_disk(site, replace(record, generation=9), "vmdkvol/x/db-other.vmdk")
+    rebuilt(site)
+    for _ in range(3):
+        site.housekeeping.scan()
+    assert len(site.hypervisor.truth().disks) == 2
+
+
+def test_a_copied_disk_is_left_out_and_the_one_in_its_place_kept(site: Site) -> None:
+    record = site.record(site.create("db@ds1").id)
+    copy = DiskPath(DS2, record.path)
+    site.hypervisor.submit(CreateDisk(DiskRef(record.disk_uuid, copy), record.size_bytes, "thin", {}), uuid4())
+    site.hypervisor.write_sidecar(copy, sidecar.encode(record))
+    found = rebuilt(site)
+    assert [each.disk.ref.path for each in found.left_out] == [copy]
+    assert disk_path(site.record(record.id)) == disk_path(record)
+
+
+def test_a_moved_disk_is_found_where_it_is(site: Site) -> None:
+    record = site.record(site.create("db@ds1").id)
+    moved = DiskPath(DS2, "vmdkvol/moved/db.vmdk")
+    site.hypervisor.lose(disk_path(record))
+    site.hypervisor.submit(CreateDisk(DiskRef(record.disk_uuid, moved), record.size_bytes, "thin", {}), uuid4())
+    site.hypervisor.write_sidecar(moved, sidecar.encode(record))
+    rebuilt(site)
+    assert disk_path(site.record(record.id)) == moved
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage"])
+def test_a_disk_without_a_whole_sidecar_is_left_out_and_named(site: Site, content: bytes | None) -> None:
+    good, bad = site.create("good@ds1"), site.record(site.create("bad@ds1").id)
+    del site.hypervisor._sidecars[disk_path(bad)]
+    if content is not None:
+        site.hypervisor.write_sidecar(disk_path(bad), content)
+    found = rebuilt(site)
+    assert [record.id for record in found.restored] == [good.id]
+    assert [each.disk.ref.path for each in found.left_out] == [disk_path(bad)]
+
+
+def test_a_sidecar_of_another_disk_is_not_believed(site: Site) -> None:
+    first, second = site.record(site.create("a@ds1").id), site.record(site.create("b@ds1").id)
+    site.hypervisor.write_sidecar(disk_path(second), sidecar.encode(first))
+    found = rebuilt(site)
+    assert [record.id for record in found.restored] == [first.id]
+    assert str(first.disk_uuid) in found.left_out[0].problem
+
+
+def test_a_disk_of_another_size_is_not_believed(site: Site) -> None:
+    record = site.record(site.create("a@ds1").id)
+    site.hypervisor.write_sidecar(disk_path(record), sidecar.encode(replace(record, size_bytes=512)))
+    assert not rebuilt(site).restored
+
+
+def test_a_datastore_that_is_away_stops_the_rebuild(site: Site) -> None:
+    site.create("a@ds1")
+    lose_database(site)
+    site.hypervisor.unreadable(DS2)
+    with pytest.raises(TruthUnknown):
+        rebuild(site.store, site.hypervisor, site.log)
+    assert site.records() == []
+
+
+def test_a_database_with_volumes_is_not_rebuilt_over(site: Site) -> None:
+    site.create("a@ds1")
+    with pytest.raises(BadRequest, match="has volumes already"):
+        rebuild(site.store, site.hypervisor, site.log)
+
+
+def test_files_are_only_read(site: Site) -> None:
+    site.format(site.create("db@ds1").id)
+    before = site.hypervisor.truth()
+    rebuilt(site)
+    after = site.hypervisor.truth()
+    assert (after.disks, after.sidecars) == (before.disks, before.sidecars)
+
+
+def test_a_rebuild_of_a_rebuild_works(site: Site) -> None:
+    volume = site.create("db@ds1").id
+    rebuilt(site)
+    site.format(volume)
+    rebuilt(site)
+    assert site.record(volume).generation > 2 * GENERATION_JUMP
