@@ -69,9 +69,11 @@ class DatastoreFiles:
         """Tell whether the disk is there: made to the end, its deletion not begun."""
         with self._opened(ref.path) as (folder, names):
             descriptor = disk_files.present(folder, names, ref.path)
-            if descriptor is not None:
-                disk_files.check_identity(descriptor, ref)
-            return descriptor is not None
+            if descriptor is None:
+                return False
+            disk_files.check_identity(descriptor, ref)
+            disk_files.shown(folder, ref.path, descriptor)
+            return True
 
     def disks(self) -> list[Disk]:
         """Return every readable disk in our folder; a broken one is left out, ``disk`` tells why."""
@@ -101,6 +103,7 @@ class DatastoreFiles:
             present = disk_files.present(folder, names, ref.path)
             if present is not None:
                 disk_files.check_identity(present, ref)
+                disk_files.shown(folder, ref.path, present)
                 if present.size_bytes != size_bytes:
                     raise WrongDisk(f"{ref.path} has {present.size_bytes} bytes instead of {size_bytes}")
                 return
