@@ -65,6 +65,7 @@ class Listener:
         self.socket.close()
         if _inode(self.address.path) == self._inode:
             self.address.path.unlink(missing_ok=True)
+        _lock_path(self.address.path).unlink(missing_ok=True)
         os.close(self._lock)
         self._lock = -1
 
@@ -147,13 +148,22 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 def _lock(path: Path) -> int:
     """Hold the right to this path: without it two services that start at once take it from each other (corrections 36)."""
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Conflict(f"another process serves {path}", remedy="stop it, or use another path") from None
+        held = os.fstat(lock)
+        if (held.st_dev, held.st_ino) == _inode(_lock_path(path)):
+            return lock
+        # Its holder took the file away between our open and our lock: that lock keeps nobody out.
         os.close(lock)
-        raise Conflict(f"another process serves {path}", remedy="stop it, or use another path") from None
-    return lock
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _clear(path: Path) -> None:

@@ -1,14 +1,15 @@
 """The workers of one virtual machine: its calls run beside each other, within bounds that are its own.
 
-What one VM floods or blocks is its own share: no other VM waits for it (T7). Reading calls have workers apart from
-changing ones, so that no Get ever waits for a slow Attach (D3).
+What one VM floods or blocks is its own share: no other VM waits for it (T7). Calls of different kinds have workers of
+their own, so that no Get waits for a slow Attach (D3), and no Detach for the Attach of another VM that waits for it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -18,11 +19,22 @@ from vmdkvol.errors import BadRequest, Busy
 R = TypeVar("R", bound=Hashable)
 
 # An agent has 256 threads and lets 224 of them wait for slow calls: the last of them waits too, it is not refused,
-# since a container whose Mount is refused stays down (corrections 16). So not 32 (faults T7) but one for each thread.
-MAX_CALLS = 256
-CHANGING_WORKERS = 64
-READING_WORKERS = 4
+# since a container whose Mount is refused stays down (corrections 16). So not 32 (faults T7), but one for each thread,
+# and as many that the agent has given up and that still run.
+MAX_CALLS = 512
 _IDLE_S = 10.0
+
+
+class Kind(StrEnum):
+    """What a call does, as far as it matters for whom it may keep waiting."""
+
+    READ = "read"
+    BEGIN = "begin"
+    # Detach and Mark end what an Attach began, and others wait for that: they never stand behind what begins.
+    END = "end"
+
+
+WORKERS: Mapping[Kind, int] = {Kind.READ: 4, Kind.BEGIN: 64, Kind.END: 16}
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +49,7 @@ class _Job(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class _Bench(Generic[R]):
-    """Workers for one kind of call, and what waits for them."""
+    """The workers for one kind of call, and what waits for them."""
 
     most: int
     queue: deque[_Job[R]] = field(default_factory=deque)
@@ -59,17 +71,16 @@ class Crew(Generic[R]):
         self._jobs: dict[UUID, _Job[R]] = {}
         self._running = 0
         self._ended = False
-        self._changing: _Bench[R] = _Bench(CHANGING_WORKERS)
-        self._reading: _Bench[R] = _Bench(READING_WORKERS)
+        self._benches: dict[Kind, _Bench[R]] = {kind: _Bench(most) for kind, most in WORKERS.items()}
 
     def take(
-        self, call: UUID, equal: object, work: Callable[[], bytes], *, changes: bool, deadline: Deadline, recipient: R
+        self, call: UUID, equal: object, work: Callable[[], bytes], *, kind: Kind, deadline: Deadline, recipient: R
     ) -> None:
         """Have ``work`` done, which never raises, and its result sent to ``recipient``.
 
         A call that is under way already is joined: its id came again on a new connection, and it must not run twice at
         once. Raises BadRequest if it came with another request (``equal``), Busy when too many calls are under way.
-        After ``end`` it is dropped: the guest asks again when the connection closes.
+        After ``stop`` it is dropped: the guest asks again when the connection closes.
         """
         with self._changed:
             job = self._jobs.get(call)
@@ -80,7 +91,7 @@ class Crew(Generic[R]):
                 return
             if len(self._jobs) >= MAX_CALLS:
                 raise Busy(f"{self._name} has {MAX_CALLS} calls under way")
-            bench = self._changing if changes else self._reading
+            bench = self._benches[kind]
             self._jobs[call] = job = _Job(call, equal, work, deadline, bench, [recipient])
             bench.queue.append(job)
             if len(bench.queue) > bench.idle and bench.workers < bench.most:
@@ -99,11 +110,15 @@ class Crew(Generic[R]):
                     job.bench.queue.remove(job)
                     del self._jobs[job.call]
 
-    def end(self, deadline: Deadline) -> bool:
-        """Begin nothing more and wait for what runs; tell whether all of it ended before the deadline."""
+    def stop(self) -> None:
+        """Begin nothing more."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def finish(self, deadline: Deadline) -> bool:
+        """After ``stop``: wait for what runs; tell whether all of it ended before the deadline."""
+        with self._changed:
             while self._running and not deadline.passed:
                 self._changed.wait(deadline.left_s)
             return not self._running

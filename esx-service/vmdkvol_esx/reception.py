@@ -40,12 +40,13 @@ _PATIENCE = Patience()
 class Connection:
     """A guest's connection: the VM its socket is bound to and the peer's uid are the channel's proof.
 
-    ``welcome`` is set by the server after Hello; ``ends`` once it is to close, as soon as its last bytes are out.
+    ``hello_by`` is None once Hello came, ``welcome`` set once it is answered; ``ends`` is set when the connection is to
+    close, as soon as its last bytes are out.
     """
 
     link: Link
     vm: VmId
-    hello_by: float
+    hello_by: float | None
     uid: int = -1
     welcome: Welcome | None = None
     ends: float | None = None
@@ -254,7 +255,7 @@ class Reception:
         expires = connection.link.expires
         if expires is not None and now >= expires:
             raise BadFrame("the rest of a message did not come in time, or answers are not read")
-        if connection.welcome is None and expires is None and now >= connection.hello_by:
+        if connection.hello_by is not None and expires is None and now >= connection.hello_by:
             raise BadFrame("no Hello came in time")
 
     def _drop(self, connection: Connection) -> None:
@@ -293,6 +294,5 @@ class Reception:
 def _next_moment(connection: Connection) -> float | None:
     if connection.ends is not None:
         return connection.ends
-    if connection.welcome is not None or connection.link.expires is not None:
-        return connection.link.expires
-    return connection.hello_by
+    expires = connection.link.expires
+    return connection.hello_by if expires is None else expires

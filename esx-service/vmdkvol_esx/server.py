@@ -18,10 +18,10 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, Internal, ProtocolError, VolumeError
 from vmdkvol.frames import Frame
 from vmdkvol.link import Patience
-from vmdkvol.messages import Call, Hello, Notice, Request, Welcome
+from vmdkvol.messages import Call, Detach, Hello, Mark, Notice, Request, Welcome
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller
-from vmdkvol_esx.crew import Crew
+from vmdkvol_esx.crew import Crew, Kind
 from vmdkvol_esx.reception import Connection, Reception
 
 Handle = Callable[[Request[Any], Call], Any]
@@ -79,7 +79,9 @@ class Server:
         Guests ask again for what had not begun, as they do when a connection breaks. A second time does nothing.
         """
         self._reception.ignore()
-        ended = [crew.end(deadline) for crew in self._crews.values()]
+        for crew in self._crews.values():
+            crew.stop()
+        ended = [crew.finish(deadline) for crew in self._crews.values()]
         self._reception.close(_FLUSH_S)
         return all(ended)
 
@@ -106,12 +108,13 @@ class Server:
                 # Asked again, as a sign of life (see ``line``); who calls does not change on a connection.
                 self._reception.send(connection, wire.write_answer(frame.id, connection.welcome))
                 return
+            connection.hello_by = None
             work: Callable[[], bytes] = partial(self._welcome, connection, request, frame.id)
         else:
             work = partial(self._carry_out, request, Call(frame.id, deadline, connection.vm))
         # A Hello belongs to its connection: it is never joined from another one.
         equal = (request, connection) if isinstance(request, Hello) else request
-        self._crews[connection.vm].take(frame.id, equal, work, changes=request.changes, deadline=deadline, recipient=connection)
+        self._crews[connection.vm].take(frame.id, equal, work, kind=_kind(request), deadline=deadline, recipient=connection)
 
     def _greeted(self, connection: Connection, welcome: Welcome) -> None:
         if self._reception.stands(connection) and connection.welcome is None:
@@ -161,3 +164,9 @@ class Server:
             except Exception:  # noqa: BLE001 - top of a request: a bug is answered, logged, and ends nothing else
                 self._log.exception("call failed")
                 return wire.write_error(call.id, Internal(f"the service failed on this {kind}"))
+
+
+def _kind(request: Request[Any]) -> Kind:
+    if isinstance(request, Detach | Mark):
+        return Kind.END
+    return Kind.BEGIN if request.changes else Kind.READ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -197,3 +198,28 @@ def test_a_connection_that_is_closed_gives_no_uid(address: Address, listener: Li
         accepted.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             peer_uid(accepted)
+
+
+def test_a_closed_listener_leaves_no_lock(address: Address) -> None:
+    listen(address).close()
+    assert list(address.path.parent.iterdir()) == []
+
+
+def test_of_many_that_start_at_once_one_listens(address: Address) -> None:
+    for _ in range(20):
+        won: list[Listener] = []
+        threads = [threading.Thread(target=_try_to_listen, args=(address, won)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        connect(address, 1.0).close()
+        won[0].close()
+
+
+def _try_to_listen(address: Address, won: list[Listener]) -> None:
+    try:
+        won.append(listen(address))
+    except Conflict:
+        pass
