@@ -200,7 +200,7 @@ FOREIGN = re.compile(
             r"\bL" + r"LM\b",
             "language " + "model",
             r"(?<![\w.])/wo" + r"rk/",
-            "sha" + r"red/(house|corrections|design|faults|docker|vdvs|vsphere|field|test|performance|ecosystem|style)",
+            "sha" + r"red/[a-z-]+\.md",
         )
     ),
     re.IGNORECASE,
