@@ -2,7 +2,8 @@
 
 An unmarked test runs no command, opens no network connection and touches no loop device or mount: Python's audit events
 tell, so that no name has to be patched. A test marked ``integration`` (or ``engine``) may, and leaves no loop device,
-mount or child process behind. A skip needs a line in ``SKIPS``, or the run fails in CI.
+mount or child process behind. A skip needs a line in ``SKIPS``, or the run fails in CI. There, with nobody else on the
+machine, the whole run is also held to leave every loop device, mount and plugin socket as it was.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,8 @@ class Guard:
 
 
 _GUARD = pytest.StashKey[Guard]()
+_MACHINE = pytest.StashKey[frozenset[str]]()
+_LEFT = pytest.StashKey[frozenset[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -81,7 +85,7 @@ def _within_bounds(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         base = str(tmp_path_factory.getbasetemp())
         before = leftovers(base)
         yield
-        left = _settled(base, before)
+        left = _settled(partial(leftovers, base), before)
         if left:
             pytest.fail(f"the test left behind: {', '.join(sorted(left))}", pytrace=False)
         return
@@ -99,11 +103,17 @@ def leftovers(base: str) -> frozenset[str]:
     return frozenset({*_mounts(base), *_loops(base), *_children(os.getpid())})
 
 
-def _settled(base: str, before: frozenset[str]) -> frozenset[str]:
+def _settled(look: Callable[[], frozenset[str]], before: frozenset[str]) -> frozenset[str]:
     until = time.monotonic() + _SETTLE_S
-    while (left := leftovers(base) - before) and time.monotonic() < until:
+    while (left := look() - before) and time.monotonic() < until:
         time.sleep(0.05)
     return left
+
+
+def machine() -> frozenset[str]:
+    """Return every mount, loop device and plugin socket of this machine, whoever made it."""
+    sockets = (f"socket {path}" for path in Path("/run/docker/plugins").glob("*"))
+    return frozenset({*_mounts(""), *_loops(""), *sockets})
 
 
 def _mounts(base: str) -> Iterator[str]:
@@ -141,18 +151,30 @@ def _command(pid: str) -> str:
         return "gone"
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    unlisted = _unlisted(terminalreporter)
-    if unlisted:
-        terminalreporter.section("skipped without a line in tests/guards.py SKIPS")
-        for name in unlisted:
-            terminalreporter.line(name)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_MACHINE] = machine()
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not os.environ.get("CI"):
+        return
+    session.config.stash[_LEFT] = _settled(machine, session.config.stash[_MACHINE])
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("CI") and reporter is not None and _unlisted(reporter) and session.exitstatus == pytest.ExitCode.OK:
+    unlisted = reporter is not None and bool(_unlisted(reporter))
+    if (session.config.stash[_LEFT] or unlisted) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for title, names in (
+        ("skipped without a line in tests/guards.py SKIPS", _unlisted(terminalreporter)),
+        ("left on the machine by the whole run", sorted(config.stash.get(_LEFT, ()))),
+    ):
+        if names:
+            terminalreporter.section(title)
+        for name in names:
+            terminalreporter.line(name)
 
 
 def _unlisted(reporter: Any) -> list[str]:

@@ -65,21 +65,27 @@ def test_that_may():
 def test_that_leaves_a_process():
     subprocess.Popen(["sleep", "5"])
 
+@pytest.mark.integration
+def test_that_mounts(tmp_path_factory):
+    subprocess.run(["mount", "-t", "tmpfs", "none", PLACE], check=True)
+
 @pytest.mark.skip(reason="no reason that counts")
 def test_skipped():
     pass
 """
 
 
-def run_pytest(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (path / "test_bad.py").write_text(BAD)
+def run_pytest(path: Path, *arguments: str, ci: bool = False) -> subprocess.CompletedProcess[str]:
+    place = path / "place"
+    place.mkdir()
+    (path / "test_bad.py").write_text(BAD.replace("PLACE", repr(str(place))))
     (path / "pytest.ini").write_text("[pytest]\nmarkers =\n  integration: x\n  engine: y\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.guards", "-p", "no:cacheprovider", *arguments, str(path)]
     root = Path(__file__).parents[1]
     return subprocess.run(
         command,
         cwd=root,
-        env={"CI": "1", "PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", **({"CI": "1"} if ci else {})},
         capture_output=True,
         text=True,
         check=False,
@@ -91,7 +97,7 @@ def run_pytest(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_hidden_command_fails_its_test_and_the_marked_one_passes(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "-k", "command or may")
 
-    assert "2 passed, 2 deselected, 1 error" in done.stdout
+    assert "2 passed, 3 deselected, 1 error" in done.stdout
     assert "without the integration mark the test ran a command" in done.stdout
 
 
@@ -105,9 +111,19 @@ def test_a_process_left_behind_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_skip_that_is_not_listed_fails_the_run_in_ci(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, "-k", "skipped")
+    done = run_pytest(tmp_path, "-k", "skipped", ci=True)
 
     assert (done.returncode, "test_skipped" in done.stdout) == (1, True)
+
+
+@pytest.mark.integration
+def test_a_mount_left_anywhere_fails_the_run_in_ci(tmp_path: Path) -> None:
+    try:
+        done = run_pytest(tmp_path, "-k", "mounts", ci=True)
+    finally:
+        subprocess.run(["umount", str(tmp_path / "place")], check=True)
+
+    assert (done.returncode, f"mount {tmp_path / 'place'}" in done.stdout) == (1, True)
 
 
 def test_nothing_of_another_run_counts_as_left_behind(tmp_path: Path) -> None:
