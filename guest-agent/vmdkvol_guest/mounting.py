@@ -66,11 +66,10 @@ class Mounting:
         parts.notebook.drop(volume, mount_id)
         parts.arrivals.left(volume, mount_id)
         parts.at(Point.UNMOUNT_DROPPED)
-        try:
+        with undo_on_error(partial(self._undo_failed, volume)) as undo:
+            undo.append(partial(self._wake, volume))
             # Equal only to its own repeat: work of another ID may have looked before this one was dropped.
             parts.lanes.run(volume, ("unmount", mount_id), partial(self._take_down, volume), deadline, "unmounting")
-        finally:
-            self._wake(volume)
 
     # --- in the volume's lane ----------------------------------------------------------------------------------
 
@@ -197,14 +196,16 @@ class Mounting:
     def _take_down(self, volume: VolumeId) -> None:
         parts = self._parts
         noted = parts.notebook.holdings().get(volume)
-        if (noted is not None and noted.ids) or parts.arrivals.ids(volume) or volume not in parts.mounts.mounted():
+        if (noted is not None and noted.ids) or parts.arrivals.ids(volume):
             return
-        parts.mounts.unmount(volume)
-        parts.at(Point.UNMOUNT_UNMOUNTED)
-        if noted is not None and noted.attachment is not None:
-            linger_until = parts.clock.monotonic() + parts.limits.linger_s
-            parts.notebook.note(volume, attachment=noted.attachment, linger_until=linger_until)
-        parts.log.info("unmounted", volume=str(volume))
+        if volume in parts.mounts.mounted():
+            parts.mounts.unmount(volume)
+            parts.at(Point.UNMOUNT_UNMOUNTED)
+            if noted is not None and noted.attachment is not None:
+                linger_until = parts.clock.monotonic() + parts.limits.linger_s
+                parts.notebook.note(volume, attachment=noted.attachment, linger_until=linger_until)
+            parts.log.info("unmounted", volume=str(volume))
+        self._wake(volume)
 
     # --- small steps -------------------------------------------------------------------------------------------
 
