@@ -232,7 +232,7 @@ def test_a_newer_versions_database_says_both_versions(path: Path) -> None:
 def test_f40_no_flipped_byte_changes_what_a_reader_sees(path: Path) -> None:
     expected = filled(path)
     whole = path.read_bytes()
-    for position in range(0, len(whole), 211):
+    for position in range(0, len(whole), 397):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ (0x11, 0x80)[position % 2]]) + whole[position + 1 :])
         with suppress(MetadataDamaged, TruthUnknown), opened(path) as store:
             assert seen(store) == expected, f"byte {position}"
