@@ -205,7 +205,7 @@ class Site:
                 }
             )
         )
-        return Host(name, Daemon("agent", config, self.root / "log" / f"{name}.log", lambda: _activates(plugin)), plugin, run)
+        return Host(name, Daemon("agent", config, self.root / "log" / f"{name}.log", lambda: _serves(plugin)), plugin, run)
 
     def _service_toml(self) -> str:
         return dump_toml(
@@ -220,11 +220,12 @@ class Site:
         )
 
 
-def _activates(plugin: Path) -> bool:
+def _serves(plugin: Path) -> bool:
     connection = _Plugin(plugin)
     try:
-        connection.request("POST", "/Plugin.Activate")
-        return bool(json.loads(connection.getresponse().read()) == {"Implements": ["VolumeDriver"]})
+        # Not Activate, which to the agent is the sign of an engine's restart.
+        connection.request("POST", "/VolumeDriver.Capabilities")
+        return bool(json.loads(connection.getresponse().read()) == {"Capabilities": {"Scope": "global"}})
     except (OSError, ValueError, http.client.HTTPException):
         return False
     finally:

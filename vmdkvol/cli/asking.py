@@ -102,10 +102,11 @@ def plugin_says(path: Path, endpoint: str, timeout_s: float = 2.0) -> object:
 def plugin_answers(path: Path) -> bool:
     """Tell whether a volume plugin answers at this socket."""
     try:
-        answer = plugin_says(path, "/Plugin.Activate")
+        # Not Activate: to the agent that is the sign of an engine's restart (docker-facts 2.1).
+        answer = plugin_says(path, "/VolumeDriver.Capabilities")
     except (OSError, ValueError, http.client.HTTPException):
         return False
-    return isinstance(answer, dict) and "VolumeDriver" in answer.get("Implements", ())
+    return isinstance(answer, dict) and "Capabilities" in answer
 
 
 def listens(path: Path) -> bool:

@@ -88,7 +88,11 @@ class Bench:
 
     def wait_idle(self) -> None:
         """Return when nothing is mounted or attached any more: no disk is leaked (I3)."""
-        wait_until(lambda: not self.mounts() and not self.loops(), "every disk was given back", LINGER_S)
+        try:
+            wait_until(lambda: not self.mounts() and not self.loops(), "every disk was given back", LINGER_S)
+        except AssertionError as error:
+            logs = [log.read_text(errors="replace")[-6000:] for log in sorted((self.sandbox / "logs").glob("*.log"))]
+            raise AssertionError("\n".join([f"{error}: {self.mounts()} {self.loops()}", *logs])) from None
 
 
 class Docker:
