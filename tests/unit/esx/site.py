@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from tests.doubles.hurried_clock import HurriedClock
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import VolumeError
+from vmdkvol.errors import StillWorking, VolumeError
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark, Notice, RemoveVolume, Request
 from vmdkvol.names import DatastoreName, VolumeRef
@@ -74,8 +76,10 @@ class Hypervisor(SimulatedHypervisor):
 class Site:
     """Two Docker hosts, ``A`` and ``B``, and a service. ``agents`` are what they do when a disk is wanted."""
 
-    def __init__(self, *, datastores: tuple[DatastoreName, ...] = (DS1,), retention_s: float = 0.0) -> None:
-        self.clock = HurriedClock()
+    def __init__(
+        self, *, datastores: tuple[DatastoreName, ...] = (DS1,), retention_s: float = 0.0, hurry: float = 50.0
+    ) -> None:
+        self.clock = HurriedClock(hurry)
         self.hypervisor = Hypervisor(
             self.clock,
             datastores=[Datastore(name, 100 * GB, 100 * GB, True) for name in datastores],
@@ -131,6 +135,15 @@ class Site:
     def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 110.0, call: UUID | None = None) -> Any:
         return self.requests.answer(request, Call(call or uuid4(), Deadline.after(self.clock, seconds), vm))
 
+    def leave(self, request: Request[Any], vm: VmId = A) -> None:
+        """Ask and leave before the answer, once the work is under way; the change must be a task of some seconds."""
+        known = len(self.store.open_intents())
+        with pytest.raises(StillWorking):
+            self.ask(request, vm, seconds=0.5)
+        give_up = Deadline.after(self.clock, 500.0)
+        while len(self.store.open_intents()) == known and not give_up.passed:
+            self.clock.sleep(0.05)
+
     def create(self, name: str, vm: VmId = A, /, **opts: str) -> VolumeInfo:
         options = CreateOptions.parse({key.replace("_", "-"): value for key, value in opts.items()})
         info: VolumeInfo = self.ask(CreateVolume(VolumeRef.parse(name), options), vm)
@@ -173,6 +186,14 @@ class Site:
         content = self.hypervisor.read_sidecar(disk_path(record))
         assert content is not None
         return sidecar.decode(content)
+
+    def calm_down(self) -> None:
+        """Let housekeeping look until no work is open; on a busy machine a task outlasts a scan."""
+        for _ in range(20):
+            self.housekeeping.scan()
+            if not self.store.open_intents():
+                return
+            self.clock.sleep(1.0)
 
     def check(self) -> None:
         """I2: no two VMs ever held one disk at a time. I4: no disk without a record, no ready record without its disk."""

@@ -164,7 +164,7 @@ def test_after_a_death_the_repeat_succeeds_once(name: str, nth: int, seconds: fl
     site.check()
     _repeat(site, request)
     site.clock.sleep(seconds)
-    site.housekeeping.scan()
+    site.calm_down()
     assert WORK[name].done(site)
     site.check_settled()
 
@@ -175,7 +175,7 @@ def test_after_a_death_nothing_stays_open_without_a_repeat(name: str, nth: int) 
     _die(site, request, nth)
     site.clock.sleep(1.5)
     site.restart()
-    site.housekeeping.scan()
+    site.calm_down()
     site.check_settled()
 
 
@@ -190,7 +190,7 @@ def test_a_second_death_while_settling_changes_nothing(name: str, nth: int) -> N
             site.check()
     site.restart()
     _repeat(site, request)
-    site.housekeeping.scan()
+    site.calm_down()
     assert WORK[name].done(site)
     site.check_settled()
 
@@ -245,7 +245,7 @@ def test_a_running_task_is_waited_for_and_not_undone() -> None:
     site.restart()
     assert [record.state for record in site.records()] == [State.PREPARING]
     site.clock.sleep(31.0)
-    site.housekeeping.scan()
+    site.calm_down()
     assert _db_is_ready(site)
 
 
@@ -260,5 +260,5 @@ def test_a_removal_that_died_in_the_trash_is_emptied_later() -> None:
     site, request = _ready("remove", 0.0)
     _die(site, request, WORK["remove"].points.index(P.REMOVE_TRASHED))
     site.restart()
-    site.housekeeping.scan()
+    site.calm_down()
     assert _is_gone(site)

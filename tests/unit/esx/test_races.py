@@ -109,7 +109,7 @@ def test_remove_against_attach_ends_with_one_of_them(site: Site) -> None:
     """F55, I1: never a removed volume on a VM."""
     volume = site.create("db").id
     results = at_once(site, [lambda: site.remove(volume, A), lambda: site.attach(volume, B)])
-    site.housekeeping.scan()
+    site.calm_down()
     if isinstance(results[0], VolumeError):
         assert isinstance(results[0], VolumeInUse)
         assert [record.state for record in site.records()] == [State.READY]
@@ -131,7 +131,7 @@ def test_remove_against_clone_ends_with_a_whole_clone_or_none(site: Site) -> Non
     volume = site.create("src").id
     site.format(volume)
     results = at_once(site, [lambda: site.remove(volume, A), lambda: site.create("copy", B, clone_from="src")])
-    site.housekeeping.scan()
+    site.calm_down()
     copies = [record for record in site.records() if record.name == "copy"]
     if isinstance(results[1], VolumeError):
         assert not copies
@@ -163,6 +163,6 @@ def test_housekeeping_beside_work_disturbs_nothing(site: Site) -> None:
 
     results = at_once(site, [scans, *(lambda number=number: lives(number) for number in range(8))])
     assert not [result for result in results if isinstance(result, VolumeError)]
-    site.housekeeping.scan()
+    site.calm_down()
     assert not site.hypervisor.truth().disks
     assert "volume lost" not in site.log.events("error")

@@ -181,7 +181,7 @@ def test_a_store_that_fails_once_loses_no_disk(site: Site, verb: str, method: st
         with suppress(NoSpace, StaleRequest):
             site.ask(request)
     setattr(site.store, method, working)
-    site.housekeeping.scan()
+    site.calm_down()
     site.check_settled()
     assert bool(site.hypervisor.truth().holders) == (verb == "attach")
     assert bool(site.records()) == (verb != "remove")
