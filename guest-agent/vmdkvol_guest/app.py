@@ -121,7 +121,7 @@ def _engine_routes(app: Flask, driver: Driver, activated: Callable[[], None]) ->
             raise HangUp(str(error)) from error
         try:
             return _reply({"Volume": _shown(driver.get(name)), "Err": ""})
-        except (NotFound, BadRequest):
+        except (NotFound, InvalidName):
             # Positively no volume; the engine sends {"Name":""} too and wants its Err at once.
             raise
         except VolumeError as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, NotFound, ProtocolError, ServiceUnreachable, StillWorking, VolumeError
+from vmdkvol.errors import InvalidName, NotFound, ProtocolError, ServiceUnreachable, StillWorking, VolumeError
 from vmdkvol.messages import GetVolume, ListVolumes
 from vmdkvol.names import VolumeRef
 from vmdkvol.volume import VolumeId, VolumeInfo
@@ -58,7 +58,7 @@ class Catalogue:
             return Word(Said.NOTHING)
         try:
             return Word(Said.VOLUME, self.resolve(ref, self._parts.limits.get_s))
-        except (NotFound, BadRequest):
+        except (NotFound, InvalidName):
             return Word(Said.ABSENT)
         except VolumeError as error:
             self._failed(error)

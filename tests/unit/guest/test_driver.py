@@ -11,6 +11,9 @@ from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import ID1, ID2, VM_B, Host
 from vmdkvol.errors import (
+    BadRequest,
+    Denied,
+    Internal,
     InvalidName,
     InvalidOption,
     InvalidSize,
@@ -171,11 +174,12 @@ def test_get_of_an_unknown_anonymous_name_while_the_service_is_away_is_absent(ho
 
 
 def test_a_service_that_cannot_tell_is_not_believed_to_say_absent(host: Host) -> None:
-    host.line.before[GetVolume] = [TruthUnknown("unread"), TruthUnknown("unread")]
+    for error in (TruthUnknown("unread"), BadRequest("what is this?"), Denied("no"), Internal("a bug")):
+        host.line.before[GetVolume] = [error, error]
 
-    assert host.driver.get("db").status
-    with pytest.raises(TruthUnknown):
-        host.driver.get("other")
+        assert host.driver.get("db").status
+        with pytest.raises(TruthUnknown):
+            host.driver.get("other")
 
 
 def test_what_is_mounted_here_is_never_absent(host: Host) -> None:
