@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import click
 
-from vmdkvol import __version__
+from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
 from vmdkvol.cli.layout import DEFAULT_DIRECTORY, Layout
 from vmdkvol.clock import Deadline, SystemClock
@@ -52,6 +52,8 @@ class Connection:
 @contextmanager
 def connected(address: Address, patience_s: float = _PATIENCE_S) -> Iterator[Connection]:
     """Yield a connection to the service; its first question waits ``patience_s`` for the service, then ServiceUnreachable."""
+    # A line that is down is told as the command's own error, once.
+    logs.configure("error")
     clock = SystemClock()
     line = Line(address, clock, agent=f"vmdkvol {__version__}", boot_id=boot_id(), patience_s=patience_s).start()
     try:
