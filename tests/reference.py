@@ -5,6 +5,7 @@ A page has them between ``<!-- made from the code: NAME -->`` and ``<!-- end -->
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +19,26 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.options import OPTIONS, PACKAGES, CreateOptions
 from vmdkvol.sizes import format_size
 from vmdkvol.tuning import MINIMUM_SIZE, MKFS, MOUNT
-from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VolumeId
+from vmdkvol.volume import (
+    DEFAULT_VMGROUP,
+    FIRST_LOOP,
+    Content,
+    DiskUuid,
+    Holder,
+    LoopAddress,
+    State,
+    VmId,
+    VolumeId,
+    VolumeInfo,
+)
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.local import vmdk
 from vmdkvol_esx.paths import new_path
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings
+from vmdkvol_guest.ports import Holdings
 from vmdkvol_guest.settings import AgentSettings
+from vmdkvol_guest.status import status
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"(<!-- made from the code: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -176,6 +190,27 @@ def descriptor() -> str:
     return f"```\n{vmdk.write(made).decode('ascii')}```\n"
 
 
+def status_map() -> str:
+    """Return what `docker volume inspect` shows as Status of a mounted volume."""
+    record = _record()
+    info = VolumeInfo(
+        id=record.id,
+        name=record.name,
+        datastore=record.datastore,
+        vmgroup=record.vmgroup,
+        size_bytes=record.size_bytes,
+        allocated_bytes=716800,
+        state=record.state,
+        content=record.content,
+        options=record.options,
+        created_at=record.created_at,
+        created_by=record.created_by,
+        attached_to=Holder(VmId(_ID), "vsphere", LoopAddress(FIRST_LOOP)),
+    )
+    held = Holdings(record.id, frozenset({"4a5b6c7d8e9f"}))
+    return f"```json\n{json.dumps(status(info, held, mounted=True, stale=False), indent=1)}\n```\n"
+
+
 def sidecar_file() -> str:
     """Return a sidecar as it is written."""
     return f"```json\n{sidecar.encode(_record()).decode('ascii')}```\n"
@@ -195,6 +230,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "paths": paths,
     "descriptor": descriptor,
     "sidecar": sidecar_file,
+    "status": status_map,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reference import BLOCK, PARTS, filled
+from tests.reference import BLOCK, PARTS, filled, status_map
 from vmdkvol.errors import BY_CODE
 from vmdkvol.options import OPTIONS
 
@@ -114,6 +115,13 @@ def test_every_file_that_is_named_exists() -> None:
     pattern = r"`((?:vmdkvol|guest-agent|esx-service|packaging|docs)/[\w/.-]+\.\w+)`"
 
     assert {(page, path) for page, path in words(pattern) if not (ROOT / path).exists() and "X" not in path} == set()
+
+
+def test_every_key_of_status_is_described_and_no_other() -> None:
+    page = (DOCS / "reference" / "status.md").read_text(encoding="utf-8")
+    shown = json.loads(status_map().strip("`json\n"))
+
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) == sorted(shown)
 
 
 @pytest.mark.parametrize(
