@@ -84,7 +84,7 @@ class Journal:
         """Do what the intent says and close it; ``record`` is the one that ``begin`` stored.
 
         Raises what the hypervisor raised, and then the change is undone and the intent closed, or it stays open for
-        ``settle``: a removal, a running task (StillWorking), or what could not be read.
+        ``settle``: a removal that failed midway, a running task (StillWorking), or what could not be read.
         """
         self._send(intent, record, intent.id, deadline)
 
@@ -144,9 +144,9 @@ class Journal:
         except OutcomeUnknown as error:
             return self._resolve(intent, record, Told.NOTHING, error)
         except VolumeError:
-            # Nothing was started, so nothing is undone: what lies at the path may be another's. A removal stays open.
-            if not isinstance(intent.change, DeleteDisk):
-                self._store.abandon(intent.id, intent.before)
+            # Nothing was started, so nothing is undone: what lies at the path may be another's. A removal goes back into
+            # the trash, for housekeeping: open, it would stop the very Detach that it waits for.
+            self._store.abandon(intent.id, intent.before)
             raise
         self._at(Point.CHANGE_SUBMITTED)
         if task is not None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.esx.site import A, B, Killed, Site
 from vmdkvol.errors import StaleRequest, VolumeError
-from vmdkvol.messages import Attach, CreateVolume, Detach, Mark, RemoveVolume, Request
+from vmdkvol.messages import Attach, CreateVolume, Detach, ListAttached, Mark, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
@@ -201,7 +201,7 @@ def test_after_a_death_the_disk_can_go_to_another_host(name: str, nth: int) -> N
     _die(site, request, nth)
     site.clock.sleep(1.5)
     site.restart()
-    for attachment in site.verbs.listing.attached(A, object()).attachments:  # type: ignore[arg-type]
+    for attachment in site.ask(ListAttached()).attachments:
         site.detach(attachment)
     (record,) = site.records()
     site.attach(record.id, B)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.esx.site import A, B, Site
 from vmdkvol.errors import NameConflict, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
-from vmdkvol.messages import Detach
+from vmdkvol.messages import Detach, ListAttached
 from vmdkvol.volume import Attachment, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DeleteDisk, DetachDisk
 
@@ -84,7 +84,7 @@ def test_a_disk_that_two_hosts_pass_to_and_fro_is_on_one_at_a_time(site: Site) -
 
     def gives_back(vm: VmId) -> Callable[[VolumeId], None]:
         def give(wanted: VolumeId) -> None:
-            for told in site.verbs.listing.attached(vm, None).attachments:  # type: ignore[arg-type]
+            for told in site.ask(ListAttached(), vm).attachments:
                 try:
                     site.ask(Detach(wanted, told.generation), vm)
                 except StaleRequest:

@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from tests.unit.esx.site import DS1, A, B, Site
-from vmdkvol.errors import CheckFailed, NotPermitted, TruthUnknown, VolumeInUse, VolumeLost, VolumeNotFound
-from vmdkvol.messages import Detach, ListVolumes
+from vmdkvol.errors import CheckFailed, NotPermitted, OutcomeUnknown, TruthUnknown, VolumeInUse, VolumeLost, VolumeNotFound
+from vmdkvol.messages import Detach, ListAttached, ListVolumes
 from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import DeleteDisk
+from vmdkvol_esx.ports import AttachDisk, DeleteDisk
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_disk_in_the_trash_can_still_leave_its_vm(site: Site, volume: VolumeId
     site.hypervisor.unread(B)
     site.remove(volume)
     site.hypervisor.unread(B, unread=False)
-    (told,) = site.verbs.listing.attached(B, object()).attachments  # type: ignore[arg-type]
+    (told,) = site.ask(ListAttached(), B).attachments
     site.detach(replace(attachment, generation=told.generation), B)
     site.housekeeping.scan()
     assert nothing_is_left(site)
@@ -163,7 +163,20 @@ def test_a_failed_deletion_goes_forward(site: Site, volume: VolumeId, seconds: f
 def test_a_deletion_that_a_foreign_lock_stops_is_tried_again(site: Site, volume: VolumeId) -> None:
     site.hypervisor.refuse(VolumeInUse("another host has the file open"))
     site.remove(volume)
-    assert site.record(volume).state is State.REMOVING
+    assert site.record(volume).state is State.TRASHED
+    site.housekeeping.scan()
+    assert nothing_is_left(site)
+
+
+def test_an_attach_that_lands_late_can_be_undone_and_the_deletion_waits_for_it(site: Site, volume: VolumeId) -> None:
+    """An Attach whose answer was lost is settled as not happened, and then it happens, beside a Remove."""
+    site.hypervisor.takes(AttachDisk, 5.0)
+    site.hypervisor.lose_answer(done=True)
+    with pytest.raises(OutcomeUnknown):
+        site.attach(volume, B)
+    site.remove(volume)
+    (told,) = site.ask(ListAttached(), B).attachments
+    site.detach(told, B)
     site.housekeeping.scan()
     assert nothing_is_left(site)
 
