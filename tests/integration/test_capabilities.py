@@ -1,4 +1,4 @@
-"""The agent's unit leaves it a few capabilities (corrections 43): with them everything works, and none is there for nothing.
+"""The units leave agent and service a few capabilities (corrections 43): they are enough, and none is there for nothing.
 
 The whole sandbox runs under the bounding set, in a namespace of its own.
 """
@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 
-from tests.integration.engine.machine import Machine
+from tests.integration.engine.machine import Machine, wait_until
 from tests.test_units import values
 
 pytestmark = pytest.mark.integration
 
-KEPT = [capability.removeprefix("CAP_").lower() for capability in values("vmdkvol-agent.service", "CapabilityBoundingSet")]
+
+def kept(unit: str) -> list[str]:
+    return [capability.removeprefix("CAP_").lower() for capability in values(unit, "CapabilityBoundingSet")]
+
+
+KEPT = kept("vmdkvol-agent.service")
 # Growing a mounted ext4, which needs the fifth one, SYS_RESOURCE, is not in this stage.
 NEEDED = ("sys_admin", "chown", "fowner", "dac_override")
 SOCKET = "/run/docker/plugins/vsphere.sock"
@@ -38,14 +43,30 @@ def machine() -> Iterator[Machine]:
     # Short: the paths of sockets below it have at most 107 bytes.
     with TemporaryDirectory(prefix="vmdkvol-caps-") as root, Machine(Path(root)) as machine:
         yield machine
-        machine.run(str(Path(sys.executable).with_name("vmdkvol")), "sandbox", "down", "--purge", "--dir", f"{root}/sandbox")
+        machine.run(program("vmdkvol"), "sandbox", "down", "--purge", "--dir", f"{root}/sandbox")
+
+
+def program(name: str) -> str:
+    return str(Path(sys.executable).with_name(name))
+
+
+def bounded(capabilities: list[str]) -> list[str]:
+    bounds = "-all," + ",".join(f"+{capability}" for capability in capabilities)
+    return ["setpriv", "--bounding-set", bounds, "--inh-caps=-all", "--no-new-privs"]
 
 
 def start(machine: Machine, capabilities: list[str]) -> None:
-    kept = "-all," + ",".join(f"+{capability}" for capability in capabilities)
-    bounded = ("setpriv", "--bounding-set", kept, "--inh-caps=-all", "--no-new-privs")
-    up = (str(Path(sys.executable).with_name("vmdkvol")), "sandbox", "up", "--dir", f"{machine.root}/sandbox")
-    machine.run(*bounded, *up)
+    machine.run(*bounded(capabilities), program("vmdkvol"), "sandbox", "up", "--dir", f"{machine.root}/sandbox")
+
+
+def restart_service(machine: Machine, capabilities: list[str]) -> None:
+    status = machine.run(program("vmdkvol"), "sandbox", "status", "--dir", f"{machine.root}/sandbox", "-o", "json")
+    (pid,) = (row["pid"] for row in json.loads(status.stdout)["processes"] if row["role"] == "service")
+    machine.run("kill", str(pid))
+    wait_until(lambda: not machine.path(f"/proc/{pid}").exists(), "the service ends")
+    serve = [program("vmdkvol-esxd"), "--config", f"{machine.root}/sandbox/etc/service.toml", "serve"]
+    machine.spawn([*bounded(capabilities), *serve], machine.root / "service.log")
+    wait_until((machine.root / "sandbox/run/vsphere.sock").is_socket, "the service listens")
 
 
 def ask(machine: Machine, call: str, **body: Any) -> dict[str, Any]:
@@ -69,6 +90,15 @@ def test_the_units_capabilities_are_enough_from_create_to_remove(machine: Machin
     answers += [ask(machine, "Remove", Name="db")]
 
     assert [answer["Err"] for answer in answers] == [""] * 5
+
+
+def test_the_services_own_capabilities_are_enough_for_it(machine: Machine) -> None:
+    start(machine, KEPT)
+    restart_service(machine, kept("vmdkvol-esxd.service"))
+
+    answers = [first_mount(machine), ask(machine, "Unmount", Name="db", ID="first"), ask(machine, "Remove", Name="db")]
+
+    assert [answer["Err"] for answer in answers] == [""] * 3
 
 
 @pytest.mark.parametrize("missing", NEEDED)
