@@ -111,8 +111,11 @@ WORK = {
         _is_gone,
     ),
 }
+BEGUN = {P.CREATE_BEGUN, P.ATTACH_BEGUN, P.DETACH_BEGUN, P.REMOVE_BEGUN, P.CHANGE_SUBMITTED, P.CHANGE_NOTED, P.CHANGE_DONE}
 CHANGES = (CreateDisk, CloneDisk, AttachDisk, DetachDisk, DeleteDisk)
 DEATHS = [pytest.param(name, nth, id=f"{name}-{point}") for name, work in WORK.items() for nth, point in enumerate(work.points)]
+# Deaths that leave an intent open: what the next process has to settle.
+OPEN = [row for row in DEATHS if WORK[str(row.values[0])].points[int(str(row.values[1]))] in BEGUN]
 # A change is done in `submit`, or it is a task that may still run when the next process looks.
 SECONDS = [pytest.param(0.0, id="at-once"), pytest.param(1.0, id="task")]
 
@@ -169,7 +172,7 @@ def test_after_a_death_the_repeat_succeeds_once(name: str, nth: int, seconds: fl
     site.check_settled()
 
 
-@pytest.mark.parametrize(("name", "nth"), DEATHS)
+@pytest.mark.parametrize(("name", "nth"), OPEN)
 def test_after_a_death_nothing_stays_open_without_a_repeat(name: str, nth: int) -> None:
     site, request = _ready(name, 1.0)
     _die(site, request, nth)
@@ -179,7 +182,7 @@ def test_after_a_death_nothing_stays_open_without_a_repeat(name: str, nth: int) 
     site.check_settled()
 
 
-@pytest.mark.parametrize(("name", "nth"), DEATHS)
+@pytest.mark.parametrize(("name", "nth"), OPEN)
 def test_a_second_death_while_settling_changes_nothing(name: str, nth: int) -> None:
     site, request = _ready(name, 1.0)
     _die(site, request, nth)

@@ -143,11 +143,11 @@ def test_remove_against_clone_ends_with_a_whole_clone_or_none(site: Site) -> Non
 def test_a_slow_volume_does_not_delay_another(site: Site) -> None:
     other = site.create("other").id
     slow = site.create("slow").id
-    site.hypervisor.takes(DeleteDisk, 80.0)
+    site.hypervisor.takes(DeleteDisk, 30.0)
     worker = site.clock.start("slow", lambda: site.remove(slow))
     began = site.clock.monotonic()
     site.attach(other)
-    assert site.clock.monotonic() - began < 40.0
+    assert site.clock.monotonic() - began < 25.0
     worker.join(60.0)
 
 
