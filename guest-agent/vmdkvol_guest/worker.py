@@ -10,7 +10,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -112,19 +112,42 @@ class Worker:
         _make_directories(settings)
         self._line = Line(Address.parse(settings.service), self._clock, agent=_NAME, boot_id=_boot_id(), on_up=self._greeted)
         # Before the lock it reads what another worker still writes, so it is made anew when it may act.
-        self._early = compose(settings, self._line, self._identity, at, activated=self._note_activate)
+        self._early: Agent | None = compose(settings, self._line, self._identity, at, activated=self._note_activate, early=True)
+        self._served_early = 0
         self._line.start()
         self._clock.start("instance", self._act_when_alone)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         acting = self._acting or self._await(environ["PATH_INFO"])
-        return (acting or self._early).app(environ, start_response)
+        return self._serve_early(environ, start_response) if acting is None else acting.app(environ, start_response)
 
     def stop(self) -> None:
         """Let go of everything but mounts and attached disks; containers go on."""
-        if self._acting is not None:
-            self._acting.stop()
+        for agent in (self._early, self._acting):
+            if agent is not None:
+                agent.stop()
         self._line.close()
+
+    def _serve_early(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with self._changed:
+            agent = self._acting or self._early
+            assert agent is not None, "there is an early agent until another one acts"
+            self._served_early += 1
+        try:
+            return agent.app(environ, start_response)
+        finally:
+            with self._changed:
+                self._served_early -= 1
+            self._drop_early()
+
+    def _drop_early(self) -> None:
+        """Close the early agent's notebook once it answers nobody any more: it would say what was true before."""
+        with self._changed:
+            if self._acting is None or self._served_early:
+                return
+            early, self._early = self._early, None
+        if early is not None:
+            early.stop()
 
     def _await(self, path: str) -> Agent | None:
         """Return the acting agent, waiting for it if the call needs it; None if the call must go on without."""
@@ -147,8 +170,6 @@ class Worker:
         try:
             self._lock = lock_instance(Path(self._settings.run_dir) / "instance.lock")
             agent = compose(self._settings, self._line, self._identity, self._at)
-            if self._activated:
-                agent.reconcile.activated()
             agent.start()
         except Exception as error:  # noqa: BLE001 - top of a thread: without its agent the worker is of no use
             log.error("the agent cannot start", error=f"{type(error).__name__}: {error}")
@@ -157,11 +178,19 @@ class Worker:
             os._exit(1)
         with self._changed:
             self._acting = agent
+            activated = self._activated
             self._changed.notify_all()
+        if activated:
+            agent.reconcile.activated()
+        self._drop_early()
         log.info("serving", driver=self._settings.driver, version=__version__)
 
     def _note_activate(self) -> None:
-        self._activated = True
+        with self._changed:
+            self._activated = True
+            acting = self._acting
+        if acting is not None:
+            acting.reconcile.activated()
 
     def _greeted(self, welcome: Welcome) -> None:
         self._identity.learn(welcome)
@@ -177,13 +206,19 @@ def compose(
     at: At = pass_by,
     *,
     activated: Callable[[], None] | None = None,
+    early: bool = False,
 ) -> Agent:
-    """Return the agent's parts, not started; the line is the caller's. ``at`` is called at each crash point."""
+    """Return the agent's parts, not started; the line is the caller's. ``at`` is called at each crash point.
+
+    An ``early`` one is never started, so it refuses slow calls at once: they have waited for the acting one already.
+    """
     clock = SystemClock()
     commands = Commands(clock)
     notebook = SqliteNotebook(Path(settings.run_dir), Path(settings.state_dir), _boot_id())
     log = logs.get("agent")
     limits = _limits(settings)
+    if early:
+        limits = replace(limits, create_s=0.0, mount_s=0.0, unmount_s=0.0, remove_s=0.0)
     parts = Parts(
         service=line,
         devices=LinuxDevices(clock, identity.vm_or_none),
@@ -236,8 +271,15 @@ def _limits(settings: AgentSettings) -> Limits:
 def _make_directories(settings: AgentSettings) -> None:
     # Containers of any uid pass through what is above a mount point (field case C09); names are nobody else's business.
     for directory, mode in ((Path(settings.run_dir), 0o711), (Path(settings.state_dir), 0o700)):
-        directory.mkdir(mode=mode, parents=True, exist_ok=True)
-        directory.chmod(mode)
+        # One by one: mkdir's own parents would get what gunicorn's umask leaves, and nobody but root could pass.
+        for parent in [each for each in reversed(directory.parents) if not each.exists()]:
+            _make_directory(parent, 0o711)
+        _make_directory(directory, mode)
+
+
+def _make_directory(directory: Path, mode: int) -> None:
+    directory.mkdir(exist_ok=True)
+    directory.chmod(mode)
 
 
 def _boot_id() -> str:
