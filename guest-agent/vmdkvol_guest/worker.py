@@ -216,9 +216,7 @@ def compose(
     commands = Commands(clock)
     notebook = SqliteNotebook(Path(settings.run_dir), Path(settings.state_dir), _boot_id())
     log = logs.get("agent")
-    limits = _limits(settings)
-    if early:
-        limits = replace(limits, create_s=0.0, mount_s=0.0, unmount_s=0.0, remove_s=0.0)
+    limits = _limits(settings, early=early)
     parts = Parts(
         service=line,
         devices=LinuxDevices(clock, identity.vm_or_none),
@@ -252,9 +250,9 @@ def compose(
     return Agent(app, gate, parts, catalogue, reconcile, notebook, commands)
 
 
-def _limits(settings: AgentSettings) -> Limits:
+def _limits(settings: AgentSettings, *, early: bool) -> Limits:
     """Return the limits that follow from the settings: each part's own error comes before the whole's."""
-    return Limits(
+    limits = Limits(
         create_s=settings.slow_limit_s,
         mount_s=settings.slow_limit_s,
         unmount_s=settings.short_limit_s,
@@ -266,6 +264,7 @@ def _limits(settings: AgentSettings) -> Limits:
         linger_s=settings.linger_s,
         reconcile_s=settings.reconcile_s,
     )
+    return replace(limits, create_s=0.0, mount_s=0.0, unmount_s=0.0, remove_s=0.0) if early else limits
 
 
 def _make_directories(settings: AgentSettings) -> None:
