@@ -109,7 +109,7 @@ class Host:
         """Call the plugin as dockerd does; a broken connection raises ConnectionError or HTTPException."""
         connection = _Plugin(self.plugin)
         try:
-            connection.request("POST", endpoint if "/" in endpoint[1:] else f"/VolumeDriver.{endpoint}", json.dumps(body))
+            connection.request("POST", endpoint if endpoint.startswith("/") else f"/VolumeDriver.{endpoint}", json.dumps(body))
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
             return answer
         finally:
