@@ -167,8 +167,9 @@ class Site:
             host.agent.start()
 
     def files(self) -> list[str]:
-        """Return the volumes' files on the datastore, relative to it."""
-        return sorted(str(path.relative_to(self.datastore)) for path in self.datastore.rglob("*") if path.is_file())
+        """Return the volumes' files on the datastore, relative to it; not the mark by which it is known again."""
+        files = [path for path in self.datastore.rglob("*") if path.is_file() and path.name != "datastore.id"]
+        return sorted(str(path.relative_to(self.datastore)) for path in files)
 
     def loops(self) -> list[devices.Loop]:
         return devices.loops_under(self.root)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from tests.integration.engine import loops
 from tests.integration.engine.engine import IMAGE, Engine
 from tests.integration.engine.machine import Machine, wait_until
 
+# By this file the service knows that the right file system is mounted at a datastore's directory.
+MARK = "datastore.id"
 PLUGINS = "/run/docker/plugins"
 # Longer than the linger of an unused disk (10 s), on a busy machine.
 LINGER_S = 40.0
@@ -84,7 +86,9 @@ class Bench:
         return [path for path in self.machine.mounts() if path.startswith("/run/vmdkvol/")]
 
     def files(self) -> list[Path]:
-        return sorted(path for path in (self.sandbox / "datastores").rglob("*") if path.is_file())
+        """Return what lies on the datastores, but for the mark by which each is known again."""
+        files = [path for path in (self.sandbox / "datastores").rglob("*") if path.is_file()]
+        return sorted(path for path in files if path.name != MARK)
 
     def wait_idle(self) -> None:
         """Return when nothing is mounted or attached any more: no disk is leaked (I3)."""
@@ -137,13 +141,19 @@ class Docker:
 
 
 @contextlib.contextmanager
-def bench(*hosts: str) -> Iterator[Bench]:
-    """Yield a machine with a sandbox that is up; afterwards nothing of it is left, whatever the tests killed."""
+def bench(*hosts: str, prepare: Callable[[Bench], None] = lambda _: None) -> Iterator[Bench]:
+    """Yield a machine with a sandbox that is up; afterwards nothing of it is left, whatever the tests killed.
+
+    ``prepare`` is called before the sandbox is brought up for the first time.
+    """
     # Short: sockets lie below it. Not pytest's: what one test leaves to the next is not left behind.
     root = Path(tempfile.mkdtemp(prefix="vmdkvol-eng-"))
+    # An engine with remapped users must be able to reach its data below it.
+    root.chmod(0o711)
     try:
         with Machine(root) as machine:
             made = Bench(machine, hosts or ("vsphere",))
+            prepare(made)
             made.up()
             yield made
         assert loops.under(root) == {}
