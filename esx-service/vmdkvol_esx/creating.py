@@ -140,6 +140,10 @@ class Creating:
             raise DatastoreNotFound(
                 f"there is no datastore {name!r}", remedy=f"known: {known_names(sorted(known))}", datastore=name
             )
+        problem = known[name].problem
+        if problem is not None:
+            remedy = "an administrator must look; use another datastore meanwhile"
+            raise TruthUnknown(f"datastore {name} cannot be used: {problem}", remedy=remedy, datastore=name)
         if not known[name].writable:
             raise NotPermitted(f"datastore {name} is read-only", remedy="use another datastore", datastore=name)
         return known[name]

@@ -5,30 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from filelock import FileLock, Timeout
 
 from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
 from vmdkvol.clock import Clock, Deadline, SystemClock
-from vmdkvol.errors import Conflict, MetadataDamaged
+from vmdkvol.errors import Conflict, MetadataDamaged, VolumeError
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, Notice, Request
+from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx import rebuilding
 from vmdkvol_esx.callers import Callers
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.local import marker
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.ports import Vm
 from vmdkvol_esx.readonly import ReadOnlyRequests
+from vmdkvol_esx.rebuilding import check_new
 from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
@@ -95,16 +98,17 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) ->
     clock = SystemClock()
     log = logs.get("service")
     lanes = Lanes(clock, "volume")
-    hypervisor = _hypervisor(settings, clock)
     notices = _Notices()
     store: SqlStore | None = None
     housekeeping: Housekeeping | None = None
     try:
-        store = open_store(Path(settings.database), clock)
+        store = _open_store(settings, clock)
     except MetadataDamaged as error:
         log.error("serving read-only: the database cannot be used", reason=str(error))
-        answer = ReadOnlyRequests(hypervisor, lanes, uuid4, log, error.text, service=_NAME).answer
+        hypervisor = _hypervisor(settings, clock, {})
+        answer = ReadOnlyRequests(hypervisor, lanes, uuid4, log, error.text, remedy=error.remedy, service=_NAME).answer
     else:
+        hypervisor = _hypervisor(settings, clock, _claimed(settings, store))
         store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
         verbs = make_verbs(
             store=store,
@@ -135,8 +139,42 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) ->
     return Service(settings, clock, server, lanes, hypervisor, housekeeping, store)
 
 
-def _hypervisor(settings: ServiceSettings, clock: Clock) -> LocalHypervisor:
-    datastores = [LocalDatastore(store.name, store.path) for store in settings.datastores]
+def _open_store(settings: ServiceSettings, clock: Clock) -> SqlStore:
+    """Return the store; MetadataDamaged also if there is none while there are disks, or what there is cannot be read."""
+    database = Path(settings.database)
+    if not database.exists():
+        check_new(_hypervisor(settings, clock, {}), str(database))
+    return open_store(database, clock)
+
+
+def _claimed(settings: ServiceSettings, store: SqlStore) -> Mapping[DatastoreName, UUID]:
+    """Return by which marker each datastore is known; one that is used for the first time gets one.
+
+    The marker is durable before the store knows it: killed in between, the next start finds it. Raises Conflict if two
+    datastores are one.
+    """
+    known = dict(store.datastore_ids())
+    for datastore in settings.datastores:
+        if datastore.name not in known:
+            try:
+                known[datastore.name] = marker.claim(datastore.path, uuid4())
+            except VolumeError as error:
+                logs.get("service").warning("datastore without a marker", datastore=datastore.name, reason=str(error))
+                continue
+            store.remember_datastore(datastore.name, known[datastore.name])
+    owners: dict[UUID, DatastoreName] = {}
+    for datastore in settings.datastores:
+        found = known.get(datastore.name)
+        if found is not None and owners.setdefault(found, datastore.name) != datastore.name:
+            raise Conflict(
+                f"datastores {owners[found]} and {datastore.name} are the same or copies: both are {found}",
+                remedy=f"give each a directory of its own, with its own {marker.TOP}/{marker.MARKER}",
+            )
+    return known
+
+
+def _hypervisor(settings: ServiceSettings, clock: Clock, markers: Mapping[DatastoreName, UUID]) -> LocalHypervisor:
+    datastores = [LocalDatastore(store.name, store.path, markers.get(store.name)) for store in settings.datastores]
     return LocalHypervisor(datastores, [Vm(host.id, host.name, running=True) for host in settings.hosts], clock)
 
 
@@ -183,7 +221,8 @@ def rebuild(settings: ServiceSettings) -> str:
             Path(f"{making}{suffix}").unlink(missing_ok=True)
         store = open_store(making, clock)
         try:
-            result = rebuilding.rebuild(store, _hypervisor(settings, clock), logs.get("rebuild"))
+            result = rebuilding.rebuild(store, _hypervisor(settings, clock, {}), logs.get("rebuild"))
+            _claimed(settings, store)
         finally:
             store.close()
         # From this rename on the new one is complete and counts.
@@ -191,7 +230,7 @@ def rebuild(settings: ServiceSettings) -> str:
         kept = _install_rebuilt(database, clock)
     text = f"{len(result.restored)} volumes restored"
     for left in result.left_out:
-        text += f"\nleft out: {left.disk.ref.path}: {left.problem}"
+        text += f"\nleft out: {left.path}: {left.problem}"
     return text + (f"\nthe old database is kept as {kept}" if kept else "")
 
 

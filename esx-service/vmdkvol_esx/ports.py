@@ -123,10 +123,14 @@ class Vm:
 
 @dataclass(frozen=True, slots=True)
 class Datastore:
+    """``problem`` says why it cannot be used at all; ``fresh``, that nothing of ours ever was on it, as far as can be seen."""
+
     name: DatastoreName
     capacity_bytes: int
     free_bytes: int
     writable: bool
+    problem: str | None = None
+    fresh: bool = False
 
 
 class Log(Protocol):
@@ -164,6 +168,13 @@ class Hypervisor(Protocol):
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         """Return every readable disk in our folder of the datastore; TruthUnknown if it cannot be listed."""
+        ...
+
+    def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        """Return where disks of ours lie or lay: readable, damaged, half deleted, or with their sidecar alone left.
+
+        TruthUnknown if the datastore cannot be listed.
+        """
         ...
 
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:

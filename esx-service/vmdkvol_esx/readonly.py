@@ -24,7 +24,7 @@ REMEDY = "stop the service and run `vmdkvol-esxd rebuild`; the disks are not tou
 
 
 class ReadOnlyRequests:
-    """Stands in for ``Requests``. ``reason`` is what is wrong with the database, one line."""
+    """Stands in for ``Requests``. ``reason`` is what is wrong with the database, one line; ``remedy`` what to do."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class ReadOnlyRequests:
         log: Log,
         reason: str,
         *,
+        remedy: str = REMEDY,
         service: str = "vmdkvol-esxd",
     ) -> None:
         self._hypervisor = hypervisor
@@ -41,6 +42,7 @@ class ReadOnlyRequests:
         self._new_id = new_id
         self._log = log
         self._reason = reason
+        self._remedy = remedy
         self._service = service
 
     def answer(self, request: Request[Any], call: Call) -> Any:
@@ -71,11 +73,13 @@ class ReadOnlyRequests:
 
     def _detach_by_note(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> Done:
         devices = {device.uuid for device in self._devices(caller)}
-        disks, unlisted = self._disks()
+        disks = self._disks()
         disk = next((disk for disk in disks if disk.ref.uuid in devices and disk.note.get("volume") == str(volume)), None)
         if disk is None:
-            if devices and unlisted:
-                raise TruthUnknown(f"the datastores {', '.join(unlisted)} could not be listed", remedy=REMEDY)
+            unknown = devices - {disk.ref.uuid for disk in disks}
+            if unknown:
+                # One of them may be it: "done" would be the last word about a disk that stays.
+                raise TruthUnknown(f"the disk {min(unknown, key=str)} on this host cannot be read", remedy=self._remedy)
             return Done()
         self._log.warning("detaching without a database", disk=str(disk.ref.path), vm=str(caller))
         try:
@@ -93,7 +97,7 @@ class ReadOnlyRequests:
         if not devices:
             return Attachments(())
         try:
-            records = {found.disk.ref.uuid: found.record for found in collect(self._hypervisor)}
+            records = {found.disk.ref.uuid: found.record for found in collect(self._hypervisor) if found.disk is not None}
         except VolumeError as error:
             raise self._damaged() from error
         found = []
@@ -110,20 +114,19 @@ class ReadOnlyRequests:
             raise TruthUnknown(f"the device list of {caller} could not be read")
         return lists.lists.get(caller, ())
 
-    def _disks(self) -> tuple[list[Disk], list[str]]:
-        """Return every disk that can be listed, and the datastores that cannot."""
+    def _disks(self) -> list[Disk]:
+        """Return every disk that can be read now."""
         disks: list[Disk] = []
-        unlisted: list[str] = []
         for datastore in self._hypervisor.datastores():
             try:
                 disks.extend(self._hypervisor.disks(datastore.name))
-            except VolumeError:
-                unlisted.append(datastore.name)
-        return disks, unlisted
+            except VolumeError as error:
+                self._log.warning("datastore not listed", datastore=datastore.name, error=str(error))
+        return disks
 
     def _name(self, vm: VmId) -> str:
         found = self._hypervisor.vm(vm)
         return str(vm) if found is None else found.name
 
     def _damaged(self) -> MetadataDamaged:
-        return MetadataDamaged(f"the service's database cannot be used: {self._reason}", remedy=REMEDY)
+        return MetadataDamaged(f"the service's database cannot be used: {self._reason}", remedy=self._remedy)

@@ -5,33 +5,54 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from vmdkvol.errors import BadRequest, MetadataDamaged, VolumeError
+from vmdkvol.errors import BadRequest, MetadataDamaged, TruthUnknown, VolumeError
 from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import Disk, Hypervisor, Log, Store
+from vmdkvol_esx.ports import Disk, DiskPath, Hypervisor, Log, Store
 from vmdkvol_esx.records import VolumeRecord
 
 # A sidecar is not rewritten at each attach, so its generation is behind the lost one. After the jump every Detach and
 # Mark that is still on its way is an older one.
 GENERATION_JUMP = 1 << 20
+START_EMPTY = "put the database back, or run `vmdkvol-esxd rebuild`; to begin anew, move the folders vmdkvol away"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A disk with the record from its sidecar, or with the reason why there is none."""
+    """A place with the record from its sidecar, or the reason why there is none. ``disk`` is None if none can be read there."""
 
-    disk: Disk
+    path: DiskPath
+    disk: Disk | None
     record: VolumeRecord | None
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What came back. ``left_out`` are disks that stay where they are without a record, each with its reason."""
+    """What came back. ``left_out`` are files that stay where they are without a record, each with its reason."""
 
     restored: tuple[VolumeRecord, ...]
     left_out: tuple[Found, ...]
+
+
+def check_new(hypervisor: Hypervisor, database: str) -> None:
+    """Raise MetadataDamaged unless every datastore is positively free of our disks, so that a database may begin empty.
+
+    An empty one beside disks would say "no such volume" of all of them, and Docker would forget them (I6).
+    """
+    for datastore in hypervisor.datastores():
+        try:
+            traces = hypervisor.traces(datastore.name)
+        except VolumeError as error:
+            raise MetadataDamaged(
+                f"the database {database} is missing, and what is on datastore {datastore.name} cannot be read: {error.text}",
+                remedy="make the datastore readable, then restart the service",
+            ) from error
+        if traces:
+            raise MetadataDamaged(
+                f"the database {database} is missing, but there are disks of vmdkvol, such as {traces[0]}", remedy=START_EMPTY
+            )
 
 
 def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
@@ -39,10 +60,16 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
 
     What was in the trash stays there. Of two live volumes of one name the higher generation keeps it, the other is left
     out for a person to decide (corrections 33). TruthUnknown if a datastore cannot be listed: nothing is known then
-    of the names on it, so nothing is restored.
+    of the names on it, so nothing is restored; nor is it if one has no folder of ours: it is new, or not mounted.
     """
     if store.page(None, None, 1):
         raise BadRequest("the database has volumes already", remedy="rebuild into a new, empty database")
+    for datastore in hypervisor.datastores():
+        if datastore.fresh:
+            raise TruthUnknown(
+                f"datastore {datastore.name} has no folder vmdkvol: it is new, or its file system is not mounted",
+                remedy="mount it; if it is new, make that folder in it",
+            )
     found = list(collect(hypervisor))
     restored: list[VolumeRecord] = []
     left_out = [each for each in found if each.record is None]
@@ -52,43 +79,51 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
         except VolumeError as error:
             left_out.append(replace(each, problem=str(error)))
     for each in left_out:
-        log.error("left out", disk=str(each.disk.ref.path), uuid=str(each.disk.ref.uuid), reason=each.problem)
+        log.error("left out", disk=str(each.path), reason=each.problem)
     log.info("rebuilt", restored=len(restored), left_out=len(left_out))
     return Rebuilt(tuple(restored), tuple(left_out))
 
 
 def collect(hypervisor: Hypervisor) -> Iterator[Found]:
-    """Yield every disk in our folders with what its sidecar says; raise TruthUnknown for a datastore that is not listed."""
+    """Yield what lies in our folders with what its sidecar says; raise TruthUnknown for a datastore that is not listed.
+
+    Also where the disk is damaged or gone: its volume has a name, and is not "no such volume".
+    """
     for datastore in hypervisor.datastores():
-        for disk in hypervisor.disks(datastore.name):
+        disks = {disk.ref.path: disk for disk in hypervisor.disks(datastore.name)}
+        for path in hypervisor.traces(datastore.name):
+            disk = disks.get(path)
             try:
-                yield Found(disk, _read(hypervisor, disk))
+                yield Found(path, disk, _read(hypervisor, path, disk))
             except VolumeError as error:
-                yield Found(disk, None, error.text)
+                yield Found(path, disk, None, error.text)
 
 
-def _read(hypervisor: Hypervisor, disk: Disk) -> VolumeRecord:
-    content = hypervisor.read_sidecar(disk.ref.path)
+def _read(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRecord:
+    content = hypervisor.read_sidecar(path)
     if content is None:
-        raise MetadataDamaged("there is no sidecar")
+        raise MetadataDamaged("there is no sidecar" if disk else "the disk cannot be read, and there is no sidecar")
     record = sidecar.decode(content)
-    if record.disk_uuid != disk.ref.uuid:
+    if disk is None:
+        if disk_path(record) != path:
+            raise MetadataDamaged(f"there is no disk that can be read, and its sidecar is of {disk_path(record)}")
+    elif record.disk_uuid != disk.ref.uuid:
         raise MetadataDamaged(f"the sidecar is of the disk {record.disk_uuid}")
-    if record.size_bytes != disk.size_bytes:
+    elif record.size_bytes != disk.size_bytes:
         raise MetadataDamaged(f"the disk has {disk.size_bytes} bytes, its sidecar says {record.size_bytes}")
     return record
 
 
-def _first_claims(found: Found) -> tuple[bool, int, bool, str]:
-    """Return the order of claims: live before trashed, the higher generation, then who lies where its sidecar says."""
+def _first_claims(found: Found) -> tuple[bool, bool, int, bool, str]:
+    """Return the order of claims: with a disk, live, the higher generation, then who lies where its sidecar says."""
     record = _record(found)
-    moved = disk_path(record) != found.disk.ref.path
-    return record.state is State.TRASHED, -record.generation, moved, str(found.disk.ref.path)
+    moved = disk_path(record) != found.path
+    return found.disk is None, record.state is State.TRASHED, -record.generation, moved, str(found.path)
 
 
 def _restore(store: Store, found: Found) -> VolumeRecord:
     """Insert the record, with the place where the disk was found; raise what the store has against it."""
-    path = found.disk.ref.path
+    path = found.path
     record = _record(found)
     # `removing` and `lost` are not in a sidecar, and a crash is settled before it: what is there is there.
     state = State.TRASHED if record.state in (State.TRASHED, State.REMOVING) else record.state

@@ -103,6 +103,12 @@ class SimulatedHypervisor(SimulatedState):
             found = [disk for path, disk in self._disks.items() if path.datastore == datastore and disk.damage is None]
             return [shown(disk) for disk in sorted(found, key=lambda disk: disk.ref.path.path)]
 
+    def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        with self._now():
+            self._check_readable(datastore)
+            paths = {*self._disks, *self._sidecars}
+            return sorted((path for path in paths if path.datastore == datastore), key=lambda path: path.path)
+
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         with self._now():
             asked = set(self._vms) if vms is None else set(vms)

@@ -16,24 +16,26 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
 from vmdkvol.errors import MetadataDamaged, SnapshotPresent, TruthUnknown, VolumeLost, WrongDisk
 from vmdkvol.names import DatastoreName
-from vmdkvol_esx.local import disk_files, files, vmdk
+from vmdkvol_esx.local import disk_files, files, marker, vmdk
 from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.ports import Datastore, Disk, DiskPath, DiskRef
 
-# Our folder on every datastore (design D5).
-TOP = "vmdkvol"
 _SIDECAR_LIMIT = 1 << 20
+# What a disk, or the rest of one, is known by; a disk that is being made is none yet.
+_TRACES = ("-flat.vmdk", ".vmdkvol.json", ".vmdk.deleting", ".vmdk")
 
 
 @dataclass(frozen=True, slots=True)
 class LocalDatastore:
-    """A directory that is one datastore."""
+    """A directory that is one datastore; with ``id`` only as long as ``marker`` finds that there."""
 
     name: DatastoreName
     directory: str
+    id: UUID | None = None
 
 
 class DatastoreFiles:
@@ -44,13 +46,15 @@ class DatastoreFiles:
 
     def state(self) -> Datastore:
         """Return how full it is. A directory that is not there has no room and takes nothing; its disks are unknown."""
+        name = self._store.name
         try:
-            with files.translated(f"datastore {self._store.name}"), files.folder(self._store.directory, ()) as folder:
+            with files.translated(f"datastore {name}"), self._folder(()) as folder:
                 room = os.fstatvfs(folder)
-        except TruthUnknown:
-            return Datastore(self._store.name, 0, 0, writable=False)
+                fresh = marker.fresh(folder)
+        except TruthUnknown as error:
+            return Datastore(name, 0, 0, writable=False, problem=error.text)
         writable = not room.f_flag & os.ST_RDONLY
-        return Datastore(self._store.name, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, writable)
+        return Datastore(name, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, writable, fresh=fresh)
 
     def disk(self, ref: DiskRef) -> Disk | None:
         """See ``Hypervisor.disk``. A disk whose deletion has begun is still there until that has ended."""
@@ -78,8 +82,13 @@ class DatastoreFiles:
     def disks(self) -> list[Disk]:
         """Return every readable disk in our folder; a broken one is left out, ``disk`` tells why."""
         with files.translated(f"datastore {self._store.name}"):
-            found = [self._listed(path) for path in self._descriptors()]
+            found = [self._listed(path) for path in self._paths((".vmdk",))]
         return [disk for disk in found if disk is not None]
+
+    def traces(self) -> list[DiskPath]:
+        """See ``Hypervisor.traces``."""
+        with files.translated(f"datastore {self._store.name}"):
+            return list(self._paths(_TRACES))
 
     def _listed(self, path: DiskPath) -> Disk | None:
         try:
@@ -95,7 +104,7 @@ class DatastoreFiles:
         The same disk there already is success. WrongDisk if another one is.
         """
         parts, names = disk_files.names_of(ref.path)
-        with files.translated(str(ref.path)), files.folder(self._store.directory, parts, make=True) as folder:
+        with files.translated(str(ref.path)), self._folder(parts, make=True) as folder:
             deleting = disk_files.read_descriptor(folder, names.deleting, ref.path)
             if deleting is not None:
                 disk_files.check_identity(deleting, ref)
@@ -153,7 +162,7 @@ class DatastoreFiles:
 
     def write_sidecar(self, path: DiskPath, content: bytes) -> None:
         parts, names = disk_files.names_of(path)
-        with files.translated(f"sidecar of {path}"), files.folder(self._store.directory, parts, make=True) as folder:
+        with files.translated(f"sidecar of {path}"), self._folder(parts, make=True) as folder:
             files.replace(folder, names.sidecar, content)
 
     @contextmanager
@@ -162,7 +171,7 @@ class DatastoreFiles:
         parts, names = disk_files.names_of(path)
         with files.translated(str(path)):
             try:
-                folder = files.open_folder(self._store.directory, parts)
+                folder = self._open(parts)
             except FileNotFoundError:
                 yield None, names
                 return
@@ -171,17 +180,18 @@ class DatastoreFiles:
             finally:
                 os.close(folder)
 
-    def _descriptors(self) -> Iterator[DiskPath]:
-        """Yield the path of everything in our folder that is named like a descriptor."""
-        for group in ("", *self._entries((TOP,))):
-            parts = (TOP, group) if group else (TOP,)
-            for name in self._entries(parts):
-                if name.endswith(".vmdk") and not name.endswith("-flat.vmdk"):
-                    yield DiskPath(self._store.name, "/".join((*parts, name)))
+    def _paths(self, endings: tuple[str, ...]) -> Iterator[DiskPath]:
+        """Yield, once each, the descriptor's path for everything in our folder that has one of these endings."""
+        for group in ("", *self._entries((marker.TOP,))):
+            parts = (marker.TOP, group) if group else (marker.TOP,)
+            stems = {_stem(name, endings): None for name in self._entries(parts)}
+            for stem in stems:
+                if stem:
+                    yield DiskPath(self._store.name, "/".join((*parts, f"{stem}.vmdk")))
 
     def _entries(self, parts: tuple[str, ...]) -> list[str]:
         try:
-            with files.folder(self._store.directory, parts) as folder:
+            with self._folder(parts) as folder:
                 return sorted(os.listdir(folder))
         except FileNotFoundError:
             return []
@@ -189,3 +199,21 @@ class DatastoreFiles:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 return []
             raise
+
+    @contextmanager
+    def _folder(self, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
+        descriptor = self._open(parts, make=make)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, parts: tuple[str, ...], *, make: bool = False) -> int:
+        directory, expected = self._store.directory, self._store.id
+        return files.open_folder(directory, parts, check=lambda root: marker.check(root, expected, directory), make=make)
+
+
+def _stem(name: str, endings: tuple[str, ...]) -> str | None:
+    """Return the name of a disk without ``.vmdk``, of which ``name`` is a file with one of ``endings``."""
+    ending = next((ending for ending in _TRACES if name.endswith(ending)), None)
+    return name.removesuffix(ending) if ending in endings and ending is not None else None

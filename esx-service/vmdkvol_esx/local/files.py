@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from vmdkvol.errors import InvalidSize, MetadataDamaged, NoSpace, NotPermitted, OutcomeUnknown, TruthUnknown, VolumeError
@@ -54,16 +54,22 @@ def relative_parts(path: str) -> tuple[str, ...]:
     return parts
 
 
-def open_folder(root: str, parts: tuple[str, ...], *, make: bool = False) -> int:
+def open_folder(root: str, parts: tuple[str, ...], *, check: Callable[[int], None], make: bool = False) -> int:
     """Return a descriptor of the directory ``parts`` under ``root``; FileNotFoundError if it is not there.
 
-    With ``make`` missing directories are made, durably. No part is followed if it is a link (OSError: ELOOP or
-    ENOTDIR). A root that is not there is TruthUnknown: a datastore that is not mounted is not an empty one.
+    ``check`` gets the open root first, and raises if it is not the right one. With ``make`` missing directories are
+    made, durably. No part is followed if it is a link (OSError: ELOOP or ENOTDIR). A root that is not there is
+    TruthUnknown: a datastore that is not mounted is not an empty one.
     """
     try:
         current = os.open(root, _DIRECTORY)
     except OSError as error:
         raise TruthUnknown(f"the datastore's directory {root} cannot be opened: {error.strerror}") from error
+    try:
+        check(current)
+    except BaseException:
+        os.close(current)
+        raise
     for part in parts:
         try:
             if make:
@@ -73,16 +79,6 @@ def open_folder(root: str, parts: tuple[str, ...], *, make: bool = False) -> int
             os.close(current)
         current = below
     return current
-
-
-@contextmanager
-def folder(root: str, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
-    """Yield what ``open_folder`` returns, closed afterwards."""
-    descriptor = open_folder(root, parts, make=make)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _make_directory(parent: int, name: str) -> None:

@@ -87,6 +87,9 @@ class LocalHypervisor:
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         return self._named(datastore).disks()
 
+    def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        return self._named(datastore).traces()
+
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         """Return the lists; a VM that is no longer registered shows for None as long as it has a disk."""
         lists: dict[VmId, list[AttachedDisk]] = {vm: [] for vm in (self._vms if vms is None else vms)}

@@ -23,7 +23,7 @@ from vmdkvol_esx.ports import Change
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0001"
+REVISION = "0002"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
@@ -96,6 +96,14 @@ removed = Table(
     Column("change", Integer, primary_key=True),
     Column("volume", Text, nullable=False),
     Column("vmgroup", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+datastores = Table(
+    "datastores",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False),
     sqlite_strict=True,
 )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
@@ -16,7 +16,7 @@ from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import intents, volumes
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
-from vmdkvol_esx.store.schema import row_to_vmgroup, vmgroups
+from vmdkvol_esx.store.schema import datastores, row_to_vmgroup, vmgroups
 
 
 def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> SqlStore:
@@ -139,3 +139,21 @@ class SqlStore:
             )
             if not known.rowcount:
                 raise NotPermitted(f"vmgroup {vmgroup} does not exist")
+
+    def datastore_ids(self) -> Mapping[DatastoreName, UUID]:
+        """Return what each datastore's marker says, as far as it was seen once; raises MetadataDamaged for no UUID."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(datastores)).all()
+        try:
+            return {DatastoreName(row.name): UUID(row.id) for row in rows}
+        except ValueError as error:
+            raise MetadataDamaged(f"{self._database.name} has a datastore without a UUID", remedy=REBUILD) from error
+
+    def remember_datastore(self, name: DatastoreName, marker: UUID) -> None:
+        """Afterwards the datastore is only what has this marker. Raises NotPermitted if it is known by another one."""
+        with self._database.writing() as connection:
+            known = connection.execute(select(datastores.c.id).where(datastores.c.name == name)).scalar()
+            if known is None:
+                connection.execute(insert(datastores).values(name=name, id=str(marker)))
+            elif known != str(marker):
+                raise NotPermitted(f"datastore {name} is {known}, not {marker}")
