@@ -63,5 +63,10 @@ class Disks:
         copied.put(found.durable)
         return copied
 
+    def fill(self, *, full: bool) -> None:
+        """The datastore takes no more bytes for any disk, or takes them again."""
+        for disk in self._disks.values():
+            disk.full = full
+
     def delete(self, uuid: DiskUuid) -> None:
         self._disks.pop(uuid, None)

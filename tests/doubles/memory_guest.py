@@ -23,7 +23,7 @@ BLOCK_MAJOR = 7
 class Plugged:
     address: Address
     device: Device
-    claims: int = 0
+    claims: set[object] = field(default_factory=set)
     mkfs: tuple[str, UUID] | None = None
     elsewhere: list[MountTarget] = field(default_factory=list)
 
@@ -118,7 +118,7 @@ class MemoryGuest:
         """The agent is killed: its descriptors are closed; mounts, namespaces and a running mkfs stay."""
         with self.changed:
             for known in self.plugged.values():
-                known.claims = 0
+                known.claims.clear()
             self.changed.notify_all()
 
     def reboot(self, *, keep_devices: bool = True) -> None:
@@ -129,7 +129,8 @@ class MemoryGuest:
                 disk = self.disk(number)
                 disk.put(replace(disk.durable, dirty=disk.durable.dirty or number in used))
             for known in self.plugged.values():
-                known.claims, known.mkfs = 0, None
+                known.claims.clear()
+                known.mkfs = None
                 known.elsewhere.clear()
             self.table.clear()
             self.busy.clear()

@@ -49,17 +49,18 @@ class MemoryDevices:
 
     @contextmanager
     def _claimed(self, device: Device, deadline: Deadline) -> Iterator[None]:
-        guest = self._guest
+        guest, claim = self._guest, object()
         with guest.changed:
             known = guest.known(device)
             if not guest.wait(lambda: not guest.in_use(device.number), deadline.at_most(BUSY_RETRY_S)):
                 raise StillMounted(f"{device.path} is in use")
-            known.claims += 1
+            known.claims.add(claim)
         try:
             yield
         finally:
             with guest.changed:
-                known.claims = max(0, known.claims - 1)
+                # Not there any more if the agent was killed meanwhile: another one's claim stays.
+                known.claims.discard(claim)
                 guest.changed.notify_all()
 
     def forget(self, device: Device) -> None:

@@ -1,0 +1,89 @@
+"""The simulated hypervisor joined to the kernels of its virtual machines, with the oracle looking over its shoulder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from tests.doubles.memory_guest import Disks, MemoryGuest
+from tests.doubles.simulated_hypervisor import SimulatedHypervisor
+from tests.doubles.simulated_state import shown
+from tests.simulation.invariants import Oracle
+from vmdkvol.clock import Clock
+from vmdkvol.errors import VolumeInUse
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import Address, Attachment, Content, DiskUuid, VmId, VolumeId
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DetachDisk, DiskRef, Vm
+
+
+class Datacenter(SimulatedHypervisor):
+    """A disk that is attached appears in its VM's kernel; one that is detached leaves it, unless that is in use."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        oracle: Oracle,
+        guests: Mapping[VmId, MemoryGuest],
+        disks: Disks,
+        *,
+        datastores: Sequence[Datastore],
+        vms: Sequence[Vm],
+        seconds: Mapping[type[Change], float],
+    ) -> None:
+        super().__init__(clock, datastores=datastores, vms=vms, seconds=seconds)
+        self._oracle = oracle
+        self._guests = guests
+        self._bytes = disks
+
+    def heal(self) -> None:
+        """No fault that was scripted strikes any more."""
+        self._script.refusals.clear()
+        self._script.lost_answers.clear()
+        self._script.failures.clear()
+
+    def _do(self, change: Change) -> None:
+        try:
+            super()._do(change)
+        except VolumeInUse as error:
+            if not self._unread:
+                # A VM that could not be read is the one case in which the lock is the last guard (corrections 38).
+                self._oracle.refused(change, error)
+            raise
+        self._oracle.count(type(change).__name__)
+        if isinstance(change, CreateDisk | CloneDisk):
+            self._oracle.made(change.disk.uuid, change.note["name"])
+            disk = next(disk for disk in self._disks.values() if disk.ref.uuid == change.disk.uuid)
+            self._bytes.disk(change.disk.uuid, disk.size_bytes)
+
+    def _clone(self, change: CloneDisk) -> None:
+        new = change.disk.path not in self._disks
+        super()._clone(change)
+        if new:
+            self._bytes.copy(change.source.uuid, change.disk.uuid)
+            self._oracle.cloned(change)
+
+    def _delete(self, ref: DiskRef) -> None:
+        there = self._disks.get(ref.path)
+        if there is not None and there.ref.uuid == ref.uuid and ref.uuid not in self._held:
+            self._oracle.deleting(shown(there))
+        super()._delete(ref)
+        self._bytes.delete(ref.uuid)
+
+    def _attach(self, change: AttachDisk) -> None:
+        super()._attach(change)
+        held, size = self._held[change.disk.uuid], self._whole(change.disk).size_bytes
+        self._guests[change.vm].plug(_attachment(change.disk.uuid, held.address, size))
+
+    def _detach(self, change: DetachDisk) -> None:
+        held = self._held.get(change.disk.uuid)
+        if held is not None and held.vm == change.vm and change.vm not in self._unread:
+            self._oracle.detaching(change.vm, change.disk.uuid)
+            # StillMounted, as the local hypervisor's own test of O_EXCL says (corrections 3).
+            self._guests[change.vm].unplug(change.disk.uuid)
+        super()._detach(change)
+
+
+def _attachment(disk: DiskUuid, address: Address, size_bytes: int) -> Attachment:
+    """Return what a kernel needs to know of a new device."""
+    volume = VolumeId(UUID(int=0))
+    return Attachment(volume, disk, size_bytes, address, 0, Content.UNFORMATTED, None, CreateOptions())

@@ -1,0 +1,322 @@
+"""The oracle: what must hold of disks, kernels and answers, judged by the truth of the doubles and never by the product.
+
+I1 no data loss, I2 single writer, I3 no leaked attach, I4 no orphan, I6 truthful answers, I8 bounded answers, I10
+idempotent. What is broken is collected in ``broken``, since a product thread may well swallow an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from tests.doubles.memory_guest import Disks, MemoryGuest
+from tests.doubles.simulated_hypervisor import Truth
+from vmdkvol.clock import Clock
+from vmdkvol.errors import BadRequest, Conflict, Denied, Exhausted, NotFound, StaleRequest, VolumeError
+from vmdkvol.volume import Content, DiskUuid, VmId, VolumeId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.ports import CloneDisk, Disk
+
+# Docker itself waits 120 s and 60 s; ours come before (D11).
+LIMITS = {"create": 110.0, "mount": 110.0, "unmount": 50.0, "remove": 50.0, "get": 2.0, "list": 2.0}
+# An answer may be on its way for as long as it takes somebody else's turn; virtual time does not pass in a turn.
+GRACE_S = 0.5
+# Errors that say what is; after any other one the call's effect may still come.
+DEFINITE = (BadRequest, NotFound, Conflict, Denied, Exhausted)
+
+ABSENT, PRESENT, MAYBE = "absent", "present", "maybe"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the users know of one disk. ``handed`` is the file system that the first Mount gave them."""
+
+    promised: dict[str, bytes] = field(default_factory=dict)
+    handed: tuple[str | None, UUID | None] | None = None
+    removal_asked: bool = False
+    removed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Container:
+    """A container that runs. ``held``: Docker has not unmounted its id, which `docker cp` does under it."""
+
+    host: VmId
+    name: str
+    volume: VolumeId
+    disk: DiskUuid
+    number: tuple[int, int]
+    mount_id: str
+    pid: int
+    since: float
+    held: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Named:
+    """What is positively known of a name. ``open`` are calls that changed it or may still do so."""
+
+    state: str = ABSENT
+    version: int = 0
+    disk: DiskUuid | None = None
+    open: list[Ticket] = field(default_factory=list)
+
+    def become(self, state: str, disk: DiskUuid | None = None) -> None:
+        if (state, disk) != (self.state, self.disk):
+            self.version += 1
+        self.state, self.disk = state, disk
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One call of Docker's under way."""
+
+    kind: str
+    host: VmId
+    name: str
+    since: float
+    version: int
+    state: str
+    disk: DiskUuid | None
+    alone: bool = True
+    others: frozenset[Container] = frozenset()
+
+
+class Oracle:
+    """Told of each call's begin and end, of each container, and by the hypervisor of what it is about to do."""
+
+    def __init__(self, clock: Clock, guests: Mapping[VmId, MemoryGuest], disks: Disks) -> None:
+        self._clock = clock
+        self._guests = guests
+        self._disks = disks
+        self._ledgers: dict[DiskUuid, Ledger] = {}
+        self._names: dict[str, Named] = {}
+        # Every disk that there ever was, with the name in its note.
+        self._made: dict[DiskUuid, str] = {}
+        self.containers: list[Container] = []
+        # Mount ids that Docker gave up, or whose answer nobody heard: the agent may keep them as holders.
+        self.ghosts: set[tuple[VmId, str]] = set()
+        self.broken: list[str] = []
+        self.counts: dict[str, int] = {}
+
+    def fail(self, rule: str, what: str) -> None:
+        self.broken.append(f"{rule} at {self._clock.monotonic():.2f} s: {what}")
+
+    def count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def ledger(self, disk: DiskUuid) -> Ledger:
+        return self._ledgers.setdefault(disk, Ledger())
+
+    def named(self, name: str) -> Named:
+        return self._names.setdefault(name, Named())
+
+    # --- told by the hypervisor --------------------------------------------------------------------------------
+
+    def made(self, disk: DiskUuid, name: str) -> None:
+        self._made.setdefault(disk, name)
+
+    def deleting(self, disk: Disk) -> None:
+        """I1: only what a user removed is deleted, or what no user was ever given, and never under a container."""
+        ledger = self.ledger(disk.ref.uuid)
+        if ledger.handed and not ledger.removal_asked:
+            self.fail("I1", f"{disk.ref.path} is deleted, and nobody asked for it")
+        if any(container.disk == disk.ref.uuid for container in self.containers):
+            self.fail("I1", f"{disk.ref.path} is deleted under a container")
+
+    def detaching(self, vm: VmId, disk: DiskUuid) -> None:
+        """I2: a disk leaves a living VM only after the kernel's proof that nobody has it (D7)."""
+        guest = self._guests[vm]
+        for number, plugged in guest.plugged.items():
+            mounted = any(entry.number == number for entry in guest.table.values())
+            if plugged.device.disk_uuid == disk and (mounted or plugged.elsewhere or plugged.mkfs):
+                self.fail("I2", f"the detach of {disk} was sent while {guest.vm.hex[-1]} has it mounted")
+
+    def refused(self, change: object, why: VolumeError) -> None:
+        """I2: the lock of the disk itself had to stop the service (D9)."""
+        self.fail("I2", f"{type(change).__name__} came to the hypervisor's own lock: {why.text}")
+
+    # --- told by Docker ----------------------------------------------------------------------------------------
+
+    def begin(self, kind: str, host: VmId, name: str) -> Ticket:
+        named = self.named(name)
+        using = frozenset(each for each in self.containers if each.name == name)
+        ticket = Ticket(kind, host, name, self._clock.monotonic(), named.version, named.state, named.disk, others=using)
+        if kind in ("create", "remove"):
+            self._begin_change(named, ticket)
+        return ticket
+
+    def _begin_change(self, named: Named, ticket: Ticket) -> None:
+        ticket.alone = not named.open
+        for other in named.open:
+            other.alone = False
+        named.open.append(ticket)
+        if ticket.kind == "remove":
+            for disk in self._of_name(ticket.name):
+                self.ledger(disk).removal_asked = True
+        # A Create of what is there changes nothing, whatever becomes of it.
+        if not (ticket.kind == "create" and named.state == PRESENT and ticket.alone):
+            named.become(MAYBE, named.disk)
+
+    def end(self, ticket: Ticket, error: VolumeError | None, *, dead: bool, truth: Truth) -> None:
+        """``error`` None is OK. ``dead``: the agent was killed, so nobody knows what became of the call."""
+        took = self._clock.monotonic() - ticket.since
+        outcome = "dead" if dead else "ok" if error is None else error.code
+        self.count(f"{ticket.kind} {outcome}")
+        if not dead and took > LIMITS[ticket.kind] + GRACE_S:
+            self.fail("I8", f"{ticket.kind} {ticket.name} took {took:.1f} s and was {outcome}")
+        if not dead and error is not None and error.code in ("internal", "wrong-disk", "foreign-content"):
+            self.fail("I1" if error.code != "internal" else "bug", f"{ticket.kind} {ticket.name}: {error}")
+        named = self.named(ticket.name)
+        if ticket.kind in ("create", "remove"):
+            self._end_change(named, ticket, error, dead=dead, truth=truth)
+        elif not dead and isinstance(error, NotFound) and ticket.state == PRESENT and named.version == ticket.version:
+            self.fail("I6", f"{ticket.kind} {ticket.name} says absent: {error.text}")
+
+    def _end_change(self, named: Named, ticket: Ticket, error: VolumeError | None, *, dead: bool, truth: Truth) -> None:
+        definite = not dead and (error is None or (isinstance(error, DEFINITE) and not isinstance(error, StaleRequest)))
+        if not definite:
+            # It stays open: its effect may come at any time.
+            return
+        named.open.remove(ticket)
+        if ticket.kind == "remove" and error is None:
+            self._removed(ticket, truth)
+        if not ticket.alone or named.open:
+            named.become(MAYBE)
+            return
+        if error is not None:
+            self._refused(named, ticket, error)
+        elif ticket.kind == "create":
+            self._created(named, ticket, truth)
+        else:
+            for disk in self._of_name(ticket.name):
+                self.ledger(disk).removed = True
+            named.become(ABSENT)
+
+    def _refused(self, named: Named, ticket: Ticket, error: VolumeError) -> None:
+        """Nothing has changed, so it is again what it was."""
+        if ticket.kind == "remove" and isinstance(error, NotFound):
+            if ticket.state == PRESENT:
+                self.fail("I6", f"remove {ticket.name} says absent: {error.text}")
+            named.become(ABSENT)
+            return
+        if ticket.kind == "remove" and ticket.disk is not None:
+            self.ledger(ticket.disk).removal_asked = False
+        named.become(ticket.state, ticket.disk)
+
+    def _created(self, named: Named, ticket: Ticket, truth: Truth) -> None:
+        there = [disk for disk in self._of_name(ticket.name) if disk in truth.disks and not self.ledger(disk).removed]
+        if not there:
+            self.fail("I6", f"create {ticket.name} was answered, and there is no disk")
+        elif ticket.state == ABSENT and len(there) > 1:
+            self.fail("I10", f"create {ticket.name} made {len(there)} disks")
+        elif ticket.state == PRESENT and ticket.disk not in there:
+            self.fail("I1", f"create {ticket.name} found another disk than the one that was there")
+        named.become(PRESENT, there[0] if len(there) == 1 else None)
+
+    def _removed(self, ticket: Ticket, truth: Truth) -> None:
+        for container in ticket.others:
+            if container in self.containers:
+                self.fail("I1", f"remove {ticket.name} was answered under a container of {container.host.hex[-1]}")
+        if ticket.disk is not None and ticket.alone and ticket.disk in truth.holders:
+            self.fail("I6", f"remove {ticket.name} was answered, and a VM has the disk")
+
+    def shown(self, ticket: Ticket, *, stale: bool, preparing: bool) -> None:
+        """Get showed the volume."""
+        named = self.named(ticket.name)
+        if ticket.state == ABSENT and named.version == ticket.version and not stale and not preparing:
+            self.fail("I6", f"get {ticket.name} shows a volume that was removed")
+
+    def listed(self, host: VmId, names: Collection[str], before: Mapping[str, tuple[int, str]], mine: Collection[str]) -> None:
+        """List showed ``names``; ``mine`` are those that this host created or removed itself, so it must know."""
+        for name in mine:
+            version, state = before.get(name, (-1, MAYBE))
+            if self.named(name).version != version:
+                continue
+            if state == PRESENT and name not in names:
+                self.fail("I6", f"list of {host.hex[-1]} lacks {name}")
+            if state == ABSENT and name in names:
+                self.fail("I6", f"list of {host.hex[-1]} has {name}, which was removed there")
+
+    def names(self) -> dict[str, tuple[int, str]]:
+        return {name: (named.version, named.state) for name, named in self._names.items()}
+
+    # --- mounts and containers ---------------------------------------------------------------------------------
+
+    def mounted(self, ticket: Ticket, path: str, truth: Truth) -> DiskUuid | None:
+        """A Mount was answered: return the disk that lies at ``path``, judged by kernel and hypervisor alone."""
+        guest = self._guests[ticket.host]
+        volume = VolumeId(UUID(path.split("/")[-2]))
+        entry = guest.table.get(volume)
+        if entry is None or entry.number not in guest.plugged:
+            self.fail("I6", f"mount {ticket.name} was answered, and nothing is mounted")
+            return None
+        disk = guest.plugged[entry.number].device.disk_uuid
+        self._check_mounted(ticket, disk, volume, truth)
+        return disk
+
+    def _check_mounted(self, ticket: Ticket, disk: DiskUuid, volume: VolumeId, truth: Truth) -> None:
+        named, ledger, content = self.named(ticket.name), self.ledger(disk), self._disks[disk].now
+        known = truth.disks.get(disk)
+        if known is None or (known.note["name"], known.note["volume"]) != (ticket.name, str(volume)):
+            self.fail("I6", f"mount {ticket.name} shows the disk of another volume")
+            return
+        if truth.holders.get(disk) != ticket.host:
+            self.fail("I2", f"mount {ticket.name} was answered, and the disk is on {truth.holders.get(disk)}")
+        if ticket.state == PRESENT and named.version == ticket.version and ticket.disk not in (None, disk):
+            self.fail("I1", f"mount {ticket.name} shows another disk than before")
+        if ledger.removed:
+            self.fail("I6", f"mount {ticket.name} shows a disk that was removed")
+        if ledger.handed is None:
+            ledger.handed = (content.kind, content.uuid)
+        elif ledger.handed != (content.kind, content.uuid):
+            self.fail("I1", f"mount {ticket.name} shows a new file system where {ledger.handed} was")
+        self._check_copy(ticket, known, truth)
+
+    def _check_copy(self, ticket: Ticket, disk: Disk, truth: Truth) -> None:
+        """Before a container writes, the second copy says that there is something to lose (corrections 26, 33)."""
+        content = truth.sidecars.get(disk.ref.path)
+        copy = None if content is None else sidecar.decode(content)
+        if copy is None or copy.content is not Content.FORMATTED or copy.filesystem_uuid != self._disks[disk.ref.uuid].now.uuid:
+            self.fail("I1", f"mount {ticket.name} was answered, and the sidecar does not say what lies on the disk")
+
+    def wrote(self, disk: DiskUuid, name: str, data: bytes) -> None:
+        """An fsync was answered: these bytes stay."""
+        self.ledger(disk).promised[name] = data
+
+    def cloned(self, change: CloneDisk) -> None:
+        """A clone has at least what its source was promised to have."""
+        source = self.ledger(change.source.uuid)
+        self.ledger(change.disk.uuid).promised.update(source.promised)
+
+    # --- at any time -------------------------------------------------------------------------------------------
+
+    def check(self, truth: Truth) -> None:
+        for container in self.containers:
+            self._check_container(container, truth)
+        for guest in self._guests.values():
+            for volume, entry in guest.table.items():
+                if entry.number not in guest.plugged:
+                    self.fail("I2", f"the disk of {volume} is gone from under its mount on {guest.vm.hex[-1]}")
+        for disk in truth.disks:
+            self._check_data(disk)
+
+    def _check_container(self, container: Container, truth: Truth) -> None:
+        guest = self._guests[container.host]
+        who = f"the container on {container.name} at {guest.vm.hex[-1]}"
+        if truth.holders.get(container.disk) != container.host or container.number not in guest.plugged:
+            self.fail("I2", f"{who} has lost its disk")
+        elif container.held and container.volume not in guest.table:
+            self.fail("I6", f"{who} has a Mount that was answered and not undone, and it is gone")
+
+    def _check_data(self, disk: DiskUuid) -> None:
+        ledger, content = self.ledger(disk), self._disks[disk].durable
+        lost = [name for name, data in ledger.promised.items() if content.files.get(name) != data]
+        if lost and not ledger.removed:
+            self.fail("I1", f"the disk {disk} has lost {lost}")
+        if ledger.handed is not None and (content.kind, content.uuid) != ledger.handed:
+            self.fail("I1", f"the disk {disk} had {ledger.handed} and has {content.kind} {content.uuid}")
+
+    def _of_name(self, name: str) -> list[DiskUuid]:
+        return [disk for disk, made_as in self._made.items() if made_as == name]

@@ -1,0 +1,147 @@
+"""After the last fault: everything is healed, containers end, and the world must come to rest where it should be (I3-I5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.simulation.engines import Engines
+from tests.simulation.world import Host, World
+from vmdkvol.volume import State
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.records import VolumeRecord
+
+# Every call has ended, every task and every pause is over (I5 says 120 s across hosts; a service's own work has 900 s).
+SETTLE_S = 300.0
+# A holder whose container is gone is dropped ten minutes after the engine came up (corrections 5).
+FORGET_S = 700.0
+
+
+class Quiet:
+    """Looks at a world that was left alone."""
+
+    def __init__(self, world: World, engines: Engines) -> None:
+        self._world = world
+        self._engines = engines
+
+    def check(self) -> None:
+        self._heal()
+        self._world.clock.sleep(SETTLE_S)
+        self._check_leaks()
+        for host in self._world.hosts:
+            assert host.agent is not None
+            host.agent.reconcile.activated()
+        self._world.clock.sleep(FORGET_S)
+        self._check_nothing_held()
+        self._check_records()
+        self._check_answers()
+        self._check_use()
+
+    def _heal(self) -> None:
+        world = self._world
+        world.healed = True
+        world.datacenter.heal()
+        world.fill(full=False)
+        for host in world.hosts:
+            host.cut = host.loses_next = False
+            host.guest.die_in_make = False
+            world.datacenter.unread(host.vm, unread=False)
+            world.finish_mkfs(host)
+            if host.agent is not None:
+                host.agent.life.disarm()
+        if world.service is not None:
+            world.service.life.disarm()
+        # Those that were about to be restarted come by themselves, or now.
+        world.start_service()
+        for host in world.hosts:
+            world.start_agent(host)
+            world.connect(host)
+        for container in list(world.oracle.containers):
+            self._engines.stop(container)
+
+    def _check_leaks(self) -> None:
+        """I3: what is attached has a holder: one whose container is unknown to have gone."""
+        oracle, truth = self._world.oracle, self._world.datacenter.truth()
+        if truth.open_tasks:
+            oracle.fail("I5", f"{truth.open_tasks} tasks are open")
+        for disk, vm in truth.holders.items():
+            host = self._host(vm)
+            held = [noted for noted in host.notebook.holdings().values() if noted.ids]
+            ids = {mount_id for noted in held for mount_id in noted.ids}
+            if not ids & {mount_id for at, mount_id in oracle.ghosts if at == vm}:
+                oracle.fail("I3", f"{disk} is still on {host.letter}, for nobody")
+
+    def _check_nothing_held(self) -> None:
+        oracle, truth = self._world.oracle, self._world.datacenter.truth()
+        for host in self._world.hosts:
+            left = {
+                "attached": [disk for disk, vm in truth.holders.items() if vm == host.vm],
+                "mounted": list(host.guest.table),
+                "plugged": list(host.guest.plugged),
+                "noted": list(host.notebook.holdings()),
+            }
+            if any(left.values()):
+                oracle.fail("I3", f"left on {host.letter}: {left}")
+
+    def _check_records(self) -> None:
+        """I4: each disk has its record, each record its disk and a second copy that says the same."""
+        world, truth = self._world, self._world.datacenter.truth()
+        records = list(world.store.page(None, None, 10_000))
+        if world.store.open_intents():
+            world.oracle.fail("I5", f"open intents: {world.store.open_intents()}")
+        strange = [record.name for record in records if record.state is not State.READY]
+        if strange:
+            world.oracle.fail("I5", f"records that are not ready: {strange}")
+        known = {record.disk_uuid for record in records}
+        if known != set(truth.disks):
+            world.oracle.fail("I4", f"disks {set(truth.disks) - known} have no record, records {known - set(truth.disks)} no disk")
+        for record in records:
+            self._check_copy(record)
+        strays = set(truth.sidecars) - {disk_path(record) for record in records}
+        if strays:
+            world.oracle.fail("I4", f"sidecars without a disk: {strays}")
+
+    def _check_copy(self, record: VolumeRecord) -> None:
+        content = self._world.datacenter.truth().sidecars.get(disk_path(record))
+        copy = None if content is None else sidecar.decode(content)
+        if copy is None or replace(copy, generation=record.generation, last_vm=record.last_vm) != record:
+            self._world.oracle.fail("I4", f"the sidecar of {record.name} says {copy} of {record}")
+
+    def _check_answers(self) -> None:
+        """I6, with nothing in the way: Get and List of every host say what there is."""
+        world, oracle = self._world, self._world.oracle
+        there = {disk.note["name"] for disk in world.datacenter.truth().disks.values()}
+        for name, (_, state) in oracle.names().items():
+            if name and state != "maybe" and (state == "present") != (name in there):
+                oracle.fail("I6", f"{name} was {state} by the answers, and the datastore says otherwise")
+            oracle.named(name).open.clear()
+            oracle.named(name).become("present" if name in there else "absent")
+        for host in world.hosts:
+            listed = self._engines.list(host)
+            if listed != there:
+                oracle.fail("I6", f"list of {host.letter} says {listed}, there are {there}")
+            for name in sorted(filter(None, oracle.names())):
+                shown = self._engines.get(host, name)
+                if (shown is not None) != (name in there) or (shown is not None and shown.status["stale"]):
+                    oracle.fail("I6", f"get {name} of {host.letter} says {shown}, there are {there}")
+
+    def _check_use(self) -> None:
+        """Every volume that is left can be used and removed; then nothing is left of it."""
+        world, oracle = self._world, self._world.oracle
+        for name in sorted({disk.note["name"] for disk in world.datacenter.truth().disks.values()}):
+            host = world.random.choice(world.hosts)
+            container = self._engines.run(host, name)
+            if container is None:
+                oracle.fail("I5", f"{name} cannot be used: {world.lines[-3:]}")
+                return
+            self._engines.stop(container)
+            if not self._engines.remove(host, name):
+                oracle.fail("I5", f"{name} cannot be removed: {world.lines[-3:]}")
+                return
+        world.clock.sleep(SETTLE_S)
+        truth = world.datacenter.truth()
+        if truth.disks or truth.holders or truth.sidecars or world.store.page(None, None, 10):
+            oracle.fail("I4", f"everything was removed, and there is left: {truth}")
+
+    def _host(self, vm: object) -> Host:
+        return next(host for host in self._world.hosts if host.vm == vm)
