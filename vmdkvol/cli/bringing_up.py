@@ -134,5 +134,7 @@ def _write(path: Path, text: str) -> bool:
         return False
     new = path.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
+    # Whatever the umask: a settings file that others may write is refused.
+    new.chmod(0o600)
     os.replace(new, path)
     return True

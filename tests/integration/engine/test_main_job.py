@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.engine.bench import Bench, Docker, bench, engine_for
+from tests.integration.engine.engine import Engine
 
 pytestmark = [pytest.mark.integration, pytest.mark.engine]
 # vDVS's Status keys (vdvs-facts), and ours.
@@ -279,6 +281,16 @@ def test_a_process_of_another_user_is_refused_even_if_it_can_open_the_socket(sit
 
 def test_each_error_code_in_a_message_is_explained(site: Bench) -> None:
     assert "Exit code: 5" in site.vmdkvol("explain", "volume-in-use")
+
+
+def test_an_engine_is_ready_within_3_seconds(site: Bench) -> None:
+    began = time.monotonic()
+    engine = Engine(site.machine, "quick")
+    engine.start()
+    took = time.monotonic() - began
+    engine.stop()
+
+    assert took < 3.0
 
 
 def test_doctor_finds_nothing_wrong(site: Bench, docker: Docker) -> None:

@@ -17,14 +17,16 @@ pytestmark = [pytest.mark.integration, pytest.mark.engine]
 def machine_with_engine() -> Iterator[tuple[Bench, Docker]]:
     with bench("vsphere", "vsphere-b") as made:
         yield made, engine_for(made)
+        made.vmdkvol("sandbox", "down", "--purge")
+        assert not made.sandbox.exists()
+        assert_nothing_runs(made)
 
 
 @pytest.fixture
-def site(machine_with_engine: tuple[Bench, Docker]) -> Iterator[Bench]:
+def site(machine_with_engine: tuple[Bench, Docker]) -> Bench:
     made, _ = machine_with_engine
     made.up()
-    yield made
-    made.vmdkvol("sandbox", "down")
+    return made
 
 
 @pytest.fixture
