@@ -10,7 +10,7 @@ from vmdkvol.cli.render import Table, output_option, show
 from vmdkvol.errors import BY_CODE, NotFound
 
 
-@click.command("explain")
+@click.command("explain", short_help="Explain an error code.")
 @click.argument("code", required=False)
 @output_option
 def command(code: str | None, output: str) -> None:

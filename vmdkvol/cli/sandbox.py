@@ -23,7 +23,7 @@ _DATASTORES = Table(("datastore", "free", "capacity", "path"))
 output = click.option("-o", "--output", type=click.Choice(FORMATS[:3]), default="table", show_default=True)
 
 
-@click.group("sandbox")
+@click.group("sandbox", short_help="Run the whole product on this machine.")
 def command() -> None:
     """Run service and agents on this machine, without vSphere: datastores are directories, disks are loop devices."""
 
