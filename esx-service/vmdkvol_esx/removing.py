@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import VolumeError
+from vmdkvol.errors import NoSpace, VolumeError
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Done, RemoveVolume
 from vmdkvol.points import Point
@@ -96,23 +96,44 @@ class Removing:
                     raise foreign(record, vms, self._handover)
                 case Free() | Unread() | Here():
                     # A VM that was not read: the trash is only a state, the deletion waits for it (corrections 38).
-                    record = self._trash(record)
+                    pass
                 case _:
                     assert_never(owner)
-        # Before the answer, also of a repeat: a rebuild must not bring the volume back to life (corrections 33).
-        self._journal.write_sidecar(record)
+        no_room = self._trash(record)
         self._at(Point.REMOVE_TRASHED)
         self._handover.changed(volume)
         if self._retention_s <= 0:
             self._empty_if_possible(volume)
+        if no_room is not None and self._store.volume(volume) is not None:
+            raise no_room
         self._at(Point.REMOVE_REPLYING)
         return Done()
 
-    def _trash(self, record: VolumeRecord) -> VolumeRecord:
-        trashed = replace(record, state=State.TRASHED, trashed_at=self._clock.wall(), generation=record.generation + 1)
-        self._store.update(trashed, expect=record.generation)
-        self._log.info("removed", volume=record.name, id=str(record.id), retention_s=self._retention_s)
-        return trashed
+    def _trash(self, record: VolumeRecord) -> NoSpace | None:
+        """Put the volume into the trash, or find it there. What it raises: it is not there, if it was not before.
+
+        The sidecar comes first, also at a repeat: a rebuild must not bring the volume back to life (corrections 33), and a
+        datastore that takes no sidecar refuses the removal while nothing has changed. With the old generation: killed
+        before the record follows, housekeeping sees that it differs and puts it back.
+        """
+        wall = self._clock.wall() if record.trashed_at is None else record.trashed_at
+        trashed = replace(record, state=State.TRASHED, trashed_at=wall)
+        no_room = self._write_copy(trashed)
+        if record.state is not State.TRASHED:
+            self._store.update(replace(trashed, generation=record.generation + 1), expect=record.generation)
+            self._log.info("removed", volume=record.name, id=str(record.id), retention_s=self._retention_s)
+        return no_room
+
+    def _write_copy(self, record: VolumeRecord) -> NoSpace | None:
+        """Write the sidecar. NoSpace is told where the files are to go at once: a full datastore must not keep them."""
+        try:
+            self._journal.write_sidecar(record)
+        except NoSpace as error:
+            if self._retention_s > 0:
+                raise
+            self._log.warning("sidecar not written", volume=record.name, error=str(error))
+            return error
+        return None
 
     def _empty_if_possible(self, volume: VolumeId) -> None:
         try:

@@ -552,6 +552,28 @@ def test_a_sidecar_that_was_never_written_is_absent(bench: Bench) -> None:
     assert bench.hypervisor.read_sidecar(new_disk().path) is None
 
 
+def test_traces_are_of_whole_and_of_damaged_disks_and_of_sidecars_left_alone(bench: Bench) -> None:
+    whole, broken, gone = made(bench), made(bench), new_disk()
+    bench.damage(broken)
+    bench.hypervisor.write_sidecar(whole.path, b"{}")
+    bench.hypervisor.write_sidecar(gone.path, b"{}")
+    assert sorted(map(str, bench.hypervisor.traces(BIG))) == sorted(map(str, (whole.path, broken.path, gone.path)))
+    assert list(bench.hypervisor.traces(SMALL)) == []
+
+
+def test_a_deleted_disk_leaves_no_trace(bench: Bench) -> None:
+    disk = made(bench)
+    bench.hypervisor.write_sidecar(disk.path, b"{}")
+    do(bench, DeleteDisk(disk))
+    assert list(bench.hypervisor.traces(BIG)) == []
+
+
+def test_of_a_datastore_that_cannot_be_reached_no_traces_are_told(bench: Bench) -> None:
+    bench.hide()
+    with pytest.raises(TruthUnknown):
+        bench.hypervisor.traces(BIG)
+
+
 def test_a_sidecar_is_no_disk(bench: Bench) -> None:
     bench.hypervisor.write_sidecar(new_disk().path, b"{}")
 

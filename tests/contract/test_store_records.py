@@ -301,6 +301,19 @@ def test_an_unknown_vmgroup_has_no_default_datastore(stores: Stores) -> None:
         stores.store.set_default_datastore(OTHER_GROUP, DatastoreName("ds2"))
 
 
+def test_a_datastore_is_remembered_by_its_marker(stores: Stores) -> None:
+    marker = uuid4()
+    stores.store.remember_datastore(DatastoreName("ds1"), marker)
+    stores.store.remember_datastore(DatastoreName("ds1"), marker)
+    assert stores.again().datastore_ids() == {"ds1": marker}
+
+
+def test_a_datastore_never_gets_another_marker(stores: Stores) -> None:
+    stores.store.remember_datastore(DatastoreName("ds1"), uuid4())
+    with pytest.raises(NotPermitted):
+        stores.store.remember_datastore(DatastoreName("ds1"), uuid4())
+
+
 # --- many at once ------------------------------------------------------------------------------------------------
 
 

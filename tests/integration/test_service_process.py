@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -18,12 +18,13 @@ import pytest
 from tests.daemons.site import Site
 from vmdkvol.channel import Address
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import MetadataDamaged, ServiceUnreachable, VolumeError, VolumeInUse
+from vmdkvol.errors import MetadataDamaged, ServiceUnreachable, TruthUnknown, VolumeError, VolumeInUse
 from vmdkvol.line import Line
 from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, ListAttached, ListVolumes, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import State
+from vmdkvol_esx.store import open_store
 
 pytestmark = pytest.mark.integration
 A = TypeVar("A")
@@ -215,6 +216,107 @@ def test_a_rebuild_that_was_killed_at_its_end_is_ended_by_the_next_start(site: S
         site.service.start()
 
         assert asking.ask(GetVolume(DB)).id == made.id
+
+
+def lose_database(site: Site) -> None:
+    for file in (site.root / "state" / "service").glob("vmdkvol.db*"):
+        file.unlink()
+
+
+def test_a_missing_database_beside_disks_is_not_taken_for_a_first_start(site: Site) -> None:
+    """An empty one would say "no such volume" of everything, and Docker would purge what it knows (I6)."""
+    site.service.start()
+    with guest(site) as asking:
+        volume = asking.ask(CreateVolume(DB, OPTIONS)).id
+        attachment = asking.ask(Attach(volume))
+        site.service.kill()
+        lose_database(site)
+        site.service.start()
+
+        for request in (GetVolume(DB), ListVolumes(), CreateVolume(VolumeRef.parse("new"), OPTIONS)):
+            with pytest.raises(MetadataDamaged, match="is missing.*vmdkvol-esxd rebuild"):
+                asking.ask(request)
+        asking.ask(Detach(volume, attachment.generation))
+    assert not (site.root / "state" / "service" / "vmdkvol.db").exists()
+
+
+def test_rebuild_after_the_loss_brings_back_live_and_trashed_volumes_and_the_service_serves_them(site: Site) -> None:
+    config = site.service.config
+    config.write_text(f"trash_retention_s = 3600.0\n{config.read_text()}")
+    site.service.start()
+    with guest(site) as asking:
+        trashed = asking.ask(CreateVolume(DB, OPTIONS)).id
+        asking.ask(RemoveVolume(trashed))
+        live = asking.ask(CreateVolume(DB, OPTIONS)).id
+        site.service.kill()
+        lose_database(site)
+
+        done = esxd(site, "rebuild")
+
+        assert (done.returncode, done.stdout) == (0, "2 volumes restored\n"), done.stderr
+        site.service.start()
+        assert [info.id for info in asking.ask(ListVolumes()).volumes] == [live]
+        attachment = asking.ask(Attach(live))
+        asking.ask(Detach(live, attachment.generation))
+    with closing(open_store(site.root / "state" / "service" / "vmdkvol.db", SystemClock())) as store:
+        assert {record.id: record.state for record in store.page(None, None, 9)} == {
+            trashed: State.TRASHED,
+            live: State.READY,
+        }
+
+
+def test_a_datastore_that_is_not_mounted_stops_the_rebuild(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        asking.ask(CreateVolume(DB, OPTIONS))
+    site.service.kill()
+    lose_database(site)
+    away = site.datastore.rename(site.root / "away")
+    site.datastore.mkdir()
+
+    done = esxd(site, "rebuild")
+
+    assert done.returncode == 6
+    assert "its file system is not mounted" in done.stderr
+    site.datastore.rmdir()
+    away.rename(site.datastore)
+    assert esxd(site, "rebuild").stdout == "1 volumes restored\n"
+
+
+def test_with_its_datastore_not_mounted_a_volume_is_neither_absent_nor_made_anew(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        volume = asking.ask(CreateVolume(DB, OPTIONS)).id
+        away = site.datastore.rename(site.root / "away")
+        site.datastore.mkdir()
+
+        assert asking.ask(GetVolume(DB)).state is State.READY
+        for request in (Attach(volume), RemoveVolume(volume), CreateVolume(VolumeRef.parse("new"), OPTIONS)):
+            with pytest.raises(TruthUnknown, match="is the right file system mounted"):
+                asking.ask(request)
+        assert asking.ask(GetVolume(DB)).state is State.READY
+        site.service.kill()
+        site.service.start()
+        with pytest.raises(TruthUnknown):
+            asking.ask(Attach(volume))
+
+        assert list(site.datastore.iterdir()) == []
+        site.datastore.rmdir()
+        away.rename(site.datastore)
+        attachment = asking.ask(Attach(volume))
+        asking.ask(Detach(volume, attachment.generation))
+
+
+def test_two_datastores_in_one_directory_are_refused(site: Site) -> None:
+    (site.root / "again").symlink_to(site.datastore)
+    config = site.service.config
+    twice = f'[[datastores]]\nname = "ds2"\npath = "{site.root}/again"\n'
+    config.write_text(f'default_datastore = "ds1"\n{config.read_text()}\n{twice}')
+
+    done = esxd(site, "serve")
+
+    assert done.returncode == 5
+    assert "ds1 and ds2 are the same or copies" in done.stderr
 
 
 def test_rebuild_is_refused_while_the_service_runs(site: Site) -> None:

@@ -157,3 +157,18 @@ def test_nothing_attached_needs_no_sidecar(site: Site, degraded: ReadOnlyRequest
 def test_a_caller_is_needed_here_too(site: Site, degraded: ReadOnlyRequests) -> None:
     with pytest.raises(UnknownCaller):
         degraded.answer(ListVolumes(), Call(uuid4(), Deadline.after(site.clock, 1.0), None))
+
+
+def test_a_disk_that_cannot_be_read_is_not_said_to_have_left(site: Site, degraded: ReadOnlyRequests) -> None:
+    attachment = site.attach(site.create("db").id)
+    site.hypervisor.damage(disk_path(site.record(attachment.volume)), "its descriptor is torn")
+    with pytest.raises(TruthUnknown):
+        ask(site, degraded, Detach(attachment.volume, attachment.generation))
+
+
+def test_the_remedy_is_the_one_for_this_database(site: Site) -> None:
+    degraded = ReadOnlyRequests(
+        site.hypervisor, Lanes(site.clock, "volume"), uuid4, site.log, "it is missing", remedy="put it back"
+    )
+    with pytest.raises(MetadataDamaged, match="it is missing; put it back"):
+        ask(site, degraded, ListVolumes())

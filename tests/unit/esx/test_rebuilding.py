@@ -8,13 +8,13 @@ from uuid import uuid4
 import pytest
 
 from tests.unit.esx.site import DS1, DS2, B, Site
-from vmdkvol.errors import BadRequest, StaleRequest, TruthUnknown
+from vmdkvol.errors import BadRequest, MetadataDamaged, StaleRequest, TruthUnknown
 from vmdkvol.messages import Detach
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
-from vmdkvol_esx.rebuilding import GENERATION_JUMP, Rebuilt, rebuild
+from vmdkvol_esx.rebuilding import GENERATION_JUMP, Rebuilt, check_new, rebuild
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store import open_store
 
@@ -86,7 +86,7 @@ def test_of_two_live_claimants_the_higher_generation_keeps_the_name(site: Site) 
     record = site.record(site.create("db@ds1").id)
     another_disk(site, replace(record, generation=record.generation + 7), "vmdkvol/x/db-other.vmdk")
     found = rebuilt(site)
-    assert [each.disk.ref.path for each in found.left_out] == [disk_path(record)]
+    assert [each.path for each in found.left_out] == [disk_path(record)]
     assert "name-conflict" in found.left_out[0].problem
     assert site.store.find(record.vmgroup, "db@ds1").datastore == DS2
 
@@ -106,7 +106,7 @@ def test_a_copied_disk_is_left_out_and_the_one_in_its_place_kept(site: Site) -> 
     site.hypervisor.submit(CreateDisk(DiskRef(record.disk_uuid, copy), record.size_bytes, "thin", {}), uuid4())
     site.hypervisor.write_sidecar(copy, sidecar.encode(record))
     found = rebuilt(site)
-    assert [each.disk.ref.path for each in found.left_out] == [copy]
+    assert [each.path for each in found.left_out] == [copy]
     assert disk_path(site.record(record.id)) == disk_path(record)
 
 
@@ -128,7 +128,7 @@ def test_a_disk_without_a_whole_sidecar_is_left_out_and_named(site: Site, conten
         site.hypervisor.write_sidecar(disk_path(bad), content)
     found = rebuilt(site)
     assert [record.id for record in found.restored] == [good.id]
-    assert [each.disk.ref.path for each in found.left_out] == [disk_path(bad)]
+    assert [each.path for each in found.left_out] == [disk_path(bad)]
 
 
 def test_a_sidecar_of_another_disk_is_not_believed(site: Site) -> None:
@@ -174,3 +174,71 @@ def test_a_rebuild_of_a_rebuild_works(site: Site) -> None:
     site.format(volume)
     rebuilt(site)
     assert site.record(volume).generation > 2 * GENERATION_JUMP
+
+
+# --- disks that cannot be read -----------------------------------------------------------------------------------
+
+
+def test_a_volume_whose_disk_is_damaged_keeps_its_record(site: Site) -> None:
+    """Else it would be "no such volume", and its name free for another."""
+    volume = site.create("db@ds1").id
+    site.hypervisor.damage(disk_path(site.record(volume)), "its extent is too short")
+    found = rebuilt(site)
+    assert not found.left_out
+    with pytest.raises(MetadataDamaged, match="too short"):
+        site.attach(volume)
+
+
+def test_a_volume_whose_disk_is_gone_is_lost_and_not_forgotten(site: Site) -> None:
+    volume = site.create("db@ds1").id
+    site.hypervisor.lose(disk_path(site.record(volume)))
+    rebuilt(site)
+    for _ in range(2):
+        site.housekeeping.scan()
+    assert site.record(volume).state is State.LOST
+
+
+def test_the_sidecar_that_a_moved_disk_left_behind_does_not_claim_its_name(site: Site) -> None:
+    record = site.record(site.create("db@ds1").id)
+    moved = DiskPath(DS2, "vmdkvol/moved/db.vmdk")
+    site.hypervisor.lose(disk_path(record))
+    site.hypervisor.submit(CreateDisk(DiskRef(record.disk_uuid, moved), record.size_bytes, "thin", {}), uuid4())
+    site.hypervisor.write_sidecar(moved, sidecar.encode(record))
+    site.hypervisor.write_sidecar(disk_path(record), sidecar.encode(replace(record, generation=99)))
+    found = rebuilt(site)
+    assert disk_path(site.record(record.id)) == moved
+    assert [each.path for each in found.left_out] == [disk_path(record)]
+
+
+def test_a_sidecar_copied_to_a_place_without_a_disk_is_left_out(site: Site) -> None:
+    record = site.record(site.create("db@ds1").id)
+    copy = DiskPath(DS2, "vmdkvol/copy/db.vmdk")
+    site.hypervisor.write_sidecar(copy, sidecar.encode(record))
+    found = rebuilt(site)
+    assert [each.path for each in found.left_out] == [copy]
+
+
+# --- whether a database may begin empty --------------------------------------------------------------------------
+
+
+def test_on_empty_datastores_a_database_may_begin(site: Site) -> None:
+    check_new(site.hypervisor, "the.db")
+
+
+def test_beside_disks_a_missing_database_is_not_replaced_by_an_empty_one(site: Site) -> None:
+    site.create("db@ds2")
+    with pytest.raises(MetadataDamaged, match="missing.*ds2.*vmdkvol-esxd rebuild"):
+        check_new(site.hypervisor, "the.db")
+
+
+def test_beside_a_damaged_disk_too(site: Site) -> None:
+    volume = site.create("db@ds2").id
+    site.hypervisor.damage(disk_path(site.record(volume)), "torn")
+    with pytest.raises(MetadataDamaged, match="rebuild"):
+        check_new(site.hypervisor, "the.db")
+
+
+def test_beside_a_datastore_that_cannot_be_read_a_missing_database_stays_missing(site: Site) -> None:
+    site.hypervisor.unreadable(DS1)
+    with pytest.raises(MetadataDamaged, match="ds1 cannot be read.*restart the service"):
+        check_new(site.hypervisor, "the.db")

@@ -28,6 +28,7 @@ from vmdkvol_esx.ports import DeleteDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.store import SqlStore, open_store
 from vmdkvol_esx.store.engine import Database
+from vmdkvol_esx.store.opening import _fingerprint
 from vmdkvol_esx.store.schema import metadata
 
 CLOCK = SystemClock()
@@ -129,6 +130,18 @@ def test_the_tables_are_those_of_the_migrations(path: Path) -> None:
         found = compare_metadata(MigrationContext.configure(connection), metadata)
     # SQLite makes a unique constraint an index without a name, which the comparison does not know.
     assert [difference for difference in found if "alembic_version" not in str(difference)] == []
+
+
+def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Path) -> None:
+    before = filled(path)
+    with closing(Database(path)) as database, database.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE datastores")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        connection.exec_driver_sql(f"PRAGMA user_version = {_fingerprint(connection)}")
+
+    with opened(path) as store:
+        assert seen(store) == before
+        assert store.datastore_ids() == {}
 
 
 def test_every_table_is_strict(path: Path) -> None:

@@ -367,6 +367,7 @@ def test_a_thick_disk_larger_than_its_datastore_is_refused_before_it_is_begun(si
     assert site.names() == []
 
 
+@pytest.mark.integration
 def test_a_stop_ends_a_long_create_and_leaves_nothing(site: Site) -> None:
     disk = site.new()
     task = site.hypervisor.submit(CreateDisk(disk, 256 * MIB, "eagerzeroedthick", {}), uuid4())
