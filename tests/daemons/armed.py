@@ -1,6 +1,6 @@
 """Daemons that end themselves with kill -9 at a named point. Nothing in the product can arm one.
 
-Run as ``python -m tests.daemons.armed service|agent CONFIG POINT [TIME]``: the process, and for the agent gunicorn's
+Run as ``python -m tests.daemons.armed service|agent --config FILE POINT [TIME]``: the process, and for the agent gunicorn's
 master with it, is gone in the middle of the TIME-th passage of POINT.
 """
 
@@ -35,7 +35,7 @@ def killer(point: Point, time: int, victims: Callable[[], list[int]]) -> Callabl
     return at
 
 
-def main(kind: str, config: str, point: str, time: str = "1") -> None:
+def main(kind: str, _: str, config: str, point: str, time: str = "1") -> None:
     chosen = None if point == "never" else Point(point)
     if kind == "service":
         from vmdkvol_esx.daemon import serve as serve_guests

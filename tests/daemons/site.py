@@ -44,7 +44,7 @@ class Daemon:
 
     def start(self, point: str = "never", time: int = 1, *, wait: bool = True) -> None:
         """Start it, armed to die at ``point``; return when it answers."""
-        command = [sys.executable, "-m", "tests.daemons.armed", self.kind, str(self.config), point, str(time)]
+        command = [sys.executable, "-m", "tests.daemons.armed", self.kind, "--config", str(self.config), point, str(time)]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -65,7 +65,7 @@ class Daemon:
 
     def kill(self) -> None:
         """kill -9 of every process of the daemon."""
-        for process in processes.with_argument(str(self.config)):
+        for process in processes.with_config(self.config):
             os.kill(process.pid, signal.SIGKILL)
         self.wait_dead()
 
@@ -81,7 +81,7 @@ class Daemon:
         """Return when no process of it is left; that it dies is the caller's doing."""
         if self.process is not None:
             self.process.wait(60)
-        eventually(lambda: not processes.with_argument(str(self.config)), f"{self.kind} is gone", 60)
+        eventually(lambda: not processes.with_config(self.config), f"{self.kind} is gone", 60)
 
 
 class _Plugin(http.client.HTTPConnection):

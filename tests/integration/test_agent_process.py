@@ -53,7 +53,7 @@ def raw(site: Site, request: bytes) -> bytes:
 
 
 def masters(site: Site) -> list[int]:
-    return [process.pid for process in processes.with_argument(str(site.host.agent.config))]
+    return [process.pid for process in processes.with_config(site.host.agent.config)]
 
 
 def inode(site: Site) -> int:

@@ -60,7 +60,7 @@ def daemons(layout: Layout, identity: Identity) -> list[Daemon]:
 
 def recorded(layout: Layout, name: str) -> Process | None:
     """Return the running process that was started under this name."""
-    return processes.from_pid_file(layout.pid_file(name), str(layout.config(name)))
+    return processes.from_pid_file(layout.pid_file(name), layout.config(name))
 
 
 def _agent(layout: Layout, host: SandboxHost) -> Daemon:
@@ -81,7 +81,7 @@ def _service_answers(layout: Layout, host: SandboxHost) -> bool:
 
 def _refuse_foreign(layout: Layout, host: SandboxHost) -> None:
     """A driver's socket that somebody else serves is not ours to take."""
-    if not processes.with_argument(str(layout.config(host.name))) and listens(host.plugin_socket):
+    if not processes.with_config(layout.config(host.name)) and listens(host.plugin_socket):
         raise Conflict(
             f"another process serves {host.plugin_socket}", remedy="stop it, or give the sandbox another name with --driver"
         )
@@ -105,7 +105,7 @@ def _ensure(layout: Layout, daemon: Daemon) -> None:
     if running and not changed and daemon.answers():
         return
     # Whatever else was started with this file: a killed master's worker, or a start that was cut off.
-    processes.stop(processes.with_argument(str(config)), STOP_S)
+    processes.stop(processes.with_config(config), STOP_S)
     started = processes.start([sys.executable, "-m", daemon.module, "--config", str(config), "serve"], layout.log(daemon.name))
     processes.write_pid_file(layout.pid_file(daemon.name), started.pid)
     _await(layout, daemon, started)

@@ -45,22 +45,22 @@ def write_pid_file(path: Path, pid: int) -> None:
     new.replace(path)
 
 
-def from_pid_file(path: Path, marker: str) -> Process | None:
-    """Return the recorded process if it still runs and its command line has the argument ``marker``."""
+def from_pid_file(path: Path, config: Path) -> Process | None:
+    """Return the recorded process if it still runs and was started with ``--config`` and this file."""
     try:
         data = json.loads(path.read_text())
         recorded = Process(int(data["pid"]), int(data["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         # A pid file that cannot be read names nobody; the command line finds the process all the same.
         return None
-    return recorded if running(recorded) and marker in arguments(recorded.pid) else None
+    return recorded if running(recorded) and _serves(recorded.pid, config) else None
 
 
-def with_argument(marker: str) -> list[Process]:
-    """Return every running process with exactly this argument: a killed master's worker, a start that was not recorded."""
+def with_config(config: Path) -> list[Process]:
+    """Return every running process with ``--config`` and this file: a killed master's worker, an unrecorded start."""
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid() and marker in arguments(int(entry.name)):
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and _serves(int(entry.name), config):
             process = _seen(int(entry.name))
             if process is not None:
                 found.append(process)
@@ -104,6 +104,12 @@ def described(pid: int) -> str:
     except OSError:
         name = "a process"
     return f"{name} (pid {pid})"
+
+
+def _serves(pid: int, config: Path) -> bool:
+    # Not the file's name alone: an editor or a pager that has it open is nobody of ours.
+    words = arguments(pid)
+    return any(pair == ("--config", str(config)) for pair in zip(words, words[1:], strict=False))
 
 
 def _seen(pid: int) -> Process | None:

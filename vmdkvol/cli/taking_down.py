@@ -28,7 +28,7 @@ def take_down(layout: Layout, identity: Identity) -> None:
     _refuse_used(layout)
     for name in [*(host.name for host in identity.hosts), SERVICE]:
         # Agents first: what they still have to give back needs the service.
-        processes.stop(processes.with_argument(str(layout.config(name))), STOP_S)
+        processes.stop(processes.with_config(layout.config(name)), STOP_S)
         layout.pid_file(name).unlink(missing_ok=True)
     _free_loops(layout)
     for host in identity.hosts:

@@ -19,57 +19,65 @@ IGNORES_TERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IG
 
 
 @pytest.fixture
-def marker(tmp_path: Path) -> str:
-    return str(tmp_path / "x.toml")
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "x.toml"
 
 
 @pytest.fixture
-def sleeper(tmp_path: Path, marker: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = processes.start([sys.executable, "-c", "import time; time.sleep(60)", "--config", marker], tmp_path / "log")
+def sleeper(tmp_path: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = processes.start([sys.executable, "-c", "import time; time.sleep(60)", "--config", str(config)], tmp_path / "log")
     yield process
     process.kill()
     process.wait()
 
 
-def test_a_recorded_process_is_found_again(tmp_path: Path, marker: str, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_recorded_process_is_found_again(tmp_path: Path, config: Path, sleeper: subprocess.Popen[bytes]) -> None:
     processes.write_pid_file(tmp_path / "pid", sleeper.pid)
 
-    found = processes.from_pid_file(tmp_path / "pid", marker)
+    found = processes.from_pid_file(tmp_path / "pid", config)
     assert found is not None
     assert found.pid == sleeper.pid
 
 
-def test_a_pid_that_another_process_got_is_not_ours(tmp_path: Path, marker: str, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_pid_that_another_process_got_is_not_ours(tmp_path: Path, config: Path, sleeper: subprocess.Popen[bytes]) -> None:
     processes.write_pid_file(tmp_path / "pid", sleeper.pid)
     recorded = json.loads((tmp_path / "pid").read_text())
     (tmp_path / "pid").write_text(json.dumps({**recorded, "started": recorded["started"] - 1}))
 
-    assert processes.from_pid_file(tmp_path / "pid", marker) is None
+    assert processes.from_pid_file(tmp_path / "pid", config) is None
 
 
 def test_a_process_with_another_command_line_is_not_ours(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     processes.write_pid_file(tmp_path / "pid", sleeper.pid)
 
-    assert processes.from_pid_file(tmp_path / "pid", "/another/x.toml") is None
+    assert processes.from_pid_file(tmp_path / "pid", Path("/another/x.toml")) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "12"])
-def test_a_damaged_pid_file_names_nobody(tmp_path: Path, marker: str, text: str) -> None:
+def test_a_damaged_pid_file_names_nobody(tmp_path: Path, config: Path, text: str) -> None:
     (tmp_path / "pid").write_text(text)
 
-    assert processes.from_pid_file(tmp_path / "pid", marker) is None
+    assert processes.from_pid_file(tmp_path / "pid", config) is None
 
 
-def test_a_process_without_a_pid_file_is_found_by_its_argument(marker: str, sleeper: subprocess.Popen[bytes]) -> None:
-    assert [process.pid for process in processes.with_argument(marker)] == [sleeper.pid]
+def test_a_process_without_a_pid_file_is_found_by_its_argument(config: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    assert [process.pid for process in processes.with_config(config)] == [sleeper.pid]
 
 
-def test_an_argument_that_only_begins_like_ours_is_not_ours(marker: str, sleeper: subprocess.Popen[bytes]) -> None:
-    assert processes.with_argument(marker[:-1]) == []
+def test_a_longer_name_is_another_file(config: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    assert processes.with_config(config.with_suffix(".tom")) == []
 
 
-def test_a_zombie_does_not_run(tmp_path: Path, marker: str) -> None:
-    process = processes.start([sys.executable, "-c", "pass", marker], tmp_path / "log")
+def test_an_editor_that_has_the_file_open_is_not_ours(tmp_path: Path, config: Path) -> None:
+    editor = processes.start([sys.executable, "-c", "import time; time.sleep(60)", str(config)], tmp_path / "log")
+
+    assert processes.with_config(config) == []
+    editor.kill()
+    editor.wait()
+
+
+def test_a_zombie_does_not_run(tmp_path: Path, config: Path) -> None:
+    process = processes.start([sys.executable, "-c", "pass", "--config", str(config)], tmp_path / "log")
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
     processes.write_pid_file(tmp_path / "pid", process.pid)
@@ -78,14 +86,14 @@ def test_a_zombie_does_not_run(tmp_path: Path, marker: str) -> None:
     process.wait()
 
 
-def test_what_ignores_the_request_to_end_is_killed(tmp_path: Path, marker: str) -> None:
-    process = processes.start([sys.executable, "-c", IGNORES_TERM, marker], tmp_path / "log")
+def test_what_ignores_the_request_to_end_is_killed(tmp_path: Path, config: Path) -> None:
+    process = processes.start([sys.executable, "-c", IGNORES_TERM, "--config", str(config)], tmp_path / "log")
     while "ready" not in (tmp_path / "log").read_text():
         pass
 
-    processes.stop(processes.with_argument(marker), 0.1)
+    processes.stop(processes.with_config(config), 0.1)
 
-    assert processes.with_argument(marker) == []
+    assert processes.with_config(config) == []
     process.wait()
 
 
