@@ -43,7 +43,7 @@ from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 
 # How often a disk whose earlier change has not ended is tried again.
 _BUSY_S = 0.5
-# What deleting the disk of an undone create may take; it is the end of a piece of work that had its own time.
+# What taking back a create or an attach may take; it is the end of a piece of work that had its own time.
 _UNDO_S = 60.0
 
 
@@ -128,7 +128,7 @@ class Journal:
             case Step.FINISH:
                 self._finish(intent, record)
             case Step.UNDO:
-                self._undo(intent)
+                self._undo(intent, told)
             case Step.GO_ON:
                 self._send(intent, record, self._new_id(), deadline)
             case Step.WAIT:
@@ -176,7 +176,7 @@ class Journal:
             return self._finish(intent, record)
         if step is Step.UNDO:
             try:
-                self._undo(intent)
+                self._undo(intent, told)
             except VolumeError as failed:
                 # The first error is the one to report; the intent is open, so this is tried again.
                 self._log.warning("undo failed", **_named(intent, record), error=str(failed))
@@ -187,18 +187,22 @@ class Journal:
         self._store.finish(intent.id, when_done(intent.change, record))
         self._at(Point.CHANGE_FINISHED)
 
-    def _undo(self, intent: Intent) -> None:
+    def _undo(self, intent: Intent, told: Told) -> None:
         """Afterwards nothing is left of the change, and the record is as it was before, or away.
 
         The generation goes back too: nobody was told the raised one, as ``list_attached`` tells the one before it.
         """
         if isinstance(intent.change, CreateDisk | CloneDisk):
-            self._delete(intent.change.disk)
+            self._revert(DeleteDisk(intent.change.disk))
+        elif isinstance(intent.change, AttachDisk) and told is Told.NOTHING:
+            # It may be on its way, with its task id lost: seen on no VM, the disk would come to this one a moment after
+            # it was given to another. A detach is done after it, or finds nothing to do.
+            self._revert(DetachDisk(intent.change.vm, intent.change.disk))
         self._store.abandon(intent.id, intent.before)
 
-    def _delete(self, disk: DiskRef) -> None:
+    def _revert(self, change: DeleteDisk | DetachDisk) -> None:
         deadline = Deadline.after(self._clock, _UNDO_S)
-        task = self._hypervisor.submit(DeleteDisk(disk), self._new_id())
+        task = self._hypervisor.submit(change, self._new_id())
         if task is not None:
             self._hypervisor.wait(task, deadline, _ignore)
 

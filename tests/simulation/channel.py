@@ -17,8 +17,19 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Internal, ServiceUnreachable, VolumeError
 from vmdkvol.frames import Decoder, Frame
 from vmdkvol.line import PATIENCE_S
-from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Attach, Call, CreateVolume, Detach, Hello, Mark, Notice
-from vmdkvol.messages import RemoveVolume, Request
+from vmdkvol.messages import (
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    Attach,
+    Call,
+    CreateVolume,
+    Detach,
+    Hello,
+    Mark,
+    Notice,
+    RemoveVolume,
+    Request,
+)
 from vmdkvol.volume import VmId
 from vmdkvol_esx.crew import Crew, Kind
 

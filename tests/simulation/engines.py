@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.doubles.memory_guest import MountTarget
 from tests.simulation.invariants import LIMITS, Container, Ticket
 from tests.simulation.lives import Killed
 from tests.simulation.world import Agent, Host, World
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import VolumeError
 from vmdkvol.names import VolumeRef
+from vmdkvol_guest.ports import MountTarget
 
 
 class Engines:
@@ -21,6 +21,7 @@ class Engines:
     def __init__(self, world: World) -> None:
         self._world = world
         self._oracle = world.oracle
+        self.under_way = 0
         self._pids = iter(range(1000, 1 << 30))
         # Names that a host created or removed itself, so that its own List must know of it.
         self.mine: dict[str, set[str]] = {host.letter: set() for host in world.hosts}
@@ -35,6 +36,7 @@ class Engines:
         if agent is None:
             self._oracle.end(ticket, None, dead=True, truth=world.datacenter.truth())
             return ticket, False, None
+        self.under_way += 1
         try:
             result = work(agent, Deadline.after(world.clock, LIMITS[kind]))
         except VolumeError as raised:
@@ -44,6 +46,7 @@ class Engines:
         except Exception as raised:  # noqa: BLE001 - whatever it is, it is a finding
             self._oracle.fail("bug", f"{kind} {name} raised {raised!r}")
             dead = True
+        self.under_way -= 1
         dead = dead or agent.life.over
         world.tell(f"docker {host.letter}: {kind} {name} {'died' if dead else error or 'OK'}")
         self._oracle.end(ticket, error, dead=dead, truth=world.datacenter.truth())
@@ -108,10 +111,13 @@ class Engines:
         if container is None:
             return None
         self._oracle.containers.append(container)
+        self.under_way += 1
         self._world.clock.sleep(pause_s)
+        self.under_way -= 1
         known = host.guest.plugged.get(container.number)
         if known is not None and container in self._oracle.containers:
             known.elsewhere.append(MountTarget(container.pid, "/data", "/data"))
+            container.runs = True
         return container
 
     def stop(self, container: Container, *, tell: bool = True) -> None:

@@ -40,7 +40,7 @@ class Ledger:
 
 @dataclass(slots=True, eq=False)
 class Container:
-    """A container that runs. ``held``: Docker has not unmounted its id, which `docker cp` does under it."""
+    """A container. ``held``: Docker has not unmounted its id (`docker cp` does under it). ``runs``: it has its namespace."""
 
     host: VmId
     name: str
@@ -51,6 +51,7 @@ class Container:
     pid: int
     since: float
     held: bool = True
+    runs: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -11,8 +11,10 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.records import VolumeRecord
 
-# Every call has ended, every task and every pause is over (I5 says 120 s across hosts; a service's own work has 900 s).
-SETTLE_S = 300.0
+# Docker's longest call, and a container's slow start after it.
+ANSWERED_S = 160.0
+# Every task, every linger and every pause is over (I5 says 120 s across hosts, and the trash 30 s and two scans more).
+SETTLE_S = 180.0
 # A holder whose container is gone is dropped ten minutes after the engine came up (corrections 5).
 FORGET_S = 700.0
 
@@ -26,16 +28,28 @@ class Quiet:
 
     def check(self) -> None:
         self._heal()
+        self._wait_for_answers()
+        # Those too whose start was under way.
+        for container in list(self._world.oracle.containers):
+            self._engines.stop(container)
         self._world.clock.sleep(SETTLE_S)
         self._check_leaks()
-        for host in self._world.hosts:
-            assert host.agent is not None
-            host.agent.reconcile.activated()
-        self._world.clock.sleep(FORGET_S)
+        if any(host.notebook.holdings() for host in self._world.hosts):
+            for host in self._world.hosts:
+                self._engines.restart_engine(host)
+            self._world.clock.sleep(FORGET_S)
         self._check_nothing_held()
         self._check_records()
         self._check_answers()
         self._check_use()
+
+    def _wait_for_answers(self) -> None:
+        clock = self._world.clock
+        until = clock.monotonic() + ANSWERED_S
+        while self._engines.under_way and clock.monotonic() < until:
+            clock.sleep(5.0)
+        if self._engines.under_way:
+            self._world.oracle.fail("I8", f"{self._engines.under_way} calls of Docker's have not ended")
 
     def _heal(self) -> None:
         world = self._world
@@ -56,8 +70,6 @@ class Quiet:
         for host in world.hosts:
             world.start_agent(host)
             world.connect(host)
-        for container in list(world.oracle.containers):
-            self._engines.stop(container)
 
     def _check_leaks(self) -> None:
         """I3: what is attached has a holder: one whose container is unknown to have gone."""
@@ -94,7 +106,9 @@ class Quiet:
             world.oracle.fail("I5", f"records that are not ready: {strange}")
         known = {record.disk_uuid for record in records}
         if known != set(truth.disks):
-            world.oracle.fail("I4", f"disks {set(truth.disks) - known} have no record, records {known - set(truth.disks)} no disk")
+            world.oracle.fail(
+                "I4", f"disks {set(truth.disks) - known} have no record, records {known - set(truth.disks)} no disk"
+            )
         for record in records:
             self._check_copy(record)
         strays = set(truth.sidecars) - {disk_path(record) for record in records}

@@ -101,7 +101,7 @@ class Run:
         return self.random.choice(there) if there and self.random.random() < 0.9 else self._name()
 
     def _container(self) -> Container | None:
-        containers = self.world.oracle.containers
+        containers = [container for container in self.world.oracle.containers if container.runs]
         return self.random.choice(containers) if containers else None
 
     def _do(self, work: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from tests.doubles.memory_guest import Disks, MemoryGuest
 from tests.doubles.memory_notebook import MemoryNotebook
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.simulated_clock import SimulatedClock
 from tests.simulation.channel import Connection, Desk, SimulatedLine
 from tests.simulation.datacenter import Datacenter
@@ -23,7 +24,6 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DeleteDisk, DetachDisk, Vm
 from vmdkvol_esx.requests import Requests, make_verbs
-from vmdkvol_esx.store import open_store
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.driver import Driver
@@ -160,7 +160,7 @@ class World:
             vms=[Vm(host.vm, f"host-{host.letter}", True) for host in self.hosts],
             seconds=self._seconds(),
         )
-        self.store = open_store(None, self.clock)
+        self.store = MemoryStore(self.clock)
         self.retention_s = self.random.choice((0.0, 0.0, 30.0))
         self.notices_lost = self.random.choice((0.0, 0.0, 0.3))
         self.healed = False
@@ -174,7 +174,6 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self.clock.close()
-        self.store.close()
 
     def _seconds(self) -> dict[type[Change], float]:
         slow = self.random.random() < 0.6

@@ -211,6 +211,25 @@ def test_a_lost_answer_to_an_attach_that_was_done_is_a_success(site: Site, volum
     assert site.attach(volume).volume == volume
 
 
+def test_an_attach_whose_answer_was_lost_does_not_land_after_it_was_undone(site: Site, volume: VolumeId) -> None:
+    """I2: seen on no VM while its task runs, it would come to A after B was told that the disk is free."""
+    site.hypervisor.takes(AttachDisk, 5.0)
+    site.hypervisor.lose_answer(done=True)
+    site.agents[A] = lambda _: gives_back(site)
+    with pytest.raises(OutcomeUnknown):
+        site.attach(volume, A)
+
+    site.attach(volume, B)
+
+    assert set(site.hypervisor.truth().holders.values()) == {B}
+    site.check_settled()
+
+
+def gives_back(site: Site) -> None:
+    for told in site.ask(ListAttached(), A).attachments:
+        site.detach(told, A)
+
+
 def test_a_lost_answer_to_an_attach_that_never_came_can_be_repeated(site: Site, volume: VolumeId) -> None:
     site.hypervisor.lose_answer(done=False)
     with pytest.raises(OutcomeUnknown):
