@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -49,21 +50,31 @@ def command(directory: Path, output: str) -> int:
 
 def examine(layout: Layout) -> Iterator[Finding]:
     """Yield every finding. A check that cannot look says so; none of them changes anything."""
+    identity: Identity | None = None
     try:
         identity = layout.identity()
     except VolumeError as error:
         yield Finding(FAIL, "sandbox", error.text, error.remedy)
-        identity = None
+    except OSError as error:
+        yield _unseen("sandbox", error)
     checks: list[Callable[[], Iterator[Finding]]] = [_rights, _tools, _loop_devices, _stale_sockets, _left_over_specs]
     checks += [_boot, _mount_root]
-    for check in checks:
-        yield from check()
     if identity is None:
-        yield Finding(OK, "sandbox", f"none in {layout.root}", "start one with `vmdkvol sandbox up`")
-        return
-    for host in identity.hosts:
-        yield from _agent(host)
-    yield from _service(layout, identity)
+        checks.append(lambda: iter([Finding(OK, "sandbox", f"none in {layout.root}", "start one with `vmdkvol sandbox up`")]))
+    else:
+        checks += [partial(_agent, host) for host in identity.hosts]
+        checks.append(partial(_service, layout, identity))
+    for check in checks:
+        try:
+            yield from check()
+        except OSError as error:
+            yield _unseen("access", error)
+
+
+def _unseen(check: str, error: OSError) -> Finding:
+    """What cannot be looked at is no good sign; the other checks go on."""
+    what = f"{error.filename or 'something'} cannot be looked at: {error.strerror or error}"
+    return Finding(FAIL, check, what, "run it with sudo" if isinstance(error, PermissionError) else "")
 
 
 def _rights() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import difflib
 import click
 
 from vmdkvol.cli.render import Table, output_option, show
+from vmdkvol.command import OWN_CODES
 from vmdkvol.errors import BY_CODE, NotFound
 
 
@@ -16,25 +17,30 @@ from vmdkvol.errors import BY_CODE, NotFound
 def command(code: str | None, output: str) -> None:
     """Explain the error code that stands in [brackets] at the end of a message; without CODE, list them."""
     if code is None:
-        rows = [{"code": name, "exit": BY_CODE[name].exit_code, "meaning": _meaning(name)} for name in sorted(BY_CODE)]
-        show(Table(("code", "exit", "meaning")), rows, output)
+        show(Table(("code", "exit", "meaning")), [_facts(name) for name in _CODES], output)
         return
     wanted = code.strip("[]").lower()
-    if wanted not in BY_CODE:
-        near = difflib.get_close_matches(wanted, BY_CODE, n=1)
+    if wanted not in _CODES:
+        near = difflib.get_close_matches(wanted, _CODES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise NotFound(f"no error has the code {wanted!r}", remedy=f"{hint}`vmdkvol explain` lists the codes")
-    kind = BY_CODE[wanted]
-    facts = {"code": wanted, "meaning": _meaning(wanted), "remedy": kind.remedy, "exit": kind.exit_code}
+    facts = _facts(wanted)
     if output != "table":
         show(Table(("code", "exit", "meaning")), [facts], output, single=True)
         return
     click.echo(f"{wanted}: {facts['meaning']}")
-    if kind.remedy:
-        click.echo(f"What to do: {kind.remedy}.")
-    click.echo(f"Exit code: {kind.exit_code}")
+    if facts["remedy"]:
+        click.echo(f"What to do: {facts['remedy']}.")
+    click.echo(f"Exit code: {facts['exit']}")
 
 
-def _meaning(code: str) -> str:
+_CODES = sorted([*BY_CODE, *OWN_CODES])
+
+
+def _facts(code: str) -> dict[str, str | int]:
+    if code in OWN_CODES:
+        exit_code, meaning = OWN_CODES[code]
+        return {"code": code, "meaning": meaning, "remedy": "", "exit": exit_code}
     kind = BY_CODE[code]
-    return kind.explanation or (kind.__doc__ or "").split("\n")[0]
+    meaning = kind.explanation or (kind.__doc__ or "").split("\n")[0]
+    return {"code": code, "meaning": meaning, "remedy": kind.remedy, "exit": kind.exit_code}

@@ -57,7 +57,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     heads = [column.upper().replace("_", " ") for column in columns]
     widths = [max(map(cell_len, texts)) for texts in zip(heads, *rows, strict=True)]
-    bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    bold = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     for number, row in enumerate([heads, *rows]):
         padded = [text + " " * (width - cell_len(text)) for text, width in zip(row, widths, strict=True)]
         line = "   ".join(padded).rstrip()

@@ -26,6 +26,9 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def sleeper(tmp_path: Path, config: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = processes.start([sys.executable, "-c", "import time; time.sleep(60)", "--config", str(config)], tmp_path / "log")
+    # The kernel shows the command line only a moment after the process has begun.
+    while not processes.arguments(process.pid)[0]:
+        assert process.poll() is None
     yield process
     process.kill()
     process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -38,3 +39,36 @@ def test_the_version_is_told_within_150_ms() -> None:
         best = min(best, time.monotonic() - began)
         assert done.stdout.startswith("vmdkvol 0.")
     assert best < 0.15
+
+
+def shell(line: str) -> tuple[int, str]:
+    """Run a line of bash with ``$vmdkvol``; return the command's own exit code, and what it wrote to its error output."""
+    script = f'vmdkvol="{sys.executable} -m vmdkvol.cli.main"; {line}'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    assert shell("$vmdkvol explain -o json | head -c 0; exit ${PIPESTATUS[0]}") == (0, "")
+
+
+def test_a_closed_output_is_no_bug() -> None:
+    assert shell("$vmdkvol explain >&-") == (0, "")
+
+
+def test_a_full_disk_under_the_output_is_told() -> None:
+    assert shell("$vmdkvol explain > /dev/full") == (1, "vmdkvol: No space left on device [os-error]\n")
+
+
+def test_doctor_as_another_user_says_what_it_cannot_see_and_goes_on() -> None:
+    code = "import json, os, sys; from vmdkvol.cli import doctor, render; from vmdkvol.cli.layout import Layout; "
+    code += (
+        "import pathlib, shutil, click.testing; from rich import cells; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
+    )
+    code += "print(json.dumps([(found.status, found.check) for found in doctor.examine(Layout.at(pathlib.Path('/root/x')))]))"
+
+    found = [tuple(each) for each in json.loads(python(code))]
+
+    assert ("FAIL", "root") in found
+    assert ("FAIL", "sandbox") in found
+    assert ("OK", "boot id") in found

@@ -55,6 +55,38 @@ def test_a_bug_shows_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("group", ["sandbox", "volume"])
+def test_a_group_alone_prints_its_commands(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, "vmdkvol", [group]) == 0
+
+    said = capsys.readouterr()
+    assert "\nCommands:\n" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        pytest.param(PermissionError(13, "Permission denied", "/run/x"), id="named"),
+        pytest.param(OSError(28, "No space left on device"), id="without-a-file"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_that_can_be_explained(raised: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(failing(raised), "vmdkvol", []) == 1
+
+    said = capsys.readouterr().err
+    assert said.startswith(f"vmdkvol: {raised.filename + ': ' if raised.filename else ''}{raised.strerror}")
+    assert said.endswith(" [os-error]\n")
+    assert "Errno" not in said
+
+
+@pytest.mark.parametrize("code", ["usage", "os-error"])
+def test_the_commands_own_codes_are_explained(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, "vmdkvol", ["explain", code]) == 0
+
+    assert capsys.readouterr().out.startswith(f"{code}: ")
+
+
 def test_an_unknown_command_says_where_help_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cli, "vmdkvol", ["frobnicate"]) == 2
 
