@@ -160,7 +160,7 @@ class Creating:
         if options.diskformat != "thin" and size > datastore.free_bytes:
             raise NoSpace(
                 f"datastore {datastore.name} has {format_size(datastore.free_bytes)} free, "
-                f"a {options.diskformat} disk of {format_size(size)} needs more",
+                f"a disk of {format_size(size)} with diskformat={options.diskformat} needs more",
                 datastore=datastore.name,
             )
         content, filesystem_uuid = (Content.UNFORMATTED, None) if source is None else _clone_content(source.record)

@@ -187,7 +187,11 @@ def check_ready(record: VolumeRecord) -> None:
         case State.TRASHED | State.REMOVING:
             raise VolumeNotFound(f"volume {record.name} was removed", name=record.name)
         case State.LOST:
-            raise VolumeLost(f"the disk of volume {record.name}, {disk_ref(record).path}, was not found", name=record.name)
+            raise VolumeLost(
+                f"the disk of volume {record.name}, {disk_ref(record).path}, was not found",
+                remedy="put its files back; `vmdkvol-esxd rebuild` forgets volumes that have none at all",
+                name=record.name,
+            )
         case State.DAMAGED:
             raise CheckFailed(f"volume {record.name} is damaged: its file system's check failed", name=record.name)
 

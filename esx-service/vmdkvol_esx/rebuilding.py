@@ -15,7 +15,7 @@ from vmdkvol_esx.records import VolumeRecord
 # A sidecar is not rewritten at each attach, so its generation is behind the lost one. After the jump every Detach and
 # Mark that is still on its way is an older one.
 GENERATION_JUMP = 1 << 20
-START_EMPTY = "put the database back, or run `vmdkvol-esxd rebuild`; to begin anew, move the folders vmdkvol away"
+START_EMPTY = "put it back, or stop the service and run `vmdkvol-esxd rebuild`; to begin empty, move the folders vmdkvol away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def check_new(hypervisor: Hypervisor, database: str) -> None:
             ) from error
         if traces:
             raise MetadataDamaged(
-                f"the database {database} is missing, but there are disks of vmdkvol, such as {traces[0]}", remedy=START_EMPTY
+                f"the database {database} is missing, but datastore {datastore.name} has disks of vmdkvol", remedy=START_EMPTY
             )
 
 

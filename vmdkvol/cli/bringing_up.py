@@ -15,7 +15,7 @@ from vmdkvol.cli.asking import connected, listens, plugin_answers
 from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, Identity, Layout, SandboxHost
 from vmdkvol.cli.processes import Process
 from vmdkvol.cli.written import agent_config, service_config
-from vmdkvol.errors import BY_CODE, Conflict, Unavailable, VolumeError
+from vmdkvol.errors import BY_CODE, Conflict, MetadataDamaged, ServiceUnreachable, Unavailable, VolumeError
 from vmdkvol.messages import ListVolumes
 
 START_S = 30.0
@@ -67,13 +67,23 @@ def _agent(layout: Layout, host: SandboxHost) -> Daemon:
     return Daemon(host.name, "vmdkvol_guest.cli", agent_config(layout, host), lambda: plugin_answers(host.plugin_socket))
 
 
-def _service_answers(layout: Layout, host: SandboxHost) -> bool:
+def trouble(layout: Layout, host: SandboxHost) -> MetadataDamaged | None:
+    """Return why the service serves read-only, None if it does all its work; raise Unavailable if it does not answer."""
     address = layout.service_address(host.name)
     if not address.path.exists():
-        return False
+        raise ServiceUnreachable(f"there is no socket {address.path}")
     try:
         with connected(address, patience_s=1.0) as connection:
             connection.ask(ListVolumes(limit=1), answer_s=3.0)
+    except MetadataDamaged as error:
+        return error
+    return None
+
+
+def _service_answers(layout: Layout, host: SandboxHost) -> bool:
+    # Read-only with a damaged database is an answer too: the agents are needed by what runs.
+    try:
+        trouble(layout, host)
     except Unavailable:
         return False
     return True

@@ -12,11 +12,11 @@ import click
 
 from vmdkvol.cli import devices
 from vmdkvol.cli.asking import directory_option, plugin_answers
-from vmdkvol.cli.bringing_up import bring_up, daemons, recorded
+from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, trouble
 from vmdkvol.cli.layout import Identity, Layout, extended
 from vmdkvol.cli.render import FORMATS, Table, show
 from vmdkvol.cli.taking_down import purge, take_down
-from vmdkvol.errors import BadRequest
+from vmdkvol.errors import BadRequest, MetadataDamaged, Unavailable
 
 _STATUS = Table(("name", "role", "state", "pid", "socket"), ("log",))
 _DATASTORES = Table(("datastore", "free", "capacity", "path"))
@@ -42,7 +42,9 @@ def up(directory: Path, driver: str | None, datastores: tuple[str, ...], hosts: 
         names = [driver, *hosts] if driver else list(hosts)
         identity = extended(layout.identity(), names, datastores)
         bring_up(layout, identity)
-    _show_status(layout, identity, output)
+    problem = _show_status(layout, identity, output)
+    if problem is not None:
+        raise problem
 
 
 @command.command("status")
@@ -51,7 +53,9 @@ def up(directory: Path, driver: str | None, datastores: tuple[str, ...], hosts: 
 def status(directory: Path, output: str) -> None:
     """Say what runs, and where its sockets, datastores and logs are."""
     layout = Layout.at(directory)
-    _show_status(layout, layout.identity(), output)
+    problem = _show_status(layout, layout.identity(), output)
+    if problem is not None and output != "json":
+        click.echo(f"\n{problem}")
 
 
 @command.command("down")
@@ -75,8 +79,10 @@ def down(directory: Path, purging: bool) -> None:
     click.echo(f"sandbox is down; {'its volumes are gone' if purging else f'its volumes are kept in {layout.root}'}")
 
 
-def _show_status(layout: Layout, identity: Identity | None, output: str) -> None:
+def _show_status(layout: Layout, identity: Identity | None, output: str) -> MetadataDamaged | None:
+    """Show what runs; return what the service says of its database if it serves read-only."""
     rows = _process_rows(layout, identity) if identity else []
+    problem = _problem(layout, identity) if identity else None
     stores = [_datastore_row(layout.datastore(name), name) for name in (identity.datastores if identity else ())]
     loops = [
         {"device": loop.device, "file": str(loop.file), "used_by": [user.path for user in devices.foreign_users(loop)]}
@@ -85,11 +91,12 @@ def _show_status(layout: Layout, identity: Identity | None, output: str) -> None
     running = bool(rows) and all(row["state"] == "running" for row in rows)
     if output == "json":
         facts = {"dir": str(layout.root), "running": running, "processes": rows, "datastores": stores, "loops": loops}
+        facts["problem"] = None if problem is None else str(problem)
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-        return
+        return problem
     if identity is None:
         click.echo(f"no sandbox in {layout.root}; start one with `vmdkvol sandbox up`")
-        return
+        return None
     show(_STATUS, rows, output)
     click.echo()
     show(
@@ -99,6 +106,14 @@ def _show_status(layout: Layout, identity: Identity | None, output: str) -> None
     )
     if loops:
         click.echo(f"\n{len(loops)} attached: {', '.join(str(loop['device']) for loop in loops)}")
+    return problem
+
+
+def _problem(layout: Layout, identity: Identity) -> MetadataDamaged | None:
+    try:
+        return trouble(layout, identity.hosts[0])
+    except Unavailable:
+        return None
 
 
 def _process_rows(layout: Layout, identity: Identity) -> list[dict[str, Any]]:

@@ -139,6 +139,22 @@ def test_down_without_pid_files_finds_the_processes(site: Bench) -> None:
     assert_nothing_runs(site)
 
 
+def test_up_after_the_database_was_lost_starts_the_agents_and_says_how_to_rebuild(site: Bench) -> None:
+    site.host().told("Create", Name="db", Opts={"size": "20mb"})
+    site.vmdkvol("sandbox", "down")
+    database = site.sandbox / "state" / "service" / "vmdkvol.db"
+    database.rename(site.sandbox / "aside")
+
+    said = site.vmdkvol("sandbox", "up", code=1)
+
+    assert "run `vmdkvol-esxd rebuild`" in said
+    assert "vmdkvol-esxd rebuild" in site.status()["problem"]
+    assert "db" in site.host().names()
+    site.vmdkvol("sandbox", "down")
+    (site.sandbox / "aside").rename(database)
+    remove(site)
+
+
 def test_a_pid_file_of_another_process_ends_nobody_else(site: Bench) -> None:
     bystander = site.machine.spawn(["sleep", "1000"], site.machine.root / "sleep.log")
     (site.sandbox / "pids" / "vsphere.json").write_text(json.dumps({"pid": bystander, "started": 1}))
