@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -32,13 +32,19 @@ def test_a_daemons_help_does_not_load_what_serving_needs(program: str) -> None:
 
 
 def test_the_version_is_told_within_150_ms() -> None:
+    """Counted as processor time: that is what an idle machine's clock shows, and a busy one's does not."""
     best = 1.0
-    for _ in range(10):
-        began = time.monotonic()
+    for _ in range(5):
+        before = children_cpu_s()
         done = subprocess.run([sys.executable, "-m", "vmdkvol.cli.main", "--version"], capture_output=True, text=True)
-        best = min(best, time.monotonic() - began)
+        best = min(best, children_cpu_s() - before)
         assert done.stdout.startswith("vmdkvol 0.")
     assert best < 0.15
+
+
+def children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def shell(line: str) -> tuple[int, str]:
