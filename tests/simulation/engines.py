@@ -28,7 +28,9 @@ class Engines:
 
     # --- calls ---------------------------------------------------------------------------------------------------
 
-    def _call(self, host: Host, kind: str, name: str, work: Callable[[Agent, Deadline], Any]) -> tuple[Ticket, bool, Any]:
+    def _call(
+        self, host: Host, kind: str, name: str, work: Callable[[Agent, Deadline], Any], mount_id: str = ""
+    ) -> tuple[Ticket, bool, Any]:
         """Return the call, whether it was answered with success, and its result."""
         world = self._world
         ticket = self._oracle.begin(kind, host.vm, name)
@@ -37,6 +39,7 @@ class Engines:
             self._oracle.end(ticket, None, dead=True, truth=world.datacenter.truth())
             return ticket, False, None
         self.under_way += 1
+        world.tell(f"docker {host.letter}: {kind} {name} {mount_id[:4]} ...")
         try:
             result = work(agent, Deadline.after(world.clock, LIMITS[kind]))
         except VolumeError as raised:
@@ -48,7 +51,7 @@ class Engines:
             dead = True
         self.under_way -= 1
         dead = dead or agent.life.over
-        world.tell(f"docker {host.letter}: {kind} {name} {'died' if dead else error or 'OK'}")
+        world.tell(f"docker {host.letter}: {kind} {name} {mount_id[:4]} {'died' if dead else error or 'OK'}")
         self._oracle.end(ticket, error, dead=dead, truth=world.datacenter.truth())
         return ticket, error is None and not dead, result
 
@@ -84,7 +87,9 @@ class Engines:
     # --- containers ----------------------------------------------------------------------------------------------
 
     def _mount(self, host: Host, name: str, mount_id: str) -> tuple[bool, Container | None]:
-        ticket, done, path = self._call(host, "mount", name, lambda agent, until: agent.driver.mount(name, mount_id, until))
+        ticket, done, path = self._call(
+            host, "mount", name, lambda agent, until: agent.driver.mount(name, mount_id, until), mount_id
+        )
         if not done:
             # Docker forgets it; an agent that died on the way may keep it as a holder.
             self._oracle.ghosts.add((host.vm, mount_id))
@@ -99,7 +104,9 @@ class Engines:
         return True, Container(host.vm, name, volume, disk, number, mount_id, next(self._pids), now)
 
     def _unmount(self, host: Host, name: str, mount_id: str) -> bool:
-        _, done, _ = self._call(host, "unmount", name, lambda agent, until: agent.driver.unmount(name, mount_id, until))
+        _, done, _ = self._call(
+            host, "unmount", name, lambda agent, until: agent.driver.unmount(name, mount_id, until), mount_id
+        )
         if not done:
             self._oracle.ghosts.add((host.vm, mount_id))
         return done
@@ -123,7 +130,7 @@ class Engines:
     def stop(self, container: Container, *, tell: bool = True) -> None:
         """End a container; ``tell`` False: its Unmount is never sent (docker-facts 1.5)."""
         host = self._host(container)
-        if not self._end(container):
+        if container.locked or not self._end(container):
             return
         if tell:
             self._unmount(host, container.name, container.mount_id)
@@ -148,11 +155,14 @@ class Engines:
 
     def copy(self, container: Container) -> None:
         """`docker cp` on a running container: Mount and Unmount with its live id, under it (docker-facts 2.7)."""
+        if container.locked:
+            return
         host = self._host(container)
-        container.held = False
+        container.held, container.locked = False, True
         done, _ = self._mount(host, container.name, container.mount_id)
         if done:
             self._unmount(host, container.name, container.mount_id)
+        container.locked = False
 
     def copy_unused(self, host: Host, name: str) -> None:
         """`docker cp` on a stopped container."""
@@ -180,7 +190,8 @@ class Engines:
         """dockerd is killed: its containers end without a word, and it comes up again (docker-facts 1.5)."""
         self._world.tell(f"docker {host.letter} is killed")
         for container in [each for each in self._oracle.containers if each.host == host.vm]:
-            self.stop(container, tell=False)
+            self._end(container)
+            self._oracle.ghosts.add((host.vm, container.mount_id))
         if host.agent is not None:
             host.agent.reconcile.activated()
 

@@ -40,7 +40,10 @@ class Ledger:
 
 @dataclass(slots=True, eq=False)
 class Container:
-    """A container. ``held``: Docker has not unmounted its id (`docker cp` does under it). ``runs``: it has its namespace."""
+    """A container. ``held``: Docker has not unmounted its id (`docker cp` does under it). ``runs``: it has its namespace.
+
+    ``locked``: a command of Docker's is about it.
+    """
 
     host: VmId
     name: str
@@ -52,6 +55,7 @@ class Container:
     since: float
     held: bool = True
     runs: bool = False
+    locked: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +102,8 @@ class Oracle:
         self.containers: list[Container] = []
         # Mount ids that Docker gave up, or whose answer nobody heard: the agent may keep them as holders.
         self.ghosts: set[tuple[VmId, str]] = set()
+        # VMs whose device list could not be read, and until when.
+        self.unread: dict[VmId, float] = {}
         self.broken: list[str] = []
         self.counts: dict[str, int] = {}
 
@@ -190,6 +196,9 @@ class Oracle:
             self._refused(named, ticket, error)
         elif ticket.kind == "create":
             self._created(named, ticket, truth)
+        elif any(self._unread_since(vm, ticket.since) for vm in self.unread):
+            # It may be in the trash and still in use where nobody can look.
+            named.become(MAYBE)
         else:
             for disk in self._of_name(ticket.name):
                 self.ledger(disk).removed = True
@@ -218,10 +227,15 @@ class Oracle:
 
     def _removed(self, ticket: Ticket, truth: Truth) -> None:
         for container in ticket.others:
-            if container in self.containers:
+            # Under a VM that cannot be read the trash is still allowed, as a state; the deletion is not (corrections 38).
+            if container in self.containers and not self._unread_since(container.host, ticket.since):
                 self.fail("I1", f"remove {ticket.name} was answered under a container of {container.host.hex[-1]}")
-        if ticket.disk is not None and ticket.alone and ticket.disk in truth.holders:
+        holder = None if ticket.disk is None else truth.holders.get(ticket.disk)
+        if holder is not None and ticket.alone and not self._unread_since(holder, ticket.since):
             self.fail("I6", f"remove {ticket.name} was answered, and a VM has the disk")
+
+    def _unread_since(self, vm: VmId, moment: float) -> bool:
+        return self.unread.get(vm, -1.0) >= moment
 
     def shown(self, ticket: Ticket, *, stale: bool, preparing: bool) -> None:
         """Get showed the volume."""

@@ -101,7 +101,7 @@ class Run:
         return self.random.choice(there) if there and self.random.random() < 0.9 else self._name()
 
     def _container(self) -> Container | None:
-        containers = [container for container in self.world.oracle.containers if container.runs]
+        containers = [container for container in self.world.oracle.containers if container.runs and not container.locked]
         return self.random.choice(containers) if containers else None
 
     def _do(self, work: Callable[[], object]) -> None:
@@ -216,9 +216,7 @@ class Run:
         self.world.later(self.random.choice((5.0, 60.0)), lambda: self.world.fill(full=False))
 
     def unread(self) -> None:
-        vm, seconds = self._host().vm, self.random.choice((2.0, 20.0))
-        self.world.datacenter.unread(vm)
-        self.world.later(seconds, lambda: self.world.datacenter.unread(vm, unread=False))
+        self.world.unread(self._host().vm, self.random.choice((2.0, 20.0)))
 
     def mkfs_dies(self) -> None:
         """The agent is killed in mkfs, which goes on for a while (corrections 10)."""
@@ -227,9 +225,9 @@ class Run:
         self.world.later(seconds, partial(self.world.finish_mkfs, host))
 
 
-def run(seed: int, steps: int = 60) -> Counter[str]:
+def run(seed: int, steps: int = 60, world: World | None = None) -> Counter[str]:
     """Run one seed; raise Broken with what was found first. Returns how often what happened."""
-    with World(seed) as world:
+    with world or World(seed) as world:
         try:
             run = Run(world)
             run.steps(steps)

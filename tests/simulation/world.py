@@ -292,6 +292,17 @@ class World:
         self.datacenter.fill(DS, leaving=0 if full else 100 * GB)
         self.disks.fill(full=full)
 
+    def unread(self, vm: VmId, seconds: float) -> None:
+        """The VM's device list cannot be read for a while."""
+        self.oracle.unread[vm] = float("inf")
+        self.datacenter.unread(vm)
+
+        def answer() -> None:
+            self.datacenter.unread(vm, unread=False)
+            self.oracle.unread[vm] = self.clock.monotonic()
+
+        self.later(seconds, answer)
+
     def finish_mkfs(self, host: Host) -> None:
         """A mkfs that outlived its agent ends."""
         for known in list(host.guest.plugged.values()):
