@@ -38,13 +38,24 @@ def bring_up(layout: Layout, identity: Identity) -> None:
 
     Raises Conflict if somebody else serves one of the sockets, Unavailable with the log's last line if one ends.
     """
+    refuse_impossible(layout, identity)
+    # First: it is what tells the sandbox's own directories from others of the same names.
+    layout.keep_identity(identity)
+    _make_directories(layout, identity)
+    for daemon in daemons(layout, identity):
+        _ensure(layout, daemon)
+
+
+def refuse_impossible(layout: Layout, identity: Identity) -> None:
+    """Raise BadRequest for paths too long for a socket, Conflict for what others have; nothing was made."""
     for host in identity.hosts:
         layout.service_address(host.name)
         _refuse_foreign(layout, host)
-    _make_directories(layout, identity)
-    layout.keep_identity(identity)
-    for daemon in daemons(layout, identity):
-        _ensure(layout, daemon)
+    if layout.identity() is None:
+        taken = next((directory for directory in layout.own if os.path.lexists(directory)), None)
+        if taken is not None:
+            # `down --purge` would remove it with all that is in it.
+            raise Conflict(f"{taken} exists and is no sandbox's", remedy="give the sandbox an empty directory with --dir")
 
 
 def daemons(layout: Layout, identity: Identity) -> list[Daemon]:
@@ -102,9 +113,8 @@ def _make_directories(layout: Layout, identity: Identity) -> None:
     for directory in (RUN_DIRECTORY, *(host.run_directory for host in identity.hosts)):
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         directory.chmod(0o711)
-    own = [layout.root / name for name in ("datastores", "state", "etc", "pids", "logs", "run")]
     names = [SERVICE, *(host.name for host in identity.hosts)]
-    for directory in (*own, *map(layout.state, names), *map(layout.datastore, identity.datastores)):
+    for directory in (*layout.own, *map(layout.state, names), *map(layout.datastore, identity.datastores)):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -1,6 +1,6 @@
 """What the sandbox must know of the kernel to leave nothing behind: its loop devices, their mounts, who holds them.
 
-A loop device counts as the sandbox's only if its backing file lies under the sandbox's directory.
+A loop device counts as the sandbox's only if its backing file lies under the sandbox's datastores.
 """
 
 from __future__ import annotations

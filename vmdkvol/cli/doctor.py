@@ -202,7 +202,7 @@ def _service(layout: Layout, identity: Identity) -> Iterator[Finding]:
             continue
         yield Finding(OK, f"service for {host.name}", f"answers; {len(volumes)} volumes")
         yield from _shadowing({volume.name for volume in volumes}, host.name)
-    for loop in devices.loops_under(layout.root):
+    for loop in devices.loops_under(layout.datastores):
         if not loop.file.exists():
             yield Finding(WARN, "loop devices", f"{loop.device} holds the deleted {loop.file}", "run `vmdkvol sandbox down`")
 

@@ -66,8 +66,17 @@ class Layout:
     def identity_file(self) -> Path:
         return self.root / "sandbox.json"
 
+    @property
+    def datastores(self) -> Path:
+        return self.root / "datastores"
+
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """The directories that the sandbox makes, and that a purge removes with all that is in them."""
+        return (self.datastores, *(self.root / name for name in ("state", "etc", "pids", "logs", "run")))
+
     def datastore(self, name: str) -> Path:
-        return self.root / "datastores" / name
+        return self.datastores / name
 
     def state(self, process: str) -> Path:
         return self.root / "state" / process

@@ -12,7 +12,7 @@ import click
 
 from vmdkvol.cli import devices
 from vmdkvol.cli.asking import directory_option, plugin_answers
-from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, trouble
+from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, refuse_impossible, trouble
 from vmdkvol.cli.layout import Identity, Layout, extended
 from vmdkvol.cli.render import FORMATS, Table, show
 from vmdkvol.cli.taking_down import purge, take_down
@@ -38,8 +38,10 @@ def up(directory: Path, driver: str | None, datastores: tuple[str, ...], hosts: 
     """Start what does not run. Hosts and datastores of earlier times are kept, with their volumes."""
     _need_root()
     layout = Layout.at(directory)
+    names = list(hosts) if driver is None else [driver, *hosts]
+    # Before the directory is made, too: what cannot be leaves nothing behind.
+    refuse_impossible(layout, extended(layout.identity(), names, datastores))
     with layout.alone():
-        names = [driver, *hosts] if driver else list(hosts)
         identity = extended(layout.identity(), names, datastores)
         bring_up(layout, identity)
     problem = _show_status(layout, identity, output)
@@ -86,7 +88,7 @@ def _show_status(layout: Layout, identity: Identity | None, output: str) -> Meta
     stores = [_datastore_row(layout.datastore(name), name) for name in (identity.datastores if identity else ())]
     loops = [
         {"device": loop.device, "file": str(loop.file), "used_by": [user.path for user in devices.foreign_users(loop)]}
-        for loop in devices.loops_under(layout.root)
+        for loop in devices.loops_under(layout.datastores)
     ]
     running = bool(rows) and all(row["state"] == "running" for row in rows)
     if output == "json":

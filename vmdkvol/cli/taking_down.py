@@ -16,8 +16,6 @@ from vmdkvol.cli.bringing_up import STOP_S
 from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, Identity, Layout, SandboxHost
 from vmdkvol.errors import Conflict, StillMounted
 
-_OWN = ("etc", "logs", "pids", "run", "state")
-
 
 def take_down(layout: Layout, identity: Identity) -> None:
     """Afterwards nothing of the sandbox runs or is held by the kernel; its directory is kept.
@@ -44,9 +42,9 @@ def purge(layout: Layout) -> None:
     if inside:
         raise Conflict(f"{inside[0]} is mounted inside the sandbox's directory", remedy="unmount it, then purge again")
     # Only what the sandbox made: a file of the user's keeps itself, and the directory.
-    for name in (*_OWN, "datastores"):
+    for directory in layout.own:
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(layout.root / name)
+            shutil.rmtree(directory)
     layout.identity_file.unlink(missing_ok=True)
     (layout.root / "lock").unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -55,7 +53,7 @@ def purge(layout: Layout) -> None:
 
 def _refuse_used(layout: Layout) -> None:
     """Raise StillMounted if another mount namespace, such as a container's, has one of our devices."""
-    held = [(loop, users) for loop in devices.loops_under(layout.root) if (users := devices.foreign_users(loop))]
+    held = [(loop, users) for loop in devices.loops_under(layout.datastores) if (users := devices.foreign_users(loop))]
     if held:
         raise devices.held(held[0][0], _all_users(held))
 
@@ -68,7 +66,7 @@ def _all_users(held: list[tuple[devices.Loop, list[devices.Mount]]]) -> str:
 
 def _free_loops(layout: Layout) -> None:
     failures: list[StillMounted] = []
-    for loop in devices.loops_under(layout.root):
+    for loop in devices.loops_under(layout.datastores):
         try:
             devices.unmount(loop)
             devices.detach(loop)

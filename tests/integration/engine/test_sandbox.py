@@ -246,10 +246,38 @@ def test_where_nothing_is_down_and_status_say_so(site: Bench) -> None:
     assert not (site.machine.root / "nowhere").exists()
 
 
-def test_a_wrong_driver_name_is_refused_before_anything_is_made(site: Bench) -> None:
-    said = site.vmdkvol("sandbox", "up", "--dir", f"{site.machine.root}/bad", "--driver", "a/b", code=2)
+@pytest.mark.parametrize("option", [("--driver", "a/b"), ("--driver", ""), ("--host", "service"), ("--datastore", "x/y")])
+def test_a_wrong_name_is_refused_before_anything_is_made(site: Bench, option: tuple[str, str]) -> None:
+    said = site.vmdkvol("sandbox", "up", "--dir", f"{site.machine.root}/bad", *option, code=2)
 
     assert "[invalid-name]" in said
+    assert not (site.machine.root / "bad").exists()
+
+
+@pytest.mark.parametrize("name", ["datastores", "etc", "logs", "pids", "run", "state"])
+def test_a_directory_that_others_use_is_not_taken(site: Bench, name: str) -> None:
+    """`down --purge` would remove what is in it."""
+    other = site.machine.root / f"others-{name}"
+    (other / name).mkdir(parents=True)
+
+    said = site.vmdkvol("sandbox", "up", "--dir", str(other), "--driver", "another", code=5)
+
+    assert f"{other}/{name} exists" in said
+    assert [entry.name for entry in other.iterdir()] == [name]
+
+
+def test_down_leaves_the_disks_of_a_sandbox_below_its_directory(site: Bench) -> None:
+    outer = str(site.machine.root)
+    site.vmdkvol("sandbox", "up", "--dir", outer, "--driver", "outer")
+    use(site)
+    before = site.loops()
+
+    said = site.vmdkvol("sandbox", "down", "--dir", outer, "--purge")
+
+    assert "is down" in said
+    assert site.loops() == before != {}
+    assert site.status()["loops"] != []
+    remove(site)
 
 
 def test_doctor_tells_what_is_wrong_and_how_to_put_it_right(site: Bench) -> None:
