@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ from vmdkvol_esx.store import SqlStore, open_store
 _NAME = f"vmdkvol-esxd {__version__}"
 # What the stop of the hypervisor's tasks and the scan under way may take beyond the drain.
 _END_S = 10.0
+# How long a thread with Python to run keeps the others waiting; 5 ms is the default. The calls of a guest that floods never
+# wait for anything, and another's call comes back from the kernel some ten times: p95 under a flood 0.9 s, with this 0.1 s.
+_SWITCH_S = 0.0005
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
@@ -191,6 +195,7 @@ def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[An
 def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) -> None:
     """Serve until SIGTERM or SIGINT. Raises Conflict if another service has this state directory."""
     output = logs.configure(settings.log_level)
+    sys.setswitchinterval(_SWITCH_S)
     log = logs.get("service")
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

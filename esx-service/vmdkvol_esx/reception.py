@@ -31,6 +31,9 @@ MAX_CONNECTIONS = 16
 _GOODBYE_S = 1.0
 # Connections that one turn accepts on a socket: a flood of them is refused piece by piece.
 _ACCEPTS = 8
+# Requests that one turn takes from a connection. More of them wait in what was read: decoding all of a full piece, some
+# hundred requests, would let every other guest wait for that long.
+_REQUESTS = 4
 # A broken or hostile guest may write this many lines to the log in a second; the rest is counted (T14).
 _COMPLAINTS = 5
 _PATIENCE = Patience()
@@ -76,6 +79,8 @@ class Reception:
         self._wake_in, self._wake_out = socket.socketpair()
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
+        # Those whose last piece may hold more requests. Nothing more is read from them before these are taken.
+        self._behind: set[Connection] = set()
         self._complaints: Counter[VmId] = Counter()
         self._complaints_until = 0.0
         self._actions: deque[Callable[[], None]] = deque()
@@ -166,13 +171,17 @@ class Reception:
         return self._clock.monotonic() < stop_by and (sending or bool(self._actions))
 
     def _turn(self) -> None:
-        for key, events in self._selector.select(self._timeout()):
+        behind = dict.fromkeys(self._behind, 0)
+        for key, events in self._selector.select(0.0 if behind else self._timeout()):
             if isinstance(key.data, Listener):
                 self._accept(key.data)
             elif isinstance(key.data, Connection):
+                behind.pop(key.data, None)
                 self._guarded(key.data, partial(self._exchange, key.data, events))
             else:
                 self._wake_out.recv(4096)
+        for connection in behind:
+            self._guarded(connection, partial(self._exchange, connection, selectors.EVENT_READ))
         for _ in range(len(self._actions)):
             self._act(self._actions.popleft())
         now = self._clock.monotonic()
@@ -230,10 +239,15 @@ class Reception:
     def _receive(self, connection: Connection) -> bool:
         if self._deaf or connection.ends is not None:
             # What comes now is forgotten: its sender asks again when the connection closes.
+            self._behind.discard(connection)
             return connection.link.discard()
-        alive = connection.link.receive()
-        while connection.ends is None and (frame := connection.link.take()) is not None:
+        alive = connection in self._behind or connection.link.receive()
+        self._behind.discard(connection)
+        for _ in range(_REQUESTS):
+            if connection.ends is not None or (frame := connection.link.take()) is None:
+                return alive
             self._arrived(connection, frame)
+        self._behind.add(connection)
         return alive
 
     def _watch(self, connection: Connection) -> None:
@@ -261,6 +275,7 @@ class Reception:
     def _drop(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
+            self._behind.discard(connection)
             self._selector.unregister(connection.link)
             connection.link.close()
             self._left(connection)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, VM_4, Gated, RawGuest, Site, call, soon, until
 from vmdkvol import frames, wire
+from vmdkvol.channel import Address
 from vmdkvol.errors import Busy
 from vmdkvol.link import Patience
 from vmdkvol.messages import Attachments, Detach, Done, Hello, ListAttached, ListVolumes
@@ -207,6 +208,32 @@ def test_a_hostile_vm_does_not_starve_the_others(site: Site, kind: str) -> None:
     for attacker in attackers:
         attacker.join()
     assert slowest < 1.0
+
+
+def test_a_pile_of_requests_is_taken_a_few_at_a_time(tmp_path: Path) -> None:
+    """All of it is taken, also with nothing more to read; and who asks one thing does not wait for the whole pile."""
+    arrived: list[VmId] = []
+    addresses = {Site.address_in(tmp_path): VM_1, Address(tmp_path / "other.sock"): VM_2}
+    front = reception.Reception(
+        addresses, CLOCK, lambda connection, frame: arrived.append(connection.vm), lambda connection: None
+    )
+    front.open()
+    flooding, other = (RawGuest(address) for address in addresses)
+    request = wire.write_request(ListVolumes(), uuid4(), 5.0)
+    for guest in (flooding, other):
+        guest.send(request)
+    assert until(lambda: len(arrived) == 2)
+    sent = threading.Event()
+    front.post(lambda: None if sent.wait(5.0) else None)
+    flooding.send(request * 40)
+    other.send(request)
+    sent.set()
+
+    assert until(lambda: len(arrived) == 43)
+    assert arrived[2:].index(VM_2) <= 8
+    front.close(0.1)
+    flooding.close()
+    other.close()
 
 
 def test_silent_slow_and_blocked_connections_of_a_vm_delay_nobody(site: Site, handler: Gated) -> None:
