@@ -195,7 +195,7 @@ def test_until_the_old_worker_is_gone_the_new_one_lists_and_the_rest_waits(site:
         fcntl.flock(held, fcntl.LOCK_EX)
         site.host.agent.start()
         assert site.host.call("/Plugin.Activate") == {"Implements": ["VolumeDriver"]}
-        assert site.host.names() == []
+        assert site.host.patiently("List")["Volumes"] == []
         answers: list[object] = []
         call = threading.Thread(target=lambda: answers.append(site.host.call("Create", Name="db", Opts={"size": "8mb"})))
         call.start()
