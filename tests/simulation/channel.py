@@ -143,15 +143,24 @@ class SimulatedLine:
 
 
 class Desk:
-    """The service's end: a crew for each VM, as the server has. ``loses`` says of a connection that it breaks just now."""
+    """The service's end: a crew for each VM, as the server has. ``loses`` says of a connection that it breaks just now,
+    ``stalls_s`` how long a call stands before it is begun.
+    """
 
     def __init__(
-        self, clock: Clock, life: Life, vms: Collection[VmId], handle: Handle, loses: Callable[[Connection], bool]
+        self,
+        clock: Clock,
+        life: Life,
+        vms: Collection[VmId],
+        handle: Handle,
+        loses: Callable[[Connection], bool],
+        stalls_s: Callable[[], float],
     ) -> None:
         self._clock = clock
         self._life = life
         self._handle = handle
         self._loses = loses
+        self._stalls_s = stalls_s
         self._connections: list[Connection] = []
         self._crews = {vm: Crew(f"{vm.hex[-2:]}", clock, self._reply, wire.write_error) for vm in vms}
 
@@ -190,6 +199,8 @@ class Desk:
             self._reply(connection, wire.write_error(call.id, error))
 
     def _carry_out(self, request: Request[Any], call: Call) -> bytes:
+        if self._stalls_s() > 0.0:
+            self._clock.sleep(self._stalls_s())
         try:
             return wire.write_answer(call.id, self._handle(request, call))
         except VolumeError as error:

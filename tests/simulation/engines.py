@@ -12,6 +12,7 @@ from tests.simulation.world import Agent, Host, World
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import VolumeError
 from vmdkvol.names import VolumeRef
+from vmdkvol.volume import VmId
 from vmdkvol_guest.ports import MountTarget
 
 
@@ -24,6 +25,8 @@ class Engines:
         self.under_way = 0
         self._pids = iter(range(1000, 1 << 30))
         # Names that a host created or removed itself, so that its own List must know of it.
+        # Ids that may hold a volume on a host: asked for, and not known to be given back.
+        self._ids: dict[tuple[VmId, str], set[str]] = {}
         self.mine: dict[str, set[str]] = {host.letter: set() for host in world.hosts}
 
     # --- calls ---------------------------------------------------------------------------------------------------
@@ -87,6 +90,7 @@ class Engines:
     # --- containers ----------------------------------------------------------------------------------------------
 
     def _mount(self, host: Host, name: str, mount_id: str) -> tuple[bool, Container | None]:
+        self._ids.setdefault((host.vm, name), set()).add(mount_id)
         ticket, done, path = self._call(
             host, "mount", name, lambda agent, until: agent.driver.mount(name, mount_id, until), mount_id
         )
@@ -107,7 +111,12 @@ class Engines:
         _, done, _ = self._call(
             host, "unmount", name, lambda agent, until: agent.driver.unmount(name, mount_id, until), mount_id
         )
-        if not done:
+        holding = self._ids[host.vm, name]
+        if done:
+            holding.discard(mount_id)
+            if not holding:
+                self._oracle.unmounted(host.vm, name)
+        else:
             self._oracle.ghosts.add((host.vm, mount_id))
         return done
 

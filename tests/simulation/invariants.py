@@ -14,7 +14,7 @@ from tests.doubles.memory_guest import Disks, MemoryGuest
 from tests.doubles.simulated_hypervisor import Truth
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, Conflict, Denied, Exhausted, NotFound, StaleRequest, VolumeError
-from vmdkvol.volume import Content, DiskUuid, VmId, VolumeId
+from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.ports import CloneDisk, Disk
 
@@ -127,7 +127,8 @@ class Oracle:
     def deleting(self, disk: Disk) -> None:
         """I1: only what a user removed is deleted, or what no user was ever given, and never under a container."""
         ledger = self.ledger(disk.ref.uuid)
-        if ledger.handed and not ledger.removal_asked:
+        asked = ledger.removal_asked or any(ticket.kind == "remove" for ticket in self.named(disk.note["name"]).open)
+        if ledger.handed and not asked:
             self.fail("I1", f"{disk.ref.path} is deleted, and nobody asked for it")
         if any(container.disk == disk.ref.uuid for container in self.containers):
             self.fail("I1", f"{disk.ref.path} is deleted under a container")
@@ -221,9 +222,9 @@ class Oracle:
             self.fail("I6", f"create {ticket.name} was answered, and there is no disk")
         elif ticket.state == ABSENT and len(there) > 1:
             self.fail("I10", f"create {ticket.name} made {len(there)} disks")
-        elif ticket.state == PRESENT and ticket.disk not in there:
+        elif ticket.state == PRESENT and ticket.disk is not None and ticket.disk not in there:
             self.fail("I1", f"create {ticket.name} found another disk than the one that was there")
-        named.become(PRESENT, there[0] if len(there) == 1 else None)
+        named.become(PRESENT, there[0] if len(there) == 1 else ticket.disk)
 
     def _removed(self, ticket: Ticket, truth: Truth) -> None:
         for container in ticket.others:
@@ -231,8 +232,17 @@ class Oracle:
             if container in self.containers and not self._unread_since(container.host, ticket.since):
                 self.fail("I1", f"remove {ticket.name} was answered under a container of {container.host.hex[-1]}")
         holder = None if ticket.disk is None else truth.holders.get(ticket.disk)
+        if ticket.disk is not None:
+            self._check_trash(ticket, ticket.disk, truth)
         if holder is not None and ticket.alone and not self._unread_since(holder, ticket.since):
             self.fail("I6", f"remove {ticket.name} was answered, and a VM has the disk")
+
+    def _check_trash(self, ticket: Ticket, disk: DiskUuid, truth: Truth) -> None:
+        """A rebuild must not bring back what was removed (corrections 33)."""
+        known = truth.disks.get(disk)
+        content = None if known is None else truth.sidecars.get(known.ref.path)
+        if content is not None and sidecar.decode(content).state not in (State.TRASHED, State.REMOVING):
+            self.fail("I1", f"remove {ticket.name} was answered, and the sidecar says {sidecar.decode(content).state}")
 
     def _unread_since(self, vm: VmId, moment: float) -> bool:
         return self.unread.get(vm, -1.0) >= moment
@@ -295,6 +305,14 @@ class Oracle:
         copy = None if content is None else sidecar.decode(content)
         if copy is None or copy.content is not Content.FORMATTED or copy.filesystem_uuid != self._disks[disk.ref.uuid].now.uuid:
             self.fail("I1", f"mount {ticket.name} was answered, and the sidecar does not say what lies on the disk")
+
+    def unmounted(self, vm: VmId, name: str) -> None:
+        """The last id that could hold the volume was given back: what was written is on the disk (D11b)."""
+        guest = self._guests[vm]
+        for entry in guest.table.values():
+            known = guest.plugged.get(entry.number)
+            if known is not None and self._made[known.device.disk_uuid] == name:
+                self.fail("I6", f"unmount {name} was answered to the last holder, and it is mounted on {vm.hex[-1]}")
 
     def wrote(self, disk: DiskUuid, name: str, data: bytes) -> None:
         """An fsync was answered: these bytes stay."""

@@ -52,7 +52,7 @@ class Run:
             Chance(10, self.write),
             Chance(12, self.stop_container),
             Chance(5, self.remove),
-            Chance(3, self.get),
+            Chance(4, self.get),
             Chance(2, self.list),
             Chance(3, self.copy),
             Chance(2, self.copy_unused),
@@ -60,8 +60,9 @@ class Run:
             Chance(4, self.arm_agent),
             Chance(1, self.kill_service),
             Chance(4, self.arm_service),
-            Chance(2, self.cut),
+            Chance(3, self.cut),
             Chance(3, self.lose_answer),
+            Chance(2, self.stall),
             Chance(1, self.engine_restarts),
             Chance(1, self.reboot),
             Chance(2, self.foreign),
@@ -105,7 +106,13 @@ class Run:
         return self.random.choice(containers) if containers else None
 
     def _do(self, work: Callable[[], object]) -> None:
-        """Do it now or beside, once or twice."""
+        """Do it now or beside, once or twice; who is refused may well try again."""
+        if self.random.random() < 0.3:
+            self._once_or_twice(lambda: work() or work())
+        else:
+            self._once_or_twice(work)
+
+    def _once_or_twice(self, work: Callable[[], object]) -> None:
         twice = self.random.random() < 0.12
         if self.random.random() < 0.5 or twice:
             for _ in range(2 if twice else 1):
@@ -138,7 +145,7 @@ class Run:
         container = self._container()
         if container is not None:
             tell = self.random.random() < 0.93
-            self._do(partial(self.engines.stop, container, tell=tell))
+            self._once_or_twice(partial(self.engines.stop, container, tell=tell))
 
     def remove(self) -> None:
         host, name = self._host(), self._volume()
@@ -146,7 +153,7 @@ class Run:
 
     def get(self) -> None:
         host, name = self._host(), self._name()
-        self._do(lambda: self.engines.get(host, name))
+        self._once_or_twice(lambda: self.engines.get(host, name))
 
     def list(self) -> None:
         host = self._host()
@@ -182,7 +189,15 @@ class Run:
             self.world.service.life.arm(self.random.choice(SERVICE_POINTS), self.random.choice((1, 1, 2)))
 
     def cut(self) -> None:
-        self.world.break_line(self._host(), self.random.choice((0.2, 3.0, 15.0, 60.0)))
+        host, name = self._host(), self._volume()
+        self.world.break_line(host, self.random.choice((0.2, 3.0, 15.0, 60.0)))
+        self._do(lambda: self.engines.get(host, name))
+
+    def stall(self) -> None:
+        """The service hangs: it takes calls and begins none."""
+        seconds = self.random.choice((1.0, 5.0, 45.0, 130.0))
+        self.world.tell(f"the service stalls for {seconds:g} s")
+        self.world.stalled_until = self.world.clock.monotonic() + seconds
 
     def lose_answer(self) -> None:
         self._host().loses_next = True
@@ -240,6 +255,16 @@ def run(seed: int, steps: int = 60, world: World | None = None) -> Counter[str]:
             tail = "\n".join(world.lines[-60:])
             raise Broken(f"seed {seed}, {steps} steps: {type(error).__name__}: {error}\n{tail}") from error
         return Counter(world.oracle.counts)
+
+
+def first_broken(count: int, steps: int = 60) -> str:
+    """Return what is broken first in so many seeds; empty for nothing."""
+    for seed in range(count):
+        try:
+            run(seed, steps)
+        except Broken as broken:
+            return str(broken).partition("\n")[0]
+    return ""
 
 
 def _ignore(_: object) -> None:

@@ -112,7 +112,7 @@ class Service:
             retention_s=world.retention_s,
         )
         requests = Requests(self.verbs, store, hypervisor, log)
-        self.desk = Desk(clock, life, [host.vm for host in world.hosts], requests.answer, world.loses)
+        self.desk = Desk(clock, life, [host.vm for host in world.hosts], requests.answer, world.loses, world.stalls_s)
         self.housekeeping = Housekeeping(
             store,
             hypervisor,
@@ -164,6 +164,7 @@ class World:
         self.retention_s = self.random.choice((0.0, 0.0, 30.0))
         self.notices_lost = self.random.choice((0.0, 0.0, 0.3))
         self.healed = False
+        self.stalled_until = 0.0
         self.service: Service | None = None
 
     def __enter__(self) -> World:
@@ -281,6 +282,10 @@ class World:
         host.loses_next = False
         self.break_line(host, 0.1)
         return True
+
+    def stalls_s(self) -> float:
+        """Return how long a call stands before the service begins it."""
+        return 0.0 if self.healed else self.stalled_until - self.clock.monotonic()
 
     def notice_arrives(self) -> bool:
         return self.healed or self.random.random() >= self.notices_lost
