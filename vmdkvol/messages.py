@@ -173,6 +173,17 @@ class Mark(Request[Done]):
     changes: ClassVar[bool] = True
 
 
+@dataclass(frozen=True, slots=True)
+class Keep(Request[Done]):
+    """The word of a machine that was told ``Wanted`` and has the volume mounted: who waits is refused at once.
+
+    A hint, which changes nothing: lost, the one who waits loses some seconds of patience.
+    """
+
+    volume: VolumeId
+    answer: ClassVar[type] = Done
+
+
 # Every request by its wire name; wire.py and requests.py build their tables from this one list.
 REQUESTS: tuple[type[Request[object]], ...] = (
     Hello,
@@ -184,12 +195,13 @@ REQUESTS: tuple[type[Request[object]], ...] = (
     Attach,
     Detach,
     Mark,
+    Keep,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Another VM, or a removal, waits for this disk: give it back if it only lingers."""
+    """Another VM, or a removal, waits for this disk: give it back if it only lingers, say ``Keep`` if it is in use."""
 
     volume: VolumeId
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadRequest, SnapshotPresent, StaleRequest, TruthUnknown, VolumeInUse, VolumeNotFound
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Attach, Detach, Done, Mark
+from vmdkvol.messages import Attach, Detach, Done, Keep, Mark
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, content_may_become, may_become
 from vmdkvol_esx import ownership
@@ -39,7 +39,7 @@ class Owners:
 
 
 class Attaching:
-    """Attach, Detach and Mark."""
+    """Attach, Detach, Mark and Keep."""
 
     def __init__(
         self,
@@ -101,6 +101,11 @@ class Attaching:
             deadline,
             f"recording what is on volume {request.volume}",
         )
+
+    def keep(self, caller: VmId, request: Keep, _: Deadline) -> Done:
+        """Whoever waits for the disk that the caller has hears at once that it is in use. Changes nothing."""
+        self._handover.kept(caller, request.volume)
+        return Done()
 
     # --- attach --------------------------------------------------------------------------------------------------
 

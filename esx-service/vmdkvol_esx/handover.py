@@ -6,8 +6,9 @@ waiting inside the lane would wait for a Detach that waits for the lane (correct
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vmdkvol.clock import Clock, Deadline
@@ -35,6 +36,14 @@ class Held:
     vm: VmId
 
 
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """Somebody who waits for a disk, and the VMs that said meanwhile that they keep it."""
+
+    volume: VolumeId
+    kept: set[VmId] = field(default_factory=set)
+
+
 class Handover:
     """Asks for disks and tells those who wait that an attachment has changed."""
 
@@ -43,6 +52,7 @@ class Handover:
         self._notify = notify
         self._changed = clock.condition()
         self._changes: dict[VolumeId, int] = {}
+        self._waiters: set[_Waiter] = set()
 
     def changed(self, volume: VolumeId) -> None:
         """Wake whoever waits for the volume's disk: it was attached, detached or removed."""
@@ -50,23 +60,35 @@ class Handover:
             self._changes[volume] = self._changes.get(volume, 0) + 1
             self._changed.notify_all()
 
+    def kept(self, vm: VmId, volume: VolumeId) -> None:
+        """Refuse at once whoever waits for the volume's disk now, if it is this VM that has it."""
+        with self._changed:
+            waiters = [waiter for waiter in self._waiters if waiter.volume == volume]
+            for waiter in waiters:
+                waiter.kept.add(vm)
+        if waiters:
+            self.changed(volume)
+
     def until_free(self, volume: VolumeId, step: Callable[[], T | Held], deadline: Deadline) -> T:
         """Return what ``step`` returns as soon as it is not ``Held``; the holder is asked to give the disk back meanwhile.
 
-        ``step`` enters and leaves the volume's lane by itself. Raises VolumeInUse naming the holder when it keeps the
-        disk for 8 s, or until ``deadline``.
+        ``step`` enters and leaves the volume's lane by itself. Raises VolumeInUse naming the holder when it says that it
+        uses the disk, or keeps it for 8 s, or until ``deadline``.
         """
         patience = deadline.at_most(PATIENCE_S)
-        while True:
-            # Before the step: a change that comes while it runs must not be missed.
-            seen = self._count(volume)
-            found = step()
-            if not isinstance(found, Held):
-                return found
-            heard = self._notify(found.vm, Wanted(volume))
-            if patience.passed:
-                raise self._in_use(found, heard)
-            self._wait(volume, seen, patience.at_most(_LOOK_AGAIN_S))
+        with self._waiting(volume) as waiter:
+            while True:
+                # Before the step: a change that comes while it runs must not be missed.
+                seen = self._count(volume)
+                found = step()
+                if not isinstance(found, Held):
+                    return found
+                if found.vm in waiter.kept:
+                    raise self._in_use(found, heard=True)
+                heard = self._notify(found.vm, Wanted(volume))
+                if patience.passed:
+                    raise self._in_use(found, heard)
+                self._wait(volume, seen, patience.at_most(_LOOK_AGAIN_S))
 
     def name(self, vm: VmId) -> str:
         """Return the VM's name for a text; its id if the name cannot be read."""
@@ -75,6 +97,17 @@ class Handover:
         except VolumeError:
             return str(vm)
         return str(vm) if found is None else found.name
+
+    @contextmanager
+    def _waiting(self, volume: VolumeId) -> Iterator[_Waiter]:
+        waiter = _Waiter(volume)
+        with self._changed:
+            self._waiters.add(waiter)
+        try:
+            yield waiter
+        finally:
+            with self._changed:
+                self._waiters.discard(waiter)
 
     def _count(self, volume: VolumeId) -> int:
         with self._changed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import selectors
 import socket
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from vmdkvol.messages import Welcome
 from vmdkvol.volume import VmId
 from vmdkvol.wire import write_error
 from vmdkvol_esx.callers import require_root
+from vmdkvol_esx.complaints import Complaints
 
 # An agent has one, two while it is replaced; the others are for command lines of root, which last for one answer.
 MAX_CONNECTIONS = 16
@@ -34,8 +35,6 @@ _ACCEPTS = 8
 # Requests that one turn takes from a connection. More of them wait in what was read: decoding all of a full piece, some
 # hundred requests, would let every other guest wait for that long.
 _REQUESTS = 4
-# A broken or hostile guest may write this many lines to the log in a second; the rest is counted (T14).
-_COMPLAINTS = 5
 _PATIENCE = Patience()
 
 
@@ -77,17 +76,16 @@ class Reception:
         self._patience = patience
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
+        self._log = logs.get("reception")
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
         # Those whose last piece may hold more requests. Nothing more is read from them before these are taken.
         self._behind: set[Connection] = set()
-        self._complaints: Counter[VmId] = Counter()
-        self._complaints_until = 0.0
+        self._complaints = Complaints(clock, self._log)
         self._actions: deque[Callable[[], None]] = deque()
         self._deaf = False
         self._stop_by: float | None = None
         self._worker: Worker | None = None
-        self._log = logs.get("reception")
 
     # --- for any thread --------------------------------------------------------------------------------------
 
@@ -149,7 +147,7 @@ class Reception:
 
     def dismiss(self, connection: Connection, call: UUID | None, error: VolumeError) -> None:
         """Tell the peer why, then close its connection."""
-        self._complain(connection.vm, "connection refused", error)
+        self._complaints.add(connection.vm, "connection refused", error)
         connection.ends = self._clock.monotonic() + _GOODBYE_S
         self.send(connection, write_error(call, error))
 
@@ -213,7 +211,7 @@ class Reception:
                 return
             except OSError as error:
                 # No descriptors left, say. The socket stays readable: without a pause this thread would do nothing else.
-                self._complain(vm, "connection not accepted", error)
+                self._complaints.add(vm, "connection not accepted", error)
                 self._clock.sleep(0.05)
                 return
             accepted.setblocking(False)
@@ -292,18 +290,6 @@ class Reception:
                 self._selector.unregister(listener.socket)
             listener.close()
         self._listeners = []
-
-    def _complain(self, vm: VmId, event: str, error: Exception) -> None:
-        now = self._clock.monotonic()
-        if now >= self._complaints_until:
-            for noisy, count in self._complaints.items():
-                if count > _COMPLAINTS:
-                    self._log.warning("more of the same", vm=str(noisy), lines=count - _COMPLAINTS)
-            self._complaints.clear()
-            self._complaints_until = now + 1.0
-        self._complaints[vm] += 1
-        if self._complaints[vm] <= _COMPLAINTS:
-            self._log.warning(event, vm=str(vm), error=str(error))
 
 
 def _next_moment(connection: Connection) -> float | None:

@@ -25,6 +25,7 @@ from vmdkvol.messages import (
     Detach,
     GetVolume,
     Hello,
+    Keep,
     ListAttached,
     ListVolumes,
     Mark,
@@ -101,6 +102,7 @@ class Requests:
             Attach: verbs.attaching.attach,
             Detach: verbs.attaching.detach,
             Mark: verbs.attaching.mark,
+            Keep: verbs.attaching.keep,
         }
         assert self._rows.keys() == set(REQUESTS), "each request has its row"
 

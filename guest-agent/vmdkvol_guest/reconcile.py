@@ -11,7 +11,7 @@ from functools import partial
 
 from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import ServiceUnreachable, StillWorking, VolumeError
-from vmdkvol.messages import Notice
+from vmdkvol.messages import Keep, Notice
 from vmdkvol.volume import Attachment, VolumeId
 from vmdkvol_guest.agenda import Agenda, Due
 from vmdkvol_guest.holders import stale
@@ -201,10 +201,19 @@ class Reconcile:
         return True
 
     def _stay(self, holdings: Holdings, facts: Facts) -> None:
+        if facts.wanted and facts.held and facts.mounted:
+            self._keep(holdings.volume)
         if facts.held or facts.arriving:
             self._agenda.settled(holdings.volume)
         elif facts.lingering and not facts.resting and holdings.linger_until is not None:
             self._agenda.look_again(holdings.volume, holdings.linger_until)
+
+    def _keep(self, volume: VolumeId) -> None:
+        """Say that the volume is in use here: who waits for it need not wait until its patience ends."""
+        try:
+            self._parts.ask(Keep(volume), self._parts.limits.list_s)
+        except VolumeError as error:
+            self._parts.log.info("not told that the volume is in use", volume=str(volume), error=str(error))
 
     def _roll_back(self, holdings: Holdings) -> None:
         """Drop holders whose Mount was never answered: nothing is mounted for them, and the claim says nobody has the disk."""

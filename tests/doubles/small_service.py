@@ -21,6 +21,7 @@ from vmdkvol.messages import (
     Detach,
     Done,
     GetVolume,
+    Keep,
     ListAttached,
     ListVolumes,
     Mark,
@@ -98,6 +99,7 @@ class SmallService:
             Attach: self._attach,
             Detach: self._detach,
             Mark: self._mark,
+            Keep: lambda asked, _: Done(),
         }
         answer = handler[type(request)](request, vm)
         if request.changes:

@@ -23,7 +23,7 @@ from vmdkvol.errors import (
     VolumeLost,
     VolumeNotFound,
 )
-from vmdkvol.messages import Attach, Detach, ListAttached, Mark
+from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Mark
 from vmdkvol.volume import Attachment, Content, State, VolumeId
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import AttachDisk, DetachDisk
@@ -105,6 +105,38 @@ def test_a_lost_notice_is_sent_again(unhurried: Site) -> None:
     unhurried.agents[A] = hears_the_second
     unhurried.attach(volume, B)
     assert len(unhurried.wanted) == 2
+
+
+def test_a_holder_that_says_that_it_uses_the_disk_ends_the_wait_at_once(unhurried: Site) -> None:
+    """D11d: refused fast."""
+    volume = unhurried.create("db").id
+    unhurried.attach(volume)
+    unhurried.agents[A] = lambda wanted: unhurried.ask(Keep(wanted), A)
+    began = unhurried.clock.monotonic()
+    for ask in (lambda: unhurried.attach(volume, B), lambda: unhurried.remove(volume, B)):
+        with pytest.raises(VolumeInUse, match="mounted on host-a"):
+            ask()
+    assert unhurried.clock.monotonic() - began < 2.0
+
+
+def test_the_word_of_a_machine_that_has_not_the_disk_ends_no_wait(unhurried: Site) -> None:
+    volume = unhurried.create("db").id
+    lingering = unhurried.attach(volume)
+
+    def gives_back(wanted: VolumeId) -> None:
+        unhurried.agents[A] = lambda wanted: unhurried.ask(Detach(wanted, lingering.generation), A)
+        unhurried.ask(Keep(wanted), B)
+
+    unhurried.agents[A] = gives_back
+    assert unhurried.attach(volume, B).disk_uuid == lingering.disk_uuid
+
+
+def test_a_word_from_before_the_wait_does_not_count(unhurried: Site) -> None:
+    volume = unhurried.create("db").id
+    lingering = unhurried.attach(volume)
+    unhurried.ask(Keep(volume), A)
+    unhurried.agents[A] = lambda wanted: unhurried.ask(Detach(wanted, lingering.generation), A)
+    assert unhurried.attach(volume, B).disk_uuid == lingering.disk_uuid
 
 
 def test_a_silent_agent_is_told_apart_from_a_mount(site: Site, volume: VolumeId) -> None:

@@ -19,6 +19,7 @@ from vmdkvol.messages import (
     Detach,
     GetVolume,
     Hello,
+    Keep,
     ListAttached,
     ListVolumes,
     Mark,
@@ -40,6 +41,7 @@ REFUSED: list[Request[object]] = [
     RemoveVolume(VOLUME),
     Attach(VOLUME),
     Mark(VOLUME, 1, Content.FORMATTING, UUID(int=2)),
+    Keep(VOLUME),
 ]
 
 

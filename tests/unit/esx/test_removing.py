@@ -258,7 +258,8 @@ def test_a_datastore_that_cannot_be_written_refuses_the_removal_and_nothing_has_
     assert site.record(volume) == before
 
 
-def test_a_removal_that_died_after_its_sidecar_is_taken_back_there(with_trash: Site) -> None:
+def test_a_removal_that_died_after_its_sidecar_is_taken_back_there() -> None:
+    with_trash = Site(retention_s=1000.0, hurry=1.0)
     volume = with_trash.create("db").id
     record = with_trash.record(volume)
     copy = replace(record, state=State.TRASHED, trashed_at=1.0)

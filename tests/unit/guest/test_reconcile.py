@@ -10,7 +10,7 @@ from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import ID1, ID2, VM_B, Host
 from vmdkvol.errors import ServiceUnreachable, StillMounted, TruthUnknown, VolumeInUse
-from vmdkvol.messages import Attach, Detach, ListAttached, Wanted
+from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Wanted
 
 
 @pytest.fixture(params=range(3))
@@ -72,6 +72,22 @@ def test_wanted_takes_nothing_that_is_in_use(host: Host) -> None:
     host.settle()
 
     assert host.mounted()
+
+
+def test_who_waits_for_a_volume_in_use_is_told_so_once(host: Host) -> None:
+    host.line.tell(Wanted(host.volume()))
+    host.settle()
+    host.settle()
+
+    assert host.line.count(Keep) == 1
+
+
+def test_of_a_volume_that_only_lingers_nobody_is_told_that_it_is_kept(host: Host) -> None:
+    host.unmount()
+    host.line.tell(Wanted(host.volume()))
+    host.settle()
+
+    assert host.line.count(Keep) == 0
 
 
 def test_a_want_of_old_does_not_end_a_later_linger(host: Host) -> None:

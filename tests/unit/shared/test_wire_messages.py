@@ -34,6 +34,7 @@ from vmdkvol.messages import (
     Done,
     GetVolume,
     Hello,
+    Keep,
     ListAttached,
     ListVolumes,
     Mark,
@@ -64,6 +65,7 @@ EXAMPLES: list[tuple[Request[Any], Any]] = [
     (Detach(VOLUME, 3), Done()),
     (Mark(VOLUME, 3, Content.FORMATTED, ID), Done()),
     (Mark(VOLUME, 3, Content.FORMATTING, None, "damaged"), Done()),
+    (Keep(VOLUME), Done()),
 ]
 
 
