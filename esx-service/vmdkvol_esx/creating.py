@@ -17,6 +17,7 @@ from vmdkvol.errors import (
     NotPermitted,
     TruthUnknown,
     VolumeError,
+    VolumeInUse,
     VolumeLost,
 )
 from vmdkvol.lanes import Lanes
@@ -121,9 +122,8 @@ class Creating:
         record = self._store.find(group.id, ref.text)
         if record is None or record.state is not State.PREPARING:
             return
-        volume = record.id
-        clear = partial(self._journal.clear, volume, deadline)
-        self._lanes.run(volume, ("settle",), clear, deadline, f"creating volume {ref}")
+        clear = partial(self._journal.clear, record.id, deadline)
+        self._lanes.run(record.id, ("settle",), clear, deadline, f"creating volume {ref}")
 
     def _datastore(self, group: Vmgroup, wanted: DatastoreName | None) -> Datastore:
         """Return the datastore to use: the one that was named, the vmgroup's default, or the only one."""
@@ -190,8 +190,9 @@ class Creating:
     def _make(
         self, caller: VmId, record: VolumeRecord, change: Change, source: _Source | None, deadline: Deadline
     ) -> VolumeRecord:
-        held = None if source is None else source.record.id
-        intent = self._journal.begin(change, record, caller, before=None, source=held)
+        intent = self._journal.begin(change, record, caller, before=None, source=source.record.id if source else None)
+        if source is not None:
+            self._check_still_free(source, intent.id)
         self._at(Point.CREATE_BEGUN)
         self._journal.carry_out(intent, record, deadline)
         made = self._store.volume(record.id)
@@ -223,6 +224,13 @@ class Creating:
             )
 
         return self._handover.until_free(source.id, look, deadline)
+
+    def _check_still_free(self, source: _Source, intent: UUID) -> None:
+        """From here on the intent holds the source; between the look at it and this an attach may have begun and ended."""
+        record = self._store.volume(source.record.id)
+        if record is None or record.generation != source.record.generation:
+            self._store.abandon(intent, None)
+            raise VolumeInUse(f"volume {source.record.name} was attached meanwhile", remedy="try again")
 
     def _look_at_source(self, volume: VolumeId, deadline: Deadline) -> _Source | Held:
         self._journal.clear(volume, deadline)

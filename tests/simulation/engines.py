@@ -24,7 +24,7 @@ class Engines:
         self._oracle = world.oracle
         self.under_way = 0
         self._pids = iter(range(1000, 1 << 30))
-        # Names that a host created or removed itself, so that its own List must know of it.
+        # Names that a host was the last to create or remove, so that its own List must know of it.
         # Ids that may hold a volume on a host: asked for, and not known to be given back.
         self._ids: dict[tuple[VmId, str], set[str]] = {}
         self.mine: dict[str, set[str]] = {host.letter: set() for host in world.hosts}
@@ -62,14 +62,18 @@ class Engines:
         opts = {key.replace("_", "-"): value for key, value in opts.items()}
         ticket, done, _ = self._call(host, "create", name, lambda agent, until: agent.driver.create(name, opts, until))
         if done:
-            self.mine[host.letter].add(name)
+            self._changed_by(host, name)
         return done
 
     def remove(self, host: Host, name: str) -> bool:
         ticket, done, _ = self._call(host, "remove", name, lambda agent, until: agent.driver.remove(name, until))
         if done:
-            self.mine[host.letter].add(name)
+            self._changed_by(host, name)
         return done
+
+    def _changed_by(self, host: Host, name: str) -> None:
+        for letter, names in self.mine.items():
+            (names.add if letter == host.letter else names.discard)(name)
 
     def get(self, host: Host, name: str) -> Any:
         ticket, done, shown = self._call(host, "get", name, lambda agent, _: agent.driver.get(name))

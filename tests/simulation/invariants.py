@@ -201,16 +201,20 @@ class Oracle:
             # It may be in the trash and still in use where nobody can look.
             named.become(MAYBE)
         else:
-            for disk in self._of_name(ticket.name):
-                self.ledger(disk).removed = True
-            named.become(ABSENT)
+            self._become_absent(named, ticket.name)
+
+    def _become_absent(self, named: Named, name: str) -> None:
+        # Those in the trash are not the volume any more.
+        for disk in self._of_name(name):
+            self.ledger(disk).removed = True
+        named.become(ABSENT)
 
     def _refused(self, named: Named, ticket: Ticket, error: VolumeError) -> None:
         """Nothing has changed, so it is again what it was."""
         if ticket.kind == "remove" and isinstance(error, NotFound):
             if ticket.state == PRESENT:
                 self.fail("I6", f"remove {ticket.name} says absent: {error.text}")
-            named.become(ABSENT)
+            self._become_absent(named, ticket.name)
             return
         if ticket.kind == "remove" and ticket.disk is not None:
             self.ledger(ticket.disk).removal_asked = False

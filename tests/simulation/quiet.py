@@ -81,7 +81,7 @@ class Quiet:
             held = [noted for noted in host.notebook.holdings().values() if noted.ids]
             ids = {mount_id for noted in held for mount_id in noted.ids}
             if not ids & {mount_id for at, mount_id in oracle.ghosts if at == vm}:
-                oracle.fail("I3", f"{disk} is still on {host.letter}, for nobody")
+                oracle.fail("I3", f"{disk} is still on {host.letter}, for nobody; there are {oracle.containers}")
 
     def _check_nothing_held(self) -> None:
         oracle, truth = self._world.oracle, self._world.datacenter.truth()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.doubles.faulty import Faults
 from tests.unit.esx.site import DS1, DS2, GB, A, B, Site
 from vmdkvol.errors import InvalidOption, NameConflict, NoSpace, TruthUnknown, VolumeInUse, VolumeNotFound
 from vmdkvol.messages import Attach, CreateVolume, Detach
@@ -159,3 +160,28 @@ def test_two_clones_of_one_source_at_once(site: Site) -> None:
     for name in ("one@ds1", "two@ds2"):
         site.leave(CreateVolume(VolumeRef.parse(name), CreateOptions.parse({"clone-from": "src@ds1"})))
     assert site.create("one@ds1", clone_from="src@ds1").id != site.create("two@ds2", clone_from="src@ds1").id
+
+
+def test_a_source_that_was_attached_after_it_was_found_free_is_not_copied(site: Site) -> None:
+    """I2: the intent holds the source from `begin` on, and the look at it came before."""
+    volume = source(site)
+    faults, errors = Faults(site.clock), []
+    gate = faults.hang("begin")
+    site.store = faults.around(site.store)
+    site.restart()
+
+    def clone() -> None:
+        try:
+            site.create("copy@ds1", clone_from="src@ds1")
+        except VolumeInUse as error:
+            errors.append(error.text)
+
+    cloning = site.clock.start("clone", clone)
+    assert gate.reached()
+    site.attach(volume, B)
+    gate.open()
+    cloning.join(30.0)
+
+    assert errors == ["volume src@ds1 was attached meanwhile"]
+    assert [record.name for record in site.records()] == ["src@ds1"]
+    site.check_settled()
