@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from vmdkvol.errors import StaleRequest, VolumeInUse, VolumeNotFound
@@ -17,11 +17,26 @@ from vmdkvol_esx.store.schema import answers, intent_to_row, intents, row_to_int
 # How long a repeated call gets its first answer, and a closed intent keeps its id from being used again (F31).
 KEPT_S = 24 * 3600.0
 
+# Built once, as those of ``volumes``.
+_KNOWN = select(intents.c.id).where(intents.c.id == bindparam("key"))
+_INSERT = insert(intents)
+_OPEN = (intents.c.id == bindparam("key"), intents.c.closed_at.is_(None))
+_VOLUME = select(intents.c.volume).where(*_OPEN)
+_NOTE = update(intents).where(*_OPEN)
+_CLOSE = update(intents).where(intents.c.id == bindparam("key"))
+_FORGET = delete(intents).where(intents.c.closed_at < bindparam("before_then"))
+_OPEN_OF = select(intents).where(intents.c.closed_at.is_(None), intents.c.volume == bindparam("key"))
+_ANSWER = select(answers.c.answer).where(
+    answers.c.caller == bindparam("vm"), answers.c.call == bindparam("key"), answers.c.kept_at > bindparam("after")
+)
+_OLD_ANSWERS = delete(answers).where(answers.c.kept_at <= bindparam("until"))
+_KEEP = insert(answers).on_conflict_do_nothing()
+
 
 def begin(connection: Connection, intent: Intent, record: VolumeRecord) -> None:
     if intent.volume != record.id:
         raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}", volume=str(record.id))
-    if connection.execute(select(intents.c.id).where(intents.c.id == str(intent.id))).first() is not None:
+    if connection.execute(_KNOWN, {"key": str(intent.id)}).first() is not None:
         volumes.check_idle(connection, record.id)
         raise StaleRequest(f"volume {record.name}: this piece of work has ended already", volume=str(record.id))
     volumes.check_idle(connection, record.id)
@@ -32,7 +47,7 @@ def begin(connection: Connection, intent: Intent, record: VolumeRecord) -> None:
     if intent.source is not None:
         _check_source(connection, intent.source)
     volumes.put(connection, record, volumes.next_change(connection))
-    connection.execute(insert(intents).values(**intent_to_row(intent)))
+    connection.execute(_INSERT, intent_to_row(intent))
 
 
 def _check_source(connection: Connection, source: VolumeId) -> None:
@@ -51,7 +66,7 @@ def _check_source(connection: Connection, source: VolumeId) -> None:
 
 
 def note_task(connection: Connection, intent: UUID, task: str) -> None:
-    connection.execute(update(intents).where(intents.c.id == str(intent), intents.c.closed_at.is_(None)).values(task=task))
+    connection.execute(_NOTE, {"key": str(intent), "task": task})
 
 
 def close(connection: Connection, intent: UUID, record: VolumeRecord | None, outcome: str, now: float) -> None:
@@ -59,7 +74,7 @@ def close(connection: Connection, intent: UUID, record: VolumeRecord | None, out
 
     ``finished`` wants the generation that ``begin`` stored; ``abandoned`` also takes the one before it.
     """
-    row = connection.execute(select(intents.c.volume).where(intents.c.id == str(intent), intents.c.closed_at.is_(None))).first()
+    row = connection.execute(_VOLUME, {"key": str(intent)}).first()
     if row is None:
         return
     volume = VolumeId(UUID(row.volume))
@@ -69,8 +84,8 @@ def close(connection: Connection, intent: UUID, record: VolumeRecord | None, out
     else:
         _check_end(connection, volume, record, outcome)
         volumes.put(connection, record, change)
-    connection.execute(update(intents).where(intents.c.id == str(intent)).values(closed_at=now, outcome=outcome))
-    connection.execute(delete(intents).where(intents.c.closed_at < now - KEPT_S))
+    connection.execute(_CLOSE, {"key": str(intent), "closed_at": now, "outcome": outcome})
+    connection.execute(_FORGET, {"before_then": now - KEPT_S})
 
 
 def _check_end(connection: Connection, volume: VolumeId, record: VolumeRecord, outcome: str) -> None:
@@ -93,21 +108,17 @@ def open_intents(connection: Connection) -> Sequence[Intent]:
 
 
 def open_intent(connection: Connection, volume: VolumeId) -> Intent | None:
-    query = select(intents).where(intents.c.closed_at.is_(None), intents.c.volume == str(volume))
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_OPEN_OF, {"key": str(volume)}).mappings().first()
     return None if row is None else row_to_intent(row)
 
 
 def stored_answer(connection: Connection, caller: VmId, call: UUID, now: float) -> bytes | None:
-    query = select(answers.c.answer).where(
-        answers.c.caller == str(caller), answers.c.call == str(call), answers.c.kept_at > now - KEPT_S
-    )
-    found = connection.execute(query).scalar()
+    found = connection.execute(_ANSWER, {"vm": str(caller), "key": str(call), "after": now - KEPT_S}).scalar()
     return None if found is None else bytes(found)
 
 
 def keep_answer(connection: Connection, caller: VmId, call: UUID, answer: bytes, now: float) -> None:
     """Keep the answer; one that is there already stays, because it is what the caller may have been told."""
-    connection.execute(delete(answers).where(answers.c.kept_at <= now - KEPT_S))
+    connection.execute(_OLD_ANSWERS, {"until": now - KEPT_S})
     row = {"caller": str(caller), "call": str(call), "answer": answer, "kept_at": now}
-    connection.execute(insert(answers).values(**row).on_conflict_do_nothing())
+    connection.execute(_KEEP, row)

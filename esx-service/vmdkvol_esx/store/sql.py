@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
@@ -17,6 +17,8 @@ from vmdkvol_esx.store import intents, volumes
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.schema import datastores, row_to_vmgroup, vmgroups
+
+_GROUP = select(vmgroups).where(vmgroups.c.id == bindparam("group"))
 
 
 def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> SqlStore:
@@ -123,7 +125,7 @@ class SqlStore:
     def vmgroup(self, vm: VmId) -> Vmgroup:
         # Every VM is in the one group that there is.
         with self._database.reading() as connection:
-            row = connection.execute(select(vmgroups).where(vmgroups.c.id == str(DEFAULT_VMGROUP))).mappings().first()
+            row = connection.execute(_GROUP, {"group": str(DEFAULT_VMGROUP)}).mappings().first()
         if row is None:
             raise MetadataDamaged(f"{self._database.name} has no vmgroup _DEFAULT", remedy=REBUILD, vm=str(vm))
         return row_to_vmgroup(row)
