@@ -115,24 +115,28 @@ class Driver:
     def _remove(self, volume: VolumeId, ref: VolumeRef) -> None:
         parts = self._parts
         self._release(volume)
+        # The id may be the catalogue's alone: of one that is gone, or in the trash, the service says that it is removed.
+        self._check_name(ref, volume)
         parts.at(Point.GUEST_REMOVE_CHECKED)
         try:
             parts.ask(RemoveVolume(volume), parts.limits.release_s)
         except VolumeNotFound:
             # Gone, by an earlier call whose answer was lost or by another host. That is what was asked for, if the name
             # was not taken again since.
-            self._require_free(ref, volume)
+            self._catalogue.forget(volume)
+            self._check_name(ref, volume)
         parts.at(Point.GUEST_REMOVE_ANSWERED)
         self._catalogue.forget(volume)
         parts.log.info("removed", volume=str(volume))
 
-    def _require_free(self, ref: VolumeRef, volume: VolumeId) -> None:
-        self._catalogue.forget(volume)
+    def _check_name(self, ref: VolumeRef, volume: VolumeId) -> None:
+        """Raise StaleRequest if the name is another volume's by now; that one is kept."""
         try:
-            self._catalogue.resolve(ref, self._parts.limits.look_s)
+            now = self._catalogue.resolve(ref, self._parts.limits.look_s).id
         except VolumeNotFound:
             return
-        raise StaleRequest(f"the volume {quoted(ref.text, 110)} was removed and made anew meanwhile; the new one is kept")
+        if now != volume:
+            raise StaleRequest(f"the volume {quoted(ref.text, 110)} was removed and made anew meanwhile; the new one is kept")
 
     # --- get, list and path: no lane, no waiting ---------------------------------------------------------------
 

@@ -56,6 +56,8 @@ class Run:
             Chance(2, self.list),
             Chance(3, self.copy),
             Chance(2, self.copy_unused),
+        ]
+        faults = [
             Chance(2, self.kill_agent),
             Chance(4, self.arm_agent),
             Chance(1, self.kill_service),
@@ -71,6 +73,8 @@ class Run:
             Chance(1, self.unread),
             Chance(1, self.mkfs_dies),
         ]
+        # Each seed has troubles of its own: some never, some all the time.
+        self._chances += [Chance(each.weight * self.random.choice((0, 1, 1, 1, 4)), each.act) for each in faults]
 
     def steps(self, count: int) -> None:
         for _ in range(count):
