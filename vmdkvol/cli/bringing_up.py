@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -52,10 +53,15 @@ def refuse_impossible(layout: Layout, identity: Identity) -> None:
         layout.service_address(host.name)
         _refuse_foreign(layout, host)
     if layout.identity() is None:
-        taken = next((directory for directory in layout.own if os.path.lexists(directory)), None)
+        taken = next((directory for directory in layout.own if _holds_files(directory)), None)
         if taken is not None:
-            # `down --purge` would remove it with all that is in it.
-            raise Conflict(f"{taken} exists and is no sandbox's", remedy="give the sandbox an empty directory with --dir")
+            # `down --purge` would remove them. Directories alone are fine: a datastore may be a mount that was made before.
+            raise Conflict(f"{taken} has files that are no sandbox's", remedy="give the sandbox an empty directory with --dir")
+
+
+def _holds_files(directory: Path) -> bool:
+    found = itertools.chain([directory] if os.path.lexists(directory) else [], directory.rglob("*"))
+    return any(path.is_symlink() or not path.is_dir() for path in found)
 
 
 def daemons(layout: Layout, identity: Identity) -> list[Daemon]:

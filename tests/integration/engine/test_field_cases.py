@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,15 +60,17 @@ def test_c17_a_name_can_be_used_again_at_once_100_times(site: Bench, docker: Doc
 @pytest.mark.timeout(240)
 def test_c18_volume_ls_while_volumes_are_removed(site: Bench, docker: Docker) -> None:
     host = site.host()
-    for number in range(100):
-        host.told("Create", Name=f"v{number}", Opts={"size": "2mb"})
-    removing = threading.Thread(target=lambda: [host.told("Remove", Name=f"v{number}") for number in range(100)])
+    names = [f"v{number}" for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: host.told("Create", Name=name, Opts={"size": "2mb"}), names))
+    removing = threading.Thread(target=lambda: [host.told("Remove", Name=name) for name in names])
     removing.start()
     counts = []
     while removing.is_alive():
         rows = json.loads(site.vmdkvol("volume", "ls", "-o", "json"))
         assert all(row["name"] and row["size_bytes"] and row["state"] for row in rows)
         counts.append(len(rows))
+        assert "-" not in {line.split()[1] for line in site.vmdkvol("volume", "ls").splitlines()}
     removing.join()
 
     assert counts == sorted(counts, reverse=True)

@@ -108,6 +108,7 @@ def test_a_read_only_datastore_takes_no_volume(site: Bench, docker: Docker) -> N
 
     assert len(said.strip().splitlines()) == 1
     assert "ds2" in said
+    assert said.rstrip().endswith("[not-permitted]")
     assert "new@ds2" not in docker.volumes()
     docker.create("new@ds2", size="2mb")
     docker.rm("new@ds2")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.engine.bench import Bench, Docker, bench, engine_for
 from tests.integration.engine.engine import Engine
+from tests.integration.engine.machine import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.engine]
 # vDVS's Status keys (vdvs-facts), and ours.
@@ -74,12 +75,13 @@ def test_inspect_shows_every_key(docker: Docker, db: str) -> None:
 
 
 def test_docker_cp_on_a_running_container_leaves_its_volume_mounted(docker: Docker, db: str) -> None:
-    docker.start("cp", db, "echo before > /data/note; sleep 10000")
-    docker.engine.said("cp", "cp:/data/note", "/tmp")
+    """The engine's Unmount of the copy has the running container's own ID (docker-facts 2.7)."""
+    docker.start("cp", db, "echo before >> /data/note; sleep 10000")
+    docker.engine.said("cp", "cp:/data/note", "-")
 
-    docker.sh_in("cp", "echo after >> /data/note; sync")
+    assert docker.sh_in("cp", "echo after >> /data/note; sync; tail -n1 /data/note") == "after"
     docker.engine.said("restart", "-t", "0", "cp")
-    assert docker.sh_in("cp", "tail -n1 /data/note") in ("after", "before")
+    wait_until(lambda: docker.sh_in("cp", "cat /data/note") == "before\nafter\nbefore", "the container goes on, on its data")
     docker.remove("cp")
 
 
@@ -95,9 +97,10 @@ def test_docker_cp_does_not_lose_what_is_written_afterwards(docker: Docker, db: 
 def test_restart_and_crash_loop_keep_the_data(docker: Docker, db: str) -> None:
     options = ["--network", "none", "--restart", "on-failure:3", "-v", f"{db}:/data"]
     docker.engine.said("run", "-d", "--name", "loop", *options, "busybox", "sh", "-c", "echo x >> /data/runs; exit 1")
-    docker.engine.said("wait", "loop")
+    state = ("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "loop")
+    wait_until(lambda: docker.engine.said(*state) == "3 exited", "the engine gave up after three restarts", 60)
 
-    assert docker.sh(db, "grep -c x /data/runs") >= "1"
+    assert docker.sh(db, "grep -c x /data/runs") == "4"
     docker.remove("loop")
 
 
@@ -269,18 +272,14 @@ def test_a_process_of_another_user_is_refused_even_if_it_can_open_the_socket(sit
     site.machine.run("chmod", "666", "/run/docker/plugins/vsphere.sock")
     ask = "import os, socket; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
     ask += "s.connect('/run/docker/plugins/vsphere.sock');"
-    ask += (
-        "s.sendall(b'POST /VolumeDriver.List HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\n{}'); print(s.recv(4096))"
-    )
+    ask += "s.sendall(b'POST /VolumeDriver.List HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\n{}');"
+    # Until it closes: head and body may come in two pieces.
+    ask += "print(s.makefile('rb').read())"
 
     done = site.machine.run("python3", "-c", ask)
 
     site.machine.run("chmod", "600", "/run/docker/plugins/vsphere.sock")
     assert "[unknown-caller]" in done.stdout
-
-
-def test_each_error_code_in_a_message_is_explained(site: Bench) -> None:
-    assert "Exit code: 5" in site.vmdkvol("explain", "volume-in-use")
 
 
 def test_an_engine_is_ready_within_3_seconds(site: Bench) -> None:

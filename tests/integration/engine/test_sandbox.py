@@ -259,10 +259,11 @@ def test_a_directory_that_others_use_is_not_taken(site: Bench, name: str) -> Non
     """`down --purge` would remove what is in it."""
     other = site.machine.root / f"others-{name}"
     (other / name).mkdir(parents=True)
+    (other / name / "mine").write_text("mine")
 
     said = site.vmdkvol("sandbox", "up", "--dir", str(other), "--driver", "another", code=5)
 
-    assert f"{other}/{name} exists" in said
+    assert f"{other}/{name} has files" in said
     assert [entry.name for entry in other.iterdir()] == [name]
 
 

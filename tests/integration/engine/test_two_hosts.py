@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.integration.engine.bench import Bench, Docker, bench, engine_for
+from tests.integration.engine.machine import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.engine]
 
@@ -96,12 +98,19 @@ def test_a_volume_that_is_mounted_elsewhere_cannot_be_removed(site: Bench, first
 
 
 def test_both_at_once_one_runs_and_the_other_is_told(first: Docker, second: Docker, db: str) -> None:
-    first.start("user", db, "echo first > /data/who; sleep 10000")
-    said = second.fails(db, "echo second > /data/who")
+    options = ["run", "-d", "--name", "user", "--network", "none", "-v", f"{db}:/data", "busybox", "sh", "-c"]
+    script = "echo {} >> /data/who; sync; sleep 10000"
+    with ThreadPoolExecutor(2) as both:
+        done = list(
+            both.map(lambda host: host.engine.docker(*options, script.format(host.driver), check=False), (first, second))
+        )
 
-    assert "[volume-in-use]" in said
-    assert first.sh_in("user", "cat /data/who") == "first"
+    ran, refused = sorted(zip(done, (first, second), strict=True), key=lambda each: each[0].returncode)
+    assert (ran[0].returncode, refused[0].returncode != 0) == (0, True), [each.stderr for each in done]
+    assert "[volume-in-use]" in refused[0].stderr
+    wait_until(lambda: ran[1].sh_in("user", "cat /data/who") == ran[1].driver, "the one that runs is alone on the disk")
     first.remove("user")
+    second.remove("user")
 
 
 def test_volume_ls_shows_who_has_it(site: Bench, first: Docker, second: Docker, db: str) -> None:
