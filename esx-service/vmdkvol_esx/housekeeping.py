@@ -122,6 +122,7 @@ class Housekeeping:
             self._log.error("disk cannot be used", volume=record.name, id=str(record.id), error=str(error))
             return
         if found is not None:
+            self._absent.pop(record.id, None)
             return
         self._absent[record.id] = self._absent.get(record.id, 0) + 1
         if self._absent[record.id] >= _SCANS:
@@ -172,6 +173,10 @@ class Housekeeping:
             self._log.warning("sidecar damaged", volume=record.name, id=str(record.id), error=str(error))
             # A newer version's sidecar is whole: it is kept, what it says beyond our record is not ours to drop.
             return error.fields.get("other_version") is True
+        if copy.id != record.id:
+            # Moved by hand. A stray one whose volume is not known may be the last word on it: that is for a person.
+            self._log.error("sidecar of another volume", volume=record.name, id=str(record.id), other=str(copy.id))
+            return self._store.volume(copy.id) is None
         if copy.generation > record.generation:
             # The database is older than the disk: a backup was put back. Fail closed, for a person (F40).
             self._log.error("sidecar is newer than the record", volume=record.name, id=str(record.id))

@@ -117,6 +117,23 @@ def test_a_newer_sidecar_is_kept_and_told(site: Site, volume: VolumeId) -> None:
     assert "sidecar is newer than the record" in site.log.events("error")
 
 
+def test_exchanged_sidecars_are_written_anew(site: Site, volume: VolumeId) -> None:
+    """Also the one that has the higher generation: a rebuild would leave its disk out."""
+    first, second = site.record(volume), site.record(site.create("other").id)
+    site.hypervisor.write_sidecar(disk_path(first), sidecar.encode(replace(second, generation=99)))
+    site.hypervisor.write_sidecar(disk_path(second), sidecar.encode(first))
+    scan(site)
+    assert (site.copy_of(first), site.copy_of(second)) == (first, second)
+
+
+def test_a_sidecar_of_an_unknown_volume_is_kept(site: Site, volume: VolumeId) -> None:
+    record = site.record(volume)
+    stray = sidecar.encode(replace(record, id=VolumeId(uuid4())))
+    site.hypervisor.write_sidecar(disk_path(record), stray)
+    scan(site)
+    assert site.hypervisor.read_sidecar(disk_path(record)) == stray
+
+
 def test_a_sidecar_of_a_newer_version_is_kept(site: Site, volume: VolumeId) -> None:
     newer = sidecar.encode(site.record(volume)).replace(b'"version": 1', b'"version": 2')
     site.hypervisor.write_sidecar(path_of(site, volume), newer)

@@ -277,6 +277,24 @@ def test_writing_a_sidecar_replaces_a_link_and_not_its_target(site: Site, tmp_pa
     assert (outside.read_bytes(), site.hypervisor.read_sidecar(disk.path)) == (b"precious", b"{}")
 
 
+def test_a_disk_whose_deletion_was_killed_leaves_a_trace_until_it_is_finished(site: Site) -> None:
+    disk = site.made()
+    site.descriptor(disk).rename(f"{site.descriptor(disk)}.deleting")
+    site.extent(disk).unlink()
+
+    assert list(site.hypervisor.traces(STORE)) == [disk.path]
+    site.delete(disk)
+    assert list(site.hypervisor.traces(STORE)) == []
+
+
+def test_a_disk_that_was_not_made_to_its_end_leaves_no_trace(site: Site) -> None:
+    disk = site.made()
+    site.descriptor(disk).rename(f"{site.descriptor(disk)}.creating")
+    site.extent(disk).rename(f"{site.extent(disk)}.creating")
+
+    assert list(site.hypervisor.traces(STORE)) == []
+
+
 def test_deleting_takes_links_away_and_not_their_targets(site: Site, tmp_path: Path) -> None:
     disk, outside = site.made(), tmp_path / "outside"
     outside.write_bytes(b"precious")
