@@ -132,7 +132,7 @@ class Site:
 
     # --- what guests do ------------------------------------------------------------------------------------------
 
-    def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 110.0, call: UUID | None = None) -> Any:
+    def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 1000.0, call: UUID | None = None) -> Any:
         return self.requests.answer(request, Call(call or uuid4(), Deadline.after(self.clock, seconds), vm))
 
     def leave(self, request: Request[Any], vm: VmId = A) -> None:
