@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -122,10 +122,10 @@ def _stale_sockets() -> Iterator[Finding]:
         yield Finding(OK, "stale socket", f"none in {PLUGIN_DIRECTORY}")
 
 
-def _left_over_specs() -> Iterator[Finding]:
+def _left_over_specs(directories: Sequence[Path] = _SPEC_DIRECTORIES) -> Iterator[Finding]:
     """A `.spec` or `.json` of a dead plugin costs 30 s each time (docker-facts 2.1)."""
     found = False
-    for directory in _SPEC_DIRECTORIES:
+    for directory in directories:
         for file in sorted([*directory.glob("*.spec"), *directory.glob("*.json")]):
             text = file.read_text(errors="replace").strip()
             if text.startswith("unix://") and not listens(Path(text.removeprefix("unix://"))):
@@ -207,10 +207,10 @@ def _service(layout: Layout, identity: Identity) -> Iterator[Finding]:
             yield Finding(WARN, "loop devices", f"{loop.device} holds the deleted {loop.file}", "run `vmdkvol sandbox down`")
 
 
-def _shadowing(names: set[str], driver: str) -> Iterator[Finding]:
+def _shadowing(names: set[str], driver: str, local_volumes: Path = _LOCAL_VOLUMES) -> Iterator[Finding]:
     """A local volume of the same name is what `docker run -v NAME:...` gets without a driver (corrections 4)."""
     try:
-        local = {entry.name for entry in _LOCAL_VOLUMES.iterdir() if (entry / "_data").is_dir()}
+        local = {entry.name for entry in local_volumes.iterdir() if (entry / "_data").is_dir()}
     except OSError:
         return
     for name in sorted(names & local):

@@ -292,6 +292,17 @@ def test_doctor_tells_what_is_wrong_and_how_to_put_it_right(site: Bench) -> None
     assert all(finding["fix"] for finding in wrong.values())
 
 
+def test_doctor_warns_of_a_socket_where_nobody_listens(site: Bench) -> None:
+    """Each `docker volume ls` waits 15 s for it (docker-facts 2.1)."""
+    stale = f"{PLUGINS}/gone.sock"
+    site.machine.run("python3", "-c", f"import socket; socket.socket(socket.AF_UNIX).bind({stale!r})")
+
+    (warning,) = [found for found in json.loads(site.vmdkvol("doctor", "-o", "json", code=1)) if found["status"] != "OK"]
+
+    assert warning["fix"].endswith(f"rm {stale}")
+    site.machine.run("rm", stale)
+
+
 def test_volume_ls_without_a_service_is_one_line_and_exit_6(site: Bench) -> None:
     site.kill9("service")
 
