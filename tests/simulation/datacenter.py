@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 from tests.doubles.memory_guest import Disks, MemoryGuest
@@ -14,6 +14,7 @@ from vmdkvol.errors import VolumeInUse
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Address, Attachment, Content, DiskUuid, VmId, VolumeId
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DetachDisk, DiskRef, Vm
+from vmdkvol_esx.records import Intent
 
 
 class Datacenter(SimulatedHypervisor):
@@ -29,11 +30,13 @@ class Datacenter(SimulatedHypervisor):
         datastores: Sequence[Datastore],
         vms: Sequence[Vm],
         seconds: Mapping[type[Change], float],
+        intents: Callable[[], Collection[Intent]],
     ) -> None:
         super().__init__(clock, datastores=datastores, vms=vms, seconds=seconds)
         self._oracle = oracle
         self._guests = guests
         self._bytes = disks
+        self._intents = intents
 
     def heal(self) -> None:
         """No fault that was scripted strikes any more."""
@@ -42,6 +45,8 @@ class Datacenter(SimulatedHypervisor):
         self._script.failures.clear()
 
     def _do(self, change: Change) -> None:
+        if not any(intent.change.disk.uuid == change.disk.uuid for intent in self._intents()):
+            self._oracle.unfounded(change)
         try:
             super()._do(change)
         except VolumeInUse as error:

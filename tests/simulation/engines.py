@@ -142,7 +142,7 @@ class Engines:
 
     def stop(self, container: Container, *, tell: bool = True) -> None:
         """End a container; ``tell`` False: its Unmount is never sent (docker-facts 1.5)."""
-        host = self._host(container)
+        host = self.host_of(container)
         if container.locked or not self._end(container):
             return
         if tell:
@@ -155,7 +155,7 @@ class Engines:
         if container not in self._oracle.containers:
             return False
         self._oracle.containers.remove(container)
-        host = self._host(container)
+        host = self.host_of(container)
         self._leave(host, container.number, container.pid)
         return True
 
@@ -170,7 +170,7 @@ class Engines:
         """`docker cp` on a running container: Mount and Unmount with its live id, under it (docker-facts 2.7)."""
         if container.locked:
             return
-        host = self._host(container)
+        host = self.host_of(container)
         container.held, container.locked = False, True
         done, _ = self._mount(host, container.name, container.mount_id)
         if done:
@@ -186,7 +186,7 @@ class Engines:
 
     def write(self, container: Container, name: str, data: bytes) -> None:
         """The container writes a file and syncs it."""
-        guest = self._host(container).guest
+        guest = self.host_of(container).guest
         known = guest.plugged.get(container.number)
         if known is None or not any(target.pid == container.pid for target in known.elsewhere):
             return
@@ -230,7 +230,7 @@ class Engines:
     def _in_use(self, host: Host, number: tuple[int, int]) -> bool:
         return any(entry.number == number for entry in host.guest.table.values())
 
-    def _host(self, container: Container) -> Host:
+    def host_of(self, container: Container) -> Host:
         return next(host for host in self._world.hosts if host.vm == container.host)
 
 

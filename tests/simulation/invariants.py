@@ -141,6 +141,10 @@ class Oracle:
             if plugged.device.disk_uuid == disk and (mounted or plugged.elsewhere or plugged.mkfs):
                 self.fail("I2", f"the detach of {disk} was sent while {guest.vm.hex[-1]} has it mounted")
 
+    def unfounded(self, change: object) -> None:
+        """I4: whatever changes a disk is written down until its end; a crash would leave what nobody looks for."""
+        self.fail("I4", f"{type(change).__name__} is carried out, and no open intent says so")
+
     def refused(self, change: object, why: VolumeError) -> None:
         """I2: the lock of the disk itself had to stop the service (D9)."""
         self.fail("I2", f"{type(change).__name__} came to the hypervisor's own lock: {why.text}")
@@ -231,6 +235,9 @@ class Oracle:
         named.become(PRESENT, there[0] if len(there) == 1 else ticket.disk)
 
     def _removed(self, ticket: Ticket, truth: Truth) -> None:
+        for disk in self._of_name(ticket.name):
+            # Those too that were still being made when the call began.
+            self.ledger(disk).removal_asked = True
         for container in ticket.others:
             # Under a VM that cannot be read the trash is still allowed, as a state; the deletion is not (corrections 38).
             if container in self.containers and not self._unread_since(container.host, ticket.since):

@@ -65,6 +65,7 @@ class Run:
             Chance(3, self.cut),
             Chance(3, self.lose_answer),
             Chance(2, self.stall),
+            Chance(2, self.stall_a_detach),
             Chance(1, self.engine_restarts),
             Chance(1, self.reboot),
             Chance(2, self.foreign),
@@ -130,6 +131,12 @@ class Run:
         host, name, size = self._host(), self._name(), self.random.choice(SIZES)
         more = {"access": "read-only"} if self.random.random() < 0.05 else {}
         self._do(lambda: self.engines.create(host, name, size=size, **more))
+
+    def create_again(self) -> None:
+        """A user who does not believe the first answer."""
+        host, name = self._host(), f"db{next(self._numbers)}"
+        self.engines.create(host, name)
+        self.engines.create(host, name)
 
     def clone(self) -> None:
         host, name, source = self._host(), self._name(), self._volume()
@@ -197,9 +204,21 @@ class Run:
         self.world.break_line(host, self.random.choice((0.2, 3.0, 15.0, 60.0)))
         self._do(lambda: self.engines.get(host, name))
 
-    def stall(self) -> None:
+    def stall_a_detach(self) -> None:
+        """The service hangs as a linger ends, for longer than the Detach is waited for; then the volume is wanted again."""
+        users = Counter(container.disk for container in self.world.oracle.containers)
+        container = self._container()
+        if container is not None and users[container.disk] == 1:
+            host, name = self.engines.host_of(container), container.name
+            self.engines.stop(container)
+            self.world.clock.sleep(9.0)
+            self.stall(130.0)
+            self.world.clock.sleep(45.0)
+            self._once_or_twice(lambda: self.engines.run(host, name))
+
+    def stall(self, seconds: float = 0.0) -> None:
         """The service hangs: it takes calls and begins none."""
-        seconds = self.random.choice((1.0, 5.0, 45.0, 130.0))
+        seconds = seconds or self.random.choice((1.0, 5.0, 45.0, 130.0))
         self.world.tell(f"the service stalls for {seconds:g} s")
         self.world.stalled_until = self.world.clock.monotonic() + seconds
 
@@ -222,6 +241,8 @@ class Run:
                 datacenter.refuse(HypervisorUnreachable("the hypervisor does not answer"))
             case 1:
                 datacenter.lose_answer(done=True)
+                # So that it strikes an attach or a create, more often than not.
+                self.random.choice((self.start_container, self.create_again))()
             case 2:
                 datacenter.lose_answer(done=False)
             case 3:

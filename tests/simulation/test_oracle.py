@@ -49,7 +49,7 @@ DEFECTS = [
         f"{ESX}/journal.py",
         "        elif isinstance(intent.change, AttachDisk) and told is Told.NOTHING:",
         "        elif False:",
-        ("I2", "I3"),
+        ("I4", "I2"),
     ),
     Defect(
         "a-clone-of-a-disk-in-use",
@@ -100,14 +100,14 @@ DEFECTS = [
         f"{AGENT}/mounting.py",
         "                parts.notebook.hold(volume, mount_id)\n",
         "",
-        ("I6",),
+        ("I6", "I2"),
     ),
     Defect(
         "holders-do-not-count",
         f"{AGENT}/reconcile.py",
         "            held=bool(holdings.ids),",
         "            held=False,",
-        ("I6",),
+        ("I6", "I2"),
     ),
     Defect(
         "the-last-holder-unmounts-nothing",

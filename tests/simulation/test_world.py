@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.runs import run
 from tests.simulation.world import World
 
-FIRST, COUNT = (int(number) for number in os.environ.get("VMDKVOL_SEEDS", "0:100").split(":"))
+FIRST, COUNT = (int(number) for number in os.environ.get("VMDKVOL_SEEDS", "0:200").split(":"))
 CHUNK = 10
 
 

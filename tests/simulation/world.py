@@ -148,6 +148,7 @@ class World:
         self.clock = SimulatedClock(seed)
         self.lines: list[str] = []
         self.disks = Disks()
+        self.store = MemoryStore(self.clock)
         self.hosts = [Host(self.clock, number, self.disks) for number in range(self.random.choice((2, 2, 3)))]
         guests = {host.vm: host.guest for host in self.hosts}
         self.oracle = Oracle(self.clock, guests, self.disks)
@@ -159,8 +160,8 @@ class World:
             datastores=[Datastore(DS, 100 * GB, 100 * GB, True)],
             vms=[Vm(host.vm, f"host-{host.letter}", True) for host in self.hosts],
             seconds=self._seconds(),
+            intents=self.store.open_intents,
         )
-        self.store = MemoryStore(self.clock)
         self.retention_s = self.random.choice((0.0, 0.0, 30.0))
         self.notices_lost = self.random.choice((0.0, 0.0, 0.3))
         self.healed = False
