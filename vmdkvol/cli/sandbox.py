@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vmdkvol.cli import devices
+from vmdkvol.cli import devices, processes
 from vmdkvol.cli.asking import directory_option, plugin_answers
 from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, refuse_impossible, trouble
 from vmdkvol.cli.layout import Identity, Layout, extended
@@ -130,7 +130,8 @@ def _process_rows(layout: Layout, identity: Identity) -> list[dict[str, Any]]:
 
 
 def _process_row(layout: Layout, name: str, role: str, socket: str, *, answers: bool) -> dict[str, Any]:
-    process = recorded(layout, name)
+    # Without its pid file, or with only a killed master's worker left, it is no less there.
+    process = recorded(layout, name) or next(iter(processes.with_config(layout.config(name))), None)
     state = "stopped" if process is None else "running" if answers else "silent"
     pid = process.pid if process else None
     return {"name": name, "role": role, "state": state, "pid": pid, "socket": socket, "log": str(layout.log(name))}

@@ -133,6 +133,7 @@ def test_down_after_a_master_was_killed_ends_its_worker_too(site: Bench) -> None
 def test_down_without_pid_files_finds_the_processes(site: Bench) -> None:
     for file in (site.sandbox / "pids").iterdir():
         file.unlink()
+    assert site.status()["running"] is True
 
     site.vmdkvol("sandbox", "down")
 
