@@ -123,6 +123,9 @@ class Worker:
 
     def stop(self) -> None:
         """Let go of everything but mounts and attached disks; containers go on."""
+        if not self._line.up:
+            # Who asks an absent service is told so now: a stop must not wait until each question's time is over.
+            self._line.close()
         for agent in (self._early, self._acting):
             if agent is not None:
                 agent.stop()

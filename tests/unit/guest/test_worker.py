@@ -55,8 +55,6 @@ def other(tmp_path: Path) -> Iterator[int]:
 def worker(tmp_path: Path) -> Iterator[Worker]:
     made = Worker(settings(tmp_path), pass_by)
     yield made
-    # First, or the reconciler that asks an absent service is waited for.
-    made._line.close()
     made.stop()
 
 
@@ -108,6 +106,17 @@ def test_an_activate_that_came_early_is_told_to_the_agent_that_acts(other: int, 
     os.close(other)
 
     eventually(lambda: worker._acting is not None and worker._acting.reconcile._activated_at is not None)
+
+
+def test_a_stop_does_not_wait_for_a_service_that_is_away(tmp_path: Path) -> None:
+    worker = Worker(settings(tmp_path), pass_by)
+    eventually(lambda: worker._acting is not None)
+    began = time.monotonic()
+
+    worker.stop()
+
+    # A question to the service has 10 s and more.
+    assert time.monotonic() - began < 5.0
 
 
 def test_whatever_the_umask_every_uid_passes_to_the_mounts(tmp_path: Path) -> None:
