@@ -145,14 +145,17 @@ class Mounting:
 
     def _format(self, attachment: Attachment, device: Device, undo: list[Callable[[], None]], *, blank: bool = False) -> None:
         parts, options = self._parts, attachment.options
+        if blank and attachment.filesystem_uuid is not None:
+            # Under the UUID on record: with a new one marked first, a crash here would leave a signature that nobody knows.
+            self._mark(attachment, Content.FORMATTING, attachment.filesystem_uuid)
+            self._same_disk(attachment, device)
+            parts.filesystems.blank(device)
         uuid = parts.new_id()
         # Durable before mkfs: whoever finds the disk after a crash knows which signature is ours (C6). The service also
         # refuses here if the generation is not ours any more.
         self._mark(attachment, Content.FORMATTING, uuid)
         parts.at(Point.FORMAT_MARKED)
         self._same_disk(attachment, device)
-        if blank:
-            parts.filesystems.blank(device)
         pristine = attachment.content is Content.UNFORMATTED
         parts.filesystems.make(device, options.fstype, uuid, options.mkfs_options, pristine=pristine)
         if parts.filesystems.probe(device) != Probe(options.fstype, uuid):

@@ -168,7 +168,7 @@ class Engines:
 
     def copy(self, container: Container) -> None:
         """`docker cp` on a running container: Mount and Unmount with its live id, under it (docker-facts 2.7)."""
-        if container.locked:
+        if container.locked or container not in self._oracle.containers:
             return
         host = self.host_of(container)
         container.held, container.locked = False, True

@@ -207,7 +207,7 @@ def found(root: Path, seeds: int) -> str:
 @pytest.mark.parametrize("defect", [pytest.param(defect, id=defect.name) for defect in DEFECTS])
 def test_a_defect_is_found(copy: Path, defect: Defect) -> None:
     with broken(copy, defect):
-        said = found(copy, 60)
+        said = found(copy, 120)
 
     assert any(f" {rule} at " in said for rule in defect.rules), said or "nothing was found"
 

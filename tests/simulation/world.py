@@ -19,6 +19,7 @@ from tests.simulation.datacenter import Datacenter
 from tests.simulation.invariants import Oracle
 from tests.simulation.lives import Life
 from vmdkvol.lanes import Lanes
+from vmdkvol.line import HELLO_S
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import VmId
 from vmdkvol_esx.housekeeping import Housekeeping
@@ -251,7 +252,15 @@ class World:
         agent, service = host.agent, self.serving
         if agent is None or service is None or host.cut or agent.line.connection is not None:
             return
-        agent.line.connected(service.desk.accept(agent.line, host.vm))
+        connection = service.desk.accept(agent.line, host.vm)
+        agent.line.connected(connection)
+
+        def give_up() -> None:
+            if connection.stands and not connection.greeted:
+                self._break(host)
+                self.connect(host)
+
+        self.later(HELLO_S, give_up)
 
     def _break(self, host: Host, *, line_lives: bool = True) -> None:
         agent = host.agent

@@ -289,3 +289,13 @@ def test_a_lost_notebook_is_rebuilt_from_kernel_and_service(host: Host) -> None:
     host.guest.release_elsewhere(device)
 
     nothing_here(host)
+
+
+def test_a_second_death_while_it_is_made_anew_does_not_make_the_disk_foreign(host: Host) -> None:
+    """The disk never holds a signature other than the one on record (C6), so that a crash needs no administrator (I5)."""
+    die(host, Point.FORMAT_MADE, host.mount)
+    die(host, Point.FORMAT_MARKED, lambda: host.mount(ID2))
+
+    host.mount(ID3)
+
+    assert host.kept().info.content is Content.FORMATTED
