@@ -35,12 +35,12 @@ def test_every_invariant_holds_whatever_happens(first: int) -> None:
 @pytest.mark.timeout(600)
 def test_the_runs_reach_what_they_are_about() -> None:
     """A world in which everything is refused would keep every invariant, too."""
-    counts = sum((counted(first) for first in range(0, 30, CHUNK)), Counter[str]())
+    counts = sum((counted(first) for first in range(FIRST, FIRST + min(COUNT, 50), CHUNK)), Counter[str]())
 
     for what in ("create ok", "mount ok", "unmount ok", "remove ok", "get ok", "list ok", "mount dead", "create dead"):
-        assert counts[what] > 3, counts
+        assert counts[what] > 1, counts
     for what in ("CreateDisk", "CloneDisk", "AttachDisk", "DetachDisk", "DeleteDisk"):
-        assert counts[what] > 3, counts
+        assert counts[what] > 1, counts
 
 
 def test_a_seed_replays_the_same_run() -> None:
