@@ -103,7 +103,10 @@ class Layout:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MetadataDamaged(f"{self.identity_file} cannot be read: {error}") from error
+            raise MetadataDamaged(
+                f"{self.identity_file} cannot be read: {error}",
+                remedy="put it right by hand: the hosts' names and ids stand in etc/service.toml beside it",
+            ) from error
 
     def keep_identity(self, identity: Identity) -> None:
         """Store who the hosts are, whole or not at all."""

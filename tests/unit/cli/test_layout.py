@@ -61,7 +61,7 @@ def test_a_damaged_identity_is_told_and_not_replaced(tmp_path: Path, text: str) 
     layout = Layout.at(tmp_path)
     layout.identity_file.write_text(text)
 
-    with pytest.raises(MetadataDamaged):
+    with pytest.raises(MetadataDamaged, match="cannot be read.*service.toml"):
         layout.identity()
     assert layout.identity_file.read_text() == text
 
