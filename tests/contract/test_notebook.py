@@ -356,7 +356,8 @@ def test_ten_thousand_volumes_are_listed_and_found_at_once(tmp_path: Path) -> No
     assert len(notebook.catalogue()) == 10_000
     for number in range(0, 10_000, 10):
         assert notebook.known(f"v{number:05}") is not None
-    assert time.monotonic() - started < 0.5
+    # Guards against work that grows with the square, not a speed: 20 times what a quiet machine takes.
+    assert time.monotonic() - started < 10.0
     notebook.end()
 
 

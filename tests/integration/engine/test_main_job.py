@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.engine.bench import Bench, Docker, bench, engine_for
-from tests.integration.engine.engine import Engine
 from tests.integration.engine.machine import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.engine]
@@ -280,16 +278,6 @@ def test_a_process_of_another_user_is_refused_even_if_it_can_open_the_socket(sit
 
     site.machine.run("chmod", "600", "/run/docker/plugins/vsphere.sock")
     assert "[unknown-caller]" in done.stdout
-
-
-def test_an_engine_is_ready_within_3_seconds(site: Bench) -> None:
-    began = time.monotonic()
-    engine = Engine(site.machine, "quick")
-    engine.start()
-    took = time.monotonic() - began
-    engine.stop()
-
-    assert took < 3.0
 
 
 def test_doctor_finds_nothing_wrong(site: Bench, docker: Docker) -> None:
