@@ -43,16 +43,27 @@ class Loops:
 
     def bound(self) -> list[Loop]:
         """Return every bound loop device over a file of ours; TruthUnknown if one of them cannot be read."""
-        found = []
-        for number in loop_device.numbers():
+        loops = (self._read(number) for number in loop_device.numbers())
+        return [loop for loop in loops if loop is not None]
+
+    def _read(self, number: int) -> Loop | None:
+        """Return the loop device if it is bound over a file of ours, with file and tag of one and the same binding.
+
+        They are read one after the other, and meanwhile the number may be bound anew. And while it is being unbound,
+        sysfs still has the file but GET_STATUS64 says ENXIO (seen on 6.18): a moment, not a device that cannot be read.
+        """
+        deadline, pause = Deadline.after(self._clock, PATIENCE_S), 0.0005
+        file = loop_device.backing_file(number)
+        while file is not None and file.startswith(self._roots):
+            tag, before = loop_device.tag_of(number), file
             file = loop_device.backing_file(number)
-            if file is not None and file.startswith(self._roots):
-                tag = loop_device.tag_of(number)
-                if tag is not None:
-                    found.append(Loop(number, file, parse_loop_tag(tag)))
-                elif loop_device.backing_file(number) == file:
-                    raise TruthUnknown(f"loop{number} is bound to {file}, but its device cannot be opened")
-        return found
+            if tag is not None and file == before:
+                return Loop(number, before, parse_loop_tag(tag))
+            if file is not None and deadline.passed:
+                raise TruthUnknown(f"loop{number} is bound to {file}, but its device cannot be opened")
+            self._clock.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return None
 
     def attach(self, extent: int, tag: str, *, offset_bytes: int, size_bytes: int, keep_blocks: bool) -> int:
         """Bind a loop device to the open, locked ``extent`` and return its number.

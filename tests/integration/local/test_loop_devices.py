@@ -129,6 +129,23 @@ def test_twenty_machines_threads_attach_and_detach_at_once(bench: LocalBench) ->
     assert bench.hypervisor.devices([VM_A.id]).lists == {VM_A.id: ()}
 
 
+def test_a_device_that_is_just_being_bound_or_unbound_is_no_broken_device(bench: LocalBench) -> None:
+    """While it is unbound the kernel still names its file and has no tag any more; a detach of another disk must not fail."""
+    disks = [made(bench) for _ in range(4)]
+
+    def cycle(disk: DiskRef) -> None:
+        for _ in range(40):
+            do(bench, AttachDisk(VM_A.id, disk, MODE))
+            do(bench, DetachDisk(VM_A.id, disk))
+
+    with ThreadPoolExecutor(len(disks)) as threads:
+        running = [threads.submit(cycle, disk) for disk in disks]
+        while not all(each.done() for each in running):
+            assert bench.hypervisor.devices([VM_A.id]).unread == frozenset()
+
+    assert [each.exception() for each in running] == [None] * len(disks)
+
+
 def test_the_number_is_given_back(bench: LocalBench) -> None:
     disk = attached(bench)
     device = Path(f"/sys/block/loop{number(bench, disk)}/loop/backing_file")
