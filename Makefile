@@ -9,11 +9,16 @@ CODE := vmdkvol guest-agent/vmdkvol_guest esx-service/vmdkvol_esx tests
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTEST_ARGS ?=
 
-.PHONY: help demo test lint unit bootstrap clean
+# Of soak-sim: how many steps, and the first seed.
+STEPS ?= 50000
+SEED ?= 0
+
+.PHONY: help demo test lint unit soak-sim bootstrap clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
+	@echo 'make soak-sim STEPS=N [SEED=N]   the simulation of agents, service and hypervisor for N steps, on every core'
 	@echo 'make clean  remove .venv and caches'
 
 demo:
@@ -36,6 +41,9 @@ lint: bootstrap
 
 unit: bootstrap
 	@$(PY) -m pytest -q -m 'not integration' $(PYTEST_ARGS)
+
+soak-sim: bootstrap
+	@PYTHONPATH=.:guest-agent:esx-service $(PY) -m tests.simulation.soak $(STEPS) --first $(SEED)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
