@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 from uuid import UUID
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, SnapshotPresent, StaleRequest, TruthUnknown, VolumeInUse, VolumeNotFound
-from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Attach, Detach, Done, Keep, Mark
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, content_may_become, may_become
@@ -18,8 +16,9 @@ from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import attachment, check_ready
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Owner, Unread
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk, Hypervisor, Log, Store
+from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk, Hypervisor
 from vmdkvol_esx.records import VolumeRecord
 
 # Of the work's own: it goes on when its caller has left. An attach has its place in Docker's 120 s of a Mount.
@@ -41,26 +40,16 @@ class Owners:
 class Attaching:
     """Attach, Detach, Mark and Keep."""
 
-    def __init__(
-        self,
-        store: Store,
-        hypervisor: Hypervisor,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        handover: Handover,
-        at: Callable[[Point], None],
-        log: Log,
-    ) -> None:
-        self._store = store
-        self._hypervisor = hypervisor
-        self._lanes = lanes
-        self._clock = clock
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._lanes = parts.lanes
+        self._clock = parts.clock
         self._journal = journal
         self._handover = handover
-        self._owners = Owners(hypervisor)
-        self._at = at
-        self._log = log
+        self._owners = Owners(parts.hypervisor)
+        self._at = parts.at
+        self._log = parts.log
 
     def attach(self, caller: VmId, request: Attach, deadline: Deadline) -> Attachment:
         """Afterwards the caller has the disk, and every older Detach and Mark is refused.

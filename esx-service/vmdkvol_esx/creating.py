@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 from uuid import UUID
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     DatastoreNotFound,
     InvalidOption,
@@ -20,7 +19,6 @@ from vmdkvol.errors import (
     VolumeInUse,
     VolumeLost,
 )
-from vmdkvol.lanes import Lanes
 from vmdkvol.messages import CreateVolume
 from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
@@ -33,8 +31,9 @@ from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import Listing, check_ready, known_names
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref, new_path
-from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore, Hypervisor, Log, Store
+from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore
 from vmdkvol_esx.records import Vmgroup, VolumeRecord
 
 # Of the work's own: eagerzeroedthick writes the whole disk, a clone copies it, and both go on when Docker has left.
@@ -51,30 +50,18 @@ class _Source:
 class Creating:
     """Create, with and without ``clone-from``."""
 
-    def __init__(
-        self,
-        store: Store,
-        hypervisor: Hypervisor,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        handover: Handover,
-        listing: Listing,
-        new_id: Callable[[], UUID],
-        at: Callable[[Point], None],
-        log: Log,
-    ) -> None:
-        self._store = store
-        self._hypervisor = hypervisor
-        self._lanes = lanes
-        self._clock = clock
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover, listing: Listing) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._lanes = parts.lanes
+        self._clock = parts.clock
         self._journal = journal
         self._handover = handover
         self._listing = listing
-        self._owners = Owners(hypervisor)
-        self._new_id = new_id
-        self._at = at
-        self._log = log
+        self._owners = Owners(parts.hypervisor)
+        self._new_id = parts.new_id
+        self._at = parts.at
+        self._log = parts.log
 
     def create(self, caller: VmId, request: CreateVolume, deadline: Deadline) -> VolumeInfo:
         """Afterwards one volume of this name exists, ready, with these options; it may have existed before.

@@ -30,6 +30,7 @@ from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.local import marker
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import Vm
 from vmdkvol_esx.readonly import ReadOnlyRequests
 from vmdkvol_esx.rebuilding import check_new
@@ -114,29 +115,16 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) ->
     else:
         hypervisor = _hypervisor(settings, clock, _claimed(settings, store))
         store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
-        verbs = make_verbs(
-            store=store,
-            hypervisor=hypervisor,
-            lanes=lanes,
-            clock=clock,
-            notify=notices.notify,
-            new_id=uuid4,
-            at=at,
-            log=log,
-            retention_s=settings.trash_retention_s,
-        )
+        parts = Parts(store, hypervisor, lanes, clock, uuid4, log, at)
+        verbs = make_verbs(parts, notify=notices.notify, retention_s=settings.trash_retention_s)
         housekeeping = Housekeeping(
-            store,
-            hypervisor,
-            lanes,
-            clock,
+            parts,
             verbs.journal,
             verbs.removing,
-            log,
             retention_s=settings.trash_retention_s,
             every_s=settings.housekeeping_s,
         )
-        answer = Requests(verbs, store, hypervisor, log, service=_NAME).answer
+        answer = Requests(verbs, service=_NAME).answer
     sockets = {Address(Path(host.socket)): host.id for host in settings.hosts}
     server = Server(sockets, _logged(answer), Callers(hypervisor).identify, clock, service=_NAME)
     notices.server = server

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from vmdkvol.clock import Clock, Deadline, Worker
+from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import MetadataDamaged, VolumeError
-from vmdkvol.lanes import Lanes
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import Disk, Hypervisor, Log, Store
+from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
 
@@ -32,34 +32,22 @@ Seen = Mapping[DatastoreName, Mapping[DiskUuid, Disk]]
 class Housekeeping:
     """``settle_all`` once before the first request, then ``start`` for the rest of the process's life."""
 
-    def __init__(
-        self,
-        store: Store,
-        hypervisor: Hypervisor,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        removing: Removing,
-        log: Log,
-        *,
-        retention_s: float,
-        every_s: float,
-    ) -> None:
-        self._store = store
-        self._hypervisor = hypervisor
-        self._lanes = lanes
-        self._clock = clock
+    def __init__(self, parts: Parts, journal: Journal, removing: Removing, *, retention_s: float, every_s: float) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._lanes = parts.lanes
+        self._clock = parts.clock
         self._journal = journal
         self._removing = removing
-        self._log = log
+        self._log = parts.log
         self._retention_s = retention_s
         self._every_s = every_s
-        self._started = (clock.wall(), clock.monotonic())
+        self._started = (parts.clock.wall(), parts.clock.monotonic())
         self._scans = 0
         self._absent: dict[VolumeId, int] = {}
         self._in_trash: dict[VolumeId, float] = {}
         self._reported: set[DiskUuid] = set()
-        self._woken = clock.condition()
+        self._woken = parts.clock.condition()
         self._stopping = False
         self._worker: Worker | None = None
 

@@ -6,11 +6,10 @@ so that whatever kills the process leaves a line that says what to look for (fau
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import assert_never
 from uuid import UUID
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
     MetadataDamaged,
@@ -24,6 +23,7 @@ from vmdkvol.errors import (
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import (
     AttachDisk,
@@ -33,9 +33,6 @@ from vmdkvol_esx.ports import (
     DeleteDisk,
     DetachDisk,
     DiskRef,
-    Hypervisor,
-    Log,
-    Store,
     TaskId,
 )
 from vmdkvol_esx.records import Intent, VolumeRecord
@@ -50,21 +47,13 @@ _UNDO_S = 60.0
 class Journal:
     """Carries out intents, and brings those that a crash left open to one of their two ends."""
 
-    def __init__(
-        self,
-        store: Store,
-        hypervisor: Hypervisor,
-        clock: Clock,
-        new_id: Callable[[], UUID],
-        at: Callable[[Point], None],
-        log: Log,
-    ) -> None:
-        self._store = store
-        self._hypervisor = hypervisor
-        self._clock = clock
-        self._new_id = new_id
-        self._at = at
-        self._log = log
+    def __init__(self, parts: Parts) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._clock = parts.clock
+        self._new_id = parts.new_id
+        self._at = parts.at
+        self._log = parts.log
 
     def begin(
         self,

@@ -10,8 +10,9 @@ from vmdkvol.messages import Attachments, GetVolume, ListAttached, ListVolumes, 
 from vmdkvol.names import VolumeRef
 from vmdkvol.volume import Attachment, DiskUuid, Holder, State, VmgroupId, VmId, VolumeId, VolumeInfo
 from vmdkvol.wire import answer_size
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachedDisk, DeviceLists, Hypervisor, Log, Store
+from vmdkvol_esx.ports import AttachedDisk, DeviceLists
 from vmdkvol_esx.records import VolumeRecord
 
 # What a page may have at most, whatever is asked for; it is also cut by bytes, and usually that comes first.
@@ -27,10 +28,10 @@ Holders = Mapping[DiskUuid, Holder]
 class Listing:
     """Answers Get, List and ListAttached; also the one place that turns a name into a record, or a record into an answer."""
 
-    def __init__(self, store: Store, hypervisor: Hypervisor, log: Log) -> None:
-        self._store = store
-        self._hypervisor = hypervisor
-        self._log = log
+    def __init__(self, parts: Parts) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._log = parts.log
 
     def get(self, caller: VmId, request: GetVolume) -> VolumeInfo:
         """Return the volume of exactly this name, preparing ones too (corrections 11); VolumeNotFound if there is none."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import NoSpace, VolumeError
-from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Done, RemoveVolume
 from vmdkvol.points import Point
 from vmdkvol.volume import State, VmId, VolumeId
@@ -17,8 +15,9 @@ from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import DeleteDisk, Hypervisor, Log, Store
+from vmdkvol_esx.ports import DeleteDisk
 from vmdkvol_esx.records import VolumeRecord
 
 # Of the work's own. Docker waits 60 s for a Remove; deleting a large disk goes on beyond that.
@@ -28,27 +27,15 @@ WORK_S = 300.0
 class Removing:
     """Remove, and what housekeeping asks for when the retention of the trash is over."""
 
-    def __init__(
-        self,
-        store: Store,
-        hypervisor: Hypervisor,
-        lanes: Lanes,
-        clock: Clock,
-        journal: Journal,
-        handover: Handover,
-        at: Callable[[Point], None],
-        log: Log,
-        *,
-        retention_s: float,
-    ) -> None:
-        self._store = store
-        self._lanes = lanes
-        self._clock = clock
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover, *, retention_s: float) -> None:
+        self._store = parts.store
+        self._lanes = parts.lanes
+        self._clock = parts.clock
         self._journal = journal
         self._handover = handover
-        self._owners = Owners(hypervisor)
-        self._at = at
-        self._log = log
+        self._owners = Owners(parts.hypervisor)
+        self._at = parts.at
+        self._log = parts.log
         self._retention_s = retention_s
 
     def remove(self, caller: VmId, request: RemoveVolume, deadline: Deadline) -> Done:

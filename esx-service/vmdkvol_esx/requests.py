@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from vmdkvol import frames
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadFrame, StaleRequest, UnknownCaller, VolumeError
-from vmdkvol.lanes import Lanes
 from vmdkvol.messages import (
     REQUESTS,
     Attach,
@@ -33,7 +31,6 @@ from vmdkvol.messages import (
     Request,
     Welcome,
 )
-from vmdkvol.points import Point
 from vmdkvol.volume import VmId
 from vmdkvol.wire import common_version, dump, load
 from vmdkvol_esx.attaching import Attaching
@@ -41,7 +38,7 @@ from vmdkvol_esx.creating import Creating
 from vmdkvol_esx.handover import Handover, Notify
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import Listing
-from vmdkvol_esx.ports import Hypervisor, Log, Store
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
 
 Row = Callable[[VmId, Any, Deadline], object]
@@ -51,6 +48,7 @@ Row = Callable[[VmId, Any, Deadline], object]
 class Verbs:
     """The use cases over one store and one hypervisor."""
 
+    parts: Parts
     journal: Journal
     handover: Handover
     listing: Listing
@@ -59,38 +57,28 @@ class Verbs:
     removing: Removing
 
 
-def make_verbs(
-    *,
-    store: Store,
-    hypervisor: Hypervisor,
-    lanes: Lanes,
-    clock: Clock,
-    notify: Notify,
-    new_id: Callable[[], UUID],
-    at: Callable[[Point], None],
-    log: Log,
-    retention_s: float,
-) -> Verbs:
+def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     """Return the use cases. ``retention_s`` is how long the trash keeps a volume; 0 deletes its disk at once."""
-    journal = Journal(store, hypervisor, clock, new_id, at, log)
-    handover = Handover(hypervisor, clock, notify)
-    listing = Listing(store, hypervisor, log)
+    journal = Journal(parts)
+    handover = Handover(parts.hypervisor, parts.clock, notify)
+    listing = Listing(parts)
     return Verbs(
+        parts,
         journal,
         handover,
         listing,
-        Creating(store, hypervisor, lanes, clock, journal, handover, listing, new_id, at, log),
-        Attaching(store, hypervisor, lanes, clock, journal, handover, at, log),
-        Removing(store, hypervisor, lanes, clock, journal, handover, at, log, retention_s=retention_s),
+        Creating(parts, journal, handover, listing),
+        Attaching(parts, journal, handover),
+        Removing(parts, journal, handover, retention_s=retention_s),
     )
 
 
 class Requests:
     """Answers what guests ask."""
 
-    def __init__(self, verbs: Verbs, store: Store, hypervisor: Hypervisor, log: Log, *, service: str = "vmdkvol-esxd") -> None:
-        self._store = store
-        self._log = log
+    def __init__(self, verbs: Verbs, *, service: str = "vmdkvol-esxd") -> None:
+        self._store = verbs.parts.store
+        self._log = verbs.parts.log
         listing = verbs.listing
         self._rows: Mapping[type[Request[Any]], Row] = {
             Hello: partial(_welcome, verbs.handover, service),

@@ -23,6 +23,7 @@ from vmdkvol.line import HELLO_S
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import VmId
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.parts import Parts as ServiceParts
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DeleteDisk, DetachDisk, Vm
 from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_guest.arrivals import Arrivals
@@ -99,31 +100,17 @@ class Service:
     def __init__(self, world: World, *, armed: dict[Any, int] | None = None) -> None:
         clock = world.clock
         self.life = life = Life(lambda: world.service_died(self))
-        store, hypervisor, lanes = life.around(world.store), life.around(world.datacenter), Lanes(clock, "volume")
-        log = Log(world, "service")
+        store, hypervisor, log = life.around(world.store), life.around(world.datacenter), Log(world, "service")
+        parts = ServiceParts(store, hypervisor, Lanes(clock, "volume"), clock, world.new_id, log, life.at)
         self.verbs = make_verbs(
-            store=store,
-            hypervisor=hypervisor,
-            lanes=lanes,
-            clock=clock,
+            parts,
             notify=lambda vm, notice: world.notice_arrives() and self.desk.notify(vm, notice),
-            new_id=world.new_id,
-            at=life.at,
-            log=log,
             retention_s=world.retention_s,
         )
-        requests = Requests(self.verbs, store, hypervisor, log)
+        requests = Requests(self.verbs)
         self.desk = Desk(clock, life, [host.vm for host in world.hosts], requests.answer, world.loses, world.stalls_s)
         self.housekeeping = Housekeeping(
-            store,
-            hypervisor,
-            lanes,
-            clock,
-            self.verbs.journal,
-            self.verbs.removing,
-            log,
-            retention_s=world.retention_s,
-            every_s=20.0,
+            parts, self.verbs.journal, self.verbs.removing, retention_s=world.retention_s, every_s=20.0
         )
 
 

@@ -21,6 +21,7 @@ from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import Datastore, DiskPath, Vm
 from vmdkvol_esx.records import VolumeRecord
@@ -97,29 +98,11 @@ class Site:
 
     def restart(self, at: Callable[[Point], None] = pass_by) -> None:
         """A new process over what the old one left: store and hypervisor."""
-        lanes = Lanes(self.clock, "volume")
-        self.verbs = make_verbs(
-            store=self.store,
-            hypervisor=self.hypervisor,
-            lanes=lanes,
-            clock=self.clock,
-            notify=self._notify,
-            new_id=uuid4,
-            at=at,
-            log=self.log,
-            retention_s=self.retention_s,
-        )
-        self.requests = Requests(self.verbs, self.store, self.hypervisor, self.log)
+        parts = Parts(self.store, self.hypervisor, Lanes(self.clock, "volume"), self.clock, uuid4, self.log, at)
+        self.verbs = make_verbs(parts, notify=self._notify, retention_s=self.retention_s)
+        self.requests = Requests(self.verbs)
         self.housekeeping = Housekeeping(
-            self.store,
-            self.hypervisor,
-            lanes,
-            self.clock,
-            self.verbs.journal,
-            self.verbs.removing,
-            self.log,
-            retention_s=self.retention_s,
-            every_s=60.0,
+            parts, self.verbs.journal, self.verbs.removing, retention_s=self.retention_s, every_s=60.0
         )
         self.housekeeping.settle_all()
 

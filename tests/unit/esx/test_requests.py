@@ -274,6 +274,6 @@ def test_any_name_is_one_volume_all_its_life(site: Site, name: str) -> None:
 
 
 def test_the_service_may_be_named(site: Site) -> None:
-    requests = Requests(site.verbs, site.store, site.hypervisor, site.log, service="esxd on rack 7")
+    requests = Requests(site.verbs, service="esxd on rack 7")
     welcome = requests.answer(Hello(1, 1, "agent", "boot"), Call(uuid4(), Deadline.after(site.clock, 10.0), A))
     assert welcome.service == "esxd on rack 7"
