@@ -31,13 +31,15 @@ from vmdkvol_esx.local import marker
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.ports import Vm
+from vmdkvol_esx.ports import Hypervisor, Vm
 from vmdkvol_esx.readonly import ReadOnlyRequests
 from vmdkvol_esx.rebuilding import check_new
 from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore, open_store
+
+Around = Callable[[Hypervisor], Hypervisor]
 
 _NAME = f"vmdkvol-esxd {__version__}"
 # What the stop of the hypervisor's tasks and the scan under way may take beyond the drain.
@@ -94,8 +96,9 @@ class _Notices:
         return self.server is not None and self.server.notify(vm, notice)
 
 
-def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) -> Service:
-    """Return the service, not started. ``at`` is called at each crash point; only a test hands one in.
+def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, around: Around | None = None) -> Service:
+    """Return the service, not started. ``at`` is called at each crash point, ``around`` stands around the hypervisor of
+    the use cases; only a test or a measurement hands one in.
 
     With a damaged database it is the read-only service, which says how to rebuild. Raises what the store raises for a
     database that cannot be opened.
@@ -114,8 +117,9 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) ->
         answer = ReadOnlyRequests(hypervisor, lanes, uuid4, log, error.text, remedy=error.remedy, service=_NAME).answer
     else:
         hypervisor = _hypervisor(settings, clock, _claimed(settings, store))
+        disks = hypervisor if around is None else around(hypervisor)
         store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
-        parts = Parts(store, hypervisor, lanes, clock, uuid4, log, at)
+        parts = Parts(store, disks, lanes, clock, uuid4, log, at)
         verbs = make_verbs(parts, notify=notices.notify, retention_s=settings.trash_retention_s)
         housekeeping = Housekeeping(
             parts,
@@ -180,7 +184,7 @@ def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[An
     return answered
 
 
-def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) -> None:
+def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, around: Around | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises Conflict if another service has this state directory."""
     output = logs.configure(settings.log_level)
     sys.setswitchinterval(_SWITCH_S)
@@ -190,7 +194,7 @@ def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by) -> N
         signal.signal(number, lambda *_: told.set())
     with _alone(settings):
         _install_rebuilt(Path(settings.database), SystemClock())
-        service = compose(settings, at).start()
+        service = compose(settings, at, around).start()
         log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastores), version=__version__)
         told.wait()
         log.info("stopping: what is under way is finished first", seconds=settings.drain_s)
