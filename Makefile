@@ -13,12 +13,13 @@ PYTEST_ARGS ?=
 STEPS ?= 50000
 SEED ?= 0
 
-.PHONY: help demo test lint unit soak-sim bootstrap clean
+.PHONY: help demo test lint unit soak-sim bootstrap engines clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
 	@echo 'make soak-sim STEPS=N [SEED=N]   the simulation of agents, service and hypervisor for N steps, on every core'
+	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make clean  remove .venv and caches'
 
 demo:
@@ -27,6 +28,9 @@ demo:
 
 bootstrap:
 	@$(BOOTSTRAP) test
+
+engines: bootstrap
+	@packaging/dev/engines.sh
 
 test: bootstrap lint
 	@echo '== pytest: everything, with a real Docker engine in a namespace of its own'

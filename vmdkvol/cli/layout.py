@@ -7,9 +7,11 @@ import fcntl
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from vmdkvol.channel import Address
@@ -93,6 +95,19 @@ class Layout:
     def service_address(self, host: str) -> Address:
         """Return the socket that is the identity of ``host`` (corrections 14); BadRequest if the path is too long for one."""
         return Address.parse(f"unix://{self.root}/run/{host}.sock")
+
+    def agent_settings(self) -> dict[str, Any]:
+        """Return what the user's ``agent.toml`` here sets for every agent, if there is one; BadRequest if it is no TOML.
+
+        Its keys are the agent's settings; the agent itself refuses one that it does not know.
+        """
+        file = self.root / "agent.toml"
+        try:
+            return tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise BadRequest(f"{file} cannot be read: {error}", remedy="put it right, or remove it") from error
 
     def identity(self) -> Identity | None:
         """Return who the hosts are, or None if nothing was ever brought up here; MetadataDamaged if it cannot be read."""

@@ -25,9 +25,10 @@ def service_config(layout: Layout, identity: Identity) -> str:
 
 
 def agent_config(layout: Layout, host: SandboxHost) -> str:
-    """Return the settings of the agent of ``host``."""
+    """Return the settings of the agent of ``host``: who it is, and what the user of the sandbox wants of every agent."""
     return _HEAD + dump_toml(
         {
+            **layout.agent_settings(),
             "driver": host.name,
             "socket": str(host.plugin_socket),
             "service": str(layout.service_address(host.name)),

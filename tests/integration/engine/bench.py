@@ -14,13 +14,16 @@ from typing import Any
 
 from tests.daemons.site import Daemon, Host
 from tests.integration.engine import loops
+from tests.integration.engine.builds import OWN, Build
 from tests.integration.engine.engine import IMAGE, Engine
 from tests.integration.engine.machine import Machine, wait_until
 
 # By this file the service knows that the right file system is mounted at a datastore's directory.
 MARK = "datastore.id"
 PLUGINS = "/run/docker/plugins"
-# Longer than the linger of an unused disk (10 s), on a busy machine.
+# What the sandbox's agents are set to: shorter than the default, which many tests would wait out.
+LINGERS_S = 1.0
+# Longer than that, on a busy machine.
 LINGER_S = 40.0
 
 
@@ -141,7 +144,7 @@ class Docker:
 
 
 @contextlib.contextmanager
-def bench(*hosts: str, prepare: Callable[[Bench], None] = lambda _: None) -> Iterator[Bench]:
+def bench(*hosts: str, prepare: Callable[[Bench], None] = lambda _: None, linger_s: float = LINGERS_S) -> Iterator[Bench]:
     """Yield a machine with a sandbox that is up; afterwards nothing of it is left, whatever the tests killed.
 
     ``prepare`` is called before the sandbox is brought up for the first time.
@@ -153,6 +156,8 @@ def bench(*hosts: str, prepare: Callable[[Bench], None] = lambda _: None) -> Ite
     try:
         with Machine(root) as machine:
             made = Bench(machine, hosts or ("vsphere",))
+            made.sandbox.mkdir()
+            (made.sandbox / "agent.toml").write_text(f"linger_s = {linger_s}\n")
             prepare(made)
             made.up()
             yield made
@@ -161,9 +166,9 @@ def bench(*hosts: str, prepare: Callable[[Bench], None] = lambda _: None) -> Ite
         shutil.rmtree(root, ignore_errors=True)
 
 
-def engine_for(made: Bench, name: str = "a", host: str | None = None, *options: str) -> Docker:
+def engine_for(made: Bench, name: str = "a", host: str | None = None, *options: str, build: Build = OWN) -> Docker:
     """Start an engine in the machine, with the image, for one of its hosts."""
-    engine = Engine(made.machine, name, *options)
+    engine = Engine(made.machine, name, *options, build=build)
     engine.start()
     engine.import_busybox()
     return Docker(engine, host or made.hosts[0])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.integration.engine.builds import OWN, Build
 from tests.integration.engine.machine import Machine, wait_until
 
 PLUGIN_DIRECTORY = "/run/docker/plugins"
@@ -24,12 +25,13 @@ address = "{run}/containerd.sock"
 class Engine:
     """dockerd and its containerd. Several of them may run in one machine, with the plugin directory in common."""
 
-    def __init__(self, machine: Machine, name: str = "a", *options: str) -> None:
+    def __init__(self, machine: Machine, name: str = "a", *options: str, build: Build = OWN) -> None:
         self.machine = machine
         self.name = name
+        self.build = build
         self._options = options
         self._data = machine.root / f"engine-{name}"
-        self._run = f"/run/engine-{name}"
+        self._run = f"{machine.run_directory}/engine-{name}"
         self._cgroup = f"/vmdkvol-{machine.root.name}-{name}"
         self._dockerd = 0
         self._containerd = 0
@@ -47,7 +49,8 @@ class Engine:
         options += ["--exec-opt", "native.cgroupdriver=cgroupfs", "--bridge=none", "--iptables=false", "--ip6tables=false"]
         options += ["--ip-forward=false", "--ip-masq=false", f"--live-restore={str(live_restore).lower()}"]
         self.machine.run("rm", "-f", f"{self._run}/docker.pid")
-        self._dockerd = self.machine.spawn(["dockerd", *options, *self._options], self._data / "dockerd.log")
+        command = [self.build.program("dockerd"), *options, *self._options]
+        self._dockerd = self.machine.spawn(command, self._data / "dockerd.log", self.build.env)
         wait_until(self._answers, f"engine {self.name} answers; see {self._data}/dockerd.log", 60)
 
     def _start_containerd(self) -> None:
@@ -57,8 +60,8 @@ class Engine:
         self.machine.run("mkdir", "-p", self._run)
         config = self._data / "containerd.toml"
         config.write_text(_CONTAINERD.format(data=self._data, run=self._run))
-        command = ["containerd", "--config", str(config)]
-        self._containerd = self.machine.spawn(command, self._data / "containerd.log")
+        command = [self.build.program("containerd"), "--config", str(config)]
+        self._containerd = self.machine.spawn(command, self._data / "containerd.log", self.build.env)
         socket = self.machine.path(f"{self._run}/containerd.sock")
         wait_until(socket.is_socket, f"containerd of engine {self.name} listens", 60)
 
@@ -82,7 +85,8 @@ class Engine:
 
     def docker(self, *argv: str, check: bool = True, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
         """Run one ``docker`` command against this engine."""
-        return self.machine.run("docker", "--host", self.host, *argv, check=check, timeout_s=timeout_s)
+        command = [self.build.program("docker"), "--host", self.host, *argv]
+        return self.machine.run(*command, check=check, timeout_s=timeout_s, env=self.build.env)
 
     def said(self, *argv: str) -> str:
         """Run one ``docker`` command that must work; return its output without the last line end."""

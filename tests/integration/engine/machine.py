@@ -1,7 +1,8 @@
-"""A machine inside the machine: a mount and a PID namespace with a /run of its own. Everything in it ends with it.
+"""A machine inside the machine: mount, PID and network namespaces with a /run of its own. Everything in it ends with it.
 
 Service, agent and engine of a test or of the demo live in ONE such namespace, whose mounts are shared, so that what
 the agent mounts reaches containers (corrections 41) and no engine of the user's learns a driver (corrections 40).
+The network is a loopback of its own: a Swarm manager of a test listens where nobody else is.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ from tests.integration.engine import loops
 # PID 1 of the namespace: starts what it is told, reaps, and ends (with everything else in the namespace) when the pipe
 # from its maker closes, so that a killed test run leaves nothing behind either.
 _INIT = """
-import json, os, select, signal, subprocess
+import fcntl, json, os, select, signal, socket, struct, subprocess
+OWN_RUN = %(own_run)r
 # The new namespace is a copy of all mounts: without this it would keep a user's volumes under /run in use for as long
 # as it lives. Their mounts in the namespace outside are not touched (propagation is private here).
 with open("/proc/self/mountinfo") as table:
     copied = [line.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape") for line in table]
 for target in reversed(copied):
-    if target.startswith("/run/"):
+    if OWN_RUN and target.startswith("/run/"):
         subprocess.run(["umount", "--lazy", target], check=True)
-subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
+if OWN_RUN:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
 subprocess.run(["mount", "--make-rshared", "/"], check=True)
+with socket.socket() as any:
+    # SIOCSIFFLAGS, IFF_UP: the loopback, which is all the network that there is.
+    fcntl.ioctl(any, 0x8914, struct.pack("16sh14x", b"lo", 1))
 reader, writer = os.pipe()
 os.set_blocking(writer, False)
 signal.set_wakeup_fd(writer)
@@ -73,10 +79,17 @@ def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> 
 
 
 class Machine:
-    """``root`` is a directory of the caller's; loop devices over files below it are swept at the end."""
+    """``root`` is a directory of the caller's; loop devices over files below it are swept at the end.
 
-    def __init__(self, root: Path) -> None:
+    Without ``own_run`` it has the /run of the machine outside, and sees what is mounted there from now on, if that
+    machine's mounts are shared: so an engine in it can use a plugin that runs outside.
+    """
+
+    def __init__(self, root: Path, *, own_run: bool = True) -> None:
         self.root = root
+        self.own_run = own_run
+        # Where engines have their sockets: short, since a socket's path is, and nowhere in a /run of somebody else's.
+        self.run_directory = "/run" if own_run else f"{root}/run"
         self.env: dict[str, str] = {}
         # Called when the namespaces have ended, for what is not part of one.
         self.at_end: list[Callable[[], None]] = []
@@ -92,9 +105,10 @@ class Machine:
 
     def start(self) -> None:
         """Afterwards the namespaces exist and are empty but for their PID 1."""
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private"]
+        unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc", "--kill-child"]
+        unshare += ["--propagation", "private" if self.own_run else "slave"]
         self._outer = subprocess.Popen(
-            [*unshare, sys.executable, "-c", _INIT],
+            [*unshare, sys.executable, "-c", _INIT % {"own_run": self.own_run}],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -102,13 +116,13 @@ class Machine:
         )
         assert self._outer.stdout is not None
         if self._outer.stdout.readline() != "ready\n":
-            raise CommandFailed("a mount and PID namespace cannot be made here: is this root, with CAP_SYS_ADMIN?")
+            raise CommandFailed("mount, PID and network namespaces cannot be made here: is this root, with CAP_SYS_ADMIN?")
         children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text()
         self._pid = int(children.split()[0])
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs ``argv`` in the namespaces; its working directory is ``/``."""
-        return ["nsenter", "--target", str(self._pid), "--mount", "--pid", "--", *argv]
+        return ["nsenter", "--target", str(self._pid), "--mount", "--pid", "--net", "--", *argv]
 
     def run(
         self,

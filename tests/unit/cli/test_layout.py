@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from vmdkvol.cli.layout import Identity, Layout, SandboxHost, extended
+from vmdkvol.cli.written import agent_config
 from vmdkvol.errors import BadRequest, Busy, InvalidName, MetadataDamaged
 
 HOST = SandboxHost("vsphere", "6f1c7f0e-5a55-4d5c-8d0b-0d8b9c3f3b11")
@@ -90,3 +92,23 @@ def test_after_a_command_the_next_one_may(tmp_path: Path) -> None:
 
     with layout.alone():
         pass
+
+
+def test_without_a_file_of_the_users_the_agents_get_the_products_settings(tmp_path: Path) -> None:
+    assert Layout.at(tmp_path).agent_settings() == {}
+
+
+def test_the_users_settings_reach_every_agent_but_not_who_it_is(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('linger_s = 0.5\ndriver = "other"\n')
+
+    config = tomllib.loads(agent_config(Layout.at(tmp_path), HOST))
+
+    assert (config["linger_s"], config["driver"]) == (0.5, "vsphere")
+
+
+@pytest.mark.parametrize("text", [b"linger_s =", b"linger_s = 1\nlinger_s = 2", b"\xff"])
+def test_a_file_of_the_users_that_is_no_toml_is_named(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "agent.toml").write_bytes(text)
+
+    with pytest.raises(BadRequest, match="agent.toml cannot be read"):
+        Layout.at(tmp_path).agent_settings()
