@@ -15,6 +15,7 @@ from vmdkvol.clock import SystemClock
 from vmdkvol.errors import VolumeError
 from vmdkvol.points import Point, pass_by
 from vmdkvol_guest.guards import guard_socket
+from vmdkvol_guest.listening import BoundedWorker, connections
 from vmdkvol_guest.settings import AgentSettings
 from vmdkvol_guest.worker import Worker
 
@@ -56,7 +57,10 @@ class _Master(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "umask": 0o177,
             # State is in the process, and List must work while Mounts hang.
             "workers": 1,
-            "worker_class": "gthread",
+            "worker_class": BoundedWorker,
+            "worker_connections": connections(),
+            # The kernel takes what net.core.somaxconn allows; a full backlog is an error to Go, not a wait.
+            "backlog": 4096,
             "threads": self._settings.threads,
             # No watchdog: a Create of 110 s is no hang.
             "timeout": 0,

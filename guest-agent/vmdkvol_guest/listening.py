@@ -1,0 +1,124 @@
+"""gunicorn's worker with bounds of our own: what no peer may do to the others on the socket.
+
+A thread is given only to a connection that has sent something, and a request that is not here in full after ``READ_S`` is
+cut off: half a request, or a body shorter than its Content-Length, would keep its thread for ever, and 256 of them the
+agent. Read in gunicorn 27.0.1: an idle connection takes a thread for 5 s, an answered one that its peer does not close
+takes the loop that accepts for 2 s, and a process without descriptors ends its worker.
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn import util
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+# Docker sends a request in one piece right after it has connected.
+READ_S = 10.0
+# A stopping worker waits no longer for connections that never said anything.
+_STOP_S = 1.0
+# Connections that are open at once; the next ones wait in the kernel's backlog.
+MOST_CONNECTIONS = 16384
+# For the worker's own files, its database, its mounts, what it starts.
+_OWN_DESCRIPTORS = 512
+_FEWEST_CONNECTIONS = 64
+_PAUSE_S = 0.05
+_GONE = frozenset({errno.EAGAIN, errno.ECONNABORTED})
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def connections() -> int:
+    """Return how many connections this process may have open, with its limit of descriptors raised as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(_FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, hard - _OWN_DESCRIPTORS))
+
+
+class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+    """One request's connection; ``closing`` is told before it is closed."""
+
+    def __init__(self, *made_of: Any, closing: Callable[[_Connection], None]) -> None:
+        super().__init__(*made_of)
+        self._closing = closing
+
+    def close(self, graceful: bool = False) -> None:
+        # Never gracefully, which is to wait for the peer: a unix socket keeps what was sent although we close it.
+        self._closing(self)
+        util.close(self.sock)
+
+
+class BoundedWorker(ThreadWorker):  # type: ignore[misc]
+    """Serves like gunicorn's own; everything here runs on the worker's main thread."""
+
+    def __init__(self, *made_of: Any, **named: Any) -> None:
+        super().__init__(*made_of, **named)
+        # Until when each open connection may send, the oldest first.
+        self._reading: dict[_Connection, float] = {}
+
+    def accept(self, listener: Any) -> None:
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                self.log.error("connection not accepted: %s", error)
+                # The socket stays readable: without a pause this thread would do nothing else.
+                time.sleep(_PAUSE_S)
+            elif error.errno not in _GONE:
+                raise
+            return
+        self.nr_conns += 1
+        connection = _Connection(self.cfg, client, address, listener.getsockname(), closing=self._forget)
+        self._reading[connection] = time.monotonic() + READ_S
+        self.enqueue_req(connection)
+
+    def enqueue_req(self, conn: Any) -> None:
+        if conn.data_ready or _readable(conn.sock):
+            conn.data_ready = True
+            super().enqueue_req(conn)
+            return
+        conn.timeout = self._reading[conn]
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def murder_pending(self) -> None:
+        """Close what never sent anything, and cut off what did not send all of it; called about once in a second."""
+        now = time.monotonic()
+        if not self.alive:
+            for conn in self.pending_conns:
+                conn.timeout = min(conn.timeout, now + _STOP_S)
+        super().murder_pending()
+        for conn, until in list(self._reading.items()):
+            if until > now:
+                break
+            del self._reading[conn]
+            try:
+                # For reading only: what was received is still read, and an answer still goes out.
+                conn.sock.shutdown(socket.SHUT_RD)
+            except OSError:
+                # The peer was first.
+                continue
+
+    def _forget(self, connection: _Connection) -> None:
+        self._reading.pop(connection, None)
+
+
+def _readable(sock: socket.socket) -> bool:
+    """Tell whether there is something to read, the end included."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Whoever reads it learns the reason.
+        return True
+    return True
