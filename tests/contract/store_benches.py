@@ -1,12 +1,16 @@
-"""What the store's contract runs on: one store in memory, one in a file that ``again`` closes and opens; and its records."""
+"""What the store's contract runs on: the database in memory, in a file that ``again`` closes and opens, the simulation's
+double; and their records."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+import pytest
+
+from tests.doubles.memory_store import MemoryStore
 from vmdkvol.clock import Clock
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
@@ -21,34 +25,84 @@ DAY_S = 24 * 3600.0
 
 
 class Stores(Protocol):
-    """Makes the store of a test; ``again`` gives what a restarted service would see."""
+    """Makes the store of a test; ``again`` gives what a restarted service would see, ``another`` one of the same kind.
 
-    store: SqlStore
+    ``remember`` sets how many removed ids are told to those who lag behind. What is in memory is the same object
+    ``again``: that a record survives the process is shown by the file alone.
+    """
 
+    @property
+    def store(self) -> Store: ...
+    def again(self) -> Store: ...
+    def another(self) -> Store: ...
+    def remember(self, count: int, patch: pytest.MonkeyPatch) -> None: ...
+    def close(self) -> None: ...
+
+
+class SqlStores(Stores, Protocol):
+    """The database: what the daemon asks of it beside the port, the simulation has no use for."""
+
+    @property
+    def store(self) -> SqlStore: ...
     def again(self) -> SqlStore: ...
 
 
-class InMemory:
-    def __init__(self, clock: Clock, _: Path) -> None:
-        self.store = open_store(None, clock)
+class _Database:
+    store: SqlStore
 
-    def again(self) -> SqlStore:
-        return self.store
-
-
-class OnFile:
-    def __init__(self, clock: Clock, directory: Path) -> None:
+    def __init__(self, clock: Clock, path: Path | None) -> None:
         self._clock = clock
-        self._path = directory / "vmdkvol.db"
-        self.store = open_store(self._path, clock)
+        self._path = path
+        self.store = open_store(path, clock)
 
     def again(self) -> SqlStore:
-        self.store.close()
-        self.store = open_store(self._path, self._clock)
+        if self._path is not None:
+            self.store.close()
+            self.store = open_store(self._path, self._clock)
         return self.store
 
+    def another(self) -> SqlStore:
+        return open_store(None, self._clock)
 
-STORES = (InMemory, OnFile)
+    def remember(self, count: int, patch: pytest.MonkeyPatch) -> None:
+        patch.setattr("vmdkvol_esx.store.volumes.REMEMBERED", count)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class InMemory(_Database):
+    def __init__(self, clock: Clock, _: Path) -> None:
+        super().__init__(clock, None)
+
+
+class OnFile(_Database):
+    def __init__(self, clock: Clock, directory: Path) -> None:
+        super().__init__(clock, directory / "vmdkvol.db")
+
+
+class Simulated:
+    """The simulation's double."""
+
+    def __init__(self, clock: Clock, _: Path) -> None:
+        self._clock = clock
+        self.store = MemoryStore(clock)
+
+    def again(self) -> MemoryStore:
+        return self.store
+
+    def another(self) -> MemoryStore:
+        return MemoryStore(self._clock)
+
+    def remember(self, count: int, patch: pytest.MonkeyPatch) -> None:
+        self.store.remembered = count
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+SQL_STORES: tuple[Any, ...] = (InMemory, OnFile)
+STORES: tuple[Any, ...] = (*SQL_STORES, Simulated)
 
 
 def ref(record: VolumeRecord) -> DiskRef:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.contract.store_benches import (
     OTHER_GROUP,
-    STORES,
     VM,
     Stores,
     attaching,
@@ -26,31 +24,12 @@ from tests.contract.store_benches import (
     try_delete,
     try_update,
 )
-from tests.doubles.hand_clock import HandClock
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse, VolumeNotFound
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, State
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, Store
 from vmdkvol_esx.records import Intent, VolumeRecord
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock(wall=1_000_000.0)
-
-
-@pytest.fixture(params=STORES)
-def stores(request: pytest.FixtureRequest, clock: HandClock, tmp_path: Path) -> Iterator[Stores]:
-    made: Stores = request.param(clock, tmp_path)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def store(stores: Stores) -> Store:
-    return stores.store
-
 
 # --- begin -------------------------------------------------------------------------------------------------------
 

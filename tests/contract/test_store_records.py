@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,8 +14,8 @@ import pytest
 from tests.contract.store_benches import (
     DAY_S,
     OTHER_GROUP,
-    STORES,
     VM,
+    SqlStores,
     Stores,
     attaching,
     creating,
@@ -33,25 +32,6 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmId, VolumeId
 from vmdkvol_esx.ports import Store
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.store import open_store
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock(wall=1_000_000.0)
-
-
-@pytest.fixture(params=STORES)
-def stores(request: pytest.FixtureRequest, clock: HandClock, tmp_path: Path) -> Iterator[Stores]:
-    made: Stores = request.param(clock, tmp_path)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def store(stores: Stores) -> Store:
-    return stores.store
-
 
 # --- writes without an intent ------------------------------------------------------------------------------------
 
@@ -232,17 +212,18 @@ def test_removed_ids_of_another_vmgroup_are_not_told(store: Store) -> None:
     assert store.removed_since(OTHER_GROUP, since) == ()
 
 
-def test_a_change_number_of_another_database_is_unknown(store: Store, clock: HandClock) -> None:
+def test_a_change_number_of_another_database_is_unknown(stores: Stores, clock: HandClock) -> None:
+    store = stores.store
     old = store.change_number()
     clock.pass_time(60.0)
-    rebuilt = open_store(None, clock)
+    rebuilt = stores.another()
     assert rebuilt.removed_since(DEFAULT_VMGROUP, old) is None
     assert store.removed_since(DEFAULT_VMGROUP, rebuilt.change_number()) is None
-    rebuilt.close()
 
 
-def test_what_was_removed_too_long_ago_is_unknown(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vmdkvol_esx.store.volumes.REMEMBERED", 3)
+def test_what_was_removed_too_long_ago_is_unknown(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores.remember(3, monkeypatch)
+    store = stores.store
     start = store.change_number()
     numbers = []
     for number in range(5):
@@ -286,32 +267,40 @@ def test_an_answer_is_kept_for_a_day(stores: Stores, clock: HandClock, age_s: fl
     assert store.stored_answer(VM, call) == kept
 
 
+def test_after_a_day_another_answer_is_kept(store: Store, clock: HandClock) -> None:
+    call = uuid4()
+    store.keep_answer(VM, call, b"old")
+    clock.pass_time(DAY_S + 1)
+    store.keep_answer(VM, call, b"new")
+    assert store.stored_answer(VM, call) == b"new"
+
+
 def test_every_vm_is_in_the_default_vmgroup(store: Store) -> None:
     group = store.vmgroup(VmId(uuid4()))
     assert (group.id, group.name, group.default_datastore) == (DEFAULT_VMGROUP, "_DEFAULT", None)
 
 
-def test_the_default_datastore_is_kept(stores: Stores) -> None:
-    stores.store.set_default_datastore(DEFAULT_VMGROUP, DatastoreName("ds2"))
-    assert stores.again().vmgroup(VM).default_datastore == "ds2"
+def test_the_default_datastore_is_kept(sql_stores: SqlStores) -> None:
+    sql_stores.store.set_default_datastore(DEFAULT_VMGROUP, DatastoreName("ds2"))
+    assert sql_stores.again().vmgroup(VM).default_datastore == "ds2"
 
 
-def test_an_unknown_vmgroup_has_no_default_datastore(stores: Stores) -> None:
+def test_an_unknown_vmgroup_has_no_default_datastore(sql_stores: SqlStores) -> None:
     with pytest.raises(NotPermitted):
-        stores.store.set_default_datastore(OTHER_GROUP, DatastoreName("ds2"))
+        sql_stores.store.set_default_datastore(OTHER_GROUP, DatastoreName("ds2"))
 
 
-def test_a_datastore_is_remembered_by_its_marker(stores: Stores) -> None:
+def test_a_datastore_is_remembered_by_its_marker(sql_stores: SqlStores) -> None:
     marker = uuid4()
-    stores.store.remember_datastore(DatastoreName("ds1"), marker)
-    stores.store.remember_datastore(DatastoreName("ds1"), marker)
-    assert stores.again().datastore_ids() == {"ds1": marker}
+    sql_stores.store.remember_datastore(DatastoreName("ds1"), marker)
+    sql_stores.store.remember_datastore(DatastoreName("ds1"), marker)
+    assert sql_stores.again().datastore_ids() == {"ds1": marker}
 
 
-def test_a_datastore_never_gets_another_marker(stores: Stores) -> None:
-    stores.store.remember_datastore(DatastoreName("ds1"), uuid4())
+def test_a_datastore_never_gets_another_marker(sql_stores: SqlStores) -> None:
+    sql_stores.store.remember_datastore(DatastoreName("ds1"), uuid4())
     with pytest.raises(NotPermitted):
-        stores.store.remember_datastore(DatastoreName("ds1"), uuid4())
+        sql_stores.store.remember_datastore(DatastoreName("ds1"), uuid4())
 
 
 # --- many at once ------------------------------------------------------------------------------------------------

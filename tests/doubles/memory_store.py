@@ -1,24 +1,49 @@
-"""A ``Store`` in dictionaries, for simulations that cannot spend a millisecond on each transaction. Never yields a turn."""
+"""A ``Store`` in dictionaries, for simulations that cannot spend a millisecond on each transaction. Never yields a turn.
+
+It keeps every promise of the port (tests/contract/test_store.py), with one difference: what a restarted service sees is
+the same object, since nothing of it is on a disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
+from threading import RLock
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from vmdkvol.clock import Clock
-from vmdkvol.errors import Busy, NameConflict, StaleRequest, VolumeInUse, VolumeNotFound
+from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse, VolumeNotFound
 from vmdkvol.volume import DEFAULT_VMGROUP, LIVE_STATES, DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 
 KEPT_S = 24 * 3600.0
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _alone(method: F) -> F:
+    """One transaction at a time."""
+
+    @wraps(method)
+    def transaction(self: MemoryStore, *args: Any, **keywords: Any) -> Any:
+        with self.lock:
+            return method(self, *args, **keywords)
+
+    return cast(F, transaction)
 
 
 class MemoryStore:
-    """The ``Store`` port; one vmgroup. Ids in order of their text, as the database has them."""
+    """The ``Store`` port. Ids in order of their text, as the database has them; ``groups`` are those of VMs in one.
 
-    def __init__(self, clock: Clock) -> None:
+    ``remembered`` is how many removed ids are told to those who lag behind.
+    """
+
+    def __init__(self, clock: Clock, groups: Mapping[VmId, Vmgroup] | None = None) -> None:
+        self.lock = RLock()
+        self.remembered = 10_000
         self._clock = clock
+        self._groups = dict(groups or {})
         self._floor = self._change = int(clock.wall() * 1000)
         self._records: dict[VolumeId, tuple[VolumeRecord, int]] = {}
         self._intents: dict[UUID, Intent] = {}
@@ -28,6 +53,7 @@ class MemoryStore:
 
     # --- intents -----------------------------------------------------------------------------------------------
 
+    @_alone
     def begin(self, intent: Intent, record: VolumeRecord) -> None:
         if intent.volume != record.id:
             raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}")
@@ -44,13 +70,16 @@ class MemoryStore:
         self._put(record)
         self._intents[intent.id] = intent
 
+    @_alone
     def note_task(self, intent: UUID, task: str) -> None:
         if intent in self._intents:
             self._intents[intent] = replace(self._intents[intent], task=task)
 
+    @_alone
     def finish(self, intent: UUID, record: VolumeRecord | None) -> None:
         self._close(intent, record, 0)
 
+    @_alone
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
         self._close(intent, record, 1)
 
@@ -62,6 +91,8 @@ class MemoryStore:
             self._forget(volume)
         else:
             stored = self.volume(volume)
+            if record.id != volume:
+                raise StaleRequest(f"the intent is for volume {volume}, the record for {record.id}")
             if stored is None or not stored.generation - back <= record.generation <= stored.generation:
                 raise StaleRequest(f"volume {record.name}: the work was begun with another generation")
             self._claim(record)
@@ -71,37 +102,46 @@ class MemoryStore:
 
     # --- records -----------------------------------------------------------------------------------------------
 
+    @_alone
     def update(self, record: VolumeRecord, *, expect: int) -> None:
-        self._check_generation(record.id, expect)
         self._check_idle(record.id)
+        self._check_generation(record.id, expect)
+        if record.generation < expect:
+            raise StaleRequest(f"volume {record.name}: a generation never goes back")
         self._claim(record)
         self._put(record)
 
+    @_alone
     def delete(self, volume: VolumeId, *, expect: int) -> None:
         if volume in self._records:
-            self._check_generation(volume, expect)
             self._check_idle(volume)
+            self._check_generation(volume, expect)
             self._forget(volume)
 
+    @_alone
     def volume(self, volume: VolumeId) -> VolumeRecord | None:
         found = self._records.get(volume)
         return None if found is None else found[0]
 
+    @_alone
     def find(self, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
         for record, _ in self._records.values():
             if (record.vmgroup, record.name) == (vmgroup, name) and record.state in LIVE_STATES:
                 return record
         return None
 
+    @_alone
     def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
         return next((record for record, _ in self._records.values() if record.disk_uuid == disk), None)
 
+    @_alone
     def restore(self, record: VolumeRecord) -> None:
         if record.id in self._records:
             raise Busy(f"volume {record.name} is known already")
         self._claim(record)
         self._put(record)
 
+    @_alone
     def page(
         self, vmgroup: VmgroupId | None, after: VolumeId | None, limit: int, since: int | None = None
     ) -> Sequence[VolumeRecord]:
@@ -117,29 +157,32 @@ class MemoryStore:
     def change_number(self) -> int:
         return self._change
 
+    @_alone
     def removed_since(self, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:
         if not self._floor <= since <= self._change:
             return None
         return tuple(volume for volume, group, change in self._removed if group == vmgroup and change > since)
 
+    @_alone
     def open_intents(self) -> Sequence[Intent]:
         return tuple(sorted(self._intents.values(), key=lambda intent: (intent.opened_at, str(intent.id))))
 
+    @_alone
     def open_intent(self, volume: VolumeId) -> Intent | None:
         return next((intent for intent in self._intents.values() if intent.volume == volume), None)
 
+    @_alone
     def stored_answer(self, caller: VmId, call: UUID) -> bytes | None:
         answer, kept_at = self._answers.get((caller, call), (None, 0.0))
         return answer if kept_at > self._clock.wall() - KEPT_S else None
 
+    @_alone
     def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None:
-        self._answers.setdefault((caller, call), (answer, self._clock.wall()))
+        if self.stored_answer(caller, call) is None:
+            self._answers[caller, call] = (answer, self._clock.wall())
 
     def vmgroup(self, vm: VmId) -> Vmgroup:
-        return Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", None)
-
-    def close(self) -> None:
-        """Nothing is open."""
+        return self._groups.get(vm, Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", None))
 
     # --- small steps -------------------------------------------------------------------------------------------
 
@@ -152,26 +195,35 @@ class MemoryStore:
         if found is not None:
             self._change += 1
             self._removed.append((volume, found[0].vmgroup, self._change))
+        while len(self._removed) > self.remembered:
+            self._floor = self._removed.pop(0)[2]
 
     def _check_generation(self, volume: VolumeId, expect: int) -> None:
         stored = self.volume(volume)
         if stored is None or stored.generation != expect:
-            raise StaleRequest(f"volume {volume} is not of generation {expect}")
+            stands = "is gone" if stored is None else f"is of generation {stored.generation}"
+            raise StaleRequest(f"volume {volume} {stands}, the request is for generation {expect}")
 
     def _check_idle(self, volume: VolumeId) -> None:
-        if self.open_intent(volume) is not None:
-            raise Busy(f"volume {volume} has work under way")
-        if any(intent.source == volume for intent in self._intents.values()):
-            raise VolumeInUse(f"volume {volume} is being copied")
+        own = self.open_intent(volume)
+        if own is not None:
+            raise Busy(f"volume {volume}: {type(own.change).__name__} is under way")
+        for intent in self._intents.values():
+            if intent.source == volume:
+                raise VolumeInUse(f"volume {volume} is being copied to {self._records[intent.volume][0].name}")
 
     def _check_source(self, source: VolumeId) -> None:
         record = self.volume(source)
         if record is None or record.state in (State.TRASHED, State.REMOVING):
             raise VolumeNotFound(f"volume {source}, the source of the clone, does not exist")
-        if record.state is not State.READY or self.open_intent(source) is not None:
-            raise VolumeInUse(f"volume {record.name} is not ready")
+        own = self.open_intent(source)
+        if record.state is not State.READY or own is not None:
+            stands = f"is {record.state}" if own is None else f"has {type(own.change).__name__} under way"
+            raise VolumeInUse(f"volume {record.name} {stands}; only a ready, unused volume is cloned")
 
     def _claim(self, record: VolumeRecord) -> None:
+        if record.vmgroup not in {DEFAULT_VMGROUP, *(group.id for group in self._groups.values())}:
+            raise NotPermitted(f"volume {record.name}: vmgroup {record.vmgroup} does not exist")
         for other, _ in self._records.values():
             if other.id == record.id:
                 continue
@@ -179,4 +231,4 @@ class MemoryStore:
             if same and record.state in LIVE_STATES and other.state in LIVE_STATES:
                 raise NameConflict(f"volume {record.name} exists")
             if other.disk_uuid == record.disk_uuid or (other.datastore, other.path) == (record.datastore, record.path):
-                raise NameConflict(f"the disk of {record.name} is already that of {other.name}")
+                raise NameConflict(f"the disk of {record.name} is already that of volume {other.name}")
