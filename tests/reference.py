@@ -156,7 +156,7 @@ def host_settings() -> str:
     return _settings(HostSetting)
 
 
-def _record() -> VolumeRecord:
+def example_record() -> VolumeRecord:
     return VolumeRecord(
         id=VolumeId(_ID),
         vmgroup=DEFAULT_VMGROUP,
@@ -177,13 +177,13 @@ def _record() -> VolumeRecord:
 
 def paths() -> str:
     """Return the files of one volume, as they lie in its datastore."""
-    path = _record().path
+    path = example_record().path
     return f"```\n{path}\n{path.removesuffix('.vmdk')}-flat.vmdk\n{path}.json\n```\n".replace(".vmdk.json", ".vmdkvol.json")
 
 
 def descriptor() -> str:
     """Return a descriptor as it is written."""
-    record = _record()
+    record = example_record()
     extent = vmdk.extent_name(record.path.rsplit("/", 1)[1])
     note = {"volume": str(record.id), "vmgroup": str(record.vmgroup), "name": record.name}
     made = vmdk.Descriptor(record.size_bytes, extent, record.disk_uuid, thin=True, note=note)
@@ -192,7 +192,7 @@ def descriptor() -> str:
 
 def status_map() -> str:
     """Return what `docker volume inspect` shows as Status of a mounted volume."""
-    record = _record()
+    record = example_record()
     info = VolumeInfo(
         id=record.id,
         name=record.name,
@@ -213,7 +213,7 @@ def status_map() -> str:
 
 def sidecar_file() -> str:
     """Return a sidecar as it is written."""
-    return f"```json\n{sidecar.encode(_record()).decode('ascii')}```\n"
+    return f"```json\n{sidecar.encode(example_record()).decode('ascii')}```\n"
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

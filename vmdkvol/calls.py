@@ -13,13 +13,19 @@ from vmdkvol.messages import Call, Request
 
 A = TypeVar("A")
 
+# The service answers so much before the caller stops waiting: its word on how far the work is comes in time.
+_AHEAD_S = 1.0
+_AHEAD = 0.1
 # A request that went out before so many breaks may be what breaks the connection: the others shall not suffer for it.
 MAX_SENDS = 8
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A call that somebody waits for. ``sends`` counts the connections that it went out on, the standing one included."""
+    """A call that somebody waits for. ``sends`` counts the connections that it went out on, the standing one included.
+
+    ``percent`` is how far the service says it is, on the standing connection: a restarted service may begin anew.
+    """
 
     request: Request[Any]
     call: Call
@@ -27,6 +33,7 @@ class Pending:
     waiters: int = 0
     sends: int = 0
     unsent: bool = True
+    percent: int = 0
     done: bool = False
     answer: Any = None
     error: VolumeError | None = None
@@ -54,7 +61,7 @@ class Calls:
         pending = self._enter(request, call)
         self._wake()
         try:
-            return cast(A, self._wait(pending, call.deadline))
+            return cast(A, self._wait(pending, call))
         finally:
             with self._changed:
                 pending.waiters -= 1
@@ -75,6 +82,7 @@ class Calls:
             self._trouble = trouble
             for pending in self._pending.values():
                 pending.unsent = True
+                pending.percent = 0
                 if not pending.done:
                     self._end(pending, error=_hopeless(pending, trouble))
             self._changed.notify_all()
@@ -101,6 +109,14 @@ class Calls:
                 pending.error = error
             pending.done = True
             self._changed.notify_all()
+
+    def progressed(self, call: UUID, percent: int) -> None:
+        """Whoever waits for the call hears how far it is; of one that nobody waits for, nobody."""
+        with self._changed:
+            pending = self._pending.get(call)
+            if pending is not None and percent > pending.percent:
+                pending.percent = percent
+                self._changed.notify_all()
 
     def doubted(self) -> bool:
         """Tell, once, whether a call ended in silence: the service may hang, and a sign of life is wanted."""
@@ -130,30 +146,46 @@ class Calls:
             pending.waiters += 1
             return pending
 
-    def _wait(self, pending: Pending, deadline: Deadline) -> Any:
+    def _wait(self, pending: Pending, call: Call) -> Any:
+        told = 0
+        while (news := self._next_percent(pending, call.deadline, told)) is not None:
+            # Outside of the lock: what the caller does with it is its own time.
+            call.progress(news)
+            told = news
+        if pending.error is not None:
+            raise _copy(pending.error)
+        return pending.answer
+
+    def _next_percent(self, pending: Pending, deadline: Deadline, told: int) -> int | None:
+        """Return how far the call is as soon as that is further than ``told``, None when it has ended."""
         with self._changed:
-            while not pending.done:
+            while not pending.done and pending.percent <= told:
                 left = deadline.left_s
                 if self._trouble is not None and not pending.sends:
                     left = min(left, pending.since + self._patience_s - self._clock.monotonic())
                 if left <= 0:
                     raise self._overdue(pending)
                 self._changed.wait(left)
-            if pending.error is not None:
-                raise _copy(pending.error)
-            return pending.answer
+            return None if pending.done else pending.percent
 
     def _overdue(self, pending: Pending) -> VolumeError:
         if self._trouble is not None:
             return _copy(self._trouble)
         self._doubt = True
         self._wake()
-        return StillWorking(f"the service takes longer than the time limit with this {type(pending.request).__name__}")
+        far = f", {pending.percent} % done" if pending.percent else ""
+        return StillWorking(f"the service takes longer than the time limit with this {type(pending.request).__name__}{far}")
 
     def _end(self, pending: Pending, error: VolumeError | None) -> None:
         if error is not None and not pending.done:
             pending.error = error
             pending.done = True
+
+
+def time_for_service(deadline: Deadline) -> float:
+    """Return the seconds within which the service is to answer, so that the answer is here before ``deadline``."""
+    left = deadline.left_s
+    return max(0.0, left - min(_AHEAD_S, left * _AHEAD))
 
 
 def _hopeless(pending: Pending, trouble: VolumeError) -> VolumeError | None:

@@ -295,7 +295,10 @@ class StillWorking(Unavailable):
     """The time limit came before the end; the work goes on, and the same request joins it."""
 
     remedy = "it goes on in the background; run the same command again to wait for it"
-    explanation = "Docker's time limit came before the work was done. It goes on; the same command joins it."
+    explanation = (
+        "Docker's time limit came before the work was done. It goes on in the service, also when agent or service restart; "
+        "the same command joins it. The message says how far it is; `vmdkvol volume wait NAME` shows it as it goes."
+    )
 
 
 class Busy(Unavailable):

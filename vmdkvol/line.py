@@ -16,7 +16,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from vmdkvol import logs, wire
-from vmdkvol.calls import Calls
+from vmdkvol.calls import Calls, time_for_service
 from vmdkvol.channel import Address, connect
 from vmdkvol.clock import Clock, Deadline, Worker
 from vmdkvol.errors import ProtocolError, ServiceUnreachable, VolumeError
@@ -211,9 +211,10 @@ class Line:
             raise ServiceUnreachable(f"the service at {self._address} stopped in the middle of a message")
 
     def _send_calls(self, link: Link) -> bool:
+        version = self._welcome.version if self._welcome is not None else OLDEST_VERSION
         for pending in self._calls.to_send():
-            left_s = pending.call.deadline.left_s
-            if not link.send(wire.write_request(pending.request, pending.call.id, left_s)):
+            left_s = time_for_service(pending.call.deadline)
+            if not link.send(wire.write_request(pending.request, pending.call.id, left_s, version)):
                 return False
         return True
 
@@ -228,7 +229,7 @@ class Line:
             for listener in self._listeners:
                 self._hooks.later(partial(listener, notice))
         elif frame.type == wire.PROGRESS:
-            wire.read_progress(frame.body)
+            self._calls.progressed(frame.id, wire.read_progress(frame.body))
         else:
             self._calls.answered(frame.id, lambda request: wire.read_reply(request, frame))
 

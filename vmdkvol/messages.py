@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -16,23 +16,31 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Attachment, Content, VmId, VolumeId, VolumeInfo
 
-# The protocol versions that this code speaks. A field may say in its docstring since which one it is there.
+# The protocol versions that this code speaks. A field with "since" in its metadata is left out for a peer of an older one,
+# which reads strictly, and for everybody while it has its default.
 OLDEST_VERSION = 1
-NEWEST_VERSION = 1
+NEWEST_VERSION = 2
 
 A = TypeVar("A", covariant=True)
+
+
+def untold(percent: int) -> None:
+    """Nobody wants to know how far the work is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """Who-knows-what-about this call: ``id`` makes a repeat harmless, ``deadline`` is when the answer must be there.
 
-    ``caller`` is set by the service from the channel's proof, never from a message; in a guest it is None.
+    ``caller`` is set by the service from the channel's proof, never from a message; in a guest it is None. ``progress``
+    is told, now and then, how many percent of the work are done: in a guest on the thread that asks and never less than
+    before, in the service on any thread; it must not wait.
     """
 
     id: UUID
     deadline: Deadline
     caller: VmId | None = None
+    progress: Callable[[int], None] = field(default=untold, compare=False, repr=False)
 
 
 class Request(Generic[A]):
@@ -111,11 +119,15 @@ class GetVolume(Request[VolumeInfo]):
 
 @dataclass(frozen=True, slots=True)
 class ListVolumes(Request[VolumePage]):
-    """The caller's vmgroup's volumes without preparing and trashed ones. ``since``: only what changed after that number."""
+    """The caller's vmgroup's volumes without preparing and trashed ones. ``since``: only what changed after that number.
+
+    ``preparing`` (since version 2): also those that are being made.
+    """
 
     after: VolumeId | None = None
     limit: int = 100
     since: int | None = None
+    preparing: bool = field(default=False, metadata={"since": 2})
     answer: ClassVar[type] = VolumePage
 
 
@@ -217,7 +229,8 @@ class Service(Protocol):
         """Return the answer, or raise what the service raised.
 
         ServiceUnreachable means that it is unknown whether the request was carried out: ask again with the same
-        ``call.id``. StillWorking at the deadline: the work goes on, the same request joins it.
+        ``call.id``. StillWorking at the deadline: the work goes on, the same request joins it. Long work tells
+        ``call.progress`` how far it is, whoever began it.
         """
         ...
 

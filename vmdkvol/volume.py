@@ -7,7 +7,7 @@ each time and never a state (house 4).
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 from uuid import UUID
@@ -102,9 +102,35 @@ class Holder:
     address: Address
 
 
+class Doing(StrEnum):
+    """What is being done to a volume's disk."""
+
+    CREATE = "create"
+    CLONE = "clone"
+    DELETE = "delete"
+    ATTACH = "attach"
+    DETACH = "detach"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A change of a volume that is under way. ``percent`` is 0 as long as nothing is known of it; ``since`` is UTC seconds.
+
+    ``left_s`` is a guess from the pace so far; None as long as there is none.
+    """
+
+    doing: Doing
+    percent: int
+    since: float
+    left_s: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeInfo:
-    """One volume as the service tells it. ``name`` is exactly what was created; sizes are bytes; times are UTC seconds."""
+    """One volume as the service tells it. ``name`` is exactly what was created; sizes are bytes; times are UTC seconds.
+
+    ``work`` (since version 2) is what is being done to it at this moment.
+    """
 
     id: VolumeId
     name: str
@@ -118,6 +144,7 @@ class VolumeInfo:
     created_at: float
     created_by: str
     attached_to: Holder | None = None
+    work: Work | None = field(default=None, metadata={"since": 2})
 
 
 @dataclass(frozen=True, slots=True)

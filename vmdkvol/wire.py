@@ -7,7 +7,9 @@ one strict reader. cattrs by itself reads ``"3"`` as 3 (house, "Heavier" 7): eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
+from functools import cache, partial
 from typing import Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
@@ -71,8 +73,28 @@ def _collection(kind: Any, converter: cattrs.Converter) -> Any:
     return read
 
 
-def _make_converter() -> cattrs.Converter:
+def _has_newer_fields(kind: Any) -> bool:
+    return is_dataclass(kind) and any("since" in each.metadata for each in fields(kind))
+
+
+def _without_newer_fields(version: int, kind: Any, converter: cattrs.Converter) -> Any:
+    """Return what writes a value without the fields that came after ``version``, and without newer ones that say nothing.
+
+    The latter so that what we store is read by the version before us as long as it has nothing of ours in it.
+    """
+    newer = {each.name: each.metadata["since"] for each in fields(kind) if "since" in each.metadata}
+    rules: dict[str, Any] = {
+        name: cattrs.gen.override(omit=True) if since > version else cattrs.gen.override(omit_if_default=True)
+        for name, since in newer.items()
+    }
+    return cattrs.gen.make_dict_unstructure_fn(kind, converter, **rules)
+
+
+@cache
+def _converter(version: int) -> cattrs.Converter:
+    """Return what writes for a peer that speaks ``version``. All of them read alike, what is newer too."""
     converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, tuple: list})
+    converter.register_unstructure_hook_factory(_has_newer_fields, partial(_without_newer_fields, version))
     for kind in (str, int, bool, float):
         converter.register_structure_hook(kind, _strict(kind))
     converter.register_structure_hook(UUID, _uuid)
@@ -86,12 +108,12 @@ def _make_converter() -> cattrs.Converter:
     return converter
 
 
-_CONVERTER = _make_converter()
+_CONVERTER = _converter(NEWEST_VERSION)
 
 
-def dump(value: Any) -> Any:
-    """Return a value of ours as what ``json.dumps`` takes."""
-    return _CONVERTER.unstructure(value)
+def dump(value: Any, version: int = NEWEST_VERSION) -> Any:
+    """Return a value of ours as what ``json.dumps`` takes, for a reader of this protocol version."""
+    return _converter(version).unstructure(value)
 
 
 def load(kind: type[T], data: Any) -> T:
@@ -135,9 +157,12 @@ def common_version(oldest: int, newest: int) -> int:
     return version
 
 
-def write_request(request: Request[Any], call: UUID, left_s: float) -> bytes:
-    """Return the request as a frame. Raises BadRequest if it is too large for one: nothing else could be said to its user."""
-    frame = Frame(call, int(left_s * 1000), type(request).__name__, dump(request))
+def write_request(request: Request[Any], call: UUID, left_s: float, version: int = NEWEST_VERSION) -> bytes:
+    """Return the request as a frame for a service that speaks ``version``.
+
+    Raises BadRequest if it is too large for one: nothing else could be said to its user.
+    """
+    frame = Frame(call, int(left_s * 1000), type(request).__name__, dump(request, version))
     try:
         return frames.write(frame, frames.MAX_REQUEST)
     except BadFrame as error:
@@ -163,10 +188,13 @@ def read_request(frame: Frame) -> Request[Any]:
     return load(kind, frame.body)
 
 
-def write_answer(call: UUID, answer: Any) -> bytes:
-    """Return the answer as a frame; one that is too large for a frame becomes an error, so that the caller hears of it."""
+def write_answer(call: UUID, answer: Any, version: int = NEWEST_VERSION) -> bytes:
+    """Return the answer as a frame for a guest that speaks ``version``.
+
+    One that is too large for a frame becomes an error, so that the caller hears of it.
+    """
     try:
-        return frames.write(Frame(call, None, ANSWER, dump(answer)))
+        return frames.write(Frame(call, None, ANSWER, dump(answer, version)))
     except BadFrame as error:
         return write_error(call, Internal(f"the answer is too long: {error.text}"))
 

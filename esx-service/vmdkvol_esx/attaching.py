@@ -21,8 +21,9 @@ from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk, Hypervisor
 from vmdkvol_esx.records import VolumeRecord
 
-# Of the work's own: it goes on when its caller has left. An attach has its place in Docker's 120 s of a Mount.
-WORK_S = 60.0
+# Of the work's own: it goes on when its caller has left, who is answered in time and joins it with the next Mount. A slow
+# hypervisor may take minutes; that the work stays in its lane meanwhile costs nobody, since its intent is open anyway.
+WORK_S = 600.0
 
 
 class Owners:
@@ -54,8 +55,11 @@ class Attaching:
     def attach(self, caller: VmId, request: Attach, deadline: Deadline) -> Attachment:
         """Afterwards the caller has the disk, and every older Detach and Mark is refused.
 
-        Raises VolumeInUse naming the holder if another VM keeps it, and what stands against the volume itself.
+        Raises VolumeInUse naming the holder if another VM keeps it, and what stands against the volume itself. A volume
+        that is being made is waited for, and not attached for a caller that has left by then.
         """
+        if self._lanes.busy(request.volume):
+            self._wait_until_made(request.volume, deadline)
 
         def step() -> Attachment | Held:
             return self._lanes.run(
@@ -95,6 +99,11 @@ class Attaching:
         """Whoever waits for the disk that the caller has hears at once that it is in use. Changes nothing."""
         self._handover.kept(caller, request.volume)
         return Done()
+
+    def _wait_until_made(self, volume: VolumeId, deadline: Deadline) -> None:
+        record = self._store.volume(volume)
+        if record is not None and record.state is State.PREPARING:
+            self._lanes.run(volume, ("made",), lambda: None, deadline, f"creating volume {record.name}")
 
     # --- attach --------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from vmdkvol.errors import (
     NameConflict,
     NoSpace,
     NotPermitted,
+    StillWorking,
     TruthUnknown,
     VolumeError,
     VolumeInUse,
@@ -28,7 +29,7 @@ from vmdkvol.tuning import check_mount_option
 from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx.attaching import Owners, foreign
 from vmdkvol_esx.handover import Handover, Held
-from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.listing import Listing, check_ready, known_names
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
 from vmdkvol_esx.parts import Parts
@@ -71,20 +72,40 @@ class Creating:
         group = self._store.vmgroup(caller)
         self._at(Point.CREATE_PARSED)
         # By name, because the volume has no id yet; within it the volume's own lane. Nobody takes the two the other way.
-        return self._lanes.run(
-            (group.id, request.ref.text),
-            ("create", request.options),
-            lambda: self._create(caller, group, request),
-            deadline,
-            f"creating volume {request.ref}",
-        )
+        lane = (group.id, request.ref.text)
+        if self._lanes.busy(lane):
+            self._preparing(group, request)
+        try:
+            return self._lanes.run(
+                lane,
+                ("create", request.options),
+                lambda: self._create(caller, group, request),
+                deadline,
+                f"creating volume {request.ref}",
+            )
+        except StillWorking:
+            # It may have been in line before there was anything to compare it with.
+            self._preparing(group, request)
+            raise
+
+    def _preparing(self, group: Vmgroup, request: CreateVolume) -> VolumeRecord | None:
+        """Return the volume of this name if it is being made; NameConflict, at once, if it is not what is asked for."""
+        record = self._store.find(group.id, request.ref.text)
+        if record is None or record.state is not State.PREPARING:
+            return None
+        _check_same(record, request, _wanted_datastore(request.ref, request.options))
+        return record
 
     # --- in the name's lane --------------------------------------------------------------------------------------
 
     def _create(self, caller: VmId, group: Vmgroup, request: CreateVolume) -> VolumeInfo:
         deadline = Deadline.after(self._clock, WORK_S)
         self._at(Point.CREATE_LOCKED)
-        self._settle_preparing(group, request.ref, deadline)
+        preparing = self._preparing(group, request)
+        if preparing is not None:
+            # A crash or a lost answer left it open, or it outlasted its work here: afterwards it is ready or away.
+            clear = partial(self._journal.clear, preparing.id, deadline)
+            self._lanes.run(preparing.id, SETTLE, clear, deadline, f"creating volume {request.ref}")
         existing = self._store.find(group.id, request.ref.text)
         wanted = _wanted_datastore(request.ref, request.options)
         if existing is not None:
@@ -103,14 +124,6 @@ class Creating:
         info = self._listing.describe(made)
         self._at(Point.CREATE_REPLYING)
         return info
-
-    def _settle_preparing(self, group: Vmgroup, ref: VolumeRef, deadline: Deadline) -> None:
-        """Join the end of a create that a crash or a lost answer left open: afterwards the volume is ready or away."""
-        record = self._store.find(group.id, ref.text)
-        if record is None or record.state is not State.PREPARING:
-            return
-        clear = partial(self._journal.clear, record.id, deadline)
-        self._lanes.run(record.id, ("settle",), clear, deadline, f"creating volume {ref}")
 
     def _datastore(self, group: Vmgroup, wanted: DatastoreName | None) -> Datastore:
         """Return the datastore to use: the one that was named, the vmgroup's default, or the only one."""

@@ -100,6 +100,14 @@ class Crew(Generic[R]):
             else:
                 self._changed.notify_all()
 
+    def tell(self, call: UUID, data: bytes) -> None:
+        """Send ``data`` to whoever waits for the call; nothing once that has ended."""
+        with self._changed:
+            job = self._jobs.get(call)
+            recipients = () if job is None else tuple(job.recipients)
+        for recipient in recipients:
+            self._reply(recipient, data)
+
     def leave(self, recipient: R) -> None:
         """Send nothing more to ``recipient``. What runs for it goes on; what had not begun will not."""
         with self._changed:

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import MetadataDamaged, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
-from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
 
-# One piece of open work holds up the others, and at start the first answer, for no longer than this.
-_SETTLE_S = 5.0
+# Open work holds up other work, and at start the first answer, for no longer than this; it goes on in its lane.
+_SETTLE_S = 10.0
+# So long a task that was found running is followed. What then still runs is found again by the next scan.
+_FOLLOW_S = 900.0
 _PAGE = 500
 # A disk is lost when two full scans in a row did not find it (house 4): nothing is decided at the first sight.
 _SCANS = 2
@@ -66,14 +69,20 @@ class Housekeeping:
         return not self._worker.is_alive()
 
     def settle_all(self) -> None:
-        """Settle every open intent that can be settled now; the others stay, and guard their volumes."""
-        for intent in self._store.open_intents():
-            volume = intent.volume
+        """Settle every open intent that can be settled soon; the others guard their volumes, and running tasks are followed.
 
-            def settle(volume: VolumeId = volume) -> None:
-                self._journal.clear(volume, Deadline.after(self._clock, _SETTLE_S))
+        What is being worked on in its lane is left to that.
+        """
+        soon = Deadline.after(self._clock, _SETTLE_S)
+        for volume in [intent.volume for intent in self._store.open_intents()]:
+            if not self._lanes.busy(volume):
+                self._guarded("settle", volume, partial(self._settle, volume, soon))
 
-            self._in_lane(volume, "settle", settle)
+    def _settle(self, volume: VolumeId, soon: Deadline) -> None:
+        def clear() -> None:
+            self._journal.clear(volume, Deadline.after(self._clock, _FOLLOW_S))
+
+        self._lanes.run(volume, SETTLE, clear, soon, f"settling the work on volume {volume}")
 
     def scan(self) -> None:
         """Compare records and datastores once, and put right what may be put right without a person."""
@@ -224,7 +233,7 @@ class Housekeeping:
             self._log.warning("housekeeping goes on later", what=what, id=str(volume), error=str(error))
 
     def _deadline(self) -> Deadline:
-        return Deadline.after(self._clock, 2 * _SETTLE_S)
+        return Deadline.after(self._clock, _SETTLE_S)
 
     def _run(self) -> None:
         while not self._stopping:

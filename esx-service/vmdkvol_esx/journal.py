@@ -20,6 +20,7 @@ from vmdkvol.errors import (
     VolumeError,
     WrongDisk,
 )
+from vmdkvol.messages import untold
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
@@ -37,9 +38,12 @@ from vmdkvol_esx.ports import (
 )
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
+from vmdkvol_esx.underway import Underway
 
 # How often a disk whose earlier change has not ended is tried again.
 _BUSY_S = 0.5
+# Equal work of whoever settles a volume's open intent: one follows its task, the others join.
+SETTLE = ("settle",)
 # What taking back a create or an attach may take; it is the end of a piece of work that had its own time.
 _UNDO_S = 60.0
 
@@ -47,13 +51,14 @@ _UNDO_S = 60.0
 class Journal:
     """Carries out intents, and brings those that a crash left open to one of their two ends."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, underway: Underway) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._clock = parts.clock
         self._new_id = parts.new_id
         self._at = parts.at
         self._log = parts.log
+        self._underway = underway
 
     def begin(
         self,
@@ -110,7 +115,7 @@ class Journal:
         if record is None:
             self._store.abandon(intent.id, None)
             return
-        told, seen = self._ask_task(intent, deadline), self._look(intent.change, record)
+        told, seen = self._ask_task(intent, record, deadline), self._look(intent.change, record)
         step = decide(intent.change, told, seen)
         self._log.info("settling", **_named(intent, record), told=told, seen=seen, step=step)
         match step:
@@ -135,14 +140,14 @@ class Journal:
         except VolumeError:
             # Nothing was started, so nothing is undone: what lies at the path may be another's. A removal goes back into
             # the trash, for housekeeping: open, it would stop the very Detach that it waits for.
-            self._store.abandon(intent.id, intent.before)
+            self._abandon(intent)
             raise
         self._at(Point.CHANGE_SUBMITTED)
         if task is not None:
             self._store.note_task(intent.id, task)
             self._at(Point.CHANGE_NOTED)
             try:
-                self._hypervisor.wait(task, deadline, _ignore)
+                self._hypervisor.wait(task, deadline, self._underway.started(intent, record))
             except VolumeError as error:
                 return self._resolve(intent, record, _told_by(error), error)
         return self._finish(intent, record)
@@ -174,7 +179,12 @@ class Journal:
     def _finish(self, intent: Intent, record: VolumeRecord) -> None:
         self._at(Point.CHANGE_DONE)
         self._store.finish(intent.id, when_done(intent.change, record))
+        self._underway.ended(record.id)
         self._at(Point.CHANGE_FINISHED)
+
+    def _abandon(self, intent: Intent) -> None:
+        self._store.abandon(intent.id, intent.before)
+        self._underway.ended(intent.volume)
 
     def _undo(self, intent: Intent, told: Told) -> None:
         """Afterwards nothing is left of the change, and the record is as it was before, or away.
@@ -187,21 +197,21 @@ class Journal:
             # It may be on its way, with its task id lost: seen on no VM, the disk would come to this one a moment after
             # it was given to another. A detach is done after it, or finds nothing to do.
             self._revert(DetachDisk(intent.change.vm, intent.change.disk))
-        self._store.abandon(intent.id, intent.before)
+        self._abandon(intent)
 
     def _revert(self, change: DeleteDisk | DetachDisk) -> None:
         deadline = Deadline.after(self._clock, _UNDO_S)
         task = self._hypervisor.submit(change, self._new_id())
         if task is not None:
-            self._hypervisor.wait(task, deadline, _ignore)
+            self._hypervisor.wait(task, deadline, untold)
 
     # --- looking -------------------------------------------------------------------------------------------------
 
-    def _ask_task(self, intent: Intent, deadline: Deadline) -> Told:
+    def _ask_task(self, intent: Intent, record: VolumeRecord, deadline: Deadline) -> Told:
         if intent.task is None:
             return Told.NOTHING
         try:
-            self._hypervisor.wait(TaskId(intent.task), deadline, _ignore)
+            self._hypervisor.wait(TaskId(intent.task), deadline, self._underway.started(intent, record))
         except VolumeError as error:
             return _told_by(error)
         return Told.SUCCEEDED
@@ -253,7 +263,3 @@ def _doing(intent: Intent, record: VolumeRecord) -> str:
 
 def _named(intent: Intent, record: VolumeRecord) -> dict[str, object]:
     return {"change": type(intent.change).__name__, "volume": record.name, "id": str(record.id), "intent": str(intent.id)}
-
-
-def _ignore(percent: int) -> None:
-    """Progress goes nowhere yet: Docker has no place for it."""

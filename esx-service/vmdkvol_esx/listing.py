@@ -14,6 +14,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachedDisk, DeviceLists
 from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.underway import Underway
 
 # What a page may have at most, whatever is asked for; it is also cut by bytes, and usually that comes first.
 MAX_PAGE = 500
@@ -21,6 +22,7 @@ _PAGE_BYTES = frames.MAX_FRAME - 1024
 # More removed ids than this would leave no room for the largest volume: the caller lists everything anew.
 _MAX_REMOVED = 250
 _GONE = frozenset({State.TRASHED, State.REMOVING})
+_HIDDEN = _GONE | {State.PREPARING}
 
 Holders = Mapping[DiskUuid, Holder]
 
@@ -28,10 +30,11 @@ Holders = Mapping[DiskUuid, Holder]
 class Listing:
     """Answers Get, List and ListAttached; also the one place that turns a name into a record, or a record into an answer."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, underway: Underway) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._log = parts.log
+        self._underway = underway
 
     def get(self, caller: VmId, request: GetVolume) -> VolumeInfo:
         """Return the volume of exactly this name, preparing ones too (corrections 11); VolumeNotFound if there is none."""
@@ -72,7 +75,7 @@ class Listing:
             if record.state in _GONE and since is not None:
                 gone = (*gone, record.id)
                 left -= answer_size(record.id)
-            elif record.state is not State.PREPARING and record.state not in _GONE:
+            elif record.state not in (_GONE if request.preparing else _HIDDEN):
                 info = self._info(record, holders)
                 left -= answer_size(info)
                 if left < 0 and last is not None:
@@ -143,6 +146,7 @@ class Listing:
             created_at=record.created_at,
             created_by=record.created_by,
             attached_to=holders.get(record.disk_uuid),
+            work=self._underway.of(record.id),
         )
 
     def _allocated(self, record: VolumeRecord) -> int:

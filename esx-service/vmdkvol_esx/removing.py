@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import NoSpace, VolumeError
+from vmdkvol.errors import NoSpace, StillWorking, VolumeError
 from vmdkvol.messages import Done, RemoveVolume
 from vmdkvol.points import Point
-from vmdkvol.volume import State, VmId, VolumeId
+from vmdkvol.progress import words
+from vmdkvol.volume import Doing, State, VmId, VolumeId, Work
 from vmdkvol_esx.attaching import Owners, foreign
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
@@ -19,20 +21,24 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import DeleteDisk
 from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.underway import Underway
 
-# Of the work's own. Docker waits 60 s for a Remove; deleting a large disk goes on beyond that.
+# Of the work's own: deleting a large disk goes on beyond what Docker waits for a Remove, 60 s.
 WORK_S = 300.0
+# What an answer waits for the files to go: the name is free already, and housekeeping follows a deletion that takes longer.
+DELETION_S = 10.0
 
 
 class Removing:
     """Remove, and what housekeeping asks for when the retention of the trash is over."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover, *, retention_s: float) -> None:
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover, underway: Underway, *, retention_s: float) -> None:
         self._store = parts.store
         self._lanes = parts.lanes
         self._clock = parts.clock
         self._journal = journal
         self._handover = handover
+        self._underway = underway
         self._owners = Owners(parts.hypervisor)
         self._at = parts.at
         self._log = parts.log
@@ -43,7 +49,10 @@ class Removing:
 
         Again after success is a success, and so is an id that no volume of the caller's has. Raises VolumeInUse while a
         VM has the disk, after it was asked to give it back; what stands against the volume; nothing is changed then.
+        StillWorking, at once, for one that is being made: not removed later, when nobody expects it any more.
         """
+        if self._lanes.busy(request.volume):
+            self._check_made(caller, request.volume)
 
         def step() -> Done | Held:
             return self._lanes.run(
@@ -61,7 +70,20 @@ class Removing:
 
         Raises what the deletion runs into; it is then an open intent that goes forward at the next try.
         """
-        self._lanes.run(volume, ("empty",), lambda: self._empty(volume), deadline, f"emptying the trash of volume {volume}")
+        work = partial(self._empty, volume, WORK_S)
+        self._lanes.run(volume, ("empty",), work, deadline, f"emptying the trash of volume {volume}")
+
+    def _check_made(self, caller: VmId, volume: VolumeId) -> None:
+        record = self._store.volume(volume)
+        if record is None or record.state is not State.PREPARING or record.vmgroup != self._store.vmgroup(caller).id:
+            return
+        work = self._underway.of(volume) or Work(Doing.CREATE, 0, record.created_at)
+        raise StillWorking(
+            f"volume {record.name} cannot be removed yet: still {words(work)}",
+            remedy="wait until it is ready, then remove it",
+            volume=record.name,
+            percent=work.percent,
+        )
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 
@@ -124,13 +146,13 @@ class Removing:
 
     def _empty_if_possible(self, volume: VolumeId) -> None:
         try:
-            self._empty(volume)
+            self._empty(volume, DELETION_S)
         except VolumeError as error:
             # What was asked for is done: the name is free. Housekeeping goes on with the disk.
             self._log.warning("trash not emptied", id=str(volume), error=str(error))
 
-    def _empty(self, volume: VolumeId) -> None:
-        deadline = Deadline.after(self._clock, WORK_S)
+    def _empty(self, volume: VolumeId, seconds: float) -> None:
+        deadline = Deadline.after(self._clock, seconds)
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
         if record is None or record.state is not State.TRASHED:

@@ -14,7 +14,7 @@ from typing import Any
 
 from vmdkvol import frames
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadFrame, StaleRequest, UnknownCaller, VolumeError
+from vmdkvol.errors import BadFrame, StaleRequest, StillWorking, UnknownCaller, VolumeError
 from vmdkvol.messages import (
     REQUESTS,
     Attach,
@@ -31,6 +31,7 @@ from vmdkvol.messages import (
     Request,
     Welcome,
 )
+from vmdkvol.progress import still_working
 from vmdkvol.volume import VmId
 from vmdkvol.wire import common_version, dump, load
 from vmdkvol_esx.attaching import Attaching
@@ -40,6 +41,7 @@ from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import Listing
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
+from vmdkvol_esx.underway import Subject, Underway
 
 Row = Callable[[VmId, Any, Deadline], object]
 
@@ -49,6 +51,7 @@ class Verbs:
     """The use cases over one store and one hypervisor."""
 
     parts: Parts
+    underway: Underway
     journal: Journal
     handover: Handover
     listing: Listing
@@ -59,17 +62,19 @@ class Verbs:
 
 def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     """Return the use cases. ``retention_s`` is how long the trash keeps a volume; 0 deletes its disk at once."""
-    journal = Journal(parts)
+    underway = Underway(parts.clock)
+    journal = Journal(parts, underway)
     handover = Handover(parts.hypervisor, parts.clock, notify)
-    listing = Listing(parts)
+    listing = Listing(parts, underway)
     return Verbs(
         parts,
+        underway,
         journal,
         handover,
         listing,
         Creating(parts, journal, handover, listing),
         Attaching(parts, journal, handover),
-        Removing(parts, journal, handover, retention_s=retention_s),
+        Removing(parts, journal, handover, underway, retention_s=retention_s),
     )
 
 
@@ -79,6 +84,7 @@ class Requests:
     def __init__(self, verbs: Verbs, *, service: str = "vmdkvol-esxd") -> None:
         self._store = verbs.parts.store
         self._log = verbs.parts.log
+        self._underway = verbs.underway
         listing = verbs.listing
         self._rows: Mapping[type[Request[Any]], Row] = {
             Hello: partial(_welcome, verbs.handover, service),
@@ -108,13 +114,36 @@ class Requests:
         stored = self._store.stored_answer(call.caller, call.id)
         if stored is not None:
             return _read(request, stored)
-        answer = row(call.caller, request, call.deadline)
+        answer = self._work_off(row, request, call.caller, call)
         try:
             self._store.keep_answer(call.caller, call.id, _write(request, answer))
         except VolumeError as error:
             # The work is done and a repeat of it is harmless; only its answer may be another one.
             self._log.warning("answer not kept", request=type(request).__name__, call=str(call.id), error=str(error))
         return answer
+
+    def _work_off(self, row: Row, request: Request[Any], caller: VmId, call: Call) -> object:
+        """Return the row's answer; meanwhile the caller hears how far the volume's work is, its own or what it waits for."""
+        subject = self._subject(request, caller)
+        if subject is None:
+            return row(caller, request, call.deadline)
+        with self._underway.watched(subject, call.progress):
+            try:
+                return row(caller, request, call.deadline)
+            except StillWorking as error:
+                found = None if "percent" in error.fields else self._underway.find(subject)
+                if found is None:
+                    raise
+                raise still_working(*found) from error
+
+    def _subject(self, request: Request[Any], caller: VmId) -> Subject | None:
+        match request:
+            case CreateVolume():
+                return self._store.vmgroup(caller).id, request.ref.text
+            case RemoveVolume() | Attach() | Detach():
+                return request.volume
+            case _:
+                return None
 
 
 def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline) -> Welcome:

@@ -18,7 +18,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, Internal, ProtocolError, VolumeError
 from vmdkvol.frames import Frame
 from vmdkvol.link import Patience
-from vmdkvol.messages import Call, Detach, Hello, Mark, Notice, Request, Welcome
+from vmdkvol.messages import OLDEST_VERSION, Call, Detach, Hello, Mark, Notice, Request, Welcome
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller
 from vmdkvol_esx.crew import Crew, Kind
@@ -111,7 +111,9 @@ class Server:
             connection.hello_by = None
             work: Callable[[], bytes] = partial(self._welcome, connection, request, frame.id)
         else:
-            work = partial(self._carry_out, request, Call(frame.id, deadline, connection.vm))
+            version = connection.welcome.version if connection.welcome is not None else OLDEST_VERSION
+            tell = partial(self._tell, connection.vm, frame.id)
+            work = partial(self._carry_out, request, Call(frame.id, deadline, connection.vm, tell), version)
         # A Hello belongs to its connection: it is never joined from another one.
         equal = (request, connection) if isinstance(request, Hello) else request
         self._crews[connection.vm].take(frame.id, equal, work, kind=_kind(request), deadline=deadline, recipient=connection)
@@ -153,11 +155,14 @@ class Server:
         self._reception.post(partial(self._greeted, connection, welcome))
         return wire.write_answer(call, welcome)
 
-    def _carry_out(self, request: Request[Any], call: Call) -> bytes:
+    def _tell(self, vm: VmId, call: UUID, percent: int) -> None:
+        self._crews[vm].tell(call, wire.write_progress(call, percent))
+
+    def _carry_out(self, request: Request[Any], call: Call, version: int) -> bytes:
         kind = type(request).__name__
         with logs.bound(call=str(call.id), request=kind, vm=str(call.caller)):
             try:
-                return wire.write_answer(call.id, self._handle(request, call))
+                return wire.write_answer(call.id, self._handle(request, call), version)
             except VolumeError as error:
                 self._log.info("call refused", error=str(error))
                 return wire.write_error(call.id, error)

@@ -6,7 +6,7 @@ Get and List must answer in two seconds whatever the service does, and must neve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import InvalidName, NotFound, ProtocolError, ServiceUnreachable, StillWorking, VolumeError
@@ -90,7 +90,8 @@ class Catalogue:
         """Keep the volume, unless it was removed since ``ticket``: once Remove is answered, List never shows it (C17)."""
         with self._changed:
             if self._removed.get(info.id, 0) <= ticket:
-                self._parts.notebook.remember(info)
+                # How far its work is will be old when this is read.
+                self._parts.notebook.remember(info if info.work is None else replace(info, work=None))
 
     def forget(self, volume: VolumeId) -> None:
         """Take the volume out, also of answers that are on their way."""

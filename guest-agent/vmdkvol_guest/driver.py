@@ -17,6 +17,7 @@ from vmdkvol.errors import (
     MissingTool,
     ServiceUnreachable,
     StaleRequest,
+    StillWorking,
     TruthUnknown,
     VolumeError,
     VolumeNotFound,
@@ -26,7 +27,8 @@ from vmdkvol.messages import CreateVolume, RemoveVolume
 from vmdkvol.names import VolumeRef, looks_anonymous
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
-from vmdkvol.volume import VolumeId, VolumeInfo
+from vmdkvol.progress import still_working
+from vmdkvol.volume import VolumeId, VolumeInfo, Work
 from vmdkvol_guest.answers import Answer, listed, may_say
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.mounting import Mounting
@@ -74,9 +76,11 @@ class Driver:
         options = CreateOptions.parse(opts)
         self._check(ref, options)
         parts.at(Point.GUEST_CREATE_VALIDATED)
-        with _about(name):
+        with _about(name), self._how_far(ref):
             work = partial(self._create, ref, options)
-            parts.lanes.run(("create", ref.text), options, work, deadline, "creating it")
+            # A lane for each set of options: which of two creates of one name comes first, the service says, and refuses
+            # the other at once.
+            parts.lanes.run(("create", ref.text, options), options, work, self._sooner(deadline), "creating it")
 
     def _check(self, ref: VolumeRef, options: CreateOptions) -> None:
         if None not in (ref.datastore, options.datastore) and ref.datastore != options.datastore:
@@ -102,11 +106,12 @@ class Driver:
         """Afterwards the name is free. Refused while anything here has the volume, whatever Docker counts (D11)."""
         parts = self._parts
         parts.at(Point.GUEST_REMOVE_RECEIVED)
-        with _about(name):
-            ref = VolumeRef.parse(name)
+        ref = VolumeRef.parse(name)
+        with _about(name), self._how_far(ref):
             volume = self._resolve(ref).id
+            work = partial(self._remove, volume, ref)
             try:
-                parts.lanes.run(volume, "remove", partial(self._remove, volume, ref), deadline, "removing it")
+                parts.lanes.run(volume, "remove", work, self._sooner(deadline), "removing it")
             except VolumeError:
                 # It may have come half off this host.
                 self._wake(volume)
@@ -187,16 +192,16 @@ class Driver:
 
     def mount(self, name: str, mount_id: str, deadline: Deadline) -> str:
         """Return the path, proved to lie on the volume's disk. A repeat, also with another ID, is fine."""
-        with _about(name):
-            ref = VolumeRef.parse(name)
-            volume = self._resolve(ref).id
+        ref = VolumeRef.parse(name)
+        with _about(name), self._how_far(ref):
+            volume, sooner = self._resolve(ref).id, self._sooner(deadline)
             try:
-                return self._mounting.mount(volume, mount_id, deadline)
+                return self._mounting.mount(volume, mount_id, sooner)
             except VolumeNotFound:
                 # The catalogue's id is gone: the name may belong to a volume made since. Once, then it is an error
                 # (corrections 9).
                 self._catalogue.forget(volume)
-                return self._mounting.mount(self._resolve(ref).id, mount_id, deadline)
+                return self._mounting.mount(self._resolve(ref).id, mount_id, sooner)
 
     def unmount(self, name: str, mount_id: str, deadline: Deadline) -> None:
         """``mount_id`` holds nothing any more. A name or an ID that is not known here is fine."""
@@ -207,6 +212,27 @@ class Driver:
 
     def _resolve(self, ref: VolumeRef) -> VolumeInfo:
         return self._parts.notebook.known(ref.text) or self._catalogue.resolve(ref, self._parts.limits.look_s)
+
+    # --- long work ---------------------------------------------------------------------------------------------
+
+    def _sooner(self, deadline: Deadline) -> Deadline:
+        """Return the deadline of the work itself: what is left then is for the question how far it is."""
+        return Deadline(deadline.clock, deadline.at - self._parts.limits.get_s)
+
+    @contextmanager
+    def _how_far(self, ref: VolumeRef) -> Iterator[None]:
+        """Work that goes on after its caller's time says how far it is, also when the time passed in a lane here."""
+        try:
+            yield
+        except StillWorking as error:
+            work = None if "percent" in error.fields else self._work(ref)
+            if work is None:
+                raise
+            raise still_working(ref.text, work) from error
+
+    def _work(self, ref: VolumeRef) -> Work | None:
+        info = self._catalogue.hear(ref).info
+        return None if info is None else info.work
 
     def _held_by(self, name: str, mount_id: str) -> VolumeId | None:
         """Return the volume that an Unmount is for: what the ID holds, before what has the name now."""

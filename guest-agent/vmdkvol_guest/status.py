@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vmdkvol.options import OPTIONS
+from vmdkvol.progress import words
 from vmdkvol.sizes import vdvs_capacity
-from vmdkvol.volume import DEFAULT_VMGROUP, Address, LoopAddress, VolumeInfo
+from vmdkvol.volume import DEFAULT_VMGROUP, Address, LoopAddress, VolumeInfo, Work
 from vmdkvol_guest.ports import Holdings
 
 
@@ -42,6 +43,19 @@ def status(info: VolumeInfo, holdings: Holdings | None, *, mounted: bool, stale:
         "mounted": mounted,
         "holders": sorted(holdings.ids) if holdings is not None else [],
         "stale": stale,
+        "progress": _progress(info.work),
+    }
+
+
+def _progress(work: Work | None) -> dict[str, Any] | None:
+    if work is None:
+        return None
+    return {
+        "doing": work.doing.value,
+        "percent": work.percent,
+        "since": rfc3339(work.since),
+        "seconds-left": work.left_s,
+        "text": words(work),
     }
 
 

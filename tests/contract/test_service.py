@@ -175,6 +175,65 @@ def test_the_same_call_again_joins_the_work_that_runs(bench: Bench) -> None:
     assert len(bench.handler.seen) == 1
 
 
+def test_whoever_waits_hears_how_far_the_work_is_and_never_less_than_before(bench: Bench) -> None:
+    heard: list[int] = []
+
+    def reply(_: Request[Any]) -> Any:
+        tell = bench.handler.seen[0][1].progress
+        tell(10)
+        assert until(lambda: heard == [10])
+        tell(5)
+        tell(40)
+        assert until(lambda: len(heard) == 2)
+        return Done()
+
+    bench.handler.reply = reply
+    bench.service.ask(RemoveVolume(VOLUME), Call(uuid4(), soon(), progress=heard.append))
+    assert heard == [10, 40]
+
+
+def test_progress_is_told_on_the_thread_that_asks(bench: Bench) -> None:
+    """So that it is over when ``ask`` returns, and may do what that thread may do."""
+    threads: list[threading.Thread] = []
+
+    def reply(_: Request[Any]) -> Any:
+        bench.handler.seen[0][1].progress(10)
+        assert until(lambda: bool(threads))
+        return Done()
+
+    bench.handler.reply = reply
+    asked = Call(uuid4(), soon(), progress=lambda _: threads.append(threading.current_thread()))
+    bench.service.ask(RemoveVolume(VOLUME), asked)
+    assert threads == [threading.current_thread()]
+
+
+def test_a_call_that_joins_the_work_hears_how_far_it_is(bench: Bench) -> None:
+    gate, heard, id_ = threading.Event(), list[int](), uuid4()
+    bench.handler.reply = lambda _: gate.wait(5) and Done()
+    with pytest.raises(StillWorking):
+        bench.service.ask(RemoveVolume(VOLUME), Call(id_, Deadline.after(CLOCK, 0.05)))
+    again = threading.Thread(target=bench.service.ask, args=(RemoveVolume(VOLUME), Call(id_, soon(), progress=heard.append)))
+    again.start()
+
+    def told() -> bool:
+        # The repeat is on its way: what is told before it has arrived, nobody hears.
+        bench.handler.seen[0][1].progress(43)
+        return bool(heard)
+
+    assert until(told)
+    gate.set()
+    again.join()
+    assert heard == [43]
+
+
+def test_progress_after_the_answer_is_nobodys(bench: Bench) -> None:
+    heard: list[int] = []
+    bench.service.ask(RemoveVolume(VOLUME), Call(uuid4(), soon(), progress=heard.append))
+    bench.handler.seen[0][1].progress(50)
+    assert bench.service.ask(RemoveVolume(VOLUME), call()) == Done()
+    assert heard == []
+
+
 def test_a_slow_call_does_not_delay_another(bench: Bench) -> None:
     gate = threading.Event()
     bench.handler.reply = lambda request: Attachments(()) if isinstance(request, ListAttached) else gate.wait(5) and Done()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from vmdkvol import frames, wire
+from vmdkvol.calls import time_for_service
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Internal, ServiceUnreachable, StillWorking, VolumeError
 from vmdkvol.frames import Decoder, Frame
@@ -20,6 +22,7 @@ A = TypeVar("A")
 @dataclass(slots=True)
 class _Running:
     request: Request[Any]
+    percent: int = 0
     reply: Frame | None = None
 
 
@@ -36,16 +39,24 @@ class DirectLine:
         self.cut = False
 
     def ask(self, request: Request[A], call: Call) -> A:
-        sent = wire.write_request(request, call.id, call.deadline.left_s)
+        sent = wire.write_request(request, call.id, time_for_service(call.deadline))
         if self.cut:
             raise ServiceUnreachable("the direct line is cut")
         running = self._begin(_arrive(sent, frames.MAX_REQUEST))
-        with self._changed:
-            while running.reply is None:
-                if call.deadline.passed:
-                    raise StillWorking(f"the service takes longer than the time limit with this {type(request).__name__}")
-                self._changed.wait(call.deadline.left_s)
+        told = 0
+        while (news := self._next_percent(running, call.deadline, told)) is not None:
+            call.progress(news)
+            told = news
+        assert running.reply is not None
         return wire.read_reply(request, running.reply)
+
+    def _next_percent(self, running: _Running, deadline: Deadline, told: int) -> int | None:
+        with self._changed:
+            while running.reply is None and running.percent <= told:
+                if deadline.passed:
+                    raise StillWorking(f"the service takes longer than the limit with this {type(running.request).__name__}")
+                self._changed.wait(deadline.left_s)
+            return running.percent if running.reply is None else None
 
     def subscribe(self, listener: Callable[[Notice], None]) -> None:
         self._listeners.append(listener)
@@ -62,13 +73,22 @@ class DirectLine:
         request = wire.read_request(frame)
         assert frame.id is not None
         assert frame.left_ms is not None
-        call = Call(frame.id, Deadline.after(self._clock, frame.left_ms / 1000), self._vm)
+        tell = partial(self._tell, frame.id)
+        call = Call(frame.id, Deadline.after(self._clock, frame.left_ms / 1000), self._vm, tell)
         with self._changed:
             running = self._running.get(call.id)
             if running is None:
                 running = self._running[call.id] = _Running(request)
                 self._clock.start(f"direct-{call.id}", lambda: self._carry_out(request, call))
             return running
+
+    def _tell(self, call: UUID, percent: int) -> None:
+        frame = _arrive(wire.write_progress(call, percent), frames.MAX_FRAME)
+        with self._changed:
+            running = self._running.get(call)
+            if running is not None:
+                running.percent = max(running.percent, wire.read_progress(frame.body))
+                self._changed.notify_all()
 
     def _carry_out(self, request: Request[Any], call: Call) -> None:
         try:

@@ -80,7 +80,9 @@ class SimulatedHypervisor(SimulatedState):
                 progress(int(100 * (now - entry.started) / (entry.due - entry.started)))
                 if deadline.passed:
                     raise StillWorking(f"{type(entry.change).__name__} of {entry.change.disk.path} has not ended")
-                self._changed.wait(min(deadline.left_s, entry.due - now))
+                # As far as it is now, and again a percent or a second later.
+                percent_s = max(1.0, (entry.due - entry.started) / 100)
+                self._changed.wait(min(deadline.left_s, entry.due - now, percent_s))
             if entry.error is not None:
                 raise entry.error
             progress(100)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tests.simulation.lives import Killed, Life
 from vmdkvol import frames, wire
-from vmdkvol.calls import Calls
+from vmdkvol.calls import Calls, time_for_service
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Internal, ServiceUnreachable, VolumeError
 from vmdkvol.frames import Decoder, Frame
@@ -95,6 +95,8 @@ class SimulatedLine:
                 listener(notice)
         elif frame.id == self._hello:
             self._greeted()
+        elif frame.type == wire.PROGRESS:
+            self._calls.progressed(frame.id, wire.read_progress(frame.body))
         else:
             self._calls.answered(frame.id, lambda request: wire.read_reply(request, frame))
 
@@ -122,7 +124,7 @@ class SimulatedLine:
         if connection is None:
             return
         for pending in self._calls.to_send():
-            data = wire.write_request(pending.request, pending.call.id, pending.call.deadline.left_s)
+            data = wire.write_request(pending.request, pending.call.id, time_for_service(pending.call.deadline))
             connection.desk.arrived(connection, data)
 
     def _greet(self) -> None:
@@ -184,10 +186,15 @@ class Desk:
         frame = _read(data, frames.MAX_REQUEST)
         assert frame.id is not None
         assert frame.left_ms is not None
-        call = Call(frame.id, Deadline.after(self._clock, frame.left_ms / 1000), connection.vm)
+        crew, call_id = self._crews[connection.vm], frame.id
+
+        def tell(percent: int) -> None:
+            crew.tell(call_id, wire.write_progress(call_id, percent))
+
+        call = Call(call_id, Deadline.after(self._clock, frame.left_ms / 1000), connection.vm, tell)
         try:
             request = wire.read_request(frame)
-            self._crews[connection.vm].take(
+            crew.take(
                 call.id,
                 request,
                 lambda: self._carry_out(request, call),
@@ -211,7 +218,10 @@ class Desk:
             return wire.write_error(call.id, Internal(f"the service failed: {error!r}"))
 
     def _reply(self, connection: Connection, data: bytes) -> None:
-        if data and connection.stands and not self._life.over and not self._loses(connection):
+        if not data or not connection.stands or self._life.over:
+            return
+        # It is answers that are lost: how far the work is may come before.
+        if _read(data, frames.MAX_FRAME).type == wire.PROGRESS or not self._loses(connection):
             connection.line.arrived(data)
 
 

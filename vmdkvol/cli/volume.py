@@ -11,10 +11,13 @@ import click
 
 from vmdkvol.cli.asking import Connection, connected, directory_option, service_address
 from vmdkvol.cli.render import Row, Table, output_option, show
+from vmdkvol.cli.waiting import screen, wait, work_of
+from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import VolumeError
 from vmdkvol.messages import GetVolume, ListVolumes
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import OPTIONS
+from vmdkvol.progress import words
 from vmdkvol.sizes import format_size
 from vmdkvol.volume import VolumeInfo
 
@@ -22,6 +25,8 @@ _VOLUMES = Table(
     ("name", "size", "datastore", "state", "content", "attached_to"),
     ("fstype", "diskformat", "allocated", "device", "created", "id"),
 )
+# While something is under way that takes its time.
+_WITH_PROGRESS = Table(("name", "size", "datastore", "state", "progress", "content", "attached_to"), _VOLUMES.wide)
 service_option = click.option(
     "--service", metavar="ADDRESS", envvar="VMDKVOL_SERVICE", show_envvar=True, help="The service: unix:///PATH."
 )
@@ -37,10 +42,11 @@ def command() -> None:
 @directory_option
 @output_option
 def ls(service: str | None, directory: Path, output: str) -> None:
-    """List the volumes and who has them."""
+    """List the volumes and who has them, those that are being made included."""
     with connected(service_address(service, directory)) as connection:
-        rows = [row_of(info) for info in all_volumes(connection)]
-    show(_VOLUMES, sorted(rows, key=lambda row: str(row["name"])), output)
+        rows = [row_of(info) for info in all_volumes(connection, preparing=True)]
+    table = _VOLUMES if all(row["progress"] is None for row in rows) else _WITH_PROGRESS
+    show(table, sorted(rows, key=lambda row: str(row["name"])), output)
 
 
 @command.command("inspect")
@@ -65,6 +71,32 @@ def inspect(names: tuple[str, ...], service: str | None, directory: Path, output
         raise errors[-1]
 
 
+@command.command("wait")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.0),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for all of them.",
+)
+@service_option
+@directory_option
+def wait_for(names: tuple[str, ...], timeout: float, service: str | None, directory: Path) -> None:
+    """Wait until nothing is done to volumes any more, and show how far it is.
+
+    A create or a clone that takes longer than Docker waits goes on in the service. Exit code 0: all of them are ready.
+    """
+    refs = [VolumeRef.parse(name) for name in names]
+    clock = SystemClock()
+    deadline = Deadline.after(clock, timeout)
+    with connected(service_address(service, directory)) as connection, screen() as shown:
+        for ref in refs:
+            info = wait(connection, ref, clock, shown, deadline)
+            click.echo(f"volume {info.name}: {info.state.value}", err=True)
+
+
 def _look_up(connection: Connection, name: str) -> Row | VolumeError:
     try:
         return row_of(connection.ask(GetVolume(VolumeRef.parse(name))))
@@ -72,11 +104,14 @@ def _look_up(connection: Connection, name: str) -> Row | VolumeError:
         return error
 
 
-def all_volumes(connection: Connection) -> Iterator[VolumeInfo]:
-    """Yield every volume once; one that is removed meanwhile is left out or still shown whole."""
+def all_volumes(connection: Connection, *, preparing: bool = False) -> Iterator[VolumeInfo]:
+    """Yield every volume once; one that is removed meanwhile is left out or still shown whole.
+
+    ``preparing``: those that are being made too, from a service that can tell.
+    """
     after = None
     while True:
-        page = connection.ask(ListVolumes(after=after))
+        page = connection.ask(ListVolumes(after=after, preparing=preparing))
         yield from page.volumes
         if page.next is None:
             return
@@ -85,7 +120,7 @@ def all_volumes(connection: Connection) -> Iterator[VolumeInfo]:
 
 def row_of(info: VolumeInfo) -> dict[str, Any]:
     """Return a volume under the keys that ``-o json`` promises."""
-    holder = info.attached_to
+    holder, work = info.attached_to, work_of(info)
     return {
         "name": info.name,
         "id": str(info.id),
@@ -96,6 +131,9 @@ def row_of(info: VolumeInfo) -> dict[str, Any]:
         "datastore": info.datastore,
         "vmgroup": str(info.vmgroup),
         "state": info.state.value,
+        "progress": words(work) if work else None,
+        "percent": work.percent if work else None,
+        "seconds_left": work.left_s if work else None,
         "content": info.content.value,
         "fstype": info.options.fstype,
         "diskformat": info.options.diskformat,
@@ -122,5 +160,5 @@ def _show_facts(rows: list[Row]) -> None:
         facts["allocated"] = f"{row['allocated']} = {row['allocated_bytes']} bytes"
         width = max(map(len, facts))
         for key, value in facts.items():
-            if not key.endswith("_bytes"):
+            if not key.endswith("_bytes") and key not in ("percent", "seconds_left"):
                 click.echo(f"{key.upper().replace('_', ' '):<{width}}   {'-' if value is None else value}")

@@ -14,6 +14,9 @@ from vmdkvol.errors import MetadataDamaged, NoSpace
 Step = Callable[[int], None]
 
 CHUNK = 4 << 20
+# Allocated in one go, flushed in one go: so long a task does not hear that it shall end, nor say how far it is.
+_ALLOCATED = 1 << 30
+_FLUSHED = 128 << 20
 # Direct I/O wants whole blocks of the file system under it.
 _ALIGNED = 4096
 # FICLONE of linux/fs.h: share all blocks of another file.
@@ -31,16 +34,17 @@ def check_room(directory: int, needed: int, what: str) -> None:
 def make(extent: int, size_bytes: int, diskformat: str, step: Step) -> None:
     """Give an empty file the disk's size: sparse, allocated, or allocated and written with zeros; flushed."""
     os.ftruncate(extent, size_bytes)
-    if diskformat != "thin":
-        os.posix_fallocate(extent, 0, size_bytes)
     if diskformat == "eagerzeroedthick":
+        _allocate(extent, size_bytes, lambda _: step(0))
         # Fallocated blocks are unwritten: the first write to each would still pay for a conversion.
         _write_zeros(extent, size_bytes, step)
+    elif diskformat != "thin":
+        _allocate(extent, size_bytes, step)
     os.fsync(extent)
 
 
 def copy(source: int, offset: int, target: int, size_bytes: int, diskformat: str, step: Step) -> None:
-    """Give an empty file the disk's bytes, which lie in ``source`` from ``offset`` on; flushed.
+    """Give an empty file the disk's bytes, which lie in ``source`` from ``offset`` on; flushed. Steps count copied bytes.
 
     Thin: holes stay holes, and blocks are shared where the file system can (a reflink). Eager: every byte is written.
     """
@@ -48,16 +52,25 @@ def copy(source: int, offset: int, target: int, size_bytes: int, diskformat: str
     if not (thin and offset == 0 and os.fstat(source).st_size == size_bytes and _share(source, target)):
         os.ftruncate(target, size_bytes)
         if not thin:
-            os.posix_fallocate(target, 0, size_bytes)
+            _allocate(target, size_bytes, lambda _: step(0))
         whole = diskformat == "eagerzeroedthick"
+        copied = 0
         for start, end in [(0, size_bytes)] if whole else _data(source, offset, size_bytes):
-            _copy_range(source, offset, target, start, end, step)
+            copied = _copy_range(source, offset, target, start, end, step, copied)
     os.fsync(target)
 
 
 def data_bytes(source: int, offset: int, size_bytes: int) -> int:
     """Return how many bytes of a disk are not holes: what a copy will have to move."""
     return sum(end - start for start, end in _data(source, offset, size_bytes))
+
+
+def _allocate(extent: int, size_bytes: int, step: Step) -> None:
+    """Reserve all blocks. Piece by piece: where the file system cannot do it at once, the C library writes each block."""
+    for start in range(0, size_bytes, _ALLOCATED):
+        length = min(_ALLOCATED, size_bytes - start)
+        os.posix_fallocate(extent, start, length)
+        step(start + length)
 
 
 def _write_zeros(extent: int, size_bytes: int, step: Step) -> None:
@@ -125,14 +138,19 @@ def _data(source: int, offset: int, size_bytes: int) -> Iterator[tuple[int, int]
         yield start - offset, position - offset
 
 
-def _copy_range(source: int, offset: int, target: int, start: int, end: int, step: Step) -> None:
+def _copy_range(source: int, offset: int, target: int, start: int, end: int, step: Step, copied: int) -> int:
+    """Return how many bytes are copied in all; they are flushed now and then, so that the end is not one long flush."""
     while start < end:
         chunk = os.pread(source, min(CHUNK, end - start), offset + start)
         if not chunk:
             raise MetadataDamaged("the source became shorter while it was copied")
         _write_all(target, chunk, start)
         start += len(chunk)
-        step(start)
+        if copied // _FLUSHED != (copied + len(chunk)) // _FLUSHED:
+            os.fdatasync(target)
+        copied += len(chunk)
+        step(copied)
+    return copied
 
 
 def _write_all(target: int, chunk: bytes, position: int) -> None:

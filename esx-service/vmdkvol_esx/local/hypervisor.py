@@ -149,9 +149,9 @@ class LocalHypervisor:
                 self._copy(change, source, _no_step)
                 return None
             # The task takes over the open source: its lock is held from here to the end of the copy.
-            return self._copy_beside(change, operation, source, opened)
+            return self._copy_beside(change, operation, source, written, opened)
 
-    def _copy_beside(self, change: CloneDisk, operation: UUID, source: Extent, opened: ExitStack) -> TaskId:
+    def _copy_beside(self, change: CloneDisk, operation: UUID, source: Extent, written: int, opened: ExitStack) -> TaskId:
         handed_over = opened.pop_all()
 
         def work(step: Step) -> None:
@@ -159,7 +159,7 @@ class LocalHypervisor:
                 self._copy(change, source, step)
 
         try:
-            return self._tasks.start(change, operation, source.descriptor.size_bytes, work)
+            return self._tasks.start(change, operation, written, work)
         except BaseException:
             handed_over.close()
             raise

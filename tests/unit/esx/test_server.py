@@ -15,7 +15,19 @@ from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, VM_4, Gated, Raw
 from vmdkvol import frames, wire
 from vmdkvol.errors import Busy, Conflict, NotEnrolled, ServiceUnreachable, UnknownCaller
 from vmdkvol.link import Patience
-from vmdkvol.messages import Attach, Attachments, Call, Detach, Done, Hello, ListAttached, Notice, Wanted
+from vmdkvol.messages import (
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    Attach,
+    Attachments,
+    Call,
+    Detach,
+    Done,
+    Hello,
+    ListAttached,
+    Notice,
+    Wanted,
+)
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import crew
 from vmdkvol_esx.callers import Caller
@@ -63,7 +75,7 @@ def test_a_version_that_nobody_speaks_gets_both_ranges(site: Site) -> None:
     frame = site.guest().hello(7, 9)
     assert frame.type == wire.ERROR
     assert "7 to 9" in frame.body["text"]
-    assert "1 to 1" in frame.body["text"]
+    assert f"{OLDEST_VERSION} to {NEWEST_VERSION}" in frame.body["text"]
 
 
 def test_a_request_that_is_wrong_gets_its_error_by_its_id(site: Site) -> None:

@@ -33,7 +33,17 @@ from vmdkvol.errors import (
     VolumeError,
 )
 from vmdkvol.line import Line
-from vmdkvol.messages import Attachments, Detach, Hello, ListAttached, Notice, Wanted, Welcome
+from vmdkvol.messages import (
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    Attachments,
+    Detach,
+    Hello,
+    ListAttached,
+    Notice,
+    Wanted,
+    Welcome,
+)
 from vmdkvol.volume import VolumeId
 
 VOLUME = VolumeId(UUID(int=7))
@@ -70,7 +80,7 @@ def test_hello_tells_versions_agent_and_boot(desk: Desk) -> None:
     service = desk.service(well)
     line = desk.line(agent="vmdkvol 9", boot_id="b-1")
     assert until(lambda: line.up)
-    assert wire.read_request(service.peers[0].seen[0]) == Hello(1, 1, "vmdkvol 9", "b-1")
+    assert wire.read_request(service.peers[0].seen[0]) == Hello(OLDEST_VERSION, NEWEST_VERSION, "vmdkvol 9", "b-1")
 
 
 def test_who_waits_for_the_line_hears_that_it_is_up(desk: Desk) -> None:

@@ -1,0 +1,94 @@
+"""A peer of the version before reads strictly: what is newer than it is left out, what it leaves out has its default."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, is_dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.unit.shared.test_wire_messages import arrived
+from tests.unit.shared.test_wire_values import INFO
+from vmdkvol import wire
+from vmdkvol.errors import BadFrame
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, GetVolume, ListVolumes, VolumePage
+from vmdkvol.names import VolumeRef
+from vmdkvol.volume import Doing, VolumeInfo, Work
+
+ID = UUID(int=5)
+WORKING = replace(INFO, work=Work(Doing.CREATE, 43, 1_764_000_000.0, 240))
+# What version 1 knew; written down, since its code is gone.
+V1_INFO = {
+    "id",
+    "name",
+    "datastore",
+    "vmgroup",
+    "size_bytes",
+    "allocated_bytes",
+    "state",
+    "content",
+    "options",
+    "created_at",
+    "created_by",
+    "attached_to",
+}
+
+
+def received(info: VolumeInfo, version: int) -> VolumeInfo:
+    return wire.read_answer(GetVolume(VolumeRef.parse("db")), arrived(wire.write_answer(ID, info, version)).body)
+
+
+def test_a_guest_of_version_1_gets_the_volume_without_its_work() -> None:
+    assert wire.dump(WORKING, 1).keys() == V1_INFO
+
+
+def test_a_guest_of_version_1_gets_a_page_without_work() -> None:
+    frame = arrived(wire.write_answer(ID, VolumePage((WORKING,), None, 1), 1))
+    assert frame.body["volumes"][0].keys() == V1_INFO
+
+
+def test_a_guest_of_version_2_gets_the_work() -> None:
+    assert received(WORKING, 2) == WORKING
+
+
+def test_what_has_no_work_is_written_as_version_1_wrote_it() -> None:
+    """So that an older agent reads the catalogue of a newer one, and a newer one the answers that are stored."""
+    assert wire.dump(INFO).keys() == V1_INFO
+
+
+def test_a_volume_of_version_1_is_read() -> None:
+    assert received(WORKING, 1) == replace(WORKING, work=None)
+
+
+def test_a_service_of_version_1_is_not_asked_for_what_it_does_not_know() -> None:
+    frame = arrived(wire.write_request(ListVolumes(preparing=True), ID, 1.0, 1))
+    assert frame.body.keys() == {"after", "limit", "since"}
+
+
+def test_a_service_of_version_2_is_asked_for_it() -> None:
+    request = ListVolumes(preparing=True)
+    assert wire.read_request(arrived(wire.write_request(request, ID, 1.0, 2))) == request
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"doing": "explode", "percent": 1, "since": 0.0, "left_s": None}, id="unknown-work"),
+        pytest.param({"doing": "create", "percent": "1", "since": 0.0, "left_s": None}, id="percent-as-text"),
+        pytest.param({"doing": "create", "percent": 1, "since": 0.0, "left_s": None, "more": 1}, id="more"),
+    ],
+)
+def test_work_is_read_strictly(body: dict[str, Any]) -> None:
+    frame = arrived(wire.write_answer(ID, INFO))
+    with pytest.raises(BadFrame):
+        wire.load(VolumeInfo, frame.body | {"work": body})
+
+
+@pytest.mark.parametrize("kind", [*REQUESTS, VolumeInfo, VolumePage])
+def test_every_newer_field_has_a_default_and_a_version_that_we_speak(kind: type) -> None:
+    assert is_dataclass(kind)
+    for each in fields(kind):
+        since = each.metadata.get("since", OLDEST_VERSION)
+        assert OLDEST_VERSION <= since <= NEWEST_VERSION
+        assert since == OLDEST_VERSION or each.default is not MISSING
