@@ -1,6 +1,7 @@
 # make demo   the main job on a real Docker engine of its own: a container's data on a VMDK
 # make test   everything: lint, types, import contracts, then all tests, with a real engine
-# Both install what is missing first (Debian packages, .venv) and need root.
+# make bench  the table of figures, each beside its floor in the same run (10 minutes, quiet machine; ARGS=--quick)
+# All install what is missing first (Debian packages, .venv) and need root.
 
 PY := .venv/bin/python
 BOOTSTRAP := packaging/dev/bootstrap.sh
@@ -8,15 +9,16 @@ CODE := vmdkvol guest-agent/vmdkvol_guest esx-service/vmdkvol_esx tests
 # Administrator's programs (mkfs, dockerd) are not on every user's path.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTEST_ARGS ?=
+ARGS ?=
 
 # Of soak-sim: how many steps, and the first seed.
 STEPS ?= 50000
 SEED ?= 0
 
-.PHONY: help demo test lint unit soak-sim storm bootstrap engines clean
+.PHONY: help demo bench test lint unit soak-sim storm bootstrap engines clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
 	@echo 'make soak-sim STEPS=N [SEED=N]   the simulation of agents, service and hypervisor for N steps, on every core'
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
@@ -26,6 +28,10 @@ help:
 demo:
 	@$(BOOTSTRAP) demo
 	@$(PY) -m tests.demo
+
+bench:
+	@$(BOOTSTRAP) bench
+	@$(PY) -m tests.bench $(ARGS)
 
 bootstrap:
 	@$(BOOTSTRAP) test

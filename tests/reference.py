@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from uuid import UUID
 
+from tests.bench import written
 from vmdkvol.errors import BY_CODE, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import OPTIONS, PACKAGES, CreateOptions
@@ -231,6 +232,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "descriptor": descriptor,
     "sidecar": sidecar_file,
     "status": status_map,
+    "bench": written.table,
+    "bench-methods": written.methods,
+    "bench-summary": written.paragraph,
 }
 
 
@@ -239,12 +243,20 @@ def filled(text: str) -> str:
     return BLOCK.sub(lambda match: f"{match[1]}{PARTS[match[2]]()}{match[3]}", text)
 
 
-def main() -> int:
-    for page in sorted(DOCS.rglob("*.md")):
+def fill_pages() -> list[Path]:
+    """Write each page whose made parts are not as the code has them; return those."""
+    written = []
+    for page in sorted([*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md")]):
         text = page.read_text(encoding="utf-8")
         if filled(text) != text:
             page.write_text(filled(text), encoding="utf-8")
-            print(f"written: {page.relative_to(DOCS.parent)}")
+            written.append(page)
+    return written
+
+
+def main() -> int:
+    for page in fill_pages():
+        print(f"written: {page.relative_to(DOCS.parent)}")
     return 0
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what `make demo` and `make test` need and this machine lacks; says what it does, and nothing when all is there.
-# usage: bootstrap.sh demo|test     (from the top of the tree, as root on Debian 12)
+# Install what `make demo`, `make test`, `make bench` need and this machine lacks; says what it does, or nothing when all is there.
+# usage: bootstrap.sh demo|test|bench     (from the top of the tree, as root on Debian 12)
 set -eu
 
 purpose=${1:-test}
@@ -21,6 +21,7 @@ wanted="dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs busybox:busybox-static unshare:util-linux losetup:mount nsenter:util-linux
   iptables:iptables python3:python3"
 [ "$purpose" = demo ] || wanted="$wanted qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd"
+[ "$purpose" != bench ] || wanted="$wanted fio:fio"
 # Where the kernel enforces AppArmor the engine starts no container without its parser.
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
   wanted="$wanted apparmor_parser:apparmor"

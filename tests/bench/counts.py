@@ -1,0 +1,292 @@
+"""Rows without noise: calls of the hypervisor, processes that are started, bytes, what is left after many cycles."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from tests.bench.figures import Goal, Measured, Unit, counted, once
+from tests.bench.lines import Line, Row
+from tests.bench.stage import Stage
+from tests.bench.subject import Subject, together
+from tests.daemons.site import eventually
+
+_NO_FLOOR = "counted"
+_GIB = 1 << 30
+
+
+def round_trips(stage: Stage) -> Mapping[str, Measured]:
+    """Changes that the service submits to the hypervisor (`Hypervisor.submit`) during one command of a real engine.
+
+    Reads (`disk`, `devices`, `vms` and the rest of the port) and the writing of sidecars are listed beside and not
+    judged: here they are system calls, and what they cost on vSphere is not known. For an unknown name both count, since
+    an engine asks every driver about names that are not its own. `run` waits until the disk was given back, so its
+    detach is in it.
+    """
+    subject = stage.counted()
+    docker = stage.docker("counted")
+    subject.formatted("trips")
+    subject.calls()
+
+    def during(command: Callable[[], object], *, finished: bool = False) -> Counter[str]:
+        command()
+        if finished:
+            subject.wait_detached()
+        return Counter(subject.calls())
+
+    made = during(lambda: docker.create("trips2", size="1gb"))
+    run = during(lambda: docker.sh("trips", "true"), finished=True)
+    docker.start("first", "trips")
+    subject.calls()
+    second = during(lambda: docker.sh("trips", "true"))
+    docker.remove("first")
+    subject.wait_detached()
+    subject.calls()
+    unknown = during(lambda: docker.engine.refused("volume", "inspect", "no-such-volume"))
+    docker.rm("trips", "trips2")
+    return {
+        "trips.create": counted(_changes(made), _listed_calls(made)),
+        "trips.run": counted(_changes(run), _listed_calls(run)),
+        "trips.second": counted(_changes(second), _listed_calls(second)),
+        "trips.unknown": counted(sum(unknown.values()), _listed_calls(unknown)),
+    }
+
+
+def _changes(calls: Counter[str]) -> int:
+    return sum(number for call, number in calls.items() if call.startswith("submit "))
+
+
+def _listed_calls(calls: Counter[str]) -> str:
+    return ", ".join(f"{number} {call.partition(' ')[2]}" for call, number in sorted(calls.items())) or "nothing"
+
+
+def processes(stage: Stage) -> Mapping[str, Measured]:
+    """Processes that agent and service start (fork, vfork, clone without CLONE_THREAD), counted by strace.
+
+    strace is attached to both while the calls are made, and sees every system call of its kind. Mount and Unmount are
+    those of a volume that was unmounted in order before; what the first Mount starts is told beside.
+    """
+    subject = stage.subject()
+    name = stage.name()
+    made, _ = _started(stage, subject, lambda: subject.create(name))
+    _, first = _started(stage, subject, lambda: subject.mount(name))
+    subject.unmount(name)
+    subject.wait_detached()
+    mount, by_mount = _started(stage, subject, lambda: subject.mount(name))
+    unmount, by_unmount = _started(stage, subject, partial(_unmount, subject, name))
+    subject.remove(name)
+    return {
+        "processes.mount": counted(mount, f"{_listed(by_mount)}; at the first Mount: {_listed(first)}"),
+        "processes.unmount": counted(unmount, _listed(by_unmount)),
+        "processes.create": counted(made),
+    }
+
+
+def _unmount(subject: Subject, name: str) -> None:
+    subject.unmount(name)
+    subject.wait_detached()
+
+
+def _listed(programs: list[str]) -> str:
+    return ", ".join(programs) or "none"
+
+
+def _started(stage: Stage, subject: Subject, work: Callable[[], object]) -> tuple[int, list[str]]:
+    """Return how many processes were started during ``work``, and which programs they ran, in order."""
+    trace = stage.root / "trace"
+    pids = [word for pid in [*subject.agent_pids(), *subject.service_pids()] for word in ("-p", str(pid))]
+    command = ["strace", "-f", "-o", str(trace), "-e", "trace=fork,vfork,clone,clone3,execve", *pids]
+    tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert tracer.stderr is not None
+    attached = 0
+    for line in tracer.stderr:
+        attached += b"attached" in line
+        if attached == len(pids) // 2:
+            break
+    try:
+        work()
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=30)
+    return forks_in(trace.read_text())
+
+
+def forks_in(trace: str) -> tuple[int, list[str]]:
+    """Return the processes that a trace of strace shows being started, threads left out, and the programs that ran."""
+    number, programs = 0, []
+    for line in trace.splitlines():
+        call = re.match(r"\d+ +(?:<\.\.\. )?(fork|vfork|clone3?|execve)\b", line)
+        if call is None or "unfinished" in line:
+            number += call is not None and _forks(line)
+            programs += [found[1] for found in [re.search(r'execve\("([^"]+)"', line)] if found]
+            continue
+        if call[1] == "execve":
+            programs += [found[1] for found in [re.search(r'execve\("([^"]+)".* = 0$', line)] if found]
+        elif "resumed" not in line:
+            number += _forks(line)
+    return number, [path.rpartition("/")[2] for path in programs]
+
+
+def _forks(line: str) -> bool:
+    """Tell whether a line, whole or cut off before its result, is the start of a process and not of a thread."""
+    return "CLONE_THREAD" not in line and "execve" not in line and " = -1 " not in line
+
+
+def fresh_bytes(stage: Stage) -> Mapping[str, Measured]:
+    """Bytes that the extent of a thin 100 GiB volume takes on the datastore after its first Mount and Unmount.
+
+    The floor is `mkfs.ext4` with its defaults on a sparse file of that size. Both are written back before they are
+    counted (`st_blocks`).
+    """
+    subject = stage.subject()
+    name = stage.name("fresh")
+    subject.create(name, size="100gb")
+    subject.mount(name)
+    subject.unmount(name)
+    subject.wait_detached()
+    (extent,) = subject.datastore.rglob(f"*{name}*-flat.vmdk")
+    plain = stage.directory("plain") / "disk"
+    with plain.open("xb") as file:
+        file.truncate(100 * _GIB)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(plain)], check=True, capture_output=True)
+    measured = once(_allocated(extent), _allocated(plain))
+    plain.unlink()
+    subject.remove(name)
+    return {"bytes.fresh": measured}
+
+
+def _allocated(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_blocks * 512
+    finally:
+        os.close(descriptor)
+
+
+def leaks(stage: Stage) -> Mapping[str, Measured]:
+    """What is there after 300 cycles of Create, Mount, Unmount and Remove and was not there before, summed up.
+
+    Of agent (master and worker) and service: descriptors, inotify instances, threads. Of the machine: loop devices and
+    mounts of ours. On disk: entries of the run directory and the datastore. Before: after 16 cycles at once, which fill
+    the pools of threads and the caches. A thing that is counted less often afterwards makes up for no other.
+    """
+    subject = stage.subject()
+    together([lambda: _cycle(stage, subject)] * 16)
+    subject.wait_detached()
+    before = _settled(subject)
+    for number in range(stage.effort.cycles):
+        _cycle(stage, subject)
+        stage.step(number + 1, stage.effort.cycles)
+    subject.wait_detached()
+    end = time.monotonic() + 5.0
+    grown = _grown(before, _held(subject))
+    while any(grown.values()) and time.monotonic() < end:
+        # What ends a moment after its call, such as the thread that gives a number back.
+        time.sleep(0.2)
+        grown = _grown(before, _held(subject))
+    notes = ", ".join(f"{what} {number}" for what, number in grown.items())
+    return {"leaks": counted(sum(grown.values()), notes)}
+
+
+def _cycle(stage: Stage, subject: Subject) -> None:
+    name = stage.name()
+    subject.create(name, size="8mb")
+    subject.mount(name)
+    subject.unmount(name)
+    subject.remove(name)
+
+
+def _settled(subject: Subject) -> dict[str, int]:
+    """Return what is held when it has not changed for a moment."""
+    last: list[dict[str, int]] = []
+
+    def still() -> bool:
+        last.append(_held(subject))
+        time.sleep(0.2)
+        return len(last) > 2 and last[-1] == last[-2] == last[-3]
+
+    eventually(still, "the daemons are at rest", 30)
+    return last[-1]
+
+
+def _held(subject: Subject) -> dict[str, int]:
+    descriptors, inotify, threads = 0, 0, 0
+    for pid in [*subject.agent_pids(), *subject.service_pids()]:
+        process = Path(f"/proc/{pid}")
+        threads += len(list((process / "task").iterdir()))
+        for descriptor in (process / "fd").iterdir():
+            descriptors += 1
+            inotify += "inotify" in _target(descriptor)
+    places = (subject.host.run, subject.datastore)
+    return {
+        "descriptors": descriptors,
+        "inotify": inotify,
+        "threads": threads,
+        "loops": len(subject.loops()),
+        "mounts": len(subject.mounted()),
+        "directories": sum(1 for place in places for _ in place.rglob("*")),
+    }
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:
+        return ""
+
+
+def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {what: max(0, after[what] - number) for what, number in before.items()}
+
+
+ROWS = (
+    Row(
+        "trips",
+        (
+            Line("trips.create", "hypervisor round trips: `volume create`", _NO_FLOOR, Goal(1), Unit.COUNT),
+            Line("trips.run", "hypervisor round trips: `run --rm -v`", _NO_FLOOR, Goal(2), Unit.COUNT),
+            Line("trips.second", "hypervisor round trips: second container", _NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("trips.unknown", "hypervisor round trips: unknown name", _NO_FLOOR, Goal(0), Unit.COUNT),
+        ),
+        round_trips,
+        12,
+        "twice",
+        ("trips.create", "trips.run"),
+    ),
+    Row(
+        "processes",
+        (
+            Line("processes.mount", "processes started by a Mount", _NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("processes.unmount", "processes started by an Unmount", _NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("processes.create", "processes started by a Create", _NO_FLOOR, Goal(0), Unit.COUNT),
+        ),
+        processes,
+        6,
+        "processes",
+        ("processes.mount", "processes.unmount", "processes.create"),
+    ),
+    Row(
+        "bytes",
+        (Line("bytes.fresh", "bytes of a fresh ext4 in a thin 100 GiB disk", "plain mkfs.ext4", Goal(0.02), Unit.BYTES),),
+        fresh_bytes,
+        4,
+        "bloat",
+        ("bytes.fresh",),
+    ),
+    Row(
+        "leaks",
+        (Line("leaks", "leaks after 300 cycles", _NO_FLOOR, Goal(0), Unit.COUNT),),
+        leaks,
+        25,
+        "leaks",
+        ("leaks",),
+    ),
+)

@@ -1,0 +1,49 @@
+"""The bench runs, leaves nothing, and finds what is wrong with a subject. How fast anything is is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.figures import Verdict
+
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parents[2]
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    return {line["key"]: line for line in json.loads(done.stdout)["lines"]}
+
+
+def test_a_smoke_run_measures_each_line_of_its_rows_and_tells_the_machine() -> None:
+    done = bench("--rows", "processes,mount,get")
+
+    run, found = json.loads(done.stdout), lines(done)
+    assert (done.returncode, [line["error"] for line in found.values()]) == (0, [""] * 7), done.stderr
+    assert found["mount"]["rounds"] + found["mount"]["dropped"] == 2
+    assert found["mount"]["ours"] > 0
+    assert found["get.cpu"]["ratio"]["low"] <= found["get.cpu"]["ratio"]["median"]
+    assert {line["verdict"] for line in found.values()} <= {str(verdict) for verdict in Verdict}
+    assert run["machine"]["cores"] > 0
+    assert len(run["load_before"]) == len(run["load_after"]) == 3
+    assert "bench 3/3 get" in done.stderr
+
+
+def test_a_subject_that_starts_processes_and_one_that_leaks_are_found() -> None:
+    done = bench("--spoil", "--rows", "processes,leaks")
+
+    found = lines(done)
+    assert done.returncode == 0, done.stderr
+    assert "descriptors 8, inotify 0, threads 8" in found["leaks"]["notes"]
+    assert [found[key]["value"] > 0 for key in ("processes.mount", "processes.unmount", "processes.create")] == [True] * 3
+    assert "spoiled subjects that were not found: none" in done.stderr
