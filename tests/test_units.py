@@ -176,3 +176,10 @@ def test_swarm_learns_of_the_driver_outside_the_agents_unit() -> None:
     assert "docker.service" in values("vmdkvol-swarm.service", "After")
     assert values("vmdkvol-swarm.service", "Type") == ["oneshot"]
     assert "docker.service" not in values("vmdkvol-swarm.service", "Requires")
+
+
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service"])
+def test_a_daemon_that_cannot_start_is_started_again_without_end(unit: str) -> None:
+    """systemd gives up after five starts in ten seconds otherwise, and a disk stays full for longer than that."""
+    assert values(unit, "Restart") == ["always"]
+    assert values(unit, "StartLimitIntervalSec") == ["0"]

@@ -6,8 +6,10 @@ A worker that is not yet alone on this host answers what changes nothing; everyt
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import stat
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from uuid import uuid4
 from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import ServiceUnreachable
+from vmdkvol.errors import NoSpace, NotPermitted, ServiceUnreachable
 from vmdkvol.lanes import Lanes
 from vmdkvol.line import Line
 from vmdkvol.messages import Welcome
@@ -217,8 +219,8 @@ def compose(
     """
     clock = SystemClock()
     commands = Commands(clock)
-    notebook = SqliteNotebook(Path(settings.run_dir), Path(settings.state_dir), _boot_id())
     log = logs.get("agent")
+    notebook = SqliteNotebook(Path(settings.run_dir), Path(settings.state_dir), _boot_id(), log)
     limits = _limits(settings, early=early)
     parts = Parts(
         service=line,
@@ -271,6 +273,15 @@ def _limits(settings: AgentSettings, *, early: bool) -> Limits:
 
 
 def _make_directories(settings: AgentSettings) -> None:
+    try:
+        _make_each_directory(settings)
+    except OSError as error:
+        kind = NoSpace if error.errno == errno.ENOSPC else NotPermitted
+        remedy = "check the file systems of run_dir and state_dir"
+        raise kind(f"the agent's directory cannot be used: {error}", remedy=remedy) from error
+
+
+def _make_each_directory(settings: AgentSettings) -> None:
     # Containers of any uid pass through what is above a mount point (field case C09); names are nobody else's business.
     for directory, mode in ((Path(settings.run_dir), 0o711), (Path(settings.state_dir), 0o700)):
         # One by one: mkdir's own parents would get what gunicorn's umask leaves, and nobody but root could pass.
@@ -281,7 +292,8 @@ def _make_directories(settings: AgentSettings) -> None:
 
 def _make_directory(directory: Path, mode: int) -> None:
     directory.mkdir(exist_ok=True)
-    directory.chmod(mode)
+    if stat.S_IMODE(directory.stat().st_mode) != mode:
+        directory.chmod(mode)
 
 
 def _boot_id() -> str:
