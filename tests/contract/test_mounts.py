@@ -157,6 +157,20 @@ def test_a_container_that_ended_is_no_user(bench: Bench) -> None:
     assert not bench.mounts.users(device)
 
 
+@pytest.mark.integration
+def test_what_was_written_is_on_the_disk_after_our_unmount_though_a_container_still_has_it(linux: LinuxBench) -> None:
+    """Its file system is not unmounted, so nothing but us writes back what another one wrote through our mount (D11b)."""
+    attached, device = in_use(linux)
+    linux.hold_elsewhere(device, attached.volume)
+    written = uuid4().hex.encode() * 100
+    linux.write(attached.volume, "f", written)
+
+    linux.mounts.unmount(attached.volume)
+
+    (image,) = linux.loops.values()
+    assert written in image.read_bytes()
+
+
 def test_a_volume_is_mounted_again_while_a_container_still_has_it(bench: Bench) -> None:
     attached, device = in_use(bench)
     bench.hold_elsewhere(device, attached.volume)

@@ -9,15 +9,19 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests.contract.hypervisor_benches import MIB, VM_A, VM_B, LocalBench, attached, do, made, new_disk
+from tests.contract.hypervisor_benches import BIG, MIB, VM_A, VM_B, LocalBench, attached, do, made, new_disk
 from tests.doubles.hurried_clock import HurriedClock
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillMounted, VolumeError, VolumeInUse
 from vmdkvol.volume import FIRST_LOOP, VmId, loop_tag, parse_loop_tag
 from vmdkvol_esx.local import loop_device
+from vmdkvol_esx.local.datastore import LocalDatastore
+from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.local.loops import Loops
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, DeleteDisk, DetachDisk, DiskRef, Vm
 
@@ -236,6 +240,34 @@ def test_corrections_3_a_mounted_disk_stays_bound_and_its_mount_works(bench: Loc
     assert holders(bench, disk) == [VM_A.id]
     do(bench, DetachDisk(VM_A.id, disk))
     assert holders(bench, disk) == []
+
+
+def test_corrections_3_a_device_in_use_is_never_told_to_unbind(bench: LocalBench, mounted: tuple[DiskRef, Path]) -> None:
+    """LOOP_CLR_FD on it would answer 0 and mark it: a service killed before it takes the mark back loses the disk later."""
+    disk, _ = mounted
+    child = os.fork()
+    if child == 0:
+        refuse_to_unbind()
+        try:
+            LocalHypervisor([LocalDatastore(BIG, str(bench.big))], [VM_A], bench.clock).submit(
+                DetachDisk(VM_A.id, disk), uuid4()
+            )
+        except StillMounted:
+            os._exit(0)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def refuse_to_unbind() -> None:
+    """End this process at the first LOOP_CLR_FD (linux/loop.h)."""
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event == "fcntl.ioctl" and args[1] == 0x4C01:
+            os._exit(9)
+
+    sys.addaudithook(hook)
 
 
 def test_corrections_39_an_opener_that_is_not_exclusive_keeps_the_disk_attached(bench: LocalBench) -> None:

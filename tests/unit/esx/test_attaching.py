@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.esx.site import DS1, A, B, Site
 from vmdkvol.errors import (
     BadRequest,
@@ -24,10 +25,11 @@ from vmdkvol.errors import (
     VolumeNotFound,
 )
 from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Mark
-from vmdkvol.volume import Attachment, Content, State, VolumeId
+from vmdkvol.volume import Attachment, Content, State, VmgroupId, VolumeId
 from vmdkvol_esx.attaching import WORK_S
-from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, DetachDisk
+from vmdkvol_esx.records import Vmgroup
 
 
 @pytest.fixture
@@ -172,6 +174,33 @@ def test_the_owner_is_checked_before_any_change(site: Site, volume: VolumeId) ->
     site.hypervisor.refuse(AssertionError("a change was submitted"))  # type: ignore[arg-type]
     with pytest.raises(VolumeInUse):
         site.attach(volume, B)
+
+
+def test_a_disk_that_was_attached_by_hand_is_in_use_whatever_the_record_says(site: Site, volume: VolumeId) -> None:
+    """D4: the device lists are the truth, the record is a hint where to look."""
+    record = site.record(volume)
+    assert record.last_vm is None
+    site.hypervisor.submit(AttachDisk(B, disk_ref(record), "independent_persistent"), uuid4())
+    site.hypervisor.refuse(AssertionError("a change was submitted"))  # type: ignore[arg-type]
+
+    with pytest.raises(VolumeInUse, match="host-b"):
+        site.attach(volume)
+
+
+@pytest.mark.parametrize("what", ["attach", "mark"])
+def test_another_vmgroups_volume_does_not_exist(site: Site, what: str) -> None:
+    """I7: whoever learned an id of another tenant's can do nothing with it."""
+    site.store = MemoryStore(site.clock, {B: Vmgroup(VmgroupId(uuid4()), "other", None)})
+    site.restart()
+    volume = site.create("db").id
+    generation = site.record(volume).generation
+    request = Attach(volume) if what == "attach" else Mark(volume, generation, Content.FORMATTING, uuid4())
+
+    with pytest.raises(VolumeNotFound):
+        site.ask(request, B)
+
+    assert site.record(volume).content is Content.UNFORMATTED
+    assert site.hypervisor.truth().holders == {}
 
 
 def test_a_silent_vm_that_may_have_the_disk_stops_the_attach(site: Site, volume: VolumeId) -> None:

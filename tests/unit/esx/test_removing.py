@@ -123,6 +123,19 @@ def test_a_silent_vm_that_may_have_it_delays_the_deletion_not_the_removal(site: 
     assert attachment.disk_uuid in site.hypervisor.truth().disks
 
 
+def test_a_disk_in_the_trash_that_a_vm_still_has_is_not_even_asked_to_be_deleted(site: Site, volume: VolumeId) -> None:
+    """D9: the disk's own lock is the last guard, and not the one to lean on."""
+    site.attach(volume, B)
+    site.hypervisor.unread(B)
+    site.remove(volume)
+    site.hypervisor.unread(B, unread=False)
+    site.hypervisor.refuse(AssertionError("a change was submitted"))  # type: ignore[arg-type]
+
+    site.housekeeping.scan()
+
+    assert site.record(volume).state is State.TRASHED
+
+
 def test_one_silent_vm_does_not_block_every_remove(site: Site, volume: VolumeId) -> None:
     site.hypervisor.unread(B)
     site.remove(volume)

@@ -53,6 +53,14 @@ def away(host: Host) -> None:
     host.line.down = AWAY
 
 
+def quiet(host: Host) -> Host:
+    """Return the host with a new agent that does nothing in the background: it would soon put right what went wrong."""
+    host.kill()
+    host.loop = False
+    host.start()
+    return host
+
+
 # --- create ----------------------------------------------------------------------------------------------------------
 
 
@@ -271,25 +279,29 @@ def test_list_takes_over_many_pages(host: Host) -> None:
 
 def test_a_list_that_was_on_its_way_does_not_bring_back_what_was_removed(host: Host) -> None:
     """C17: once Remove is answered, `volume ls` never shows it."""
+    host = quiet(host)
     host.create("other")
-    host.line.meanwhile[ListVolumes] = [lambda: host.clock.sleep(5.0)]
+    host.line.meanwhile[ListVolumes] = [lambda: host.clock.sleep(0.5)]
     listing = host.beside(host.driver.list)
-    host.clock.sleep(1.0)
+    host.clock.sleep(0.1)
     host.remove("other")
 
-    host.settle()
+    host.clock.sleep(1.0)
 
-    assert len(listing) == 1
-    assert "other" not in [info.name for info in host.notebook.catalogue()]
+    (shown,) = listing
+    assert isinstance(shown, list)
+    assert [volume.name for volume in shown] == ["db"]
+    assert [info.name for info in host.notebook.catalogue()] == ["db"]
 
 
 def test_a_get_that_was_on_its_way_does_not_bring_back_what_was_removed(host: Host) -> None:
-    host.line.meanwhile[GetVolume] = [lambda: host.clock.sleep(5.0)]
+    host = quiet(host)
+    host.line.meanwhile[GetVolume] = [lambda: host.clock.sleep(0.3)]
     host.beside(lambda: host.driver.get("db"))
-    host.clock.sleep(1.0)
+    host.clock.sleep(0.1)
     host.remove()
 
-    host.settle()
+    host.clock.sleep(1.0)
 
     assert host.notebook.catalogue() == ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
@@ -25,8 +26,8 @@ from vmdkvol.errors import (
     VolumeNotFound,
     WrongDisk,
 )
-from vmdkvol.messages import Attach, CreateVolume, Detach, GetVolume, Mark
-from vmdkvol.volume import Content, State
+from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark
+from vmdkvol.volume import Content, DiskUuid, State
 from vmdkvol_guest.parts import Limits
 
 
@@ -434,6 +435,24 @@ def test_another_disk_in_its_place_is_refused_untouched(host: Host) -> None:
         host.mount(ID2)
 
     assert {"make", "check", "mount", "blank"}.isdisjoint(host.guest.calls)
+
+
+def test_a_disk_that_another_one_took_the_place_of_before_mkfs_stays_blank(host: Host) -> None:
+    """Corrections 10: no claim is held across mkfs, so identity is read again just before it."""
+    kept = host.kept()
+    attachment = host.line.ask(Attach(kept.info.id), Call(UUID(int=1), host.within()))
+    other = DiskUuid(UUID(int=0xBAD))
+
+    def replace_it() -> None:
+        host.guest.plug_other(attachment, other, attachment.size_bytes)
+
+    host.line.meanwhile[Mark] = [replace_it]
+
+    with pytest.raises(WrongDisk):
+        host.mount()
+
+    assert "make" not in host.guest.calls
+    assert (host.guest.disks[kept.disk].now.kind, host.guest.disks[other].now.kind) == (None, None)
 
 
 def test_a_missing_tool_names_the_package(host: Host) -> None:
