@@ -62,6 +62,7 @@ class Engines:
         opts = {key.replace("_", "-"): value for key, value in opts.items()}
         ticket, done, _ = self._call(host, "create", name, lambda agent, until: agent.driver.create(name, opts, until))
         if done:
+            self._oracle.made_as_asked(ticket, opts.get("size"), self._world.datacenter.truth())
             self._changed_by(host, name)
         return done
 
@@ -95,12 +96,12 @@ class Engines:
 
     def _mount(self, host: Host, name: str, mount_id: str) -> tuple[bool, Container | None]:
         self._ids.setdefault((host.vm, name), set()).add(mount_id)
+        agent = host.agent
         ticket, done, path = self._call(
             host, "mount", name, lambda agent, until: agent.driver.mount(name, mount_id, until), mount_id
         )
         if not done:
-            # Docker forgets it; an agent that died on the way may keep it as a holder.
-            self._oracle.ghosts.add((host.vm, mount_id))
+            self._perhaps_a_ghost(host, agent, mount_id)
             return False, None
         truth = self._world.datacenter.truth()
         disk = self._oracle.mounted(ticket, path, truth)
@@ -110,6 +111,11 @@ class Engines:
         number = host.guest.table[volume].number
         now = self._world.clock.monotonic()
         return True, Container(host.vm, name, volume, disk, number, mount_id, next(self._pids), now)
+
+    def _perhaps_a_ghost(self, host: Host, agent: Agent | None, mount_id: str) -> None:
+        """Docker forgets the id. Only an agent that died on the way may keep it as a holder; a refusal drops it."""
+        if agent is not None and agent.life.over:
+            self._oracle.ghosts.add((host.vm, mount_id))
 
     def _unmount(self, host: Host, name: str, mount_id: str) -> bool:
         _, done, _ = self._call(

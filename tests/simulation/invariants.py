@@ -14,6 +14,7 @@ from tests.doubles.memory_guest import Disks, MemoryGuest
 from tests.doubles.simulated_hypervisor import Truth
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, Conflict, Denied, Exhausted, NotFound, StaleRequest, VolumeError
+from vmdkvol.sizes import parse_size
 from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.ports import CloneDisk, Disk
@@ -234,6 +235,14 @@ class Oracle:
             self.fail("I1", f"create {ticket.name} found another disk than the one that was there")
         named.become(PRESENT, there[0] if len(there) == 1 else ticket.disk)
 
+    def made_as_asked(self, ticket: Ticket, size: str | None, truth: Truth) -> None:
+        """Create was answered: the one volume of the name has the size that was asked for, or the answer is a conflict."""
+        disks = [truth.disks[disk] for disk in self._of_name(ticket.name) if disk in truth.disks]
+        if size is None or not ticket.alone or len(disks) != 1:
+            return
+        if disks[0].size_bytes != parse_size(size):
+            self.fail("I10", f"create {ticket.name} of {size} was answered, and the volume has {disks[0].size_bytes} bytes")
+
     def _removed(self, ticket: Ticket, truth: Truth) -> None:
         for disk in self._of_name(ticket.name):
             # Those too that were still being made when the call began.
@@ -266,6 +275,9 @@ class Oracle:
 
     def listed(self, host: VmId, names: Collection[str], before: Mapping[str, tuple[int, str]], mine: Collection[str]) -> None:
         """List showed ``names``; ``mine`` are those that this host created or removed itself, so it must know."""
+        for name in names:
+            if not self._of_name(name):
+                self.fail("I6", f"list of {host.hex[-1]} has {name}, whose disk was never made")
         for name in mine:
             version, state = before.get(name, (-1, MAYBE))
             if self.named(name).version != version:
