@@ -11,14 +11,14 @@ from vmdkvol.errors import BadRequest, SnapshotPresent, StaleRequest, TruthUnkno
 from vmdkvol.messages import Attach, Detach, Done, Keep, Mark
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, content_may_become, may_become
-from vmdkvol_esx import ownership
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import attachment, check_ready
-from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Owner, Unread
+from vmdkvol_esx.owners import Owners
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk, Hypervisor
+from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk
 from vmdkvol_esx.records import VolumeRecord
 
 # Of the work's own: it goes on when its caller has left, who is answered in time and joins it with the next Mount. A slow
@@ -26,29 +26,17 @@ from vmdkvol_esx.records import VolumeRecord
 WORK_S = 600.0
 
 
-class Owners:
-    """Reads who has a disk: all device lists at once, decided by ``ownership``."""
-
-    def __init__(self, hypervisor: Hypervisor) -> None:
-        self._hypervisor = hypervisor
-
-    def of(self, record: VolumeRecord, caller: VmId | None) -> Owner:
-        lists = self._hypervisor.devices(None)
-        known = {vm.id for vm in self._hypervisor.vms()}
-        return ownership.decide(record.disk_uuid, lists, known, record.last_vm, caller)
-
-
 class Attaching:
     """Attach, Detach, Mark and Keep."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover) -> None:
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover, owners: Owners) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
         self._clock = parts.clock
         self._journal = journal
         self._handover = handover
-        self._owners = Owners(parts.hypervisor)
+        self._owners = owners
         self._at = parts.at
         self._log = parts.log
 
@@ -112,19 +100,17 @@ class Attaching:
         record = self._settled(caller, volume, deadline)
         check_ready(record)
         self._at(Point.ATTACH_LOCKED)
-        owner = self._owners.of(record, caller)
+        record, owner = self._owners.freed(record, caller, deadline)
         self._at(Point.ATTACH_CHECKED)
         match owner:
             case Here():
                 attached = self._attach_again(caller, record)
             case Free():
                 attached = self._attach_free(caller, record, deadline)
-            case HeldBy(vm=vm):
+            case HeldBy(vm=vm) | LeftBehind(vm=vm):
                 return Held(record, vm)
             case Foreign(vms=vms):
                 raise foreign(record, vms, self._handover)
-            case Unread(vm=vm):
-                raise TruthUnknown(f"volume {record.name} may be on {self._handover.name(vm)}, whose device list was not read")
             case _:
                 assert_never(owner)
         device = self._device(caller, attached)
@@ -151,7 +137,7 @@ class Attaching:
 
     def _device(self, caller: VmId, record: VolumeRecord) -> AttachedDisk:
         """Return where the disk is now, read back: an answer names what the hypervisor lists, not what was asked for."""
-        for device in self._hypervisor.devices([caller]).lists.get(caller, ()):
+        for device in self._hypervisor.devices([caller]).of(caller) or ():
             if device.uuid == record.disk_uuid:
                 return device
         raise TruthUnknown(f"volume {record.name} was attached and is not in the device list of {self._handover.name(caller)}")
@@ -177,10 +163,10 @@ class Attaching:
         return Done()
 
     def _own_device(self, caller: VmId, record: VolumeRecord) -> AttachedDisk | None:
-        lists = self._hypervisor.devices([caller])
-        if caller in lists.unread:
+        devices = self._hypervisor.devices([caller]).of(caller)
+        if devices is None:
             raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
-        return next((device for device in lists.lists.get(caller, ()) if device.uuid == record.disk_uuid), None)
+        return next((device for device in devices if device.uuid == record.disk_uuid), None)
 
     def _detach_device(self, caller: VmId, record: VolumeRecord, device: AttachedDisk, deadline: Deadline) -> None:
         if device.snapshot is not None:

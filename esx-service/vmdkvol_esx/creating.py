@@ -27,11 +27,12 @@ from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
 from vmdkvol.tuning import check_mount_option
 from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId, VolumeInfo
-from vmdkvol_esx.attaching import Owners, foreign
+from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.listing import Listing, check_ready, known_names
-from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
+from vmdkvol_esx.owners import Owners
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref, new_path
 from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore
@@ -51,7 +52,7 @@ class _Source:
 class Creating:
     """Create, with and without ``clone-from``."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover, listing: Listing) -> None:
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, listing: Listing) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
@@ -59,7 +60,7 @@ class Creating:
         self._journal = journal
         self._handover = handover
         self._listing = listing
-        self._owners = Owners(parts.hypervisor)
+        self._owners = owners
         self._new_id = parts.new_id
         self._at = parts.at
         self._log = parts.log
@@ -238,14 +239,12 @@ class Creating:
         if record is None:
             raise VolumeLost("the source of the clone was removed")
         check_ready(record)
-        owner = self._owners.of(record, None)
+        record, owner = self._owners.freed(record, None, deadline)
         match owner:
-            case HeldBy(vm=vm):
+            case HeldBy(vm=vm) | LeftBehind(vm=vm):
                 return Held(record, vm)
             case Foreign(vms=vms):
                 raise foreign(record, vms, self._handover)
-            case Unread(vm=vm):
-                raise TruthUnknown(f"volume {record.name} may be on {self._handover.name(vm)}, whose device list was not read")
             case Free() | Here():
                 return _Source(record)
             case _:

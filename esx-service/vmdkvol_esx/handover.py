@@ -96,7 +96,7 @@ class Handover:
             found = self._hypervisor.vm(vm)
         except VolumeError:
             return str(vm)
-        return str(vm) if found is None else found.name
+        return str(vm) if found is None or found.id != vm else found.name
 
     @contextmanager
     def _waiting(self, volume: VolumeId) -> Iterator[_Waiter]:
@@ -147,4 +147,4 @@ class Handover:
             found = self._hypervisor.vm(vm)
         except VolumeError:
             return True
-        return found is None or found.running
+        return found is None or found.id != vm or found.running

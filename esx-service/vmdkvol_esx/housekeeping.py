@@ -147,6 +147,8 @@ class Housekeeping:
         wall, monotonic = self._started
         now = wall + self._clock.monotonic() - monotonic
         begun = record.trashed_at if self._scans == 0 and record.trashed_at is not None else now
+        # Written by a clock that was ahead of this one: it would keep the disk for as long as that was.
+        begun = min(begun, now)
         return now - self._in_trash.setdefault(record.id, begun) >= self._retention_s
 
     # --- sidecars ------------------------------------------------------------------------------------------------

@@ -238,6 +238,9 @@ class Journal:
             return Seen.BROKEN
         if disk is None:
             return Seen.ABSENT
+        if disk.ref.uuid != ref.uuid:
+            # The answer is about another disk: nothing is known of ours, and nothing is decided.
+            return Seen.UNKNOWN
         return Seen.THERE if disk.size_bytes == record.size_bytes else Seen.BROKEN
 
     def _look_at_lists(self, change: AttachDisk | DetachDisk) -> Seen:
@@ -247,7 +250,11 @@ class Journal:
             return Seen.THERE
         if holders:
             return Seen.ELSEWHERE
-        return Seen.UNKNOWN if change.vm in devices.unread else Seen.ABSENT
+        if devices.of(change.vm) is not None:
+            return Seen.ABSENT
+        # Not read, unless there is no such VM any more.
+        gone = change.vm not in devices.unread and self._hypervisor.vm(change.vm) is None
+        return Seen.ABSENT if gone else Seen.UNKNOWN
 
 
 def _told_by(error: VolumeError) -> Told:

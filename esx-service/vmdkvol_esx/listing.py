@@ -87,11 +87,11 @@ class Listing:
 
     def attached(self, caller: VmId, request: ListAttached) -> Attachments:
         """Return every disk of ours that the hypervisor says is on the caller; TruthUnknown if its list is not read."""
-        lists = self._hypervisor.devices([caller])
-        if caller in lists.unread:
+        devices = self._hypervisor.devices([caller]).of(caller)
+        if devices is None:
             raise TruthUnknown(f"the device list of {caller} could not be read")
         found = []
-        for device in lists.lists.get(caller, ()):
+        for device in devices:
             record = self._store.with_disk(device.uuid)
             if record is None:
                 # Somebody attached it by hand, or the record is lost: reported, never detached by ourselves (T13, F41).

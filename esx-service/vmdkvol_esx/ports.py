@@ -76,10 +76,14 @@ class AttachDisk:
 
 @dataclass(frozen=True, slots=True)
 class DetachDisk:
-    """Afterwards ``vm`` has not the disk; not there before is success. StillMounted while the guest uses it."""
+    """Afterwards ``vm`` has not the disk; not there before is success. StillMounted while the guest uses it.
+
+    ``only_off``: it is refused with VolumeInUse unless ``vm`` is switched off at the moment at which it is carried out.
+    """
 
     vm: VmId
     disk: DiskRef
+    only_off: bool = False
 
 
 Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk
@@ -111,10 +115,18 @@ class DeviceLists:
     lists: Mapping[VmId, tuple[AttachedDisk, ...]]
     unread: frozenset[VmId] = frozenset()
 
+    def of(self, vm: VmId) -> tuple[AttachedDisk, ...] | None:
+        """Return the VM's list; None if it was not read, also if the answer just leaves it out: that is not "nothing"."""
+        return None if vm in self.unread else self.lists.get(vm)
+
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """A virtual machine; in the sandbox a simulated Docker host."""
+    """A virtual machine; in the sandbox a simulated Docker host.
+
+    ``running`` is False only for one that is positively switched off. A suspended one, and one of which that is not
+    known, is running: its memory may still write to its disks (F17).
+    """
 
     id: VmId
     name: str

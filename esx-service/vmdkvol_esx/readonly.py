@@ -109,10 +109,10 @@ class ReadOnlyRequests:
         return Attachments(tuple(found))
 
     def _devices(self, caller: VmId) -> tuple[AttachedDisk, ...]:
-        lists = self._hypervisor.devices([caller])
-        if caller in lists.unread:
+        devices = self._hypervisor.devices([caller]).of(caller)
+        if devices is None:
             raise TruthUnknown(f"the device list of {caller} could not be read")
-        return lists.lists.get(caller, ())
+        return devices
 
     def _disks(self) -> list[Disk]:
         """Return every disk that can be read now."""

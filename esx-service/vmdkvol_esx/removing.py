@@ -12,11 +12,12 @@ from vmdkvol.messages import Done, RemoveVolume
 from vmdkvol.points import Point
 from vmdkvol.progress import words
 from vmdkvol.volume import Doing, State, VmId, VolumeId, Work
-from vmdkvol_esx.attaching import Owners, foreign
+from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
-from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Unread
+from vmdkvol_esx.owners import Owners
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import DeleteDisk
@@ -32,14 +33,16 @@ DELETION_S = 10.0
 class Removing:
     """Remove, and what housekeeping asks for when the retention of the trash is over."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover, underway: Underway, *, retention_s: float) -> None:
+    def __init__(
+        self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, underway: Underway, *, retention_s: float
+    ) -> None:
         self._store = parts.store
         self._lanes = parts.lanes
         self._clock = parts.clock
         self._journal = journal
         self._handover = handover
         self._underway = underway
-        self._owners = Owners(parts.hypervisor)
+        self._owners = owners
         self._at = parts.at
         self._log = parts.log
         self._retention_s = retention_s
@@ -97,14 +100,15 @@ class Removing:
         self._at(Point.REMOVE_LOCKED)
         if record.state is not State.TRASHED:
             check_ready(record)
-            owner = self._owners.of(record, None)
+            record, owner = self._owners.freed(record, None, deadline, speaking=caller)
             match owner:
-                case HeldBy(vm=vm):
+                case HeldBy(vm=vm) | LeftBehind(vm=vm):
                     return Held(record, vm)
                 case Foreign(vms=vms):
                     raise foreign(record, vms, self._handover)
-                case Free() | Unread() | Here():
-                    # A VM that was not read: the trash is only a state, the deletion waits for it (corrections 38).
+                case Free() | Here():
+                    # A VM that was not read and had no part: the trash is only a state, the deletion waits for it. The VM
+                    # on record may use it this very moment: with that one unread this was not reached (I1, corrections 38).
                     pass
                 case _:
                     assert_never(owner)
@@ -157,7 +161,7 @@ class Removing:
         record = self._store.volume(volume)
         if record is None or record.state is not State.TRASHED:
             return
-        owner = self._owners.of(record, None)
+        record, owner = self._owners.freed(record, None, deadline)
         if owner != Free():
             self._log.warning("disk kept in the trash", volume=record.name, id=str(volume), owner=repr(owner))
             return

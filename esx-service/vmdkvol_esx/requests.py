@@ -7,14 +7,28 @@ of one volume is in its lane.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from vmdkvol import frames
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadFrame, StaleRequest, StillWorking, UnknownCaller, VolumeError
+from vmdkvol.errors import (
+    BadFrame,
+    BadRequest,
+    Conflict,
+    Denied,
+    Exhausted,
+    NotFound,
+    StaleRequest,
+    StillWorking,
+    UnknownCaller,
+    VolumeError,
+    from_code,
+)
 from vmdkvol.messages import (
     REQUESTS,
     Attach,
@@ -39,9 +53,15 @@ from vmdkvol_esx.creating import Creating
 from vmdkvol_esx.handover import Handover, Notify
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import Listing
+from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
 from vmdkvol_esx.underway import Subject, Underway
+
+# Errors that say what is. Every other one says that the call may still take effect, so its repeat goes on with it.
+REFUSALS = (BadRequest, NotFound, Conflict, Denied, Exhausted)
+# Calls of a minute from every host of a large site.
+_REFUSALS_KEPT = 10_000
 
 Row = Callable[[VmId, Any, Deadline], object]
 
@@ -66,15 +86,16 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     journal = Journal(parts, underway)
     handover = Handover(parts.hypervisor, parts.clock, notify)
     listing = Listing(parts, underway)
+    owners = Owners(parts, journal)
     return Verbs(
         parts,
         underway,
         journal,
         handover,
         listing,
-        Creating(parts, journal, handover, listing),
-        Attaching(parts, journal, handover),
-        Removing(parts, journal, handover, underway, retention_s=retention_s),
+        Creating(parts, journal, handover, owners, listing),
+        Attaching(parts, journal, handover, owners),
+        Removing(parts, journal, handover, owners, underway, retention_s=retention_s),
     )
 
 
@@ -85,6 +106,7 @@ class Requests:
         self._store = verbs.parts.store
         self._log = verbs.parts.log
         self._underway = verbs.underway
+        self._refused: OrderedDict[tuple[VmId, UUID], tuple[Request[Any], VolumeError]] = OrderedDict()
         listing = verbs.listing
         self._rows: Mapping[type[Request[Any]], Row] = {
             Hello: partial(_welcome, verbs.handover, service),
@@ -104,7 +126,9 @@ class Requests:
         """Return the answer of the class that the request names, or raise the VolumeError that is the answer.
 
         A call of this caller that was answered before gets that answer again, for 24 hours (F31). StillWorking at the
-        call's deadline: the work goes on, and the same request joins it.
+        call's deadline: the work goes on, and the same request joins it. A call that was refused stays refused for as
+        long as bytes of it can be on their way: a second copy that comes late must not remove what the user was told is
+        in use (F32).
         """
         if call.caller is None:
             raise UnknownCaller("the channel did not say who calls")
@@ -114,7 +138,12 @@ class Requests:
         stored = self._store.stored_answer(call.caller, call.id)
         if stored is not None:
             return _read(request, stored)
-        answer = self._work_off(row, request, call.caller, call)
+        self._check_refused(call.caller, call.id, request)
+        try:
+            answer = self._work_off(row, request, call.caller, call)
+        except REFUSALS as error:
+            self._keep_refusal(call.caller, call.id, request, error)
+            raise
         try:
             self._store.keep_answer(call.caller, call.id, _write(request, answer))
         except VolumeError as error:
@@ -145,6 +174,29 @@ class Requests:
             case _:
                 return None
 
+    def _check_refused(self, caller: VmId, call: UUID, request: Request[Any]) -> None:
+        refused = self._refused.get((caller, call))
+        if refused is None:
+            return
+        asked, error = refused
+        # Anew: several threads may raise it, and each has a traceback of its own.
+        raise _copy(error) if asked == request else _another_request()
+
+    def _keep_refusal(self, caller: VmId, call: UUID, request: Request[Any], error: VolumeError) -> None:
+        # In memory: what is on its way on a connection ends with this process.
+        self._refused[caller, call] = (request, _copy(error))
+        if len(self._refused) > _REFUSALS_KEPT:
+            self._refused.popitem(last=False)
+
+
+def _copy(error: VolumeError) -> VolumeError:
+    return from_code(error.code, error.text, error.fields, error.remedy)
+
+
+def _another_request() -> StaleRequest:
+    # A guest that counts its calls anew, as a VM does that was reset to a snapshot, must not get another's answer.
+    return StaleRequest("another request was made with this call id", remedy="ask with a new call id")
+
 
 def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline) -> Welcome:
     return Welcome(common_version(hello.oldest, hello.newest), caller, handover.name(caller), service)
@@ -163,6 +215,5 @@ def _read(request: Request[Any], stored: bytes) -> object:
     if not isinstance(data, dict) or data.keys() != {"request", "answer"}:
         raise BadFrame("the stored answer of this call cannot be read")
     if data["request"] != _digest(request):
-        # A guest that counts its calls anew, as a VM does that was reset to a snapshot, must not get another's answer.
-        raise StaleRequest("another request was made with this call id", remedy="ask with a new call id")
+        raise _another_request()
     return load(request.answer, data["answer"])

@@ -274,6 +274,15 @@ def test_a_detach_for_another_machine_takes_nothing_away(bench: Bench) -> None:
     assert holders(bench, disk) == [VM_A.id]
 
 
+def test_a_detach_from_a_machine_that_must_be_off_is_refused_while_it_runs(bench: Bench) -> None:
+    disk = attached(bench)
+
+    with pytest.raises(VolumeInUse):
+        do(bench, DetachDisk(VM_A.id, disk, only_off=True))
+
+    assert holders(bench, disk) == [VM_A.id]
+
+
 def test_a_disk_in_use_by_the_guest_stays_attached(bench: Bench) -> None:
     disk = attached(bench)
 

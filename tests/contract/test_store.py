@@ -172,11 +172,12 @@ def every_change(record: VolumeRecord) -> list[Intent]:
         DeleteDisk(disk),
         AttachDisk(VM, disk, "persistent"),
         DetachDisk(VM, disk),
+        DetachDisk(VM, disk, only_off=True),
     ]
     return [Intent(uuid4(), record.id, change, caller, 9.125, before=full) for change in changes for caller in (VM, None)]
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(12))
 def test_an_intent_comes_back_exactly(stores: Stores, number: int) -> None:
     record = new_record()
     intent = every_change(record)[number]

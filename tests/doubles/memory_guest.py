@@ -114,6 +114,15 @@ class MemoryGuest:
                 self._last_user_gone(device.number)
             self.changed.notify_all()
 
+    def leave(self, number: tuple[int, int], pid: int) -> None:
+        """A process ends, and its namespace with it; the last one out writes everything back."""
+        with self.changed:
+            known = self.plugged.get(number)
+            if known is not None:
+                known.elsewhere[:] = [target for target in known.elsewhere if target.pid != pid]
+                self._last_user_gone(number)
+            self.changed.notify_all()
+
     def crash(self) -> None:
         """The agent is killed: its descriptors are closed; mounts, namespaces and a running mkfs stay."""
         with self.changed:
@@ -160,6 +169,11 @@ class MemoryGuest:
             disk.now = replace(disk.now, files={**disk.now.files, name: data})
             if fsync:
                 disk.durable = disk.now
+
+    def reads_only(self, volume: VolumeId) -> bool:
+        """Tell whether the volume is mounted here read-only."""
+        mounted = self.table.get(volume)
+        return mounted is not None and mounted.read_only
 
     def read(self, volume: VolumeId, name: str) -> bytes:
         """A container reads a file."""

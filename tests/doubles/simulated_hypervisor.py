@@ -179,6 +179,12 @@ class SimulatedHypervisor(SimulatedState):
     def _do(self, change: Change) -> None:
         if self._script.failures:
             raise self._script.failures.popleft()
+        if self._script.twice:
+            self._script.twice -= 1
+            self._carry_out(change)
+        self._carry_out(change)
+
+    def _carry_out(self, change: Change) -> None:
         match change:
             case CreateDisk():
                 self._create(change.disk, change.size_bytes, change.diskformat, change.note, None)
@@ -241,6 +247,8 @@ class SimulatedHypervisor(SimulatedState):
         name = self._name(change.vm)
         if change.vm in self._unread:
             raise TruthUnknown(f"virtual machine {name} does not answer")
+        if change.only_off and self._vms[change.vm].running:
+            raise VolumeInUse(f"{change.disk.path} is attached to {name}, which is switched on", holder=name)
         if held.snapshot is not None:
             raise SnapshotPresent(f"snapshot {held.snapshot!r} of {name} contains {change.disk.path}")
         if held.used_by_guest:

@@ -91,6 +91,7 @@ class SimulatedScript:
     refusals: deque[VolumeError] = field(default_factory=deque)
     lost_answers: deque[bool] = field(default_factory=deque)
     failures: deque[VolumeError] = field(default_factory=deque)
+    twice: int = 0
 
 
 class SimulatedState:
@@ -161,6 +162,10 @@ class SimulatedState:
     def fail(self, error: VolumeError) -> None:
         """The next change that would be carried out fails with ``error``: in submit, or in its task."""
         self._script.failures.append(error)
+
+    def do_twice(self) -> None:
+        """The next change is carried out twice, one right after the other, as by a client that sends again by itself."""
+        self._script.twice += 1
 
     def forget_tasks(self) -> None:
         """Tasks go on, but ``wait`` does not know them any more, as after a restart of the hypervisor's service."""

@@ -1,22 +1,26 @@
 """The channel between an agent and the service: the real calls table and the real crew, the real bytes, no socket.
 
-A connection breaks whole: answers on their way are lost with it, and calls in flight are sent again on the next one.
+Bytes stand in a buffer of the world until a thread of the process takes them, as in a socket, so that one side may be
+stopped without the other. A connection breaks whole: calls in flight are sent again on the next one.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
+from tests.doubles.simulated_clock import SimulatedClock, SimulatedProcess
 from tests.simulation.lives import Killed, Life
+from tests.simulation.network import Cable
 from vmdkvol import frames, wire
 from vmdkvol.calls import Calls, time_for_service
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import Internal, ServiceUnreachable, VolumeError
 from vmdkvol.frames import Decoder, Frame
-from vmdkvol.line import PATIENCE_S
+from vmdkvol.line import HELLO_S, PATIENCE_S
 from vmdkvol.messages import (
     NEWEST_VERSION,
     OLDEST_VERSION,
@@ -39,33 +43,78 @@ Handle = Callable[[Request[Any], Call], Any]
 
 @dataclass(slots=True, eq=False)
 class Connection:
+    """``stands`` is the world's word; each end hears of a break when it takes it out of its buffer."""
+
     vm: VmId
     line: SimulatedLine
     desk: Desk
+    cable: Cable
     stands: bool = True
     greeted: bool = False
+
+    def to_service(self, data: bytes) -> None:
+        self.cable.carry(lambda: self.desk.buffer.put(self, data))
+
+    def to_agent(self, data: bytes) -> None:
+        self.cable.carry(lambda: self.line.buffer.put(self, data))
+
+    def open(self) -> None:
+        self.line.buffer.put(self, b"")
+
+    def end(self) -> None:
+        """The connection is gone; what stands in the buffers before it is still read."""
+        self.stands = False
+        self.desk.buffer.put(self, None)
+        self.line.buffer.put(self, None)
+
+
+class Buffer:
+    """Bytes that came and were not read. ``b""``: the connection is there; None: it ended."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._changed = clock.condition()
+        self._items: deque[tuple[Connection | None, bytes | None]] = deque()
+
+    def put(self, connection: Connection | None, data: bytes | None) -> None:
+        with self._changed:
+            self._items.append((connection, data))
+            self._changed.notify_all()
+
+    def take(self, left_s: float | None = None) -> tuple[Connection | None, bytes | None]:
+        """Return the next bytes; after ``left_s``, or a ``put`` for None, (None, None)."""
+        with self._changed:
+            if not self._items:
+                self._changed.wait(left_s)
+            return self._items.popleft() if self._items else (None, None)
 
 
 class SimulatedLine:
     """The agent's end, ``Service`` for its use cases. ``on_up`` is called each time a Hello was answered."""
 
-    def __init__(self, clock: Clock, vm: VmId, life: Life, new_id: Callable[[], UUID]) -> None:
-        self._clock = clock
-        self._vm = vm
+    def __init__(
+        self,
+        clock: SimulatedClock,
+        process: SimulatedProcess,
+        life: Life,
+        new_id: Callable[[], UUID],
+        gives_up: Callable[[Connection], None],
+    ) -> None:
+        self._clock = process
         self._life = life
         self._new_id = new_id
-        self._changed = clock.condition()
-        self._woken = False
-        self._calls = Calls(clock, ServiceUnreachable("the service was not reached yet"), PATIENCE_S, self._wake)
+        self._gives_up = gives_up
+        self.buffer = Buffer(clock)
+        self._calls = Calls(process, ServiceUnreachable("the service was not reached yet"), PATIENCE_S, self._wake)
         self._listeners: list[Callable[[Notice], None]] = []
         self._hello: UUID | None = None
-        self.connection: Connection | None = None
+        self._hello_until = 0.0
+        self._connection: Connection | None = None
         self.on_up: Callable[[], None] = lambda: None
-        clock.start("line", self._run)
+        process.start("line", self._run)
 
     @property
     def up(self) -> bool:
-        return self.connection is not None and self.connection.greeted
+        return self._connection is not None and self._connection.greeted
 
     def ask(self, request: Request[A], call: Call) -> A:
         wire.write_request(request, call.id, 0)
@@ -74,20 +123,42 @@ class SimulatedLine:
     def subscribe(self, listener: Callable[[Notice], None]) -> None:
         self._listeners.append(listener)
 
-    # --- for the network ---------------------------------------------------------------------------------------
+    # --- the line's thread -------------------------------------------------------------------------------------
 
-    def connected(self, connection: Connection) -> None:
-        self.connection = connection
-        self._greet()
+    def _wake(self) -> None:
+        self.buffer.put(None, None)
 
-    def broke(self) -> None:
-        """The connection is gone."""
-        self.connection = None
+    def _run(self) -> None:
+        while True:
+            left_s = None if self._hello is None else max(0.0, self._hello_until - self._clock.monotonic())
+            connection, data = self.buffer.take(left_s)
+            self._life.check()
+            if connection is not None:
+                self._happened(connection, data)
+            if self._hello is not None and self._clock.monotonic() >= self._hello_until and self._connection is not None:
+                gone = self._connection
+                self._broke()
+                self._gives_up(gone)
+            if self.up:
+                if self._calls.doubted() and self._hello is None:
+                    self._greet()
+                self._send_calls()
+
+    def _happened(self, connection: Connection, data: bytes | None) -> None:
+        if data == b"":
+            self._connection = connection
+            self._greet()
+        elif connection is self._connection and data is not None:
+            self._arrived(data)
+        elif connection is self._connection:
+            self._broke()
+
+    def _broke(self) -> None:
+        self._connection = None
         self._hello = None
         self._calls.down(ServiceUnreachable("the connection to the service broke"))
 
-    def arrived(self, data: bytes) -> None:
-        """An answer or a notice came on the standing connection."""
+    def _arrived(self, data: bytes) -> None:
         frame = _read(data, frames.MAX_FRAME)
         if frame.id is None:
             notice = wire.read_notice(frame)
@@ -100,45 +171,24 @@ class SimulatedLine:
         else:
             self._calls.answered(frame.id, lambda request: wire.read_reply(request, frame))
 
-    # --- the line's thread -------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._woken:
-                    self._changed.wait()
-                self._woken = False
-            self._life.check()
-            if self.up:
-                if self._calls.doubted() and self._hello is None:
-                    self._greet()
-                self._send_calls()
-
     def _send_calls(self) -> None:
-        connection = self.connection
-        if connection is None:
-            return
         for pending in self._calls.to_send():
-            data = wire.write_request(pending.request, pending.call.id, time_for_service(pending.call.deadline))
-            connection.desk.arrived(connection, data)
+            if self._connection is not None:
+                data = wire.write_request(pending.request, pending.call.id, time_for_service(pending.call.deadline))
+                self._connection.to_service(data)
 
     def _greet(self) -> None:
-        connection = self.connection
-        if connection is not None:
+        if self._connection is not None:
             self._hello = self._new_id()
+            self._hello_until = self._clock.monotonic() + HELLO_S
             hello = Hello(OLDEST_VERSION, NEWEST_VERSION, "simulated", "boot")
-            connection.desk.arrived(connection, wire.write_request(hello, self._hello, 5.0))
+            self._connection.to_service(wire.write_request(hello, self._hello, HELLO_S))
 
     def _greeted(self) -> None:
         self._hello = None
-        if self.connection is None:
+        if self._connection is None:
             return
-        self.connection.greeted = True
+        self._connection.greeted = True
         self._calls.up()
         self._wake()
         self.on_up()
@@ -151,38 +201,48 @@ class Desk:
 
     def __init__(
         self,
-        clock: Clock,
+        clock: SimulatedClock,
+        process: SimulatedProcess,
         life: Life,
         vms: Collection[VmId],
         handle: Handle,
         loses: Callable[[Connection], bool],
         stalls_s: Callable[[], float],
     ) -> None:
-        self._clock = clock
+        self._clock = process
         self._life = life
         self._handle = handle
         self._loses = loses
         self._stalls_s = stalls_s
         self._connections: list[Connection] = []
-        self._crews = {vm: Crew(f"{vm.hex[-2:]}", clock, self._reply, wire.write_error) for vm in vms}
+        self._crews = {vm: Crew(f"{vm.hex[-2:]}", process, self._reply, wire.write_error) for vm in vms}
+        self.buffer = Buffer(clock)
+        process.start("desk", self._run)
 
-    def accept(self, line: SimulatedLine, vm: VmId) -> Connection:
-        connection = Connection(vm, line, self)
+    def accept(self, connection: Connection) -> None:
         self._connections.append(connection)
-        return connection
-
-    def left(self, connection: Connection) -> None:
-        if connection in self._connections:
-            self._connections.remove(connection)
-        self._crews[connection.vm].leave(connection)
 
     def notify(self, vm: VmId, notice: Notice) -> bool:
         there = [each for each in self._connections if each.vm == vm and each.greeted and each.stands]
         for connection in there:
-            connection.line.arrived(wire.write_notice(notice))
+            connection.to_agent(wire.write_notice(notice))
         return bool(there)
 
-    def arrived(self, connection: Connection, data: bytes) -> None:
+    def _run(self) -> None:
+        while True:
+            connection, data = self.buffer.take()
+            self._life.check()
+            if connection is not None and data is None:
+                self._left(connection)
+            elif connection is not None and data is not None:
+                self._arrived(connection, data)
+
+    def _left(self, connection: Connection) -> None:
+        if connection in self._connections:
+            self._connections.remove(connection)
+        self._crews[connection.vm].leave(connection)
+
+    def _arrived(self, connection: Connection, data: bytes) -> None:
         frame = _read(data, frames.MAX_REQUEST)
         assert frame.id is not None
         assert frame.left_ms is not None
@@ -222,7 +282,7 @@ class Desk:
             return
         # It is answers that are lost: how far the work is may come before.
         if _read(data, frames.MAX_FRAME).type == wire.PROGRESS or not self._loses(connection):
-            connection.line.arrived(data)
+            connection.to_agent(data)
 
 
 def _kind(request: Request[Any]) -> Kind:

@@ -43,6 +43,7 @@ class Datacenter(SimulatedHypervisor):
         self._script.refusals.clear()
         self._script.lost_answers.clear()
         self._script.failures.clear()
+        self._script.twice = 0
 
     def _do(self, change: Change) -> None:
         if not any(intent.change.disk.uuid == change.disk.uuid for intent in self._intents()):
@@ -56,7 +57,7 @@ class Datacenter(SimulatedHypervisor):
             raise
         self._oracle.count(type(change).__name__)
         if isinstance(change, CreateDisk | CloneDisk):
-            self._oracle.made(change.disk.uuid, change.note["name"])
+            self._oracle.made(change.disk.uuid, change.note)
             disk = next(disk for disk in self._disks.values() if disk.ref.uuid == change.disk.uuid)
             self._bytes.disk(change.disk.uuid, disk.size_bytes)
 
@@ -77,6 +78,7 @@ class Datacenter(SimulatedHypervisor):
     def _attach(self, change: AttachDisk) -> None:
         super()._attach(change)
         held, size = self._held[change.disk.uuid], self._whole(change.disk).size_bytes
+        self._oracle.attached(change.vm, shown(self._whole(change.disk)))
         self._guests[change.vm].plug(_attachment(change.disk.uuid, held.address, size))
 
     def _detach(self, change: DetachDisk) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tests.simulation.invariants import LIMITS, Container, Ticket
+from tests.simulation.invariants import LIMITS, Container, Ticket, payload
 from tests.simulation.lives import Killed
 from tests.simulation.world import Agent, Host, World
 from vmdkvol.clock import Deadline
@@ -14,6 +14,9 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.names import VolumeRef
 from vmdkvol.volume import VmId
 from vmdkvol_guest.ports import MountTarget
+
+# How long Docker itself waits for an answer (faults 1.8).
+DOCKER_S = {"create": 120.0, "mount": 120.0, "unmount": 60.0, "remove": 60.0, "get": 60.0, "list": 60.0}
 
 
 class Engines:
@@ -24,9 +27,10 @@ class Engines:
         self._oracle = world.oracle
         self.under_way = 0
         self._pids = iter(range(1000, 1 << 30))
-        # Names that a host was the last to create or remove, so that its own List must know of it.
+        self._records = iter(range(1 << 30))
         # Ids that may hold a volume on a host: asked for, and not known to be given back.
         self._ids: dict[tuple[VmId, str], set[str]] = {}
+        # Names that a host was the last to create or remove, so that its own List must know of it.
         self.mine: dict[str, set[str]] = {host.letter: set() for host in world.hosts}
 
     # --- calls ---------------------------------------------------------------------------------------------------
@@ -39,12 +43,15 @@ class Engines:
         ticket = self._oracle.begin(kind, host.vm, name)
         agent, error, dead, result = host.agent, None, False, None
         if agent is None:
-            self._oracle.end(ticket, None, dead=True, truth=world.datacenter.truth())
+            self._oracle.end(ticket, None, dead=True, excused=True, truth=world.datacenter.truth())
             return ticket, False, None
         self.under_way += 1
         world.tell(f"docker {host.letter}: {kind} {name} {mount_id[:4]} ...")
         try:
-            result = work(agent, Deadline.after(world.clock, LIMITS[kind]))
+            with world.clock.inside(agent.life.process):
+                # A process that is stopped does not even read the request.
+                world.clock.give_way()
+                result = work(agent, Deadline.after(world.clock, LIMITS[kind]))
         except VolumeError as raised:
             error = raised
         except Killed:
@@ -53,9 +60,13 @@ class Engines:
             self._oracle.fail("bug", f"{kind} {name} raised {raised!r}")
             dead = True
         self.under_way -= 1
-        dead = dead or agent.life.over
+        stopped = agent.life.stopped_since(ticket.since)
+        # Docker has gone when its own time was over: nobody heard the answer.
+        left = world.clock.monotonic() - ticket.since > DOCKER_S[kind]
+        excused = dead or agent.life.over or stopped
+        dead = dead or agent.life.over or left
         world.tell(f"docker {host.letter}: {kind} {name} {mount_id[:4]} {'died' if dead else error or 'OK'}")
-        self._oracle.end(ticket, error, dead=dead, truth=world.datacenter.truth())
+        self._oracle.end(ticket, error, dead=dead, excused=excused, truth=world.datacenter.truth())
         return ticket, error is None and not dead, result
 
     def create(self, host: Host, name: str, **opts: str) -> bool:
@@ -101,7 +112,10 @@ class Engines:
             host, "mount", name, lambda agent, until: agent.driver.mount(name, mount_id, until), mount_id
         )
         if not done:
-            self._perhaps_a_ghost(host, agent, mount_id)
+            if path is not None or (agent is not None and agent.life.over):
+                # Docker forgets the id. An agent that died on the way, or whose answer nobody heard, may keep it as a
+                # holder; a refusal drops it.
+                self._oracle.ghosts.add((host.vm, mount_id))
             return False, None
         truth = self._world.datacenter.truth()
         disk = self._oracle.mounted(ticket, path, truth)
@@ -110,12 +124,8 @@ class Engines:
         volume = next(volume for volume in host.guest.table if str(volume) == path.split("/")[-2])
         number = host.guest.table[volume].number
         now = self._world.clock.monotonic()
-        return True, Container(host.vm, name, volume, disk, number, mount_id, next(self._pids), now)
-
-    def _perhaps_a_ghost(self, host: Host, agent: Agent | None, mount_id: str) -> None:
-        """Docker forgets the id. Only an agent that died on the way may keep it as a holder; a refusal drops it."""
-        if agent is not None and agent.life.over:
-            self._oracle.ghosts.add((host.vm, mount_id))
+        key = self._oracle.key(host.vm, name)
+        return True, Container(host.vm, name, key, volume, disk, number, mount_id, next(self._pids), now)
 
     def _unmount(self, host: Host, name: str, mount_id: str) -> bool:
         _, done, _ = self._call(
@@ -162,15 +172,8 @@ class Engines:
             return False
         self._oracle.containers.remove(container)
         host = self.host_of(container)
-        self._leave(host, container.number, container.pid)
+        host.guest.leave(container.number, container.pid)
         return True
-
-    def _leave(self, host: Host, number: tuple[int, int], pid: int) -> None:
-        known = host.guest.plugged.get(number)
-        if known is not None:
-            with host.guest.changed:
-                known.elsewhere[:] = [target for target in known.elsewhere if target.pid != pid]
-                host.guest.changed.notify_all()
 
     def copy(self, container: Container) -> None:
         """`docker cp` on a running container: Mount and Unmount with its live id, under it (docker-facts 2.7)."""
@@ -190,48 +193,51 @@ class Engines:
         if done:
             self._unmount(host, name, mount_id)
 
-    def write(self, container: Container, name: str, data: bytes) -> None:
-        """The container writes a file and syncs it."""
+    def write(self, container: Container, *, synced: bool) -> None:
+        """The container writes the next record and, perhaps, syncs it."""
         guest = self.host_of(container).guest
         known = guest.plugged.get(container.number)
         if known is None or not any(target.pid == container.pid for target in known.elsewhere):
             return
+        record = next(self._records)
         with guest.changed:
             disk = self._world.disks[container.disk]
-            if disk.full:
+            if disk.full or guest.reads_only(container.volume):
                 return
-            disk.put(replace(disk.now, files={**disk.now.files, name: data}))
-        self._oracle.wrote(container.disk, name, data)
+            disk.now = replace(disk.now, files={**disk.now.files, f"r{record}": payload(record)})
+            if synced:
+                disk.durable = disk.now
+        self._oracle.wrote(container.disk, record, synced=synced)
 
     # --- the machine ---------------------------------------------------------------------------------------------
 
-    def restart_engine(self, host: Host) -> None:
-        """dockerd is killed: its containers end without a word, and it comes up again (docker-facts 1.5)."""
+    def restart_engine(self, host: Host, *, live_restore: bool = False) -> None:
+        """dockerd is killed and comes up again. Without live-restore its containers end without a word (docker-facts 1.5)."""
         self._world.tell(f"docker {host.letter} is killed")
-        for container in [each for each in self._oracle.containers if each.host == host.vm]:
+        for container in [each for each in self._oracle.containers if each.host == host.vm and not live_restore]:
             self._end(container)
             self._oracle.ghosts.add((host.vm, container.mount_id))
         if host.agent is not None:
-            host.agent.reconcile.activated()
+            with self._world.clock.inside(host.agent.life.process):
+                self._world.clock.give_way()
+                host.agent.reconcile.activated()
 
-    def reboot(self, host: Host) -> None:
-        """The machine loses power; its disks stay attached."""
-        self._world.tell(f"{host.letter} reboots")
-        if host.agent is not None:
-            host.agent.life.kill()
+    def power_off(self, host: Host, seconds: float) -> None:
+        """The machine loses power; its disks stay in the VM's list."""
         for container in [each for each in self._oracle.containers if each.host == host.vm]:
             self._oracle.containers.remove(container)
-        host.notebook.reboot()
-        host.guest.reboot()
+        self._world.power_off(host, seconds)
+        for known in host.guest.plugged.values():
+            self._oracle.lost_power(known.device.disk_uuid)
 
-    def hold_foreign(self, host: Host, seconds: float) -> None:
+    def hold_foreign(self, host: Host, which: int, seconds: float) -> None:
         """Somebody's mount namespace keeps a copy of a mount, beyond the container's end."""
-        mounted = [number for number, known in host.guest.plugged.items() if self._in_use(host, number)]
+        mounted = [number for number in host.guest.plugged if self._in_use(host, number)]
         if not mounted:
             return
-        number, pid = self._world.random.choice(mounted), next(self._pids)
+        number, pid = mounted[which % len(mounted)], next(self._pids)
         host.guest.plugged[number].elsewhere.append(MountTarget(pid, "/foreign", "/data"))
-        self._world.later(seconds, lambda: self._leave(host, number, pid))
+        self._world.later(seconds, lambda: host.guest.leave(number, pid))
 
     def _in_use(self, host: Host, number: tuple[int, int]) -> bool:
         return any(entry.number == number for entry in host.guest.table.values())

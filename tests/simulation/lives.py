@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.doubles.memory_guest import AgentDied
+from tests.doubles.simulated_clock import SimulatedClock, SimulatedProcess
 from vmdkvol.points import Point
 
 
@@ -16,10 +17,13 @@ class Killed(BaseException):
 class Life:
     """One process. ``ended`` is called once, when it is killed."""
 
-    def __init__(self, ended: Callable[[], None]) -> None:
+    def __init__(self, clock: SimulatedClock, ended: Callable[[], None]) -> None:
+        self.process = SimulatedProcess(clock)
         self.over = False
         self._ended = ended
         self._armed: dict[Point, int] = {}
+        # When it was stopped and went on again; the last one may be under way.
+        self.stops: list[tuple[float, float]] = []
 
     def arm(self, point: Point, nth: int) -> None:
         """Kill the process when it passes ``point`` for the ``nth`` time from now."""
@@ -32,6 +36,21 @@ class Life:
         if not self.over:
             self.over = True
             self._ended()
+            # Whoever is stopped is woken to find that it is dead.
+            self.process.go_on()
+
+    def stop(self, seconds: float) -> bool:
+        """SIGSTOP for so long, if it is not stopped; whoever calls lets it go on."""
+        if self.over or self.process.stopped:
+            return False
+        now = self.process.monotonic()
+        self.stops.append((now, now + seconds))
+        self.process.stop()
+        return True
+
+    def stopped_since(self, moment: float) -> bool:
+        """Tell whether it was stopped at any time since then."""
+        return any(end >= moment for _, end in self.stops)
 
     def at(self, point: Point) -> None:
         """What the product calls at each crash point."""

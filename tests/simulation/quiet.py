@@ -35,14 +35,17 @@ class Quiet:
             self._engines.stop(container)
         self._world.clock.sleep(SETTLE_S)
         self._check_leaks()
+        self._forget_holders()
+        for check in (self._check_nothing_held, self._check_records, self._check_answers, self._check_use):
+            if not self._world.oracle.broken:
+                check()
+
+    def _forget_holders(self) -> None:
+        """Holders without a container go ten minutes after an engine came up."""
         if any(host.notebook.holdings() for host in self._world.hosts):
             for host in self._world.hosts:
                 self._engines.restart_engine(host)
             self._world.clock.sleep(FORGET_S)
-        self._check_nothing_held()
-        self._check_records()
-        self._check_answers()
-        self._check_use()
 
     def _wait_for_answers(self) -> None:
         clock = self._world.clock
@@ -55,20 +58,26 @@ class Quiet:
     def _heal(self) -> None:
         world = self._world
         world.healed = True
+        world.clock.schedule(0)
         world.datacenter.heal()
+        world.moods.heal()
         world.fill(full=False)
         for host in world.hosts:
             host.cut = host.loses_next = False
+            host.cable.heal()
             host.guest.die_in_make = False
             world.datacenter.unread(host.vm, unread=False)
             world.finish_mkfs(host)
             if host.agent is not None:
                 host.agent.life.disarm()
+                host.agent.life.process.go_on()
         if world.service is not None:
             world.service.life.disarm()
+            world.service.life.process.go_on()
         # Those that were about to be restarted come by themselves, or now.
         world.start_service()
         for host in world.hosts:
+            world.power_on(host)
             world.start_agent(host)
             world.connect(host)
 
@@ -112,7 +121,7 @@ class Quiet:
         records = list(world.store.page(None, None, 10_000))
         if world.store.open_intents():
             world.oracle.fail("I5", f"open intents: {world.store.open_intents()}")
-        strange = [record.name for record in records if record.state is not State.READY]
+        strange = [(record.name, record.state.value) for record in records if record.state is not State.READY]
         if strange:
             world.oracle.fail("I5", f"records that are not ready: {strange}")
         known = {record.disk_uuid for record in records}
@@ -132,29 +141,37 @@ class Quiet:
         if copy is None or replace(copy, generation=record.generation, last_vm=record.last_vm) != record:
             self._world.oracle.fail("I4", f"the sidecar of {record.name} says {copy} of {record}")
 
+    def _there(self) -> set[str]:
+        """Return the keys of all volumes that have a disk."""
+        disks = self._world.datacenter.truth().disks.values()
+        return {f"{disk.note['vmgroup']} {disk.note['name']}" for disk in disks}
+
     def _check_answers(self) -> None:
         """I6, with nothing in the way: Get and List of every host say what there is."""
-        world, oracle = self._world, self._world.oracle
-        there = {disk.note["name"] for disk in world.datacenter.truth().disks.values()}
-        for name, (_, state) in oracle.names().items():
-            if name and state != "maybe" and (state == "present") != (name in there):
-                oracle.fail("I6", f"{name} was {state} by the answers, and the datastore says otherwise")
-            oracle.named(name).open.clear()
-            oracle.named(name).become("present" if name in there else "absent")
+        world, oracle, there = self._world, self._world.oracle, self._there()
+        keys = sorted(key for key in oracle.names() if not key.endswith(" "))
+        for key in keys:
+            named = oracle.named(key)
+            if named.state != "maybe" and (named.state == "present") != (key in there):
+                oracle.fail("I6", f"{key} was {named.state} by the answers, and the datastore says otherwise")
+            named.open.clear()
+            named.become("present" if key in there else "absent")
         for host in world.hosts:
+            own = {key.partition(" ")[2] for key in there if key.startswith(host.group)}
             listed = self._engines.list(host)
-            if listed != there:
-                oracle.fail("I6", f"list of {host.letter} says {listed}, there are {there}")
-            for name in sorted(filter(None, oracle.names())):
+            if listed != own:
+                oracle.fail("I6", f"list of {host.letter} says {listed}, there are {own}")
+            for name in (key.partition(" ")[2] for key in keys if key.startswith(host.group)):
                 shown = self._engines.get(host, name)
-                if (shown is not None) != (name in there) or (shown is not None and shown.status["stale"]):
-                    oracle.fail("I6", f"get {name} of {host.letter} says {shown}, there are {there}")
+                if (shown is not None) != (name in own) or (shown is not None and shown.status["stale"]):
+                    oracle.fail("I6", f"get {name} of {host.letter} says {shown}, there are {own}")
 
     def _check_use(self) -> None:
         """Every volume that is left can be used and removed; then nothing is left of it."""
         world, oracle = self._world, self._world.oracle
-        for name in sorted({disk.note["name"] for disk in world.datacenter.truth().disks.values()}):
-            host = world.random.choice(world.hosts)
+        for number, key in enumerate(sorted(self._there())):
+            own = [host for host in world.hosts if key.startswith(host.group)]
+            host, name = own[number % len(own)], key.partition(" ")[2]
             container = self._engines.run(host, name)
             if container is None:
                 oracle.fail("I5", f"{name} cannot be used: {world.lines[-3:]}")

@@ -1,88 +1,45 @@
-"""A run: one seed, some steps of random commands and faults, then quiet; what is broken is raised with the seed.
-
-By hand: ``python -m tests.simulation.runs FIRST COUNT [STEPS]``.
-"""
+"""A run: the steps of a plan one after the other, then quiet; what is broken is raised with all that replays it."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from tests.simulation.engines import Engines, clone_of
 from tests.simulation.invariants import Container
 from tests.simulation.lives import Killed
+from tests.simulation.mishaps import Mishaps
 from tests.simulation.quiet import Quiet
+from tests.simulation.steps import Plan, Step, of_seed
 from tests.simulation.world import Host, World
-from vmdkvol.errors import HypervisorUnreachable, NoSpace
-from vmdkvol.points import Point
+from vmdkvol.errors import VolumeError
 
-SIZES = ("100mb", "100mb", "200mb")
-PAUSES = (0.0, 0.0, 0.0, 0.1, 1.0, 5.0, 12.0, 40.0)
-AGENT_POINTS = [point for point in Point if point.startswith("guest.")]
-SERVICE_POINTS = [point for point in Point if point.startswith("esx.")]
+SHOWN = 60
 
 
 class Broken(AssertionError):
     """An invariant does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chance:
-    weight: int
-    act: Callable[[], None]
-
-
 class Run:
-    """Chooses what happens next."""
+    """Does the steps. A step's values choose from what is there at that moment."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.random = world.random
         self.engines = Engines(world)
+        self.mishaps = Mishaps(self)
         self._numbers = iter(range(1, 1 << 30))
         self._names = [f"db{next(self._numbers)}" for _ in range(3)]
-        self._written = iter(range(1 << 30))
-        self._chances = [
-            Chance(8, self.create),
-            Chance(2, self.clone),
-            Chance(14, self.start_container),
-            Chance(10, self.write),
-            Chance(12, self.stop_container),
-            Chance(5, self.remove),
-            Chance(4, self.get),
-            Chance(2, self.list),
-            Chance(3, self.copy),
-            Chance(2, self.copy_unused),
-        ]
-        faults = [
-            Chance(2, self.kill_agent),
-            Chance(4, self.arm_agent),
-            Chance(1, self.kill_service),
-            Chance(4, self.arm_service),
-            Chance(3, self.cut),
-            Chance(3, self.lose_answer),
-            Chance(2, self.stall),
-            Chance(2, self.stall_a_detach),
-            Chance(1, self.engine_restarts),
-            Chance(1, self.reboot),
-            Chance(2, self.foreign),
-            Chance(3, self.hypervisor_fault),
-            Chance(1, self.fill),
-            Chance(1, self.unread),
-            Chance(1, self.mkfs_dies),
-        ]
-        # Each seed has troubles of its own: some never, some all the time.
-        self._chances += [Chance(each.weight * self.random.choice((0, 1, 1, 1, 4)), each.act) for each in faults]
 
-    def steps(self, count: int) -> None:
-        for _ in range(count):
-            (chance,) = self.random.choices(self._chances, [chance.weight for chance in self._chances])
-            chance.act()
-            self.world.clock.sleep(self.random.choice(PAUSES))
-            self.check()
+    def do(self, step: Step) -> None:
+        self.world.clock.schedule(step.schedule)
+        self.world.tell(f"-- {step}")
+        act: Callable[..., None] = getattr(self, step.kind, None) or getattr(self.mishaps, step.kind)
+        act(**step.named())
+        self.world.clock.sleep(step.pause_s)
+        self.world.oracle.count(f"step {step.kind}")
+        self.check()
 
     def check(self) -> None:
         self.world.oracle.check(self.world.datacenter.truth())
@@ -91,195 +48,154 @@ class Run:
 
     # --- choosing ------------------------------------------------------------------------------------------------
 
-    def _host(self) -> Host:
-        return self.random.choice(self.world.hosts)
+    def host(self, number: int) -> Host:
+        return self.world.hosts[number % len(self.world.hosts)]
 
-    def _name(self) -> str:
-        index = self.random.randrange(len(self._names))
-        if self.world.oracle.named(self._names[index]).open and self.random.random() < 0.3:
-            # Nothing is known of it any more, so little could be found out with it.
-            self._names[index] = f"db{next(self._numbers)}"
+    def name(self, host: Host, number: int, *, fresh: bool = False) -> str:
+        """Return a name; ``fresh``: another one from now on if nothing is known any more of what it stands for."""
+        index = number % len(self._names)
+        if fresh and self.world.oracle.named(self.world.oracle.key(host.vm, self._names[index])).open:
+            self._names[index] = self.new_name()
         return self._names[index]
 
-    def _volume(self) -> str:
-        """Return a name that most likely is a volume's."""
-        there = [name for name in self._names if self.world.oracle.named(name).state != "absent"]
-        return self.random.choice(there) if there and self.random.random() < 0.9 else self._name()
+    def new_name(self) -> str:
+        return f"db{next(self._numbers)}"
 
-    def _container(self) -> Container | None:
+    def volume(self, host: Host, number: int | None) -> str:
+        """Return a name that most likely is a volume's; for None any name."""
+        oracle = self.world.oracle
+        there = [name for name in self._names if oracle.named(oracle.key(host.vm, name)).state != "absent"]
+        if number is None or not there:
+            return self._names[0 if number is None else number % len(self._names)]
+        return there[number % len(there)]
+
+    def container(self, which: int) -> Container | None:
         containers = [container for container in self.world.oracle.containers if container.runs and not container.locked]
-        return self.random.choice(containers) if containers else None
+        return containers[which % len(containers)] if containers else None
 
-    def _do(self, work: Callable[[], object]) -> None:
-        """Do it now or beside, once or twice; who is refused may well try again."""
-        if self.random.random() < 0.3:
-            self._once_or_twice(lambda: work() or work())
-        else:
-            self._once_or_twice(work)
+    def call(self, how: str, asked: Callable[[], object]) -> None:
+        """Do a command once or more, now or beside what comes next."""
+        work = partial(self._whole, asked)
+        match how:
+            case "now":
+                work()
+            case "beside":
+                self._beside(work)
+            case "twice":
+                self._beside(work)
+                self._beside(work)
+            case "again":
+                # Who is refused may well try again.
+                work() or work()
+            case _:
+                self._beside(lambda: work() or work())
 
-    def _once_or_twice(self, work: Callable[[], object]) -> None:
-        twice = self.random.random() < 0.12
-        if self.random.random() < 0.5 or twice:
-            for _ in range(2 if twice else 1):
-                self.world.beside("docker", lambda: _ignore(work()))
-        else:
+    def _whole(self, work: Callable[[], object]) -> object:
+        """Do the command; also between two of its calls it has not ended."""
+        self.engines.under_way += 1
+        try:
+            return work()
+        finally:
+            self.engines.under_way -= 1
+
+    def _beside(self, work: Callable[[], object]) -> None:
+        def do() -> None:
             work()
+            self.engines.under_way -= 1
+
+        # From now on, and not only when its thread has its first turn.
+        self.engines.under_way += 1
+        self.world.beside("docker", do)
 
     # --- what users do -------------------------------------------------------------------------------------------
 
-    def create(self) -> None:
-        host, name, size = self._host(), self._name(), self.random.choice(SIZES)
-        more = {"access": "read-only"} if self.random.random() < 0.05 else {}
-        self._do(lambda: self.engines.create(host, name, size=size, **more))
+    def create(self, host: int, name: int, how: str, size: str, access: str, *, fresh: bool) -> None:
+        on = self.host(host)
+        named = self.name(on, name, fresh=fresh)
+        more = {"access": access} if access else {}
+        self.call(how, lambda: self.engines.create(on, named, size=size, **more))
 
-    def create_again(self) -> None:
-        """A user who does not believe the first answer."""
-        host, name = self._host(), f"db{next(self._numbers)}"
-        self.engines.create(host, name)
-        self.engines.create(host, name)
+    def clone(self, host: int, name: int, how: str, source: int | None, *, fresh: bool) -> None:
+        on = self.host(host)
+        named, of = self.name(on, name, fresh=fresh), self.volume(on, source)
+        self.call(how, lambda: self.engines.create(on, named, **clone_of(of)))
 
-    def clone(self) -> None:
-        host, name, source = self._host(), self._name(), self._volume()
-        self._do(lambda: self.engines.create(host, name, **clone_of(source)))
+    def start(self, host: int, volume: int | None, how: str, slow_s: float) -> None:
+        on = self.host(host)
+        name = self.volume(on, volume)
+        self.call(how, lambda: self.engines.run(on, name, pause_s=slow_s))
 
-    def start_container(self) -> None:
-        host, name, pause_s = self._host(), self._volume(), self.random.choice((0.0, 0.0, 1.0, 30.0))
-        self._do(lambda: self.engines.run(host, name, pause_s=pause_s))
-
-    def write(self) -> None:
-        container = self._container()
+    def write(self, which: int, *, sync: bool) -> None:
+        container = self.container(which)
         if container is not None:
-            number = next(self._written)
-            self.engines.write(container, f"f{number % 3}", f"{number}".encode())
+            self.engines.write(container, synced=sync)
 
-    def stop_container(self) -> None:
-        container = self._container()
+    def stop(self, which: int, how: str, *, told: bool) -> None:
+        container = self.container(which)
         if container is not None:
-            tell = self.random.random() < 0.93
-            self._once_or_twice(partial(self.engines.stop, container, tell=tell))
+            self.call(how, partial(self.engines.stop, container, tell=told))
 
-    def remove(self) -> None:
-        host, name = self._host(), self._volume()
-        self._do(lambda: self.engines.remove(host, name))
+    def remove(self, host: int, volume: int | None, how: str) -> None:
+        on = self.host(host)
+        name = self.volume(on, volume)
+        self.call(how, lambda: self.engines.remove(on, name))
 
-    def get(self) -> None:
-        host, name = self._host(), self._name()
-        self._once_or_twice(lambda: self.engines.get(host, name))
+    def get(self, host: int, name: int, how: str) -> None:
+        on = self.host(host)
+        named = self.name(on, name)
+        self.call(how, lambda: self.engines.get(on, named))
 
-    def list(self) -> None:
-        host = self._host()
-        self._do(lambda: self.engines.list(host))
+    def list(self, host: int, how: str) -> None:
+        on = self.host(host)
+        self.call(how, lambda: self.engines.list(on))
 
-    def copy(self) -> None:
-        container = self._container()
+    def copy(self, which: int, how: str) -> None:
+        container = self.container(which)
         if container is not None:
-            self._do(partial(self.engines.copy, container))
+            self.call(how, partial(self.engines.copy, container))
 
-    def copy_unused(self) -> None:
-        host, name = self._host(), self._volume()
-        self._do(lambda: self.engines.copy_unused(host, name))
+    def copy_unused(self, host: int, volume: int | None, how: str) -> None:
+        on = self.host(host)
+        name = self.volume(on, volume)
+        self.call(how, lambda: self.engines.copy_unused(on, name))
 
-    # --- what goes wrong -----------------------------------------------------------------------------------------
-
-    def kill_agent(self) -> None:
-        agent = self._host().agent
-        if agent is not None:
-            agent.life.kill()
-
-    def arm_agent(self) -> None:
-        agent, point = self._host().agent, self.random.choice(AGENT_POINTS)
-        if agent is not None:
-            agent.life.arm(point, self.random.choice((1, 1, 2)))
-
-    def kill_service(self) -> None:
-        if self.world.service is not None:
-            self.world.service.life.kill()
-
-    def arm_service(self) -> None:
-        if self.world.service is not None:
-            self.world.service.life.arm(self.random.choice(SERVICE_POINTS), self.random.choice((1, 1, 2)))
-
-    def cut(self) -> None:
-        host, name = self._host(), self._volume()
-        self.world.break_line(host, self.random.choice((0.2, 3.0, 15.0, 60.0)))
-        self._do(lambda: self.engines.get(host, name))
-
-    def stall_a_detach(self) -> None:
-        """The service hangs as a linger ends, for longer than the Detach is waited for; then the volume is wanted again."""
-        users = Counter(container.disk for container in self.world.oracle.containers)
-        container = self._container()
-        if container is not None and users[container.disk] == 1:
-            host, name = self.engines.host_of(container), container.name
-            self.engines.stop(container)
-            self.world.clock.sleep(9.0)
-            self.stall(130.0)
-            self.world.clock.sleep(45.0)
-            self._once_or_twice(lambda: self.engines.run(host, name))
-
-    def stall(self, seconds: float = 0.0) -> None:
-        """The service hangs: it takes calls and begins none."""
-        seconds = seconds or self.random.choice((1.0, 5.0, 45.0, 130.0))
-        self.world.tell(f"the service stalls for {seconds:g} s")
-        self.world.stalled_until = self.world.clock.monotonic() + seconds
-
-    def lose_answer(self) -> None:
-        self._host().loses_next = True
-
-    def engine_restarts(self) -> None:
-        self.engines.restart_engine(self._host())
-
-    def reboot(self) -> None:
-        self.engines.reboot(self._host())
-
-    def foreign(self) -> None:
-        self.engines.hold_foreign(self._host(), self.random.choice((1.0, 10.0, 100.0)))
-
-    def hypervisor_fault(self) -> None:
-        datacenter = self.world.datacenter
-        match self.random.randrange(5):
-            case 0:
-                datacenter.refuse(HypervisorUnreachable("the hypervisor does not answer"))
-            case 1:
-                datacenter.lose_answer(done=True)
-                # So that it strikes an attach or a create, more often than not.
-                self.random.choice((self.start_container, self.create_again))()
-            case 2:
-                datacenter.lose_answer(done=False)
-            case 3:
-                datacenter.fail(NoSpace("no space left"))
-            case _:
-                datacenter.forget_tasks()
-
-    def fill(self) -> None:
-        self.world.tell("the datastore is full")
-        self.world.fill(full=True)
-        self.world.later(self.random.choice((5.0, 60.0)), lambda: self.world.fill(full=False))
-
-    def unread(self) -> None:
-        self.world.unread(self._host().vm, self.random.choice((2.0, 20.0)))
-
-    def mkfs_dies(self) -> None:
-        """The agent is killed in mkfs, which goes on for a while (corrections 10)."""
-        host, seconds = self._host(), self.random.choice((1.0, 30.0))
-        host.guest.die_in_make = True
-        self.world.later(seconds, partial(self.world.finish_mkfs, host))
+    def wait(self, seconds: float) -> None:
+        self.world.clock.sleep(seconds)
 
 
-def run(seed: int, steps: int = 60, world: World | None = None) -> Counter[str]:
-    """Run one seed; raise Broken with what was found first. Returns how often what happened."""
-    with world or World(seed) as world:
+def run_plan(plan: Plan, world: World | None = None) -> Counter[str]:
+    """Run a plan; raise Broken with what was found first. Returns how often what happened."""
+    with world or World(plan.setup) as world:
         try:
             run = Run(world)
-            run.steps(steps)
+            for step in plan.steps:
+                run.do(step)
             Quiet(world, run.engines).check()
             run.check()
             failures = [failure for failure in world.clock.failures if not isinstance(failure, Killed)]
             if failures:
                 raise Broken(f"a thread ended with {failures[0]!r}") from failures[0]
-        except BaseException as error:
-            tail = "\n".join(world.lines[-60:])
-            raise Broken(f"seed {seed}, {steps} steps: {type(error).__name__}: {error}\n{tail}") from error
+        except (AssertionError, VolumeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise Broken(f"{_named(error)}\n{_tail(world)}\n{_named(error)}") from error
         return Counter(world.oracle.counts)
+
+
+def _named(error: BaseException) -> str:
+    return str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+
+
+def _tail(world: World) -> str:
+    """Return the lines up to what was broken first."""
+    until = next((number for number, line in enumerate(world.lines) if "BROKEN" in line), len(world.lines)) + 1
+    return "\n".join(world.lines[max(0, until - SHOWN) : until])
+
+
+def run(seed: int, steps: int = 60, world: World | None = None) -> Counter[str]:
+    """Run one seed; raise Broken that says which it was."""
+    try:
+        return run_plan(of_seed(seed, steps), world)
+    except Broken as broken:
+        raise Broken(f"seed {seed}, {steps} steps: {broken}") from broken
 
 
 def first_broken(count: int, steps: int = 60) -> str:
@@ -290,25 +206,3 @@ def first_broken(count: int, steps: int = 60) -> str:
         except Broken as broken:
             return str(broken).partition("\n")[0]
     return ""
-
-
-def _ignore(_: object) -> None:
-    """A thread's work returns nothing."""
-
-
-def main(first: int, count: int, steps: int = 60) -> None:
-    """Run seeds and print what was found."""
-    counts: Counter[str] = Counter()
-    found = 0
-    for seed in range(first, first + count):
-        try:
-            counts += run(seed, steps)
-        except Broken as broken:
-            found += 1
-            print(broken, flush=True)
-            print("-" * 100, flush=True)
-    print(f"{count} seeds from {first}, {steps} steps: {found} broken; {dict(sorted(counts.items()))}")
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

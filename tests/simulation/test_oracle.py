@@ -40,8 +40,9 @@ DEFECTS = [
     Defect(
         "an-attach-that-does-not-ask-who-has-the-disk",
         f"{ESX}/attaching.py",
-        "        owner = self._owners.of(record, caller)\n",
-        "        owner = self._owners.of(record, caller)\n        owner = Free() if isinstance(owner, HeldBy) else owner\n",
+        "        record, owner = self._owners.freed(record, caller, deadline)\n",
+        "        record, owner = self._owners.freed(record, caller, deadline)\n"
+        "        owner = Free() if isinstance(owner, HeldBy) else owner\n",
         ("I2",),
     ),
     Defect(
@@ -126,8 +127,9 @@ DEFECTS = [
     Defect(
         "remove-that-does-not-ask-who-has-the-disk",
         f"{ESX}/removing.py",
-        "                case HeldBy(vm=vm):\n                    return Held(record, vm)\n                case Foreign",
-        "                case HeldBy():\n                    pass\n                case Foreign",
+        "                case HeldBy(vm=vm) | LeftBehind(vm=vm):\n                    return Held(record, vm)\n"
+        "                case Foreign",
+        "                case HeldBy() | LeftBehind():\n                    pass\n                case Foreign",
         ("I1", "I6"),
     ),
     Defect(

@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 
 from tests.simulation.runs import run
+from tests.simulation.steps import of_seed
 from tests.simulation.world import World
 
 FIRST, COUNT = (int(number) for number in os.environ.get("VMDKVOL_SEEDS", "0:200").split(":"))
@@ -45,7 +46,7 @@ def test_the_runs_reach_what_they_are_about() -> None:
 
 def test_a_seed_replays_the_same_run() -> None:
     def lines(seed: int) -> list[str]:
-        world = World(seed)
+        world = World(of_seed(seed, 30).setup)
         run(seed, 30, world)
         return world.lines
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 from tests.doubles.memory_guest import Disks, MemoryGuest
@@ -18,13 +17,16 @@ from tests.simulation.channel import Connection, Desk, SimulatedLine
 from tests.simulation.datacenter import Datacenter
 from tests.simulation.invariants import Oracle
 from tests.simulation.lives import Life
+from tests.simulation.moods import Moods
+from tests.simulation.network import Cable
+from tests.simulation.steps import Setup
 from vmdkvol.lanes import Lanes
-from vmdkvol.line import HELLO_S
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import VmId
+from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId, VmId
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts as ServiceParts
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DeleteDisk, DetachDisk, Vm
+from vmdkvol_esx.records import Vmgroup
 from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.catalogue import Catalogue
@@ -36,8 +38,9 @@ from vmdkvol_guest.reconcile import Reconcile
 GB = 1 << 30
 DS = DatastoreName("ds1")
 LIMITS = Limits()
-# The longest that a call into the product may stand after the process was killed: nobody waits for it any more.
-LONGEST_S = 125.0
+OURS = Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", None)
+STRANGERS = Vmgroup(VmgroupId(UUID(int=0x5)), "strangers", None)
+_LONGEST_S = {CreateDisk: 3.0, CloneDisk: 20.0, DeleteDisk: 3.0, AttachDisk: 4.0, DetachDisk: 4.0}
 
 
 class Log:
@@ -63,9 +66,10 @@ class Agent:
     """One process of the agent."""
 
     def __init__(self, world: World, host: Host) -> None:
-        clock, self.host = world.clock, host
-        self.life = life = Life(lambda: world.agent_died(self))
-        self.line = SimulatedLine(clock, host.vm, life, world.new_id)
+        self.host = host
+        self.life = life = Life(world.clock, lambda: world.agent_died(self))
+        clock = life.process
+        self.line = SimulatedLine(world.clock, clock, life, world.new_id, lambda gone: world.give_up(host, gone))
         self.parts = Parts(
             service=life.around(self.line),
             devices=life.around(host.guest.devices),
@@ -97,10 +101,10 @@ class Agent:
 class Service:
     """One process of the service."""
 
-    def __init__(self, world: World, *, armed: dict[Any, int] | None = None) -> None:
-        clock = world.clock
-        self.life = life = Life(lambda: world.service_died(self))
-        store, hypervisor, log = life.around(world.store), life.around(world.datacenter), Log(world, "service")
+    def __init__(self, world: World) -> None:
+        self.life = life = Life(world.clock, lambda: world.service_died(self))
+        clock, log = life.process, Log(world, "service")
+        store, hypervisor = life.around(world.store), life.around(world.moods.around(world.datacenter, life.check))
         parts = ServiceParts(store, hypervisor, Lanes(clock, "volume"), clock, world.new_id, log, life.at)
         self.verbs = make_verbs(
             parts,
@@ -108,7 +112,8 @@ class Service:
             retention_s=world.retention_s,
         )
         requests = Requests(self.verbs)
-        self.desk = Desk(clock, life, [host.vm for host in world.hosts], requests.answer, world.loses, world.stalls_s)
+        vms = [host.vm for host in world.hosts]
+        self.desk = Desk(world.clock, clock, life, vms, requests.answer, world.loses, world.stalls_s)
         self.housekeeping = Housekeeping(
             parts, self.verbs.journal, self.verbs.removing, retention_s=world.retention_s, every_s=20.0
         )
@@ -117,29 +122,38 @@ class Service:
 class Host:
     """A Docker host: its kernel and its notebook stay over any number of agents."""
 
-    def __init__(self, clock: SimulatedClock, number: int, disks: Disks) -> None:
+    def __init__(self, clock: SimulatedClock, number: int, disks: Disks, group: str) -> None:
         self.letter = "abc"[number]
         self.vm = VmId(UUID(int=0xA + number))
+        self.group = group
         self.guest = MemoryGuest(clock, self.vm, disks)
         self.notebook = MemoryNotebook()
+        self.cable = Cable(clock, number)
         self.agent: Agent | None = None
+        self.connection: Connection | None = None
+        self.on = True
         self.cut = False
         self.loses_next = False
+        # After how long what was killed comes back.
+        self.back_s = 0.0
 
 
 class World:
-    """Use it as a context manager. ``random`` is for what happens in it; the clock has a stream of its own."""
+    """Use it as a context manager. All that happens by chance in it follows from the setup's number."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.random = random.Random(seed)
-        self.clock = SimulatedClock(seed)
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.clock = SimulatedClock(setup.number)
+        self._ids = random.Random(setup.number)
+        self._dice = random.Random(setup.number + 1)
         self.lines: list[str] = []
         self.disks = Disks()
-        self.store = MemoryStore(self.clock)
-        self.hosts = [Host(self.clock, number, self.disks) for number in range(self.random.choice((2, 2, 3)))]
+        groups = [STRANGERS if setup.strangers and number == setup.hosts - 1 else OURS for number in range(setup.hosts)]
+        self.hosts = [Host(self.clock, number, self.disks, str(group.id)) for number, group in enumerate(groups)]
+        self.store = MemoryStore(self.clock, {host.vm: group for host, group in zip(self.hosts, groups, strict=True)})
         guests = {host.vm: host.guest for host in self.hosts}
-        self.oracle = Oracle(self.clock, guests, self.disks)
+        self.oracle = Oracle(self.clock, guests, self.disks, {host.vm: host.group for host in self.hosts})
+        self.oracle.tell = self.tell
         self.datacenter = Datacenter(
             self.clock,
             self.oracle,
@@ -147,31 +161,33 @@ class World:
             self.disks,
             datastores=[Datastore(DS, 100 * GB, 100 * GB, True)],
             vms=[Vm(host.vm, f"host-{host.letter}", True) for host in self.hosts],
-            seconds=self._seconds(),
+            seconds=self._seconds(setup.slow),
             intents=self.store.open_intents,
         )
-        self.retention_s = self.random.choice((0.0, 0.0, 30.0))
-        self.notices_lost = self.random.choice((0.0, 0.0, 0.3))
+        self.moods = Moods(self.clock)
+        self.retention_s = setup.retention_s
         self.healed = False
         self.stalled_until = 0.0
+        self.service_back_s = 0.0
         self.service: Service | None = None
+        self.serving: Service | None = None
 
     def __enter__(self) -> World:
         self.start_service()
         for host in self.hosts:
             self.start_agent(host)
+        # So that the first command finds everything in its place.
+        self.clock.sleep(0.5)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.clock.close()
 
-    def _seconds(self) -> dict[type[Change], float]:
-        slow = self.random.random() < 0.6
-        longest = {CreateDisk: 3.0, CloneDisk: 20.0, DeleteDisk: 3.0, AttachDisk: 4.0, DetachDisk: 4.0}
-        return {kind: self.random.uniform(0.0, most) if slow else 0.0 for kind, most in longest.items()}
+    def _seconds(self, slow: int) -> dict[type[Change], float]:
+        return {kind: self._dice.uniform(0.0, most) if slow else 0.0 for kind, most in _LONGEST_S.items()}
 
     def new_id(self) -> UUID:
-        return UUID(int=self.random.getrandbits(128))
+        return UUID(int=self._ids.getrandbits(128))
 
     def tell(self, line: str) -> None:
         self.lines.append(f"{self.clock.monotonic():9.3f} {line}")
@@ -191,7 +207,7 @@ class World:
     # --- processes ---------------------------------------------------------------------------------------------
 
     def start_agent(self, host: Host) -> None:
-        if host.agent is None:
+        if host.agent is None and host.on:
             self.tell(f"agent {host.letter} starts")
             host.agent = Agent(self, host)
             self.connect(host)
@@ -202,6 +218,9 @@ class World:
             return
         self.tell("service starts")
         self.service = service = Service(self)
+        service.life.process.start("main", lambda: self._serve(service))
+
+    def _serve(self, service: Service) -> None:
         service.housekeeping.settle_all()
         if service.life.over:
             return
@@ -210,60 +229,56 @@ class World:
         for host in self.hosts:
             self.connect(host)
 
-    serving: Service | None = None
-
     def agent_died(self, agent: Agent) -> None:
         self.tell(f"agent {agent.host.letter} dies")
         host = agent.host
-        self._break(host, line_lives=False)
+        self.disconnect(host)
         host.guest.crash()
         host.agent = None
         if not self.healed:
-            self.later(self.random.choice((0.0, 1.0, 5.0, 20.0)), lambda: self.start_agent(host))
+            self.later(host.back_s, lambda: self.start_agent(host))
 
     def service_died(self, service: Service) -> None:
         self.tell("service dies")
         self.service = self.serving = None
         for host in self.hosts:
-            self._break(host)
+            self.disconnect(host)
         if not self.healed:
-            self.later(self.random.choice((0.0, 1.0, 5.0, 15.0)), self._restart_service)
+            self.later(self.service_back_s, self.start_service)
 
-    def _restart_service(self) -> None:
-        self.start_service()
+    def freeze(self, life: Life | None, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT after so many seconds."""
+        if life is not None and life.stop(seconds):
+            self.tell(f"a process is stopped for {seconds:g} s")
+            self.later(seconds, life.process.go_on)
 
     # --- the network -------------------------------------------------------------------------------------------
 
     def connect(self, host: Host) -> None:
         """Connect the host's agent to the service, if both are there and nothing cuts them off."""
         agent, service = host.agent, self.serving
-        if agent is None or service is None or host.cut or agent.line.connection is not None:
+        if agent is None or service is None or host.cut or host.connection is not None:
             return
-        connection = service.desk.accept(agent.line, host.vm)
-        agent.line.connected(connection)
+        host.connection = connection = Connection(host.vm, agent.line, service.desk, host.cable)
+        service.desk.accept(connection)
+        connection.open()
 
-        def give_up() -> None:
-            if connection.stands and not connection.greeted:
-                self._break(host)
-                self.connect(host)
+    def disconnect(self, host: Host) -> None:
+        connection, host.connection = host.connection, None
+        if connection is not None:
+            connection.end()
 
-        self.later(HELLO_S, give_up)
-
-    def _break(self, host: Host, *, line_lives: bool = True) -> None:
-        agent = host.agent
-        connection = None if agent is None else agent.line.connection
-        if agent is None or connection is None:
-            return
-        connection.stands = False
-        connection.desk.left(connection)
-        if line_lives:
-            agent.line.broke()
+    def give_up(self, host: Host, connection: Connection) -> None:
+        """The agent's Hello was not answered on this connection: it makes another one."""
+        if host.connection is connection:
+            self.disconnect(host)
+            self.connect(host)
 
     def break_line(self, host: Host, seconds: float) -> None:
         """Cut the host off for a while."""
         self.tell(f"line of {host.letter} is cut for {seconds:g} s")
         host.cut = True
-        self._break(host)
+        self.disconnect(host)
 
         def heal() -> None:
             host.cut = False
@@ -285,9 +300,9 @@ class World:
         return 0.0 if self.healed else self.stalled_until - self.clock.monotonic()
 
     def notice_arrives(self) -> bool:
-        return self.healed or self.random.random() >= self.notices_lost
+        return self.healed or self._dice.random() >= self.setup.notices_lost
 
-    # --- what users and time do to it --------------------------------------------------------------------------
+    # --- what time and others do to it --------------------------------------------------------------------------
 
     def fill(self, *, full: bool) -> None:
         """The datastore has no byte left, also for what containers write; or it has room again."""
@@ -296,14 +311,29 @@ class World:
 
     def unread(self, vm: VmId, seconds: float) -> None:
         """The VM's device list cannot be read for a while."""
-        self.oracle.unread[vm] = float("inf")
         self.datacenter.unread(vm)
+        self.later(seconds, lambda: self.datacenter.unread(vm, unread=False))
 
-        def answer() -> None:
-            self.datacenter.unread(vm, unread=False)
-            self.oracle.unread[vm] = self.clock.monotonic()
+    def power_off(self, host: Host, seconds: float) -> None:
+        """The VM loses power: what its kernel had in memory is gone, its disks stay in its list. 0: it comes up at once."""
+        self.tell(f"{host.letter} loses power for {seconds:g} s")
+        if seconds:
+            host.on = False
+            self.datacenter.power(host.vm, running=False)
+        if host.agent is not None:
+            host.agent.life.kill()
+        host.notebook.reboot()
+        host.guest.reboot()
+        if seconds:
+            self.later(seconds, lambda: self.power_on(host))
 
-        self.later(seconds, answer)
+    def power_on(self, host: Host) -> None:
+        if host.on:
+            return
+        self.tell(f"{host.letter} is switched on")
+        self.datacenter.power(host.vm, running=True)
+        host.on = True
+        self.start_agent(host)
 
     def finish_mkfs(self, host: Host) -> None:
         """A mkfs that outlived its agent ends."""

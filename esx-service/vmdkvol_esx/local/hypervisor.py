@@ -208,6 +208,9 @@ class LocalHypervisor:
             )
 
     def _detach(self, change: DetachDisk) -> None:
+        vm = self._vms.get(change.vm)
+        if change.only_off and (vm is None or vm.running):
+            raise VolumeInUse(f"the host of {change.disk.path} is not known to be switched off")
         for loop in self._loops.bound():
             if loop.owner == (change.vm, change.disk.uuid):
                 self._loops.detach(loop, str(change.disk.path))

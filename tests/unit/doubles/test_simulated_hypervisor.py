@@ -84,6 +84,13 @@ def test_a_slot_that_was_given_back_is_used_again(hypervisor: SimulatedHyperviso
     assert len({disk.address for disk in hypervisor.devices(None).lists[A.id]}) == 60
 
 
+def test_a_machine_that_is_off_gives_a_disk_only_then(hypervisor: SimulatedHypervisor) -> None:
+    disk = attached(hypervisor)
+    hypervisor.power(A.id, running=False)
+    hypervisor.submit(DetachDisk(A.id, disk, only_off=True), uuid4())
+    assert hypervisor.truth().holders == {}
+
+
 def test_a_machine_that_is_off_keeps_its_disks(hypervisor: SimulatedHypervisor) -> None:
     disk = attached(hypervisor)
     hypervisor.power(A.id, running=False)

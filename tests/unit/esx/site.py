@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,7 +23,7 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import Datastore, DiskPath, Vm
+from vmdkvol_esx.ports import Datastore, DeviceLists, DiskPath, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, Verbs, make_verbs
 from vmdkvol_esx.store import open_store
@@ -64,9 +64,14 @@ class Kept:
 
 
 class Hypervisor(SimulatedHypervisor):
-    """``sidecars_fail`` is what writing a sidecar raises, as long as it is set."""
+    """``sidecars_fail`` is what writing a sidecar raises, as long as it is set; device lists lack what it ``leaves_out``."""
 
     sidecars_fail: VolumeError | None = None
+    leaves_out: Collection[VmId] = ()
+
+    def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
+        found = super().devices(vms)
+        return replace(found, lists={vm: disks for vm, disks in found.lists.items() if vm not in self.leaves_out})
 
     def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
         if self.sidecars_fail is not None:

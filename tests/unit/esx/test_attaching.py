@@ -152,11 +152,69 @@ def test_a_silent_agent_is_told_apart_from_a_mount(site: Site, volume: VolumeId)
     assert caught.value.fields["why"] == "silent"
 
 
-def test_a_switched_off_holder_is_told(site: Site, volume: VolumeId) -> None:
-    site.attach(volume)
+def test_a_disk_on_a_host_that_is_switched_off_goes_to_the_next_one(site: Site, volume: VolumeId) -> None:
+    """F16: nobody there can give it back, and nobody there uses it."""
+    left = site.attach(volume)
     site.hypervisor.power(A, running=False)
-    with pytest.raises(VolumeInUse, match="host-a, which is switched off"):
+    assert site.attach(volume, B).generation > left.generation
+    assert site.hypervisor.truth().holders == {left.disk_uuid: B}
+    assert "taken from a machine that is switched off" in site.log.events("warning")
+    site.check_settled()
+
+
+def test_what_the_host_that_was_off_still_says_is_stale(site: Site, volume: VolumeId) -> None:
+    left = site.attach(volume)
+    site.hypervisor.power(A, running=False)
+    site.attach(volume, B)
+    site.hypervisor.power(A, running=True)
+    with pytest.raises(StaleRequest):
+        site.ask(Mark(volume, left.generation, Content.FORMATTING, uuid4()))
+    site.detach(left)
+    assert site.hypervisor.truth().holders == {left.disk_uuid: B}
+
+
+def test_a_host_that_is_switched_on_at_that_moment_keeps_its_disk(site: Site, volume: VolumeId) -> None:
+    left = site.attach(volume)
+    site.hypervisor.power(A, running=False)
+    site.hypervisor.fail(VolumeInUse("host-a is switched on"))
+    site.agents[A] = lambda wanted: site.hypervisor.power(A, running=True)
+    with pytest.raises(VolumeInUse, match="host-a"):
         site.attach(volume, B)
+    assert site.hypervisor.truth().holders == {left.disk_uuid: A}
+    assert site.record(volume).generation == left.generation
+    site.check_settled()
+
+
+def test_off_is_no_proof_while_the_list_of_that_host_is_not_read(site: Site, volume: VolumeId) -> None:
+    left = site.attach(volume)
+    site.hypervisor.power(A, running=False)
+    site.hypervisor.unread(A)
+    with pytest.raises(TruthUnknown, match="may be on host-a"):
+        site.attach(volume, B)
+    assert site.hypervisor.truth().holders == {left.disk_uuid: A}
+
+
+def test_a_snapshot_of_a_host_that_is_off_keeps_the_disk(site: Site, volume: VolumeId) -> None:
+    snapped = site.create("snapped", attach_as="persistent").id
+    site.attach(snapped)
+    site.hypervisor.snapshot(A, "before the upgrade")
+    site.hypervisor.power(A, running=False)
+    with pytest.raises(SnapshotPresent, match="before the upgrade"):
+        site.attach(snapped, B)
+
+
+def test_an_answer_that_leaves_a_host_out_does_not_say_that_it_has_nothing(site: Site, volume: VolumeId) -> None:
+    left = site.attach(volume)
+    site.hypervisor.leaves_out = {A}
+    with pytest.raises(TruthUnknown, match="may be on host-a"):
+        site.attach(volume, B)
+    with pytest.raises(TruthUnknown):
+        site.detach(left)
+    with pytest.raises(TruthUnknown):
+        site.ask(ListAttached())
+    with pytest.raises(TruthUnknown, match="may be on host-a"):
+        site.remove(volume, B)
+    assert site.hypervisor.truth().holders == {left.disk_uuid: A}
 
 
 def test_a_short_deadline_ends_the_wait(unhurried: Site) -> None:

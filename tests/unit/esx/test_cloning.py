@@ -94,6 +94,14 @@ def test_a_source_that_may_be_on_a_silent_vm_is_not_copied(site: Site) -> None:
         site.create("copy@ds1", clone_from="src@ds1")
 
 
+def test_a_source_on_a_host_that_is_switched_off_is_copied(site: Site) -> None:
+    volume = source(site)
+    site.attach(volume, B)
+    site.hypervisor.power(B, running=False)
+    assert site.create("copy@ds1", clone_from="src@ds1").content is Content.FORMATTED
+    assert site.hypervisor.truth().holders == {}
+
+
 def test_while_the_copy_runs_nobody_gets_the_source(site: Site) -> None:
     volume = source(site)
     site.hypervisor.takes(CloneDisk, 30.0)

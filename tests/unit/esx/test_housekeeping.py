@@ -199,6 +199,20 @@ def test_a_clock_that_is_set_back_does_not_empty_the_trash() -> None:
     assert len(site.hypervisor.truth().disks) == 1
 
 
+def test_what_a_clock_that_was_ahead_put_into_the_trash_does_not_stay_for_that_long() -> None:
+    """F33: written a day in the future, seen by a process whose clock is right again."""
+    site = Site(retention_s=20.0)
+    site.clock.jump(86400.0)
+    site.remove(site.create("db").id)
+    site.clock.jump(-86400.0)
+    site.restart()
+    scan(site)
+    assert site.records()
+    site.clock.sleep(21.0)
+    scan(site)
+    assert not site.records()
+
+
 def test_what_an_earlier_process_put_into_the_trash_keeps_its_age() -> None:
     site = Site(retention_s=20.0)
     site.remove(site.create("db").id)

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from vmdkvol.volume import DiskUuid, LoopAddress, VmId
-from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, Owner, Unread, decide
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind, Owner, Unread, decide
 from vmdkvol_esx.ports import AttachedDisk, DeviceLists
 
 DISK = DiskUuid(UUID(int=1))
@@ -47,6 +47,35 @@ def test_the_device_lists_say_who_has_it(
     lists = {vm: (OTHER_DISK, DEVICE) if vm in holders else (OTHER_DISK,) for vm in read}
     found = decide(DISK, DeviceLists(lists, frozenset(unread)), {CALLER, OTHER, THIRD}, last, CALLER)
     assert found == expected
+
+
+OFF = [
+    # who lists it, who is unread, who is off -> the owner
+    pytest.param({OTHER}, NONE, {OTHER}, LeftBehind(OTHER, DEVICE), id="off-and-read"),
+    pytest.param({OTHER}, NONE, {THIRD}, HeldBy(OTHER, DEVICE), id="another-one-is-off"),
+    pytest.param({CALLER}, NONE, {CALLER}, Here(DEVICE), id="the-caller-is-never-off"),
+    pytest.param({OTHER, THIRD}, NONE, {OTHER, THIRD}, Foreign((OTHER, THIRD)), id="two-that-are-off"),
+    pytest.param({STRANGER}, NONE, {STRANGER}, Foreign((STRANGER,)), id="off-and-not-ours"),
+    pytest.param(set(), {OTHER}, {OTHER}, Unread(OTHER), id="off-and-not-read"),
+    pytest.param(set(), NONE, {OTHER}, Free(), id="off-and-has-it-not"),
+]
+
+
+@pytest.mark.parametrize(("holders", "unread", "off", "expected"), OFF)
+def test_a_machine_that_is_off_holds_nothing_back_if_its_list_was_read(
+    holders: set[VmId], unread: frozenset[VmId], off: set[VmId], expected: Owner
+) -> None:
+    read = {CALLER, OTHER, THIRD, STRANGER} - set(unread)
+    lists = {vm: (OTHER_DISK, DEVICE) if vm in holders else (OTHER_DISK,) for vm in read}
+    found = decide(DISK, DeviceLists(lists, frozenset(unread)), {CALLER, OTHER, THIRD}, OTHER, CALLER, off)
+    assert found == expected
+
+
+def test_a_machine_that_the_lists_leave_out_is_silent() -> None:
+    lists = DeviceLists({CALLER: (), THIRD: ()})
+    assert decide(DISK, lists, {CALLER, OTHER, THIRD}, OTHER, CALLER) == Unread(OTHER)
+    assert decide(DISK, lists, {CALLER, OTHER, THIRD}, None, CALLER) == Free(frozenset({OTHER}))
+    assert (lists.of(CALLER), lists.of(OTHER)) == ((), None)
 
 
 def test_without_a_caller_every_holder_is_another() -> None:

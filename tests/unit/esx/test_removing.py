@@ -22,7 +22,7 @@ from vmdkvol.errors import (
 from vmdkvol.messages import Detach, ListAttached, ListVolumes
 from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
-from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, DeleteDisk
 
 
@@ -113,14 +113,14 @@ def test_a_lingering_disk_is_asked_for_first(site: Site, volume: VolumeId) -> No
     assert nothing_is_left(site)
 
 
-def test_a_silent_vm_that_may_have_it_delays_the_deletion_not_the_removal(site: Site, volume: VolumeId) -> None:
+def test_a_silent_vm_that_had_no_part_delays_the_deletion_not_the_removal(site: Site, volume: VolumeId) -> None:
     """Corrections 38."""
-    attachment = site.attach(volume, B)
     site.hypervisor.unread(B)
     site.remove(volume)
-    assert site.record(volume).state is State.TRASHED
+    record = site.record(volume)
+    assert record.state is State.TRASHED
     site.housekeeping.scan()
-    assert attachment.disk_uuid in site.hypervisor.truth().disks
+    assert record.disk_uuid in site.hypervisor.truth().disks
 
 
 def test_a_disk_in_the_trash_that_a_vm_still_has_is_not_even_asked_to_be_deleted(site: Site, volume: VolumeId) -> None:
@@ -145,14 +145,41 @@ def test_one_silent_vm_does_not_block_every_remove(site: Site, volume: VolumeId)
     assert nothing_is_left_after_a_scan(site)
 
 
+def test_a_volume_whose_last_host_is_not_read_is_not_removed(site: Site, volume: VolumeId) -> None:
+    """I1, corrections 38: the host on record must be read, it may have the volume mounted this very moment."""
+    site.attach(volume, B)
+    site.hypervisor.unread(B)
+    with pytest.raises(TruthUnknown, match="may be on host-b"):
+        site.remove(volume)
+    assert site.get("db").state is State.READY
+    assert site.record(volume).trashed_at is None
+
+
 def test_a_disk_in_the_trash_can_still_leave_its_vm(site: Site, volume: VolumeId) -> None:
-    attachment = site.attach(volume, B)
     site.hypervisor.unread(B)
     site.remove(volume)
+    record = site.record(volume)
     site.hypervisor.unread(B, unread=False)
+    site.hypervisor.submit(AttachDisk(B, disk_ref(record), "independent_persistent"), uuid4())
     (told,) = site.ask(ListAttached(), B).attachments
-    site.detach(replace(attachment, generation=told.generation), B)
+    site.detach(told, B)
     assert nothing_is_left_after_a_scan(site)
+
+
+def test_a_volume_on_a_host_that_is_switched_off_is_removed(site: Site, volume: VolumeId) -> None:
+    """F16: its disk is taken from there first."""
+    site.attach(volume, B)
+    site.hypervisor.power(B, running=False)
+    site.remove(volume)
+    assert nothing_is_left_after_a_scan(site)
+
+
+def test_who_asks_is_not_switched_off_whatever_the_hypervisor_says(site: Site, volume: VolumeId) -> None:
+    attachment = site.attach(volume)
+    site.hypervisor.power(A, running=False)
+    with pytest.raises(VolumeInUse):
+        site.remove(volume, A)
+    assert site.hypervisor.truth().holders == {attachment.disk_uuid: A}
 
 
 def test_a_read_only_datastore_refuses(site: Site, volume: VolumeId) -> None:

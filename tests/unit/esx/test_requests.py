@@ -11,7 +11,16 @@ import pytest
 from tests.unit.esx.site import A, B, Killed, Site
 from vmdkvol import frames
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import NoSpace, ProtocolVersion, StaleRequest, UnknownCaller, VolumeError, VolumeInUse, VolumeNotFound
+from vmdkvol.errors import (
+    HypervisorUnreachable,
+    NoSpace,
+    ProtocolVersion,
+    StaleRequest,
+    UnknownCaller,
+    VolumeError,
+    VolumeInUse,
+    VolumeNotFound,
+)
 from vmdkvol.messages import (
     REQUESTS,
     Attach,
@@ -98,10 +107,43 @@ def test_a_call_id_that_was_another_requests_is_refused(site: Site) -> None:
         site.ask(create("other"), call=call)
 
 
-def test_an_error_is_not_stored(site: Site) -> None:
+def test_a_late_copy_of_a_refused_call_is_refused_too(site: Site) -> None:
+    """F32: the user heard that the volume is in use, and has stopped the container meanwhile."""
+    volume, call = site.create("db").id, uuid4()
+    attachment = site.attach(volume, B)
+    with pytest.raises(VolumeInUse) as first:
+        site.ask(RemoveVolume(volume), call=call)
+    site.detach(attachment, B)
+    with pytest.raises(VolumeInUse) as again:
+        site.ask(RemoveVolume(volume), call=call)
+    assert str(again.value) == str(first.value)
+    assert again.value is not first.value
+    assert site.get("db").id == volume
+    site.ask(RemoveVolume(volume), call=uuid4())
+    assert not site.records()
+
+
+def test_another_request_with_the_id_of_a_refused_call_is_stale(site: Site) -> None:
     call = uuid4()
     site.hypervisor.refuse(NoSpace("full"))
     with pytest.raises(NoSpace):
+        site.ask(create("db"), call=call)
+    with pytest.raises(StaleRequest, match="another request"):
+        site.ask(create("other"), call=call)
+
+
+def test_the_id_of_a_refused_call_is_its_callers_only(site: Site) -> None:
+    call = uuid4()
+    site.hypervisor.refuse(NoSpace("full"))
+    with pytest.raises(NoSpace):
+        site.ask(create("db"), A, call=call)
+    assert site.ask(create("db"), B, call=call).name == "db"
+
+
+def test_a_call_whose_end_was_not_known_goes_on_when_it_comes_again(site: Site) -> None:
+    call = uuid4()
+    site.hypervisor.refuse(HypervisorUnreachable("away"))
+    with pytest.raises(HypervisorUnreachable):
         site.ask(create("db"), call=call)
     assert site.ask(create("db"), call=call).name == "db"
 

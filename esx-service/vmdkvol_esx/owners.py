@@ -1,0 +1,75 @@
+"""Who has a disk, read now; and a disk that a switched-off VM still has leaves it, since nobody there can give it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeInUse
+from vmdkvol.volume import VmId
+from vmdkvol_esx import ownership
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind, Owner, Unread
+from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import DetachDisk
+from vmdkvol_esx.records import VolumeRecord
+
+# Who has it, where everybody who may have it was read.
+Read = Free | Here | HeldBy | LeftBehind | Foreign
+
+
+class Owners:
+    """Reads all device lists at once, decided by ``ownership``. Each call is within the volume's lane."""
+
+    def __init__(self, parts: Parts, journal: Journal) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._journal = journal
+        self._log = parts.log
+
+    def of(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None = None) -> Owner:
+        """Return who has the disk. ``speaking``: that VM asks just now, so it is not switched off, whatever a list says."""
+        vms = self._hypervisor.vms()
+        lists = self._hypervisor.devices(None)
+        off = {vm.id for vm in vms if not vm.running} - {caller, speaking}
+        return ownership.decide(record.disk_uuid, lists, {vm.id for vm in vms}, record.last_vm, caller, off)
+
+    def freed(
+        self, record: VolumeRecord, caller: VmId | None, deadline: Deadline, *, speaking: VmId | None = None
+    ) -> tuple[VolumeRecord, Read]:
+        """Return the record and who has the disk, after it was taken from a VM that is switched off (F16).
+
+        The proof is the hypervisor's: it lists the disk there, says that the VM is off, and refuses the detach if that
+        is not true any more when it is carried out. On anything less, such as a suspended VM or one that cannot be
+        read, the disk stays. Raises TruthUnknown while a VM that may well have it is not read, SnapshotPresent, and what
+        the hypervisor raised.
+        """
+        owner = self._read(record, caller, speaking)
+        if not isinstance(owner, LeftBehind):
+            return record, owner
+        if owner.device.snapshot is not None:
+            raise SnapshotPresent(
+                f"snapshot {owner.device.snapshot!r} of a machine that is switched off contains volume {record.name}",
+                snapshot=owner.device.snapshot,
+            )
+        raised = replace(record, generation=record.generation + 1)
+        change = DetachDisk(owner.vm, disk_ref(record), only_off=True)
+        intent = self._journal.begin(change, raised, speaking or caller, before=record)
+        try:
+            self._journal.carry_out(intent, raised, deadline)
+        except VolumeInUse as error:
+            # It was switched on meanwhile: from now on it is asked for the disk as every running one.
+            self._log.info("not taken from a machine that was off", volume=record.name, error=str(error))
+            return record, HeldBy(owner.vm, owner.device)
+        self._log.warning("taken from a machine that is switched off", volume=record.name, vm=str(owner.vm))
+        left = self._store.volume(record.id) or replace(raised, last_vm=None)
+        return left, self._read(left, caller, speaking)
+
+    def _read(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None) -> Read:
+        owner = self.of(record, caller, speaking)
+        if isinstance(owner, Unread):
+            names = {vm.id: vm.name for vm in self._hypervisor.vms()}
+            name = names.get(owner.vm, str(owner.vm))
+            raise TruthUnknown(f"volume {record.name} may be on {name}, whose device list was not read")
+        return owner
