@@ -47,6 +47,7 @@ _END_S = 10.0
 # How long a thread with Python to run keeps the others waiting; 5 ms is the default. The calls of a guest that floods never
 # wait for anything, and another's call comes back from the kernel some ten times: p95 under a flood 0.9 s, with this 0.1 s.
 _SWITCH_S = 0.0005
+_MIB = 1 << 20
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
@@ -171,7 +172,8 @@ def _claimed(settings: ServiceSettings, store: SqlStore) -> Mapping[DatastoreNam
 
 def _hypervisor(settings: ServiceSettings, clock: Clock, markers: Mapping[DatastoreName, UUID]) -> LocalHypervisor:
     datastores = [LocalDatastore(store.name, store.path, markers.get(store.name)) for store in settings.datastores]
-    return LocalHypervisor(datastores, [Vm(host.id, host.name, running=True) for host in settings.hosts], clock)
+    vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
+    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
 
 
 def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[Any], Call], Any]:

@@ -65,6 +65,10 @@ class ServiceSettings:
     )
     housekeeping_s: float = field(default=60.0, metadata={"help": "Records and datastores are compared this often."})
     drain_s: float = field(default=30.0, metadata={"help": "How long a stop waits for work that is under way."})
+    copy_mib_s: float = field(
+        default=0.0,
+        metadata={"help": "MiB that each clone, or eagerzeroedthick disk in the making, may write in a second; 0 is no limit."},
+    )
     log_level: str = field(default="info", metadata={"help": "What is logged: debug, info, warning or error, and above."})
 
     def __post_init__(self) -> None:
@@ -81,6 +85,7 @@ class ServiceSettings:
             ("trash_retention_s", 0.0, 10 * 365 * 86400.0),
             ("housekeeping_s", 0.1, 86400.0),
             ("drain_s", 0.0, 600.0),
+            ("copy_mib_s", 0.0, 1e6),
         ):
             if not low <= getattr(self, name) <= high:
                 raise BadRequest(f"{name} must be from {low:g} to {high:g}", setting=name)

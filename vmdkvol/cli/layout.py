@@ -101,7 +101,14 @@ class Layout:
 
         Its keys are the agent's settings; the agent itself refuses one that it does not know.
         """
-        file = self.root / "agent.toml"
+        return self._of_the_user("agent.toml")
+
+    def service_settings(self) -> dict[str, Any]:
+        """Return what the user's ``service.toml`` here sets for the service; as ``agent_settings``."""
+        return self._of_the_user("service.toml")
+
+    def _of_the_user(self, name: str) -> dict[str, Any]:
+        file = self.root / name
         try:
             return tomllib.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -9,9 +9,13 @@ _HEAD = "# Written by `vmdkvol sandbox up`, and written again by the next one.\n
 
 
 def service_config(layout: Layout, identity: Identity) -> str:
-    """Return the service's settings: a directory per datastore, a socket per host (corrections 14), no trash."""
+    """Return the service's settings: a directory per datastore, a socket per host (corrections 14), no trash.
+
+    And what the user of the sandbox wants of the service.
+    """
     return _HEAD + dump_toml(
         {
+            **layout.service_settings(),
             "state_dir": str(layout.state(SERVICE)),
             "default_datastore": identity.datastores[0],
             "trash_retention_s": 0.0,

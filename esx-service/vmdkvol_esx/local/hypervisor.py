@@ -50,8 +50,10 @@ _SHORT_ALLOCATION = 32 << 30
 class LocalHypervisor:
     """Implements ``Hypervisor``. Needs root for loop devices; an instance may be stopped, not started again."""
 
-    def __init__(self, datastores: Sequence[LocalDatastore], vms: Sequence[Vm], clock: Clock) -> None:
+    def __init__(self, datastores: Sequence[LocalDatastore], vms: Sequence[Vm], clock: Clock, *, copy_bytes_s: int = 0) -> None:
+        """``copy_bytes_s`` is what each task may write in a second, so that it leaves something to volumes in use; 0: all."""
         self._clock = clock
+        self._copy_bytes_s = copy_bytes_s
         self._stores = {store.name: DatastoreFiles(store) for store in datastores}
         self._vms = {vm.id: vm for vm in vms}
         self._loops = Loops(clock, [store.directory for store in datastores])
@@ -122,7 +124,9 @@ class LocalHypervisor:
         eager = change.diskformat == "eagerzeroedthick"
         limit = _SHORT_BYTES if eager else _SHORT_ALLOCATION
         if change.diskformat != "thin" and change.size_bytes > limit:
-            return self._tasks.start(change, operation, change.size_bytes, lambda step: self._make(change, step))
+            # What is only allocated is not written.
+            pace = self._copy_bytes_s if eager else 0
+            return self._tasks.start(change, operation, change.size_bytes, lambda step: self._make(change, step), pace)
         self._tasks.check(change)
         self._make(change, _no_step)
         return None
@@ -159,7 +163,7 @@ class LocalHypervisor:
                 self._copy(change, source, step)
 
         try:
-            return self._tasks.start(change, operation, written, work)
+            return self._tasks.start(change, operation, written, work, self._copy_bytes_s)
         except BaseException:
             handed_over.close()
             raise

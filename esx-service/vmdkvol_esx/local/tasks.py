@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline, Worker
@@ -18,6 +19,10 @@ _KEPT = 1000
 @dataclass(slots=True)
 class _Task:
     change: Change
+    total: int
+    # What it may write in a second; 0 is no limit.
+    pace: int
+    began: float
     worker: Worker | None = None
     percent: int = 0
     done: bool = False
@@ -33,19 +38,22 @@ class Tasks:
         self._tasks: dict[TaskId, _Task] = {}
         self._stopping = False
 
-    def start(self, change: Change, operation: UUID, total: int, work: Callable[[Step], None]) -> TaskId:
-        """Begin ``work`` beside and return its id; Busy if a task works on the disk. ``total``: what its steps count to."""
+    def start(self, change: Change, operation: UUID, total: int, work: Callable[[Step], None], pace: int = 0) -> TaskId:
+        """Begin ``work`` beside and return its id; Busy if a task works on the disk. ``total``: what its steps count to.
+
+        ``pace``: what they may count in a second; 0 is no limit.
+        """
         with self._changed:
             if self._stopping:
                 raise HypervisorUnreachable("the service stops; nothing was started")
             self._check(change)
-            task = _Task(change)
+            task = _Task(change, max(1, total), pace, self._clock.monotonic())
             # Never an id of an earlier process: operations are made once.
             task_id = TaskId(str(operation))
             self._tasks[task_id] = task
             self._forget_old()
         try:
-            task.worker = self._clock.start(f"disk-{change.disk.uuid}", lambda: self._run(task, total, work))
+            task.worker = self._clock.start(f"disk-{change.disk.uuid}", lambda: self._run(task, work))
         except RuntimeError as error:
             with self._changed:
                 del self._tasks[task_id]
@@ -89,6 +97,7 @@ class Tasks:
         """End all tasks at their next step, and wait for that. What they had begun is taken away by themselves."""
         with self._changed:
             self._stopping = True
+            self._changed.notify_all()
             workers = [task.worker for task in self._tasks.values() if task.worker is not None]
         for worker in workers:
             worker.join(deadline.left_s)
@@ -107,10 +116,10 @@ class Tasks:
         for task_id in ended[: max(0, len(self._tasks) - _KEPT)]:
             del self._tasks[task_id]
 
-    def _run(self, task: _Task, total: int, work: Callable[[Step], None]) -> None:
+    def _run(self, task: _Task, work: Callable[[Step], None]) -> None:
         error: VolumeError | None = None
         try:
-            work(lambda done: self._step(task, 100 * done // max(1, total)))
+            work(partial(self._step, task))
         except VolumeError as failure:
             error = failure
         except Exception as bug:  # noqa: BLE001 - the top of a thread: every waiter gets it, none hangs
@@ -122,10 +131,14 @@ class Tasks:
             task.done = True
             self._changed.notify_all()
 
-    def _step(self, task: _Task, percent: int) -> None:
+    def _step(self, task: _Task, done: int) -> None:
+        percent = min(100 * done // task.total, 99)
         with self._changed:
+            if percent != task.percent:
+                task.percent = percent
+                self._changed.notify_all()
+            due = Deadline(self._clock, task.began + (done / task.pace if task.pace else 0.0))
+            while not self._stopping and not due.passed:
+                self._changed.wait(due.left_s)
             if self._stopping:
                 raise HypervisorUnreachable(f"the service stops; nothing of {task.change.disk.path} was made")
-            if percent != task.percent:
-                task.percent = min(percent, 99)
-                self._changed.notify_all()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vmdkvol.cli.layout import Identity, Layout, SandboxHost, extended
-from vmdkvol.cli.written import agent_config
+from vmdkvol.cli.written import agent_config, service_config
 from vmdkvol.errors import BadRequest, Busy, InvalidName, MetadataDamaged
 
 HOST = SandboxHost("vsphere", "6f1c7f0e-5a55-4d5c-8d0b-0d8b9c3f3b11")
@@ -104,6 +104,16 @@ def test_the_users_settings_reach_every_agent_but_not_who_it_is(tmp_path: Path) 
     config = tomllib.loads(agent_config(Layout.at(tmp_path), HOST))
 
     assert (config["linger_s"], config["driver"]) == (0.5, "vsphere")
+
+
+def test_the_users_settings_reach_the_service_but_not_which_hosts_there_are(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text('copy_mib_s = 20.0\nstate_dir = "/elsewhere"\nhosts = []\n')
+
+    config = tomllib.loads(service_config(Layout.at(tmp_path), Identity((HOST,), ("ds1",))))
+
+    assert config["copy_mib_s"] == 20.0
+    assert config["state_dir"].startswith(str(tmp_path))
+    assert [host["name"] for host in config["hosts"]] == [HOST.name]
 
 
 @pytest.mark.parametrize("text", [b"linger_s =", b"linger_s = 1\nlinger_s = 2", b"\xff"])
