@@ -111,6 +111,8 @@ class Oracle:
         self._names: dict[str, Named] = {}
         # Every disk that there ever was, with the key of its volume.
         self._made: dict[DiskUuid, str] = {}
+        # Disks that somebody put another file system on, and its UUID.
+        self._overwritten: dict[DiskUuid, UUID | None] = {}
         # Names that anybody of a group ever wanted to have made.
         self._wanted: set[str] = set()
         self.containers: list[Container] = []
@@ -216,7 +218,8 @@ class Oracle:
         """I9: one line that names the volume, with a code; I7: and says nothing of another vmgroup."""
         said = str(error)
         what = f"{ticket.kind} {ticket.name}: {said}"
-        if error.code in ("internal", "wrong-disk", "foreign-content"):
+        refused = error.code == "foreign-content" and self.is_overwritten(ticket.key)
+        if error.code in ("internal", "wrong-disk", "foreign-content") and not refused:
             self.fail("I1" if error.code != "internal" else "bug", what)
         if ticket.name not in said or "\n" in said or len(said) > MAX_ERROR or error.code not in said:
             self.fail("I9", f"not one line with the volume and a code: {what}")
@@ -347,6 +350,9 @@ class Oracle:
         if known is None or (_key_of(known.note), known.note["volume"]) != (ticket.key, str(volume)):
             self.fail("I6", f"mount {ticket.name} shows the disk of another volume")
             return
+        if disk in self._overwritten:
+            self.fail("I1", f"mount {ticket.name} shows somebody else's file system")
+            return
         if truth.holders.get(disk) != ticket.host:
             self.fail("I2", f"mount {ticket.name} was answered, and the disk is on {truth.holders.get(disk)}")
         if ticket.state == PRESENT and named.version == ticket.version and ticket.disk not in (None, disk):
@@ -385,6 +391,14 @@ class Oracle:
         if synced:
             ledger.promised.update(ledger.written)
 
+    def overwritten(self, disk: DiskUuid) -> None:
+        """Somebody put another file system on the disk: it is nobody's promise any more, and never ours to touch."""
+        self._overwritten[disk] = self._disks[disk].now.uuid
+
+    def is_overwritten(self, key: str) -> bool:
+        """Tell whether a disk of this volume was overwritten by somebody else."""
+        return any(disk in self._overwritten for disk in self._of_name(key))
+
     def lost_power(self, disk: DiskUuid) -> None:
         """What was not promised may be gone; what is there now is what there was."""
         ledger = self.ledger(disk)
@@ -393,6 +407,8 @@ class Oracle:
     def cloned(self, change: CloneDisk) -> None:
         """A clone has at least what its source was promised to have."""
         source, copy = self.ledger(change.source.uuid), self.ledger(change.disk.uuid)
+        if change.source.uuid in self._overwritten:
+            self.overwritten(change.disk.uuid)
         copy.promised.update(source.promised)
         copy.written.extend(source.written)
 
@@ -418,6 +434,10 @@ class Oracle:
 
     def _check_data(self, disk: DiskUuid) -> None:
         ledger, content = self.ledger(disk), self._disks[disk].durable
+        if disk in self._overwritten:
+            if content.uuid != self._overwritten[disk]:
+                self.fail("I1", f"somebody else's file system on the disk {disk} is gone, and {content.kind} is there")
+            return
         lost = [record for record in ledger.promised if content.files.get(_file(record)) != payload(record)]
         if lost and not ledger.removed:
             self.fail("I1", f"the disk {disk} has lost the records {sorted(lost)}")

@@ -7,11 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from tests.doubles.memory_disks import Content
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import HypervisorUnreachable, NoSpace, VolumeError
 from vmdkvol.messages import Attach, Call, Detach, Keep, Mark, RemoveVolume, Request
 from vmdkvol.points import Point
-from vmdkvol.volume import Content, VolumeId
+from vmdkvol.volume import Content as Recorded
+from vmdkvol.volume import VolumeId
 
 if TYPE_CHECKING:
     from tests.simulation.runs import Run
@@ -83,6 +85,35 @@ class Mishaps:
         on.back_s = back_s
         self._engines.power_off(on, seconds)
 
+    def busy(self, which: int, seconds: float) -> None:
+        """A process of the host works in the mount of a container that stops, so that it cannot be unmounted for a while."""
+        container = self._run.container(which)
+        if container is None:
+            return
+        guest = self._engines.host_of(container).guest
+        with guest.changed:
+            guest.busy.add(container.volume)
+        self._world.later(seconds, lambda: guest.leave_alone(container.volume))
+        self._engines.stop(container)
+
+    def overwritten(self, which: int) -> None:
+        """Somebody makes a file system on a disk that no machine has: whatever was there is gone, and this must stay."""
+        world, truth = self._world, self._world.datacenter.truth()
+        plugged = {known.device.disk_uuid for host in world.hosts for known in host.guest.plugged.values()}
+        free = sorted(set(truth.disks) - set(truth.holders) - plugged, key=str)
+        if free and not truth.open_tasks and not world.store.open_intents() and not self._engines.under_way:
+            disk = free[which % len(free)]
+            world.disks[disk].put(Content("ext4", world.new_id()))
+            world.oracle.overwritten(disk)
+
+    def by_hand(self, host: int, which: int) -> None:
+        """An administrator attaches a disk to a machine without asking the service (T13)."""
+        world, on, truth = self._world, self._run.host(host), self._world.datacenter.truth()
+        own = {uuid for uuid, disk in truth.disks.items() if disk.note["vmgroup"] == on.group}
+        free = sorted(own - set(truth.holders), key=str)
+        if free and not truth.open_tasks and not world.store.open_intents() and not self._engines.under_way:
+            world.datacenter.attach_by_hand(on.vm, truth.disks[free[which % len(free)]].ref)
+
     def foreign(self, host: int, which: int, seconds: float) -> None:
         self._engines.hold_foreign(self._run.host(host), which, seconds)
 
@@ -125,7 +156,7 @@ class Mishaps:
         request: Request[object] = {
             "attach": Attach(volume),
             "detach": Detach(volume, 1 + which),
-            "mark": Mark(volume, 1 + which, Content.FORMATTED, self._world.new_id()),
+            "mark": Mark(volume, 1 + which, Recorded.FORMATTED, self._world.new_id()),
             "remove": RemoveVolume(volume),
             "keep": Keep(volume),
         }[what]

@@ -66,6 +66,8 @@ class Quiet:
             host.cut = host.loses_next = False
             host.cable.heal()
             host.guest.die_in_make = False
+            for volume in tuple(host.guest.busy):
+                host.guest.leave_alone(volume)
             world.datacenter.unread(host.vm, unread=False)
             world.finish_mkfs(host)
             if host.agent is not None:
@@ -173,10 +175,11 @@ class Quiet:
             own = [host for host in world.hosts if key.startswith(host.group)]
             host, name = own[number % len(own)], key.partition(" ")[2]
             container = self._engines.run(host, name)
-            if container is None:
+            if container is not None:
+                self._engines.stop(container)
+            elif not oracle.is_overwritten(key):
                 oracle.fail("I5", f"{name} cannot be used: {world.lines[-3:]}")
                 return
-            self._engines.stop(container)
             if not self._engines.remove(host, name):
                 oracle.fail("I5", f"{name} cannot be removed: {world.lines[-3:]}")
                 return

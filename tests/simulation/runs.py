@@ -140,6 +140,17 @@ class Run:
         name = self.volume(on, volume)
         self.call(how, lambda: self.engines.remove(on, name))
 
+    def remake(self, host: int, other: int, volume: int | None, then: str, third: int) -> None:
+        """One host removes a name, another makes it anew, and a third, which may know the old one, wants it at once."""
+        name = self.volume(self.host(host), volume)
+        if self.engines.remove(self.host(host), name) and self.engines.create(self.host(other), name, size="100mb"):
+            commands: dict[str, Callable[[Host, str], object]] = {
+                "start": self.engines.run,
+                "remove": self.engines.remove,
+                "get": self.engines.get,
+            }
+            commands[then](self.host(third), name)
+
     def get(self, host: int, name: int, how: str) -> None:
         on = self.host(host)
         named = self.name(on, name)

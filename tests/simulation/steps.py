@@ -72,6 +72,7 @@ KINDS: Mapping[str, Kind] = {
     "get": _user(4, host=HOSTS, name=NAMES, how=("now", "beside", "twice")),
     "list": _user(2, host=HOSTS, how=HOWS),
     "copy": _user(3, which=WHICH, how=HOWS),
+    "remake": _user(1, host=HOSTS, other=HOSTS, volume=VOLUMES, then=("start", "remove", "get"), third=HOSTS),
     "copy_unused": _user(2, host=HOSTS, volume=VOLUMES, how=HOWS),
     "wait": _user(2, seconds=(1.0, 15.0, 60.0, 200.0)),
     # --- faults
@@ -88,6 +89,9 @@ KINDS: Mapping[str, Kind] = {
     "freeze_service": _fault(1, seconds=(11.0, 60.0, 300.0)),
     "engine_restarts": _fault(1, host=HOSTS, live_restore=YES_OR_NO),
     "power_off": _fault(1, host=HOSTS, seconds=(0.0, 0.0, 20.0, 150.0), back_s=RESTARTS),
+    "busy": _fault(1, which=WHICH, seconds=(0.5, 5.0, 60.0)),
+    "overwritten": _fault(1, which=WHICH),
+    "by_hand": _fault(1, host=HOSTS, which=WHICH),
     "foreign": _fault(2, host=HOSTS, which=WHICH, seconds=(1.0, 10.0, 100.0)),
     "hypervisor": _fault(3, what=HYPERVISOR_FAULTS, host=HOSTS, volume=VOLUMES),
     "hang": _fault(2, method=PORT_METHODS, seconds=(3.0, 30.0, 130.0, None), done=YES_OR_NO),

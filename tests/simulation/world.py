@@ -132,6 +132,7 @@ class Host:
         self.agent: Agent | None = None
         self.connection: Connection | None = None
         self.on = True
+        self.starting = False
         self.cut = False
         self.loses_next = False
         # After how long what was killed comes back.
@@ -207,9 +208,12 @@ class World:
     # --- processes ---------------------------------------------------------------------------------------------
 
     def start_agent(self, host: Host) -> None:
-        if host.agent is None and host.on:
+        if host.agent is None and host.on and not host.starting:
             self.tell(f"agent {host.letter} starts")
+            # Others have their turn while its threads are started.
+            host.starting = True
             host.agent = Agent(self, host)
+            host.starting = False
             self.connect(host)
 
     def start_service(self) -> None:
