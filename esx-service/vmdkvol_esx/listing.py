@@ -119,12 +119,8 @@ class Listing:
         if ref.datastore is not None:
             other = self._store.find(vmgroup, ref.base)
             return other if other is not None and other.datastore == ref.datastore else None
-        try:
-            names = [f"{ref.text}@{datastore.name}" for datastore in self._hypervisor.datastores()]
-        except VolumeError:
-            # The hint is a courtesy; that there is no such volume is known without it.
-            return None
-        return next((found for name in names if (found := self._store.find(vmgroup, name)) is not None), None)
+        # From the records: an engine asks every driver about names that are not its own, and the hypervisor has no part in it.
+        return self._store.elsewhere(vmgroup, ref.text)
 
     def _holders(self) -> Holders:
         """Return who has which disk, in one bulk read; VMs that did not answer hold nothing that is known."""

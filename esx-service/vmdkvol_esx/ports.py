@@ -252,6 +252,10 @@ class Store(Protocol):
         """Return the live volume of exactly this name."""
         ...
 
+    def elsewhere(self, vmgroup: VmgroupId, base: str) -> VolumeRecord | None:
+        """Return a live volume that is named ``base@`` and its own datastore, the first by name."""
+        ...
+
     def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
         """Return the volume of this disk, in any state: a device list names disks, not volumes."""
         ...

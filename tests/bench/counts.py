@@ -181,11 +181,13 @@ def leaks(stage: Stage) -> Mapping[str, Measured]:
     subject = stage.subject()
     together([lambda: _cycle(stage, subject)] * 16)
     subject.wait_detached()
+    time.sleep(stage.effort.rest_s)
     before = _settled(subject)
     for number in range(stage.effort.cycles):
         _cycle(stage, subject)
         stage.step(number + 1, stage.effort.cycles)
     subject.wait_detached()
+    time.sleep(stage.effort.rest_s)
     end = time.monotonic() + 5.0
     grown = _grown(before, _held(subject))
     while any(grown.values()) and time.monotonic() < end:
@@ -285,7 +287,7 @@ ROWS = (
         "leaks",
         (Line("leaks", "leaks after 300 cycles", _NO_FLOOR, Goal(0), Unit.COUNT),),
         leaks,
-        25,
+        48,
         "leaks",
         ("leaks",),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from tests.daemons.site import eventually
 
 _AT_ONCE = 8
 _OTHERS = 20
+_EVERY_S = 0.02
 
 
 def parallel(stage: Stage) -> Mapping[str, Measured]:
@@ -64,7 +66,7 @@ def _giving_back(subject: Subject, name: str) -> Callable[[], object]:
 def others(stage: Stage) -> Mapping[str, Measured]:
     """The slowest Get and the slowest List of other volumes while eight Mounts run, over the slowest alone.
 
-    Both are asked in turns every 20 ms for as long as the Mounts take, and as often alone, so that the slowest of as
+    Each is asked every 20 ms for as long as the Mounts take, and as often alone, so that the slowest of as
     many is compared. The Mounts are of formatted volumes and need 0.66 s of the hypervisor.
     """
     subject = stage.slow()
@@ -107,13 +109,21 @@ def others(stage: Stage) -> Mapping[str, Measured]:
 
 
 def _slowest(subject: Subject, names: Sequence[str], over: Callable[[], bool]) -> tuple[float, float]:
-    gets, lists, number = [0.0], [0.0], 0
-    while not over():
-        name = names[number % len(names)]
-        number += 1
-        gets.append(timed(partial(subject.host.told, "Get", Name=name)))
-        lists.append(timed(partial(subject.host.told, "List")))
-        time.sleep(0.02)
+    """Ask for both, each on a thread of its own, until it is over; return the slowest Get and the slowest List."""
+    named = itertools.cycle(names)
+    gets, lists = [0.0], [0.0]
+
+    def get() -> None:
+        while not over():
+            gets.append(timed(partial(subject.host.told, "Get", Name=next(named))))
+            time.sleep(_EVERY_S)
+
+    def list_all() -> None:
+        while not over():
+            lists.append(timed(partial(subject.host.told, "List")))
+            time.sleep(_EVERY_S)
+
+    together([get, list_all])
     return max(gets), max(lists)
 
 

@@ -25,7 +25,7 @@ from tests.contract.store_benches import (
     try_update,
 )
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse, VolumeNotFound
-from vmdkvol.names import VolumeRef
+from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, State
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, Store
@@ -53,6 +53,34 @@ def test_a_begun_volume_is_found_by_its_exact_name(store: Store) -> None:
 def test_another_spelling_finds_nothing(store: Store, other: str) -> None:
     ready(store, "Db")
     assert store.find(DEFAULT_VMGROUP, other) is None
+
+
+def on(store: Store, name: str, datastore: str) -> VolumeRecord:
+    record = replace(new_record(name), datastore=DatastoreName(datastore))
+    store.begin(creating(record), record)
+    return record
+
+
+def test_a_name_with_its_datastore_is_found_without_it(store: Store) -> None:
+    on(store, "db@ds3", "ds3")
+    first = on(store, "db@ds2", "ds2")
+
+    assert store.elsewhere(DEFAULT_VMGROUP, "db") == first
+
+
+@pytest.mark.parametrize("name", ["db", "db@", "db@ds3", "db@x@ds2", "db2@ds2", "dB@ds2", "db ds2", "dbA", "xdb@ds2"])
+def test_no_other_name_is_taken_for_one_with_its_datastore(store: Store, name: str) -> None:
+    on(store, name, "ds2")
+
+    assert store.elsewhere(DEFAULT_VMGROUP, "db") is None
+
+
+@pytest.mark.parametrize("state", [State.TRASHED, State.REMOVING])
+def test_a_removed_volume_is_not_found_without_its_datastore(store: Store, state: State) -> None:
+    record = replace(new_record("db@ds2", state=state), datastore=DatastoreName("ds2"))
+    store.begin(creating(record), record)
+
+    assert store.elsewhere(DEFAULT_VMGROUP, "db") is None
 
 
 @pytest.mark.parametrize("state", [State.PREPARING, State.READY, State.LOST, State.DAMAGED])

@@ -131,6 +131,12 @@ class MemoryStore:
         return None
 
     @_alone
+    def elsewhere(self, vmgroup: VmgroupId, base: str) -> VolumeRecord | None:
+        live = [record for record, _ in self._records.values() if record.vmgroup == vmgroup and record.state in LIVE_STATES]
+        found = [record for record in live if record.name == f"{base}@{record.datastore}"]
+        return min(found, key=lambda record: record.name, default=None)
+
+    @_alone
     def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
         return next((record for record, _ in self._records.values() if record.disk_uuid == disk), None)
 

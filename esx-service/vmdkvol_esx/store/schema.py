@@ -38,6 +38,9 @@ vmgroups = Table(
     sqlite_strict=True,
 )
 
+# SQLite uses an index of some rows only for a query that has its condition word by word: no parameters, this order.
+LIVE = "state IN ('preparing', 'ready', 'lost', 'damaged')"
+
 volumes = Table(
     "volumes",
     metadata,
@@ -60,9 +63,7 @@ volumes = Table(
     Column("changed", Integer, nullable=False),
     Column("checksum", Text, nullable=False),
     # A name in the trash is free again (corrections 18); the words are those of volume.LIVE_STATES.
-    Index(
-        "live_names", "vmgroup", "name", unique=True, sqlite_where=text("state IN ('preparing', 'ready', 'lost', 'damaged')")
-    ),
+    Index("live_names", "vmgroup", "name", unique=True, sqlite_where=text(LIVE)),
     # Two records of one disk would be two owners of one disk (I2).
     Index("one_record_a_disk", "disk_uuid", unique=True),
     Index("one_record_a_path", "datastore", "path", unique=True),

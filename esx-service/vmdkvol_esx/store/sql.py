@@ -88,6 +88,10 @@ class SqlStore:
         with self._database.reading() as connection:
             return volumes.find(connection, vmgroup, name)
 
+    def elsewhere(self, vmgroup: VmgroupId, base: str) -> VolumeRecord | None:
+        with self._database.reading() as connection:
+            return volumes.elsewhere(connection, vmgroup, base)
+
     def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
         with self._database.reading() as connection:
             return volumes.with_disk(connection, disk)

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse
 from vmdkvol.volume import LIVE_STATES, DiskUuid, VmgroupId, VolumeId
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.store.schema import counters, intents, record_to_row, removed, row_to_record, vmgroups, volumes
+from vmdkvol_esx.store.schema import LIVE, counters, intents, record_to_row, removed, row_to_record, vmgroups, volumes
 
-_LIVE = sorted(LIVE_STATES)
 # How many removed ids an agent may lag behind before it has to list everything.
 REMEMBERED = 10_000
 
 # Built once: building a statement takes three to fifteen times as long as SQLite with it, and an attach has some forty.
 _NEXT = update(counters).values(change=counters.c.change + 1).returning(counters.c.change)
 _BY_ID = select(volumes).where(volumes.c.id == bindparam("key"))
-_NAMED = (volumes.c.vmgroup == bindparam("group"), volumes.c.name == bindparam("text"), volumes.c.state.in_(_LIVE))
+_NAMED = (volumes.c.vmgroup == bindparam("group"), volumes.c.name == bindparam("text"), text(LIVE))
 _BY_NAME = select(volumes).where(*_NAMED)
+# Between "base@" and what comes after every "base@...", so that the index of names is enough.
+_ELSEWHERE = (
+    select(volumes)
+    .where(volumes.c.vmgroup == bindparam("group"), text(LIVE))
+    .where(volumes.c.name > bindparam("low"), volumes.c.name < bindparam("high"))
+    .where(volumes.c.name == bindparam("low") + volumes.c.datastore)
+    .order_by(volumes.c.name)
+    .limit(1)
+)
 _BY_DISK = select(volumes).where(volumes.c.disk_uuid == bindparam("disk"))
 _REPLACE = update(volumes).where(volumes.c.id == bindparam("key"))
 _INSERT = insert(volumes)
@@ -56,6 +64,12 @@ def fetch(connection: Connection, volume: VolumeId) -> VolumeRecord | None:
 
 def find(connection: Connection, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
     row = connection.execute(_BY_NAME, {"group": str(vmgroup), "text": name}).mappings().first()
+    return None if row is None else row_to_record(row)
+
+
+def elsewhere(connection: Connection, vmgroup: VmgroupId, base: str) -> VolumeRecord | None:
+    bounds = {"group": str(vmgroup), "low": f"{base}@", "high": f"{base}{chr(ord('@') + 1)}"}
+    row = connection.execute(_ELSEWHERE, bounds).mappings().first()
     return None if row is None else row_to_record(row)
 
 

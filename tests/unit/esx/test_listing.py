@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.doubles.faulty import Faults
 from tests.unit.esx.site import DS1, DS2, A, B, Site
 from vmdkvol.errors import HypervisorUnreachable, TruthUnknown, VolumeNotFound
 from vmdkvol.frames import MAX_FRAME
@@ -58,6 +59,21 @@ def test_another_spelling_is_not_found_and_gives_the_right_one(
     with pytest.raises(VolumeNotFound) as caught:
         site.get(asked)
     assert hint in str(caught.value)
+
+
+def test_an_unknown_name_costs_the_hypervisor_nothing(site: Site) -> None:
+    """An engine asks every driver about names that are not its own."""
+    site.create("db@ds2")
+    asked = Faults(site.clock)
+    site.hypervisor = asked.around(site.hypervisor)
+    site.restart()
+    asked.calls.clear()
+
+    for name in ("nosuch", "db", "nosuch@ds1"):
+        with pytest.raises(VolumeNotFound):
+            site.get(name)
+
+    assert asked.calls == []
 
 
 def test_a_datastore_that_has_it_not_is_no_spelling(site: Site) -> None:

@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import Engine, event
 
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, StaleRequest, TruthUnknown
@@ -142,6 +144,46 @@ def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Pat
     with opened(path) as store:
         assert seen(store) == before
         assert store.datastore_ids() == {}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda store: store.find(DEFAULT_VMGROUP, "db1"), id="by-name"),
+        pytest.param(lambda store: store.elsewhere(DEFAULT_VMGROUP, "db1"), id="without-its-datastore"),
+        pytest.param(lambda store: store.volume(VolumeId(UUID(int=1))), id="by-id"),
+        pytest.param(lambda store: store.with_disk(DiskUuid(UUID(int=1001))), id="by-disk"),
+        pytest.param(lambda store: store.open_intent(VolumeId(UUID(int=1))), id="open-intent"),
+        pytest.param(lambda store: store.begin(removing(raised(1)), raised(1)), id="begin"),
+        pytest.param(lambda store: store.update(raised(1), expect=7), id="update"),
+    ],
+)
+def test_no_look_at_one_volume_reads_them_all(path: Path, ask: Callable[[SqlStore], object]) -> None:
+    """SQLite takes an index of some rows only for a query with its condition word by word, not with parameters in it."""
+    filled(path)
+    sent: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with opened(path) as store:
+            sent.clear()
+            ask(store)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    with closing(sqlite3.connect(path)) as plain:
+        asked = [(statement, given) for statement, given in sent if statement.lstrip().startswith(("SELECT", "UPDATE"))]
+        plans = {line[3] for each in asked for line in plain.execute(f"EXPLAIN QUERY PLAN {each[0]}", each[1])}
+    assert asked
+    assert {plan for plan in plans if plan.startswith("SCAN") and "counters" not in plan} == set()
+
+
+def raised(number: int) -> VolumeRecord:
+    before = record(number)
+    return replace(before, generation=before.generation + 1)
 
 
 def test_every_table_is_strict(path: Path) -> None:
