@@ -12,12 +12,14 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
-
-import structlog
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from vmdkvol.errors import one_line
 
@@ -26,9 +28,12 @@ MAX_FIELD = 1024
 _MAX_TRACE = 16 * 1024
 _MAX_WAITING = 4096
 # syslog's numbers; journald reads "<n>" at the beginning of a line from a service's standard error.
-_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2, "exception": 3}
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 
-_Event = MutableMapping[str, Any]
+_Event = Mapping[str, Any]
+_Form = Callable[[_Event], str]
+# The fields of ``bound``, one mapping for each thread. Nobody changes it: a block puts another one in its place.
+_BOUND: ContextVar[_Event] = ContextVar("bound", default=MappingProxyType({}))
 
 
 class Log(Protocol):
@@ -116,6 +121,18 @@ class Output:
                 self.dropped += lost + 1
 
 
+@dataclass(slots=True)
+class _Target:
+    """Where the lines of this process go, and from which level up. Before ``configure``: warnings, for tests."""
+
+    level: int = logging.WARNING
+    form: _Form | None = None
+    write: Callable[[str], None] = field(default=lambda line: print(line, file=sys.stderr))
+
+
+_TARGET = _Target()
+
+
 def configure(level: str = "info", *, descriptor: int = 2) -> Output:
     """Log from now on to ``descriptor``, from ``level`` up; what libraries log as warnings comes along.
 
@@ -124,36 +141,62 @@ def configure(level: str = "info", *, descriptor: int = 2) -> Output:
     """
     output = Output(descriptor)
     form = _for_people if os.isatty(descriptor) else _as_json
-    _set_up(level, with_priority(form) if _to_journal(descriptor) else form, lambda *_: _Line(output.write))
-    bridge = _Bridge(logging.WARNING)
-    logging.basicConfig(handlers=[bridge], level=logging.WARNING, force=True)
+    _TARGET.level, _TARGET.write = LEVELS[level], output.write
+    _TARGET.form = _with_priority(form) if _to_journal(descriptor) else form
+    logging.basicConfig(handlers=[_Bridge(logging.WARNING)], level=logging.WARNING, force=True)
     return output
+
+
+def unconfigure() -> None:
+    """Log as before ``configure``: a test leaves nothing of its own to the next one."""
+    before = _Target()
+    _TARGET.level, _TARGET.form, _TARGET.write = before.level, before.form, before.write
 
 
 def get(name: str) -> Log:
     """Return the log of a part of the program. Before ``configure`` it writes warnings to standard error, for tests."""
-    if not structlog.is_configured():
-        _set_up("warning", _for_people, lambda *_: _Line(lambda line: print(line, file=sys.stderr)))
-    return cast(Log, structlog.get_logger(part=name))
+    return _PartLog(name)
 
 
 @contextmanager
 def bound(**fields: object) -> Iterator[None]:
     """Inside the block every line of this thread carries ``fields``, such as the request's id."""
-    with structlog.contextvars.bound_contextvars(**fields):
+    token = _BOUND.set({**_BOUND.get(), **fields})
+    try:
         yield
+    finally:
+        _BOUND.reset(token)
 
 
-class _Line:
-    """What structlog calls with the finished line."""
+class _PartLog:
+    """What ``get`` returns: it looks at the process's target each time, so that it may be made before ``configure``."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
+    __slots__ = ("_part",)
 
-    def msg(self, line: str) -> None:
-        self._write(line)
+    def __init__(self, part: str) -> None:
+        self._part = part
 
-    debug = info = warning = error = critical = exception = msg
+    def debug(self, event: str, **fields: object) -> None:
+        self._write("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._write("error", event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        self._write("error", event, {**fields, "exception": traceback.format_exc().rstrip()})
+
+    def _write(self, level: str, event: str, fields: _Event) -> None:
+        target = _TARGET
+        if LEVELS[level] < target.level:
+            return
+        line = {"level": level, "event": event, "part": self._part, **_BOUND.get(), **fields} | {"level": level, "event": event}
+        target.write((target.form or _for_people)(_harmless(line)))
 
 
 class _Bridge(logging.Handler):
@@ -162,22 +205,8 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         log = get(record.name)
         write = log.error if record.levelno >= logging.ERROR else log.warning
-        write("library message", message=record.getMessage(), exc_info=record.exc_info or None)
-
-
-def _set_up(level: str, form: Any, factory: Callable[..., _Line]) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            _harmless,
-            form,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=factory,
-        cache_logger_on_first_use=False,
-    )
+        traced = {} if not record.exc_info else {"exception": "".join(traceback.format_exception(record.exc_info[1])).rstrip()}
+        write("library message", message=record.getMessage(), **traced)
 
 
 def _to_journal(descriptor: int) -> bool:
@@ -186,7 +215,7 @@ def _to_journal(descriptor: int) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def _harmless(_: Any, __: str, event: _Event) -> _Event:
+def _harmless(event: _Event) -> _Event:
     return {key: _field(value, _MAX_TRACE if key == "exception" else MAX_FIELD) for key, value in event.items()}
 
 
@@ -204,15 +233,14 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _as_json(_: Any, __: str, event: _Event) -> str:
-    head = {"time": _now(), "level": event.pop("level"), "event": event.pop("event", "")}
-    return json.dumps({**head, **event}, ensure_ascii=False)
+def _as_json(event: _Event) -> str:
+    return json.dumps({"time": _now(), **event}, ensure_ascii=False)
 
 
-def _for_people(_: Any, __: str, event: _Event) -> str:
-    level, what, trace = event.pop("level"), event.pop("event", ""), event.pop("exception", None)
-    fields = " ".join(f"{key}={_word(value)}" for key, value in event.items())
-    line = f"{_now()[11:23]} {level:7} {what} {fields}".rstrip()
+def _for_people(event: _Event) -> str:
+    fields = " ".join(f"{key}={_word(value)}" for key, value in event.items() if key not in ("level", "event", "exception"))
+    line = f"{_now()[11:23]} {event['level']:7} {event['event']} {fields}".rstrip()
+    trace = event.get("exception")
     return line if trace is None else f"{line}\n{str(trace).replace(chr(92) + 'n', chr(10))}"
 
 
@@ -221,11 +249,6 @@ def _word(value: object) -> str:
     return json.dumps(text, ensure_ascii=False) if not text or " " in text or '"' in text else text
 
 
-def with_priority(form: Callable[[Any, str, _Event], str]) -> Callable[[Any, str, _Event], str]:
+def _with_priority(form: _Form) -> _Form:
     """Return ``form`` with the line's syslog priority before it, as journald reads it."""
-
-    def prefixed(logger: Any, method: str, event: _Event) -> str:
-        priority = _PRIORITY.get(str(event.get("level")), 6)
-        return f"<{priority}>{form(logger, method, event)}"
-
-    return prefixed
+    return lambda event: f"<{_PRIORITY[str(event['level'])]}>{form(event)}"

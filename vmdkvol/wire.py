@@ -10,11 +10,8 @@ from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from functools import cache, partial
-from typing import Any, TypeVar, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
-
-import cattrs
-from cattrs.strategies import configure_tagged_union
 
 from vmdkvol import frames
 from vmdkvol.errors import BadFrame, BadRequest, Field, Internal, ProtocolVersion, VolumeError, from_code, one_line
@@ -23,6 +20,9 @@ from vmdkvol.messages import NEWEST_VERSION, NOTICES, OLDEST_VERSION, REQUESTS, 
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Address
+
+if TYPE_CHECKING:
+    import cattrs
 
 T = TypeVar("T")
 
@@ -82,6 +82,8 @@ def _without_newer_fields(version: int, kind: Any, converter: cattrs.Converter) 
 
     The latter so that what we store is read by the version before us as long as it has nothing of ours in it.
     """
+    import cattrs
+
     newer = {each.name: each.metadata["since"] for each in fields(kind) if "since" in each.metadata}
     rules: dict[str, Any] = {
         name: cattrs.gen.override(omit=True) if since > version else cattrs.gen.override(omit_if_default=True)
@@ -92,7 +94,13 @@ def _without_newer_fields(version: int, kind: Any, converter: cattrs.Converter) 
 
 @cache
 def _converter(version: int) -> cattrs.Converter:
-    """Return what writes for a peer that speaks ``version``. All of them read alike, what is newer too."""
+    """Return what writes for a peer that speaks ``version``. All of them read alike, what is newer too.
+
+    Made at the first use: an agent's first answer does not wait for cattrs to be loaded.
+    """
+    import cattrs
+    from cattrs.strategies import configure_tagged_union
+
     converter = cattrs.Converter(forbid_extra_keys=True, unstruct_collection_overrides={Set: sorted, tuple: list})
     converter.register_unstructure_hook_factory(_has_newer_fields, partial(_without_newer_fields, version))
     for kind in (str, int, bool, float):
@@ -108,9 +116,6 @@ def _converter(version: int) -> cattrs.Converter:
     return converter
 
 
-_CONVERTER = _converter(NEWEST_VERSION)
-
-
 def dump(value: Any, version: int = NEWEST_VERSION) -> Any:
     """Return a value of ours as what ``json.dumps`` takes, for a reader of this protocol version."""
     return _converter(version).unstructure(value)
@@ -122,10 +127,12 @@ def load(kind: type[T], data: Any) -> T:
     Raises BadFrame for missing, unknown or wrongly typed fields, and what a name, size or option inside raises.
     """
     try:
-        return _CONVERTER.structure(data, kind)
+        return _converter(NEWEST_VERSION).structure(data, kind)
     except VolumeError:
         raise
     except Exception as error:  # noqa: BLE001 - cattrs raises groups of many kinds; each means "not such a value"
+        import cattrs
+
         inner = _refusal(error)
         if inner is not None:
             raise inner from error

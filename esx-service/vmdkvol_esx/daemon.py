@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -12,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
-
-from filelock import FileLock, Timeout
 
 from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
@@ -269,12 +268,17 @@ def _alone(settings: ServiceSettings) -> Iterator[None]:
     """Hold the state directory: two services on one database would each trust what the other changes (F66)."""
     directory = Path(settings.state_dir)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock(directory / "instance.lock", timeout=0)
+    # The kernel frees it when the process ends, however that ends.
+    lock = os.open(directory / "instance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        lock.acquire()
-    except Timeout:
-        raise Conflict(f"another service has the state directory {directory}", remedy="stop it first") from None
-    try:
+        _take(lock, directory)
         yield
     finally:
-        lock.release()
+        os.close(lock)
+
+
+def _take(lock: int, directory: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Conflict(f"another service has the state directory {directory}", remedy="stop it first") from None

@@ -37,6 +37,8 @@ class Catalogue:
         self._up = up
         self._changed = parts.clock.condition()
         self._trusted = True
+        # Since when there was no word of the service: at the start nothing is known of it yet.
+        self._silent_since = parts.clock.monotonic()
         self._feeding = False
         self._removals = 0
         self._removed: dict[VolumeId, int] = {}
@@ -47,15 +49,32 @@ class Catalogue:
         """A Hello was answered: the service is asked again."""
         with self._changed:
             self._trusted = True
+            self._changed.notify_all()
+
+    def lost(self) -> None:
+        """The line broke: the service may be restarting, so that a little patience is in place."""
+        with self._changed:
+            self._silent_since = self._parts.clock.monotonic()
 
     @property
     def worth_asking(self) -> bool:
         return self._trusted and self._up()
 
-    def hear(self, ref: VolumeRef) -> Word:
-        """Return what the service says about the name within the time that Get has; NOTHING at once while it is away."""
-        if not self.worth_asking:
-            return Word(Said.NOTHING)
+    def hear(self, ref: VolumeRef, *, patient: bool = False) -> Word:
+        """Return what the service says about the name within the time that Get has; NOTHING at once while it is away.
+
+        ``patient``: nobody else can answer. A service that was lost, or not reached, for no longer than ``away_s`` is
+        waited for until that time is over; so a thousand such calls wait no longer than one.
+        """
+        deadline = self._patience(patient)
+        word = Word(Said.NOTHING)
+        while word.said is Said.NOTHING and self._reached(deadline):
+            word = self._asked(ref)
+            if not patient or self._trusted:
+                break
+        return word
+
+    def _asked(self, ref: VolumeRef) -> Word:
         try:
             return Word(Said.VOLUME, self.resolve(ref, self._parts.limits.get_s))
         except (NotFound, InvalidName):
@@ -76,8 +95,24 @@ class Catalogue:
         if isinstance(error, ServiceUnreachable | StillWorking | ProtocolError):
             with self._changed:
                 was, self._trusted = self._trusted, False
+                if was:
+                    self._silent_since = self._parts.clock.monotonic()
             if was:
                 self._parts.log.warning("answers come from the catalogue", reason=str(error))
+
+    def _patience(self, patient: bool) -> Deadline:
+        return Deadline.after(self._parts.clock, self._parts.limits.away_s if patient else 0.0)
+
+    def _reached(self, deadline: Deadline) -> bool:
+        """Tell whether the service is worth asking, waiting for it while its silence is new."""
+        with self._changed:
+            while not self.worth_asking:
+                silence = Deadline(deadline.clock, self._silent_since + self._parts.limits.away_s)
+                left_s = min(deadline.left_s, silence.left_s)
+                if left_s <= 0.0:
+                    return False
+                self._changed.wait(left_s)
+            return True
 
     # --- keeping -----------------------------------------------------------------------------------------------
 
@@ -114,12 +149,19 @@ class Catalogue:
         """Tell whether the catalogue was complete at least once."""
         return self._parts.notebook.change() is not None
 
-    def feed(self, seconds: float) -> bool:
+    def feed(self, seconds: float, *, patient: bool = False) -> bool:
         """Take over what changed at the service; tell whether the catalogue is now as fresh as the service.
 
         One feeding at a time: whoever comes meanwhile waits for its end. Never raises what the service says.
+        ``patient``: as in ``hear``.
         """
-        return self.worth_asking and self._feed(Deadline.after(self._parts.clock, seconds))
+        deadline = self._patience(patient)
+        while self._reached(deadline):
+            if self._feed(Deadline.after(self._parts.clock, seconds)):
+                return True
+            if not patient or self._trusted:
+                break
+        return False
 
     def refresh(self) -> None:
         """Feed in the background, with more patience; a success ends a distrust that no Hello has ended."""
@@ -128,11 +170,13 @@ class Catalogue:
 
     def _feed(self, deadline: Deadline) -> bool:
         with self._changed:
-            while self._feeding:
-                if deadline.passed:
-                    return False
+            while self._feeding and not deadline.passed:
                 self._changed.wait(deadline.left_s)
-            self._feeding = True
+            busy, self._feeding = self._feeding, True
+        if busy:
+            # The background, which has more patience, hears nothing either.
+            self._failed(StillWorking("the service is slow to list its volumes"))
+            return False
         try:
             self._take_over(deadline)
         except VolumeError as error:

@@ -1,4 +1,7 @@
-"""The agent as a process: gunicorn's master guards the socket and starts the one worker that does the work."""
+"""The agent as a process: gunicorn's master guards the socket and starts the one worker that does the work.
+
+The master knows nothing of that work: what it loads is memory twice, and time before the worker begins.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
@@ -17,7 +20,9 @@ from vmdkvol.points import Point, pass_by
 from vmdkvol_guest.guards import guard_socket
 from vmdkvol_guest.listening import BoundedWorker, connections
 from vmdkvol_guest.settings import AgentSettings
-from vmdkvol_guest.worker import Worker
+
+if TYPE_CHECKING:
+    from vmdkvol_guest.worker import Worker
 
 At = Callable[[Point], None]
 
@@ -78,6 +83,8 @@ class _Master(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Worker:
         """Called by gunicorn in the worker."""
+        from vmdkvol_guest.worker import Worker
+
         try:
             self._worker = Worker(self._settings, self._at)
         except VolumeError as error:

@@ -158,7 +158,8 @@ class Driver:
 
         Raises ServiceUnreachable if the catalogue was never filled: the engine then shows the names that it knows.
         """
-        if not self._catalogue.feed(self._parts.limits.list_s) and not self._catalogue.filled:
+        catalogue = self._catalogue
+        if not catalogue.feed(self._parts.limits.list_s, patient=not catalogue.filled) and not catalogue.filled:
             raise ServiceUnreachable("the service was not reached yet, so the volumes are not known")
         return [self._shown(info, info.name) for info in self._parts.notebook.catalogue() if listed(info)]
 
@@ -172,7 +173,7 @@ class Driver:
         """Return the volume, and whether what is known of it may be old."""
         known = self._parts.notebook.known(ref.text)
         anonymous = looks_anonymous(ref.text)
-        word = self._catalogue.hear(ref)
+        word = self._catalogue.hear(ref, patient=known is None and not anonymous)
         here = known is not None and self._catalogue.here(known.id)
         match may_say(word.said, known=known is not None, here=here, anonymous=anonymous):
             case Answer.FRESH if word.info is not None:

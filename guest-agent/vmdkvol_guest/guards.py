@@ -45,14 +45,22 @@ def guard_socket(path: Path, clock: Clock, *, patience_s: float = PATIENCE_S, in
     return lock
 
 
-def lock_instance(path: Path) -> int:
-    """Wait for as long as it takes until no other worker acts on this host's mounts; return what holds the lock.
+def open_instance(path: Path) -> int:
+    """Return the descriptor whose lock says that one worker alone acts on this host's mounts."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+def is_alone(lock: int) -> bool:
+    """Take the instance's lock if no other worker has it, and tell whether that worked; never waits."""
+    return _try(lock)
+
+
+def wait_alone(lock: int) -> None:
+    """Wait for as long as it takes until no other worker acts on this host's mounts.
 
     A killed master's worker lives on until its calls have ended, beside the new one (corrections 15).
     """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
 
 
 def _try(lock: int) -> bool:

@@ -29,6 +29,8 @@ class Limits:
     # Get and List: what the service may take of the 2 s before they are answered from the catalogue (corrections 9).
     get_s: float = 0.5
     list_s: float = 1.0
+    # A Get or List that only the service can answer waits so long for one that was just lost or is not reached yet.
+    away_s: float = 1.0
     # One question to the service inside a longer call; below create_s, so that its own error is what the user sees.
     ask_s: float = 100.0
     # Detach and Remove, for the same reason below remove_s.

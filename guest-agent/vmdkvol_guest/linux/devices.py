@@ -15,13 +15,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pyudev
+from typing import TYPE_CHECKING
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.volume import Address, Attachment, LoopAddress, VmId, parse_loop_tag
 from vmdkvol_guest.ports import Device
+
+if TYPE_CHECKING:
+    import pyudev
 
 _SYS_BLOCK = Path("/sys/block")
 _LOOP_GET_STATUS64 = 0x4C05
@@ -246,6 +248,8 @@ def _monitor() -> pyudev.Monitor | None:
     The kernel's, not udev's: a machine without udev, or with a dead one, finds its disks too (F44).
     """
     try:
+        import pyudev  # here: the start of the agent waits for no disk
+
         monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
         monitor.filter_by("block")
         monitor.start()

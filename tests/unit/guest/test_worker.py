@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vmdkvol.points import pass_by
-from vmdkvol_guest.guards import lock_instance
+from vmdkvol_guest.guards import is_alone, open_instance
 from vmdkvol_guest.settings import AgentSettings
 from vmdkvol_guest.worker import Worker
 
@@ -43,7 +43,8 @@ def other(tmp_path: Path) -> Iterator[int]:
     """What another worker holds that has not ended yet."""
     run_dir = Path(settings(tmp_path).run_dir)
     run_dir.mkdir(parents=True)
-    lock = lock_instance(run_dir / "instance.lock")
+    lock = open_instance(run_dir / "instance.lock")
+    assert is_alone(lock)
     yield lock
     try:
         os.close(lock)

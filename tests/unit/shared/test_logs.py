@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from vmdkvol import logs
 
@@ -21,9 +20,9 @@ from vmdkvol import logs
 @pytest.fixture(autouse=True)
 def unconfigured() -> Iterator[None]:
     handlers, level = logging.root.handlers[:], logging.root.level
-    structlog.reset_defaults()
+    logs.unconfigure()
     yield
-    structlog.reset_defaults()
+    logs.unconfigure()
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
 
