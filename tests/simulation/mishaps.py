@@ -77,8 +77,10 @@ class Mishaps:
 
     # --- machines --------------------------------------------------------------------------------------------------
 
-    def engine_restarts(self, host: int, *, live_restore: bool) -> None:
+    def engine_restarts(self, host: int, left_alone_s: float, *, live_restore: bool) -> None:
+        """``left_alone_s``: long enough for what is held by nobody to be given back (corrections 5)."""
         self._engines.restart_engine(self._run.host(host), live_restore=live_restore)
+        self._world.clock.sleep(left_alone_s)
 
     def power_off(self, host: int, seconds: float, back_s: float) -> None:
         on = self._run.host(host)
@@ -99,12 +101,26 @@ class Mishaps:
     def overwritten(self, which: int) -> None:
         """Somebody makes a file system on a disk that no machine has: whatever was there is gone, and this must stay."""
         world, truth = self._world, self._world.datacenter.truth()
-        plugged = {known.device.disk_uuid for host in world.hosts for known in host.guest.plugged.values()}
-        free = sorted(set(truth.disks) - set(truth.holders) - plugged, key=str)
+        free = sorted(set(truth.disks) - set(truth.holders), key=str)
         if free and not truth.open_tasks and not world.store.open_intents() and not self._engines.under_way:
             disk = free[which % len(free)]
             world.disks[disk].put(Content("ext4", world.new_id()))
             world.oracle.overwritten(disk)
+
+    def overwritten_half_made(self, host: int, back_s: float) -> None:
+        """The same, to a disk whose file system was being made when the agent was killed; then the volume is wanted again."""
+        on, name = self._run.host(host), self._run.new_name()
+        if not self._engines.create(on, name) or on.agent is None:
+            return
+        on.back_s = back_s
+        on.agent.life.arm(Point.FORMAT_MADE, 1)
+        self._engines.run(on, name)
+        self._world.clock.sleep(90.0)
+        made = [uuid for uuid, disk in self._world.datacenter.truth().disks.items() if disk.note["name"] == name]
+        free = sorted(set(self._world.datacenter.truth().disks) - set(self._world.datacenter.truth().holders), key=str)
+        if made and made[0] in free:
+            self.overwritten(free.index(made[0]))
+        self._engines.run(on, name)
 
     def by_hand(self, host: int, which: int) -> None:
         """An administrator attaches a disk to a machine without asking the service (T13)."""

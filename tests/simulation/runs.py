@@ -151,6 +151,15 @@ class Run:
             }
             commands[then](self.host(third), name)
 
+    def look_at_new(self, host: int, other: int) -> None:
+        """A volume is being made, and somebody looks at it and at all of them."""
+        on, name = self.host(host), self.new_name()
+        self.call("beside", lambda: self.engines.create(on, name))
+        self.world.clock.sleep(0.3)
+        for each in (on, self.host(other)):
+            self.engines.get(each, name)
+            self.engines.list(each)
+
     def get(self, host: int, name: int, how: str) -> None:
         on = self.host(host)
         named = self.name(on, name)
