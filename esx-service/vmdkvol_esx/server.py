@@ -23,6 +23,7 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller
 from vmdkvol_esx.crew import Crew, Kind
 from vmdkvol_esx.reception import Connection, Reception
+from vmdkvol_esx.turns import Turns
 
 Handle = Callable[[Request[Any], Call], Any]
 Identify = Callable[[int, VmId], Caller]
@@ -55,7 +56,8 @@ class Server:
         self._clock = clock
         self._service = service
         self._reception = Reception(sockets, clock, self._arrived, self._left, prove=prove, patience=patience)
-        self._crews = {vm: Crew(str(vm), clock, self._reply, wire.write_error) for vm in sockets.values()}
+        turns = Turns(clock)
+        self._crews = {vm: Crew(str(vm), clock, turns, self._reply, wire.write_error) for vm in sockets.values()}
         self._present: Counter[VmId] = Counter()
         self._log = logs.get("server")
 

@@ -36,6 +36,7 @@ from vmdkvol.messages import (
 )
 from vmdkvol.volume import VmId
 from vmdkvol_esx.crew import Crew, Kind
+from vmdkvol_esx.turns import Turns
 
 A = TypeVar("A")
 Handle = Callable[[Request[Any], Call], Any]
@@ -215,7 +216,8 @@ class Desk:
         self._loses = loses
         self._stalls_s = stalls_s
         self._connections: list[Connection] = []
-        self._crews = {vm: Crew(f"{vm.hex[-2:]}", process, self._reply, wire.write_error) for vm in vms}
+        turns = Turns(process)
+        self._crews = {vm: Crew(f"{vm.hex[-2:]}", process, turns, self._reply, wire.write_error) for vm in vms}
         self.buffer = Buffer(clock)
         process.start("desk", self._run)
 

@@ -18,7 +18,7 @@ from vmdkvol.errors import Busy
 from vmdkvol.link import Patience
 from vmdkvol.messages import Attachments, Detach, Done, Hello, ListAttached, ListVolumes
 from vmdkvol.volume import VmId, VolumeId
-from vmdkvol_esx import crew, reception
+from vmdkvol_esx import crew, reception, turns
 
 VOLUME = VolumeId(UUID(int=7))
 
@@ -234,6 +234,41 @@ def test_a_pile_of_requests_is_taken_a_few_at_a_time(tmp_path: Path) -> None:
     front.close(0.1)
     flooding.close()
     other.close()
+
+
+def test_a_flood_of_changes_is_held_back_beside_another_machine_s(site: Site, handler: Gated) -> None:
+    """T7: sixty changes of one machine under way made one of another take a hundred times as long."""
+    handler.gate.set()
+    other, over = site.line(VM_2), threading.Event()
+
+    def ask_now_and_then() -> None:
+        while not over.wait(0.2):
+            other.ask(Detach(VOLUME, 0), call(30.0))
+
+    asking = threading.Thread(target=ask_now_and_then)
+    other.ask(Detach(VOLUME, 0), call(30.0))
+    asking.start()
+    flooding, too_many = site.guest(VM_1), 40
+    flooding.hello()
+    begin = time.monotonic()
+    for number in range(turns.BURST + too_many):
+        flooding.send_request(Detach(VOLUME, number), 60.0)
+    answers = [flooding.receive() for _ in range(turns.BURST + too_many)]
+    took = time.monotonic() - begin
+    over.set()
+    asking.join()
+
+    assert all(frame is not None and frame.type == wire.ANSWER for frame in answers)
+    assert took > (too_many - 2) / turns.RATE
+
+
+def test_a_flood_of_changes_of_a_machine_that_is_alone_is_all_answered(site: Site, handler: Gated) -> None:
+    handler.gate.set()
+    flooding = site.guest(VM_1)
+    flooding.hello()
+    for number in range(turns.BURST + 200):
+        flooding.send_request(Detach(VOLUME, number), 60.0)
+    assert all(flooding.receive() is not None for _ in range(turns.BURST + 200))
 
 
 def test_silent_slow_and_blocked_connections_of_a_vm_delay_nobody(site: Site, handler: Gated) -> None:
