@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def caught(run: dict[str, Any]) -> dict[str, bool]:
 
 def main(argv: Sequence[str]) -> int:
     options = arguments(argv)
+    # Told to end, it still lets go of its loop devices: they are part of no namespace.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     run = take(options)
     rows = [row for row in ROWS if not options.rows or row.name in options.rows]
     print(json.dumps(run, indent=1) if options.json else terminal(rows, run))

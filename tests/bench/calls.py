@@ -184,8 +184,8 @@ ROWS = (
     Row(
         "get",
         (
-            Line("get.cpu", "CPU per Get, of the agent", "bare Flask under the same gunicorn", Goal(1.5)),
-            Line("get.cpu.both", "CPU per Get, of agent and service", "bare Flask under the same gunicorn", None),
+            Line("get.cpu", "CPU per Get, of the agent", "bare Flask + gunicorn", Goal(1.5)),
+            Line("get.cpu.both", "CPU per Get, of agent and service", "bare Flask + gunicorn", None),
         ),
         cpu_per_get,
         20,

@@ -88,13 +88,13 @@ def _fio(file: Path) -> float:
     return 1 / rate
 
 
-_FLOOR = "loop + ext4 made by hand"
+_FLOOR = "loop + ext4 by hand"
 ROWS = (
     Row(
         "commits",
         (
-            Line("commits.sqlite", "SQLite commits (WAL, FULL) on a volume", _FLOOR, Goal(0.95, least=True), Unit.RATE),
-            Line("commits.fio", "fio 4 KiB random writes with fsync on a volume", _FLOOR, Goal(0.95, least=True), Unit.RATE),
+            Line("commits.sqlite", "SQLite commits (WAL, FULL)", _FLOOR, Goal(0.95, least=True), Unit.RATE),
+            Line("commits.fio", "fio 4 KiB writes with fsync", _FLOOR, Goal(0.95, least=True), Unit.RATE),
         ),
         commits,
         45,

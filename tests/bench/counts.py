@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.figures import Goal, Measured, Unit, counted, once
-from tests.bench.lines import Line, Row
+from tests.bench.lines import NO_FLOOR, Line, Row
 from tests.bench.stage import Stage
 from tests.bench.subject import Subject, together
 from tests.daemons.site import eventually
 
-_NO_FLOOR = "counted"
 _GIB = 1 << 30
 
 
@@ -253,10 +252,10 @@ ROWS = (
     Row(
         "trips",
         (
-            Line("trips.create", "hypervisor round trips: `volume create`", _NO_FLOOR, Goal(1), Unit.COUNT),
-            Line("trips.run", "hypervisor round trips: `run --rm -v`", _NO_FLOOR, Goal(2), Unit.COUNT),
-            Line("trips.second", "hypervisor round trips: second container", _NO_FLOOR, Goal(0), Unit.COUNT),
-            Line("trips.unknown", "hypervisor round trips: unknown name", _NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("trips.create", "hypervisor round trips: `volume create`", NO_FLOOR, Goal(1), Unit.COUNT),
+            Line("trips.run", "hypervisor round trips: `run --rm -v`", NO_FLOOR, Goal(2), Unit.COUNT),
+            Line("trips.second", "hypervisor round trips: second container", NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("trips.unknown", "hypervisor round trips: unknown name", NO_FLOOR, Goal(0), Unit.COUNT),
         ),
         round_trips,
         12,
@@ -266,9 +265,9 @@ ROWS = (
     Row(
         "processes",
         (
-            Line("processes.mount", "processes started by a Mount", _NO_FLOOR, Goal(0), Unit.COUNT),
-            Line("processes.unmount", "processes started by an Unmount", _NO_FLOOR, Goal(0), Unit.COUNT),
-            Line("processes.create", "processes started by a Create", _NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("processes.mount", "processes started by a Mount", NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("processes.unmount", "processes started by an Unmount", NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("processes.create", "processes started by a Create", NO_FLOOR, Goal(0), Unit.COUNT),
         ),
         processes,
         6,
@@ -285,7 +284,7 @@ ROWS = (
     ),
     Row(
         "leaks",
-        (Line("leaks", "leaks after 300 cycles", _NO_FLOOR, Goal(0), Unit.COUNT),),
+        (Line("leaks", "leaks after 300 cycles", NO_FLOOR, Goal(0), Unit.COUNT),),
         leaks,
         48,
         "leaks",

@@ -37,15 +37,16 @@ class Progress:
     number: str = ""
     live: bool = False
     _said: float = 0.0
+    _seconds: float = 0.0
 
     def begin(self, row: Row, number: int, rows: int) -> None:
-        self.row, self.number = row.name, f"{number}/{rows}"
+        self.row, self.number, self._seconds = row.name, f"{number}/{rows}", row.seconds
         self._write(f"{row.lines[0].figure}")
 
     def step(self, done: int, total: int) -> None:
         if self.live and time.monotonic() - self._said > 0.5:
             self._said = time.monotonic()
-            self._write(f"round {done} of {total}")
+            self._write(f"{done} of {total}", self._seconds * done / total)
 
     def end(self, row: Row, seconds: float, outcome: str) -> None:
         self.left_s = max(0.0, self.left_s - row.seconds)
@@ -53,8 +54,9 @@ class Progress:
         if self.live:
             sys.stderr.write("\n")
 
-    def _write(self, text: str) -> None:
-        left = f"~{self.left_s / 60:.0f} min left" if self.left_s >= 60 else f"~{self.left_s:.0f} s left"
+    def _write(self, text: str, done_s: float = 0.0) -> None:
+        left_s = max(0.0, self.left_s - done_s)
+        left = f"~{left_s / 60:.0f} min left" if left_s >= 60 else f"~{left_s:.0f} s left"
         line = f"bench {self.number} {self.row}: {text}; {left}"
         sys.stderr.write(f"\r\033[K{line[:120]}" if self.live else f"{line}\n")
         sys.stderr.flush()

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from tests.bench.stage import Stage
 
 
+# In the place of a floor: a count, or bytes, that need none.
+NO_FLOOR = "counted"
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the table. ``goal`` None: it is told, not judged."""

@@ -8,12 +8,13 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from tests.bench.figures import Verdict
-from tests.bench.lines import Row
+from tests.bench.lines import NO_FLOOR, Row
 from tests.bench.told import Told, goal_text, machine_text, told, value_text
 
 _WIDTH, _LINE, _TOP, _BOTTOM = 1000, 24, 104, 64
 _GOAL_X, _REACH, _MOST = 560, 170, 16.0
 _LABEL_X, _VALUE_X, _RESULT_X = 370, 752, 912
+_LABEL_MOST = 54
 _WORDS = {
     Verdict.MET: ("met", "✓ met"),
     Verdict.NOT_MET: ("missed", "✗ not met"),
@@ -102,7 +103,7 @@ def _line(each: Told, top: int, *, odd: bool) -> list[str]:
         # Not over the scale: its lines stand behind the bars.
         parts.append(f'<rect class="band" x="0" y="{top}" width="{_LABEL_X + 8}" height="{_LINE}"/>')
         parts.append(f'<rect class="band" x="{_VALUE_X - 8}" y="{top}" width="{_WIDTH - _VALUE_X + 8}" height="{_LINE}"/>')
-    parts.append(_text(_LABEL_X, middle + 4.5, _shortened(_label(each), 56), "end"))
+    parts.append(_text(_LABEL_X, middle + 4.5, _shortened(_label(each), _LABEL_MOST), "end"))
     parts += _mark(each, kind, middle)
     if each.measured is not None:
         parts.append(_text(_VALUE_X, middle + 4.5, f"{value_text(each)}, goal {_goal(each)}"))
@@ -111,9 +112,9 @@ def _line(each: Told, top: int, *, odd: bool) -> list[str]:
 
 
 def _label(each: Told) -> str:
-    # A figure that is compared with two floors would stand there twice.
-    alike = [line for line in each.row.lines if line.figure == each.line.figure]
-    return _plain(each) if len(alike) == 1 else f"{_plain(each)} / {each.line.floor.replace('`', '')}"
+    """Return the figure over its floor, or alone where there is none or no room."""
+    figure, floor = _plain(each), each.line.floor.replace("`", "")
+    return figure if floor == NO_FLOOR or len(figure) + len(floor) > _LABEL_MOST - 3 else f"{figure} / {floor}"
 
 
 def _goal(each: Told) -> str:

@@ -19,6 +19,7 @@ from vmdkvol.settings import dump_toml
 
 # Docker looks for plugins here; the bench has a /run of its own.
 PLUGINS = Path("/run/docker/plugins")
+_START_S = 180.0
 
 
 class Program(Daemon):
@@ -33,6 +34,17 @@ class Program(Daemon):
             )
         if wait:
             self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Return when it answers: with 10,000 volumes on a busy machine a service takes longer than the tests' limit."""
+        process = self.process
+        assert process is not None
+
+        def ready() -> bool:
+            assert process.poll() is None, f"{self.kind} ended:\n{self.tail()}"
+            return self.answers()
+
+        eventually(ready, f"{self.kind} answers; its log ends:\n{self.tail()}", _START_S)
 
 
 class Subject(Site):
