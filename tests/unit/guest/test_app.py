@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import struct
@@ -105,6 +106,18 @@ def test_activate_says_volume_driver_and_is_noted(engine: Engine) -> None:
 
     assert json.loads(response.data) == {"Implements": ["VolumeDriver"]}
     assert engine.activated == 1
+
+
+@pytest.mark.parametrize("path", [*ROUTES, "/nosuch"])
+def test_the_body_is_read_before_the_answer_also_where_nobody_needs_it(engine: Engine, path: str) -> None:
+    """The connection ends with the answer: who sends the body in a second piece would find it closed, and fail."""
+    body = io.BytesIO(b"{}")
+
+    engine.client.open(
+        path, method="POST", input_stream=body, content_length=2, environ_overrides={"gunicorn.socket": Connection()}
+    )
+
+    assert body.tell() == 2
 
 
 def test_activate_needs_nobody(engine: Engine) -> None:
