@@ -85,6 +85,11 @@ def limit_discards(number: int, value: str) -> None:
         limit.write(value)
 
 
+def takes_discards(number: int) -> bool:
+    """Tell whether discards were left on, of a device that was bound once; what is off cannot be switched on again."""
+    return _attribute(number, "queue/discard_max_bytes") not in (None, "0")
+
+
 def numbers() -> list[int]:
     return [int(name[4:]) for name in os.listdir("/sys/block") if name.startswith("loop") and name[4:].isdigit()]
 
@@ -98,6 +103,19 @@ def _attribute(number: int, name: str) -> str | None:
         if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
             return None
         raise TruthUnknown(f"loop{number}: {name} cannot be read: {error.strerror}") from error
+
+
+def binding(number: int) -> int | None:
+    """Return a number that this binding of the loop device has alone as long as the kernel runs; None if it is not bound.
+
+    The directory is made when a file is bound and goes when it is let go, and sysfs gives no inode number twice.
+    """
+    try:
+        return os.stat(f"/sys/block/loop{number}/loop").st_ino
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            return None
+        raise TruthUnknown(f"loop{number} cannot be looked at: {error.strerror}") from error
 
 
 def backing_file(number: int) -> str | None:

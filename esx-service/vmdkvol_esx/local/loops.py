@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from vmdkvol.clock import Clock, Deadline, Worker
+from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import HypervisorUnreachable, NoFreeSlot, StillMounted, TruthUnknown
 from vmdkvol.volume import DiskUuid, VmId, loop_tag, parse_loop_tag
 from vmdkvol_esx.local import loop_device
+from vmdkvol_esx.local.loop_numbers import Numbers
 
 # A starting container copies all mounts for a moment: a short EBUSY says nothing (corrections J).
 PATIENCE_S = 1.0
@@ -38,13 +39,33 @@ class Loops:
     def __init__(self, clock: Clock, roots: Sequence[str]) -> None:
         self._clock = clock
         self._roots = tuple(os.path.realpath(root) + "/" for root in roots)
-        self._lock = clock.condition()
-        self._removals: list[Worker] = []
+        self._numbers = Numbers(clock)
+        # What was read of each binding, by the binding's number in the kernel: which file and tag it has never changes.
+        self._known: dict[int, tuple[int, Loop | None]] = {}
 
     def bound(self) -> list[Loop]:
-        """Return every bound loop device over a file of ours; TruthUnknown if one of them cannot be read."""
-        loops = (self._read(number) for number in loop_device.numbers())
-        return [loop for loop in loops if loop is not None]
+        """Return every bound loop device over a file of ours; TruthUnknown if one of them cannot be read.
+
+        The kernel is asked each time which devices are bound; a binding that was read before is not read again, so that
+        the list costs one stat a device: an attach looks at it four times, beside as many disks as there are.
+        """
+        bindings = {number: at for number in loop_device.numbers() if (at := loop_device.binding(number)) is not None}
+        known = {number: seen for number, seen in self._known.items() if bindings.get(number) == seen[0]}
+        for number, at in bindings.items():
+            if number not in known:
+                known[number] = self._look(number, at)
+        self._known = known
+        return [loop for _, loop in known.values() if loop is not None]
+
+    def _look(self, number: int, at: int) -> tuple[int, Loop | None]:
+        """Return what the device is bound to, with ``at`` if that is sure to be what this binding has for good, else 0.
+
+        While it is being bound or let go the kernel names no file, which says nothing of the next moment.
+        """
+        loop = self._read(number)
+        file = loop_device.backing_file(number)
+        sure = file is not None and (loop is not None or not file.startswith(self._roots))
+        return at if sure and loop_device.binding(number) == at else 0, loop
 
     def _read(self, number: int) -> Loop | None:
         """Return the loop device if it is bound over a file of ours, with file and tag of one and the same binding.
@@ -72,7 +93,7 @@ class Loops:
         discards: fstrim would give back the blocks of a thick disk (corrections 35). On an error nothing is bound.
         """
         try:
-            for number in loop_device.added():
+            for number in self._numbers.take(fresh=keep_blocks):
                 if self._bound_to(number, extent, tag, offset_bytes, size_bytes, keep_blocks=keep_blocks):
                     return number
         except OSError as error:
@@ -102,16 +123,11 @@ class Loops:
         if not self._unbound(loop):
             _keep_bound(loop)
             raise StillMounted(f"{what} is still open on /dev/loop{loop.number}")
-        self._give_back(loop.number)
+        self._numbers.give_back(loop.number)
 
     def close(self) -> None:
         """Give back the numbers of detached devices, and those that a killed process left."""
-        with self._lock:
-            removals = list(self._removals)
-        for removal in removals:
-            removal.join()
-        for number in loop_device.left_over():
-            loop_device.remove(number)
+        self._numbers.close()
 
     def _bound_to(self, number: int, extent: int, tag: str, offset_bytes: int, size_bytes: int, *, keep_blocks: bool) -> bool:
         """Bind this number; False if somebody took it or took it away at this moment."""
@@ -131,18 +147,11 @@ class Loops:
                 loop_device.unbind(device)
                 raise
         except BaseException:
-            self._give_back(number)
+            self._numbers.give_back(number)
             raise
         finally:
             os.close(device)
         return True
-
-    def _give_back(self, number: int) -> None:
-        # Beside, because LOOP_CTL_REMOVE waits some 45 ms for the kernel's readers (seen on 6.18); nothing depends on
-        # it, and a number that is not given back is left alone until ``close``.
-        with self._lock:
-            self._removals = [removal for removal in self._removals if removal.is_alive()]
-            self._removals.append(self._clock.start(f"loop{number}-remove", lambda: loop_device.remove(number)))
 
     def _claim(self, number: int, what: str) -> int | None:
         """Return the device held exclusively: proof that no file system and no other exclusive user is on it.
@@ -161,10 +170,10 @@ class Loops:
             self._clock.sleep(0.02)
 
     def _unbound(self, loop: Loop) -> bool:
-        """Wait until the device is no longer this loop; the number may be another's already."""
+        """Wait until the device is no longer this loop, for ``bound`` too; the number may be another's already."""
         deadline = Deadline.after(self._clock, _UNBIND_S)
         pause = 0.0005
-        while loop_device.backing_file(loop.number) is not None and loop_device.tag_of(loop.number) == _text(loop):
+        while loop_device.binding(loop.number) is not None and loop_device.tag_of(loop.number) in (_text(loop), None):
             if deadline.passed:
                 return False
             self._clock.sleep(pause)
