@@ -6,10 +6,11 @@ one strict reader. cattrs by itself reads ``"3"`` as 3 (house, "Heavier" 7): eve
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
@@ -31,6 +32,10 @@ _REQUESTS: Mapping[str, type[Request[Any]]] = {kind.__name__: kind for kind in R
 _NOTICES: Mapping[str, type] = {kind.__name__: kind for kind in NOTICES}
 # More than any error of ours has; what a peer adds beyond them is dropped.
 _MAX_FIELDS = 16
+# How many different texts of options and of UUIDs are kept with what they mean.
+_REMEMBERED = 1024
+# Longer texts are not kept: a guest must not fill the service's memory with them.
+_SHORT = 1024
 # The id of an answer, its type and the brackets around its body, with room to spare.
 _ENVELOPE = 128
 
@@ -47,10 +52,18 @@ def _strict(kind: type) -> Any:
 
 
 def _uuid(value: Any, _: Any) -> UUID:
-    found = UUID(_strict(str)(value, str))
-    if str(found) != value:
+    if type(value) is not str:
+        raise TypeError(f"{value!r:.60} is not str")
+    return _uuid_in(value)
+
+
+@lru_cache(_REMEMBERED)
+def _uuid_in(text: str) -> UUID:
+    """Return the UUID; that of the vmgroup is in every volume and one object in memory."""
+    found = UUID(text)
+    if str(found) != text:
         # UUID() reads braces, upper case and other scripts' digits; an identity has one spelling.
-        raise ValueError(f"{value!r:.60} is not a UUID in its usual form")
+        raise ValueError(f"{text!r:.60} is not a UUID in its usual form")
     return found
 
 
@@ -112,7 +125,18 @@ def _converter(version: int) -> cattrs.Converter:
     converter.register_unstructure_hook(VolumeRef, lambda ref: ref.text)
     configure_tagged_union(Address, converter, tag_name="type")
     plain = cattrs.gen.make_dict_structure_fn(CreateOptions, converter, _cattrs_forbid_extra_keys=True)
-    converter.register_structure_hook(CreateOptions, lambda value, kind: plain(value, kind).checked())
+
+    # Most volumes of a site have the same few options, which are the larger part of reading one: equal ones are read once
+    # and are one object in memory.
+    @lru_cache(_REMEMBERED)
+    def remembered(text: str) -> CreateOptions:
+        return plain(json.loads(text), CreateOptions).checked()
+
+    def options(value: Any, _: Any) -> CreateOptions:
+        text = json.dumps(value)
+        return remembered(text) if len(text) <= _SHORT else plain(value, CreateOptions).checked()
+
+    converter.register_structure_hook(CreateOptions, options)
     return converter
 
 

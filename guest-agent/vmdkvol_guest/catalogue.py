@@ -6,17 +6,18 @@ Get and List must answer in two seconds whatever the service does, and must neve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import InvalidName, NotFound, ProtocolError, ServiceUnreachable, StillWorking, VolumeError
-from vmdkvol.messages import GetVolume, ListVolumes
+from vmdkvol.messages import GetVolume, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
 from vmdkvol.volume import VolumeId, VolumeInfo
 from vmdkvol_guest.answers import Said
 from vmdkvol_guest.parts import Parts
 
-PAGE = 200
+# As many as usually go into one frame: what the service reads beyond that is for nothing.
+PAGE = 100
 # How many removals are remembered against answers that were on their way; each of those takes seconds at most.
 _REMEMBERED = 10_000
 
@@ -27,6 +28,34 @@ class Word:
 
     said: Said
     info: VolumeInfo | None = None
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A listing under way, page by page. It goes on where it stopped: all of a large site in one go would take too long.
+
+    ``change`` and ``complete`` are the first page's; what changes behind the walk is asked for by that number after it.
+    """
+
+    ticket: int
+    since: int | None
+    before: frozenset[VolumeId]
+    after: VolumeId | None = None
+    change: int | None = None
+    complete: bool = False
+    seen: set[VolumeId] = field(default_factory=set)
+    removed: set[VolumeId] = field(default_factory=set)
+
+    def take(self, page: VolumePage) -> None:
+        if self.change is None:
+            self.change, self.complete = page.change, page.complete
+        self.seen.update(info.id for info in page.volumes)
+        self.removed.update(page.removed)
+        self.after = page.next
+
+    def gone(self) -> set[VolumeId]:
+        """Return what is to be forgotten at the end of the walk."""
+        return set(self.before if self.complete else self.removed) - self.seen
 
 
 class Catalogue:
@@ -40,6 +69,7 @@ class Catalogue:
         # Since when there was no word of the service: at the start nothing is known of it yet.
         self._silent_since = parts.clock.monotonic()
         self._feeding = False
+        self._walk: _Walk | None = None
         self._removals = 0
         self._removed: dict[VolumeId, int] = {}
 
@@ -87,7 +117,7 @@ class Catalogue:
         """Ask the service for the volume of this name, and keep the answer; raises VolumeNotFound and what else it says."""
         ticket = self.ticket()
         info = self._parts.ask(GetVolume(ref), seconds)
-        self.remember(info, ticket)
+        self.remember(ticket, info)
         return info
 
     def _failed(self, error: VolumeError) -> None:
@@ -121,12 +151,12 @@ class Catalogue:
         with self._changed:
             return self._removals
 
-    def remember(self, info: VolumeInfo, ticket: int) -> None:
-        """Keep the volume, unless it was removed since ``ticket``: once Remove is answered, List never shows it (C17)."""
+    def remember(self, ticket: int, *infos: VolumeInfo) -> None:
+        """Keep the volumes, but those removed since ``ticket``: once Remove is answered, List never shows it (C17)."""
         with self._changed:
-            if self._removed.get(info.id, 0) <= ticket:
-                # How far its work is will be old when this is read.
-                self._parts.notebook.remember(info if info.work is None else replace(info, work=None))
+            kept = [info for info in infos if self._removed.get(info.id, 0) <= ticket]
+            # How far its work is will be old when this is read.
+            self._parts.notebook.remember(*(info if info.work is None else replace(info, work=None) for info in kept))
 
     def forget(self, volume: VolumeId) -> None:
         """Take the volume out, also of answers that are on their way."""
@@ -149,36 +179,52 @@ class Catalogue:
         """Tell whether the catalogue was complete at least once."""
         return self._parts.notebook.change() is not None
 
+    @property
+    def listed(self) -> int | None:
+        """Return how many volumes of a listing under way came so far; None if none is under way."""
+        walk = self._walk
+        return None if walk is None else len(walk.seen)
+
     def feed(self, seconds: float, *, patient: bool = False) -> bool:
         """Take over what changed at the service; tell whether the catalogue is now as fresh as the service.
 
-        One feeding at a time: whoever comes meanwhile waits for its end. Never raises what the service says.
-        ``patient``: as in ``hear``.
+        One feeding at a time: whoever comes meanwhile waits for its end. What does not fit into ``seconds`` is left to the
+        next one. Never raises what the service says. ``patient``: as in ``hear``.
         """
         deadline = self._patience(patient)
         while self._reached(deadline):
-            if self._feed(Deadline.after(self._parts.clock, seconds)):
+            if self._feed(Deadline.after(self._parts.clock, seconds), self._parts.limits.get_s):
                 return True
             if not patient or self._trusted:
                 break
         return False
 
-    def refresh(self) -> None:
-        """Feed in the background, with more patience; a success ends a distrust that no Hello has ended."""
-        if self._up() and self._feed(Deadline.after(self._parts.clock, self._parts.limits.look_s)):
-            self.greeted()
+    def refresh(self) -> bool:
+        """Feed in the background, with more patience for each answer; tell whether there is more to take over at once.
 
-    def _feed(self, deadline: Deadline) -> bool:
+        A success ends a distrust that no Hello has ended.
+        """
+        if not self._up():
+            return False
+        limits = self._parts.limits
+        if self._feed(Deadline.after(self._parts.clock, limits.list_s), limits.look_s):
+            self.greeted()
+            return False
+        return self.worth_asking and self._walk is not None
+
+    def _feed(self, deadline: Deadline, patience_s: float) -> bool:
+        before = self.listed
         with self._changed:
             while self._feeding and not deadline.passed:
                 self._changed.wait(deadline.left_s)
             busy, self._feeding = self._feeding, True
         if busy:
-            # The background, which has more patience, hears nothing either.
-            self._failed(StillWorking("the service is slow to list its volumes"))
+            if self.listed == before:
+                # The background, which has more patience, hears nothing either.
+                self._failed(StillWorking("the service is slow to list its volumes"))
             return False
         try:
-            self._take_over(deadline)
+            return self._take_over(deadline, patience_s)
         except VolumeError as error:
             self._failed(error)
             return False
@@ -186,28 +232,29 @@ class Catalogue:
             with self._changed:
                 self._feeding = False
                 self._changed.notify_all()
-        return True
 
-    def _take_over(self, deadline: Deadline) -> None:
+    def _take_over(self, deadline: Deadline, patience_s: float) -> bool:
+        """Go on with the listing, each answer within the deadline or ``patience_s``; tell whether it came to its end."""
         notebook = self._parts.notebook
-        ticket, since = self.ticket(), notebook.change()
-        before = {info.id for info in notebook.catalogue()}
-        first = page = self._parts.ask(ListVolumes(None, PAGE, since), deadline.left_s)
-        seen: set[VolumeId] = set()
-        removed: set[VolumeId] = set()
+        walk = self._walk
+        if walk is None:
+            known = frozenset(info.id for info in notebook.catalogue())
+            walk = self._walk = _Walk(self.ticket(), notebook.change(), known)
         while True:
-            for info in page.volumes:
-                self.remember(info, ticket)
-                seen.add(info.id)
-            removed.update(page.removed)
+            page = self._parts.ask(ListVolumes(walk.after, PAGE, walk.since), max(deadline.left_s, patience_s))
+            walk.take(page)
+            self.remember(walk.ticket, *page.volumes)
             if page.next is None:
                 break
-            page = self._parts.ask(ListVolumes(page.next, PAGE, since), deadline.left_s)
-        gone = (before if first.complete else removed) - seen
+            if deadline.passed:
+                return False
+        self._walk = None
         # A volume that this host has is not forgotten, since its Unmount must find it by its name. Then the same
         # changes are asked for again, until it can be.
+        gone = walk.gone()
         kept = {volume for volume in gone if self.here(volume)}
         for volume in gone - kept:
             notebook.forget(volume)
         if not kept:
-            notebook.set_change(first.change)
+            notebook.set_change(walk.change)
+        return True

@@ -29,7 +29,7 @@ from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
 from vmdkvol.progress import still_working
 from vmdkvol.volume import VolumeId, VolumeInfo, Work
-from vmdkvol_guest.answers import Answer, listed, may_say
+from vmdkvol_guest.answers import Answer, Said, listed, may_say
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.mounting import Mounting
 from vmdkvol_guest.parts import Parts
@@ -99,7 +99,7 @@ class Driver:
         parts.at(Point.GUEST_CREATE_SENT)
         info = parts.ask(CreateVolume(ref, options), parts.limits.ask_s)
         parts.at(Point.GUEST_CREATE_ANSWERED)
-        self._catalogue.remember(info, ticket)
+        self._catalogue.remember(ticket, info)
         parts.log.info("created", name=info.name, volume=str(info.id), size_bytes=info.size_bytes)
 
     def remove(self, name: str, deadline: Deadline) -> None:
@@ -156,10 +156,13 @@ class Driver:
     def list(self) -> list[Shown]:
         """Return all volumes but those that are being made; from the catalogue while the service is away.
 
-        Raises ServiceUnreachable if the catalogue was never filled: the engine then shows the names that it knows.
+        Raises StillWorking or ServiceUnreachable if the catalogue was never filled: the engine then shows the names that
+        it knows.
         """
         catalogue = self._catalogue
         if not catalogue.feed(self._parts.limits.list_s, patient=not catalogue.filled) and not catalogue.filled:
+            if catalogue.listed:
+                raise StillWorking(f"the volumes are being listed for the first time, {catalogue.listed} so far")
             raise ServiceUnreachable("the service was not reached yet, so the volumes are not known")
         return [self._shown(info, info.name) for info in self._parts.notebook.catalogue() if listed(info)]
 
@@ -174,7 +177,8 @@ class Driver:
         known = self._parts.notebook.known(ref.text)
         anonymous = looks_anonymous(ref.text)
         word = self._catalogue.hear(ref, patient=known is None and not anonymous)
-        here = known is not None and self._catalogue.here(known.id)
+        # The kernel is asked only where it decides something: Get comes several times for each container.
+        here = word.said is Said.ABSENT and known is not None and self._catalogue.here(known.id)
         match may_say(word.said, known=known is not None, here=here, anonymous=anonymous):
             case Answer.FRESH if word.info is not None:
                 return word.info, False

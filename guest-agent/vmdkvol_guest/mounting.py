@@ -129,7 +129,9 @@ class Mounting:
         """
         parts = self._parts
         busy = self._busy(device)
-        probe = parts.filesystems.probe(device)
+        recorded = Probe(attachment.options.fstype, attachment.filesystem_uuid)
+        made = attachment.content is Content.FORMATTED and attachment.filesystem_uuid is not None
+        probe = parts.filesystems.probe(device, recorded=recorded if made else None)
         parts.at(Point.FORMAT_PROBED)
         match decide(attachment, probe, busy=busy):
             case Step.KEEP:

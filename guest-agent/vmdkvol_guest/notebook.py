@@ -88,16 +88,20 @@ class SqliteNotebook:
         with self._lock:
             return dict(self._held)
 
-    def remember(self, info: VolumeInfo) -> None:
+    def remember(self, *infos: VolumeInfo) -> None:
         with self._lock:
-            if self._infos.get(info.id) == info:
+            new = [info for info in infos if self._infos.get(info.id) != info]
+            if not new:
                 return
-            # The name may be bound to another volume, that is gone (corrections 30): one name, one volume.
-            other = self._ids.get(info.name, info.id)
-            self._take_out(info.id)
-            self._take_out(other)
-            self._put_in(info)
-            self._keep_names({info.id, other})
+            changed: set[VolumeId] = set()
+            for info in new:
+                # The name may be bound to another volume, that is gone (corrections 30): one name, one volume.
+                other = self._ids.get(info.name, info.id)
+                self._take_out(info.id)
+                self._take_out(other)
+                self._put_in(info)
+                changed |= {info.id, other}
+            self._keep_names(changed)
 
     def forget(self, volume: VolumeId) -> None:
         with self._lock:
@@ -194,7 +198,7 @@ class SqliteNotebook:
         self._ids.clear()
         with self._names.transaction() as database:
             unread = []
-            for text, name, row in database.execute("SELECT id, name, info FROM volume").fetchall():
+            for text, name, row in database.execute("SELECT id, name, info FROM volume"):
                 info = _load(VolumeInfo, row)
                 if info is None or str(info.id) != text or info.name != name:
                     unread.append((text,))

@@ -65,10 +65,11 @@ class Filesystems(Protocol):
         """Return the Debian package that this host lacks to make and check ``fstype``, or None."""
         ...
 
-    def probe(self, device: Device) -> Probe:
+    def probe(self, device: Device, *, recorded: Probe | None = None) -> Probe:
         """Read the signatures in the first and last MiB; an unreadable device raises TruthUnknown, never 'blank'.
 
-        An ambivalent result (two signatures) is a kind of its own, never blank.
+        An ambivalent result (two signatures) is a kind of its own, never blank. ``recorded`` is what the record says is
+        there: if it is, and was unmounted in order, it is answered without looking for anything else.
         """
         ...
 
@@ -184,8 +185,9 @@ class Notebook(Protocol):
         """Return all of this boot; records of an earlier boot id are dropped when the notebook opens (corrections 5, F)."""
         ...
 
-    def remember(self, info: VolumeInfo) -> None:
-        """Put a volume into the catalogue, replacing what was there under the same id; a stale id under its name goes."""
+    def remember(self, *infos: VolumeInfo) -> None:
+        """Put volumes into the catalogue, in one write, replacing what was there under the same ids; a stale id under one of
+        the names goes."""
         ...
 
     def forget(self, volume: VolumeId) -> None:

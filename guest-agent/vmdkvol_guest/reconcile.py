@@ -27,9 +27,12 @@ Attached = Mapping[VolumeId, Attachment]
 
 
 class Reconcile:
-    """``jitter`` returns a factor around 1 for the timer; ``chores`` run after each look at everything."""
+    """``jitter`` returns a factor around 1 for the timer; ``chores`` run after each look at everything.
 
-    def __init__(self, parts: Parts, jitter: Callable[[], float], chores: Sequence[Callable[[], None]] = ()) -> None:
+    A chore that says True has more to do: everything is looked at again before it goes on, so that it holds up nothing.
+    """
+
+    def __init__(self, parts: Parts, jitter: Callable[[], float], chores: Sequence[Callable[[], bool]] = ()) -> None:
         self._parts = parts
         self._chores = chores
         self._releasing = Releasing(parts)
@@ -106,7 +109,8 @@ class Reconcile:
         if due.everything:
             self.look()
             for chore in self._chores:
-                chore()
+                if chore():
+                    self._agenda.wake(None)
         for volume in due.volumes:
             self._send(volume, None, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,9 +15,10 @@ from tests.contract.guest_benches import MIB, VM, Bench, LinuxBench, MemoryBench
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import CheckFailed, ForeignContent, InvalidSize, NoSpace, TruthUnknown, VolumeError
 from vmdkvol.options import FSTYPES, MINIMUM_SIZE
+from vmdkvol.volume import VolumeId
 from vmdkvol_guest.linux import commands
-from vmdkvol_guest.linux.commands import Commands
-from vmdkvol_guest.linux.filesystems import AMBIVALENT
+from vmdkvol_guest.linux.commands import Commands, Finished
+from vmdkvol_guest.linux.filesystems import AMBIVALENT, LinuxFilesystems
 from vmdkvol_guest.ports import Device, Probe
 
 GIB = 1 << 30
@@ -245,6 +246,46 @@ def test_the_allowed_mkfs_options_work(linux: LinuxBench, fstype: str, options: 
 def test_options_that_leave_no_room_for_a_journal_are_refused(linux: LinuxBench) -> None:
     with pytest.raises(InvalidSize):
         make(linux, "ext4", 2 * MIB, ("-b", "4096"))
+
+
+class NoCommands(Commands):
+    """Commands of a host on which nothing may be started."""
+
+    def run(self, args: Sequence[str], *, seconds: float, dies_with_us: bool = False) -> Finished:
+        raise AssertionError(f"{args} was started")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_a_disk_that_was_unmounted_in_order_is_known_and_checked_without_a_program(linux: LinuxBench, fstype: str) -> None:
+    device = make(linux, fstype, 320 * MIB)
+    volume = VolumeId(uuid4())
+    linux.mounts.mount(device, volume, fstype, (), read_only=False)
+    linux.mounts.unmount(volume)
+    quiet = LinuxFilesystems(NoCommands(linux.clock))
+
+    assert quiet.probe(device, recorded=Probe(fstype, OURS)) == Probe(fstype, OURS)
+    quiet.check(device, fstype, full=False)
+
+
+@pytest.mark.integration
+def test_a_disk_that_was_not_unmounted_is_for_the_tools(linux: LinuxBench) -> None:
+    device = make(linux, "ext4", 64 * MIB)
+    volume = VolumeId(uuid4())
+    linux.mounts.mount(device, volume, "ext4", (), read_only=False)
+    quiet = LinuxFilesystems(NoCommands(linux.clock))
+    try:
+        with pytest.raises(AssertionError, match="was started"):
+            quiet.probe(device, recorded=Probe("ext4", OURS))
+    finally:
+        linux.mounts.unmount(volume)
+
+
+@pytest.mark.integration
+def test_another_uuid_than_the_recorded_one_is_for_the_tools(linux: LinuxBench) -> None:
+    device = make(linux, "ext4", 64 * MIB)
+
+    assert linux.filesystems.probe(device, recorded=Probe("ext4", uuid4())) == Probe("ext4", OURS)
 
 
 @pytest.mark.integration

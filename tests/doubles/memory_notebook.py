@@ -45,12 +45,13 @@ class MemoryNotebook:
         with self._lock:
             return dict(self._held)
 
-    def remember(self, info: VolumeInfo) -> None:
+    def remember(self, *infos: VolumeInfo) -> None:
         with self._lock:
-            stale = [known.id for known in self._infos.values() if known.name == info.name]
-            for volume in stale:
-                del self._infos[volume]
-            self._infos[info.id] = info
+            for info in infos:
+                stale = [known.id for known in self._infos.values() if known.name == info.name]
+                for volume in stale:
+                    del self._infos[volume]
+                self._infos[info.id] = info
 
     def forget(self, volume: VolumeId) -> None:
         with self._lock:

@@ -88,7 +88,7 @@ class MemoryFilesystems:
     def missing_tool(self, fstype: str) -> str | None:
         return None if fstype in self._guest.tools else PACKAGES[fstype]
 
-    def probe(self, device: Device) -> Probe:
+    def probe(self, device: Device, *, recorded: Probe | None = None) -> Probe:
         self._guest.step("probe")
         with self._guest.changed:
             self._guest.known(device)

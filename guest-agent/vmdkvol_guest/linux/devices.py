@@ -143,6 +143,19 @@ def opened(device: Device) -> Iterator[int]:
         os.close(descriptor)
 
 
+def mounted_nowhere(path: str, number: tuple[int, int]) -> bool:
+    """Tell whether the kernel proves that no namespace has this device mounted; False if that cannot be said."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(descriptor)
+        return stat.S_ISBLK(found.st_mode) and (os.major(found.st_rdev), os.minor(found.st_rdev)) == number
+    finally:
+        os.close(descriptor)
+
+
 def _open_exclusive(device: Device) -> int | None:
     """Open the device as its only exclusive user, or return None if it has one."""
     try:

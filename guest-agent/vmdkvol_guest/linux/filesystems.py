@@ -10,7 +10,7 @@ from uuid import UUID
 
 from vmdkvol.errors import CheckFailed, ForeignContent, InvalidSize, MissingTool, NoSpace, TruthUnknown, VolumeError
 from vmdkvol.options import PACKAGES
-from vmdkvol_guest.linux import kernel
+from vmdkvol_guest.linux import kernel, superblock
 from vmdkvol_guest.linux.commands import Commands, Finished, which
 from vmdkvol_guest.linux.devices import opened, out_of_space
 from vmdkvol_guest.ports import Device, Probe
@@ -51,8 +51,10 @@ class LinuxFilesystems:
     def missing_tool(self, fstype: str) -> str | None:
         return None if all(which(tool) for tool in _TOOLS[fstype]) else PACKAGES[fstype]
 
-    def probe(self, device: Device) -> Probe:
+    def probe(self, device: Device, *, recorded: Probe | None = None) -> Probe:
         with opened(device) as descriptor:
+            if recorded is not None and _clean(descriptor, device) == recorded:
+                return recorded
             _read_ends(descriptor, device)
             return self._probe(device)
 
@@ -86,8 +88,12 @@ class LinuxFilesystems:
                 os.close(descriptor)
 
     def check(self, device: Device, fstype: str, *, full: bool) -> None:
-        self._require(fstype)
-        with opened(device):
+        with opened(device) as descriptor:
+            found = None if full else _clean(descriptor, device)
+            if found is not None and found.kind == fstype:
+                # What e2fsck -p would only say itself, and for xfs the mount does.
+                return
+            self._require(fstype)
             if fstype == "ext4":
                 self._check_ext4(device, full=full)
             else:
@@ -152,6 +158,15 @@ class LinuxFilesystems:
                 remedy=f"install the package {package} (apt-get install {package})",
                 package=package,
             )
+
+
+def _clean(descriptor: int, device: Device) -> Probe | None:
+    """Return the file system on the open device if it was unmounted in order and needs no check, else None."""
+    try:
+        return superblock.clean(os.pread(descriptor, superblock.BLOCK_BYTES, 0), device.size_bytes)
+    except OSError:
+        # The tools say what is wrong with it.
+        return None
 
 
 def _label(uuid: UUID) -> str:

@@ -12,7 +12,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import NoSpace, StillMounted, TruthUnknown, VolumeError, WrongDisk
 from vmdkvol.volume import VolumeId
 from vmdkvol_guest.linux import kernel, mountinfo
-from vmdkvol_guest.linux.devices import BUSY_RETRY_S, check_identity, opened, out_of_space
+from vmdkvol_guest.linux.devices import BUSY_RETRY_S, check_identity, mounted_nowhere, opened, out_of_space
 from vmdkvol_guest.linux.mount_call import directory, kept_flags, mount_or_explain
 from vmdkvol_guest.linux.mountinfo import MountEntry
 from vmdkvol_guest.ports import Device, MountTarget
@@ -29,6 +29,8 @@ class LinuxMounts:
 
     def __init__(self, root: Path, clock: Clock) -> None:
         self._root = Path(os.path.realpath(root))
+        # What stands in the kernel's line of each mount under the root, which escapes some characters.
+        self._words = f"/{self._root.name}/" if self._root.name.isalnum() else ""
         self._clock = clock
 
     def mount(self, device: Device, volume: VolumeId, fstype: str, options: tuple[str, ...], *, read_only: bool) -> None:
@@ -55,14 +57,17 @@ class LinuxMounts:
     def unmount(self, volume: VolumeId) -> None:
         point = str(self._point(volume))
         deadline = Deadline.after(self._clock, BUSY_RETRY_S)
-        while self._at(volume):
+        last: MountEntry | None = None
+        while there := self._at(volume):
+            last = there[-1]
             _sync(point)
             self._umount(point, volume, deadline)
-        self._remove_point(volume)
+        self._remove_point(volume, alone=last is not None and mounted_nowhere(last.source, last.number))
 
     def mounted(self) -> Mapping[VolumeId, tuple[int, int]]:
         # The last line of a path is the mount on top.
-        return {volume: entry.number for entry in _own() if (volume := self._volume(entry.path)) is not None}
+        entries = _own(self._words)
+        return {volume: entry.number for entry in entries if (volume := self._volume(entry.path)) is not None}
 
     def users(self, device: Device) -> Collection[MountTarget]:
         own = {entry.id for entry in _own() if self._volume(entry.path) is not None}
@@ -84,8 +89,8 @@ class LinuxMounts:
             raise kind(f"the directory of volume {volume} could not be made: {error.strerror}") from error
 
     def path(self, volume: VolumeId, layout: str) -> str:
-        point = self._point(volume)
-        return str(point if layout == "root" else point / layout)
+        point = f"{self._root}/{volume}"
+        return point if layout == "root" else f"{point}/{layout}"
 
     def verify(self, device: Device, volume: VolumeId, layout: str) -> str:
         self._require_mounted(volume)
@@ -136,7 +141,7 @@ class LinuxMounts:
             raise TruthUnknown(f"volume {volume} is not mounted")
 
     def _at(self, volume: VolumeId) -> list[MountEntry]:
-        return mountinfo.at(_own(), str(self._point(volume)))
+        return mountinfo.at(_own(str(volume)), str(self._point(volume)))
 
     def _point(self, volume: VolumeId) -> Path:
         return self._root / str(volume)
@@ -165,11 +170,14 @@ class LinuxMounts:
             raise TruthUnknown(f"the mount point {point} could not be made: {error.strerror}") from error
         return point
 
-    def _remove_point(self, volume: VolumeId) -> None:
-        """Remove the bare directory, unless another namespace still has a mount there, which that would take away lazily."""
+    def _remove_point(self, volume: VolumeId, *, alone: bool = False) -> None:
+        """Remove the bare directory, unless another namespace still has a mount there, which that would take away lazily.
+
+        ``alone``: it is known that none has, so the mounts of all processes need not be read.
+        """
         point = self._point(volume)
         # By its end only: a container that has "/" of the host at /host sees the same directory as /host/run/...
-        if not point.exists() or any(entry.path.endswith(f"/{volume}") for _, entry in _everywhere()):
+        if not alone and (not point.exists() or any(e.path.endswith(f"/{volume}") for _, e in _everywhere(str(volume)))):
             return
         try:
             point.rmdir()
@@ -178,15 +186,15 @@ class LinuxMounts:
                 raise TruthUnknown(f"the mount point {point} could not be removed: {error.strerror}") from error
 
 
-def _own() -> Iterator[MountEntry]:
+def _own(words: str = "") -> Iterator[MountEntry]:
     try:
         text = Path("/proc/thread-self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError as error:
         raise TruthUnknown(f"the kernel's list of mounts cannot be read: {error.strerror}") from error
-    return mountinfo.parse(text)
+    return mountinfo.parse(text, words)
 
 
-def _everywhere() -> Iterator[tuple[int, MountEntry]]:
+def _everywhere(words: str = "") -> Iterator[tuple[int, MountEntry]]:
     """Yield the mounts of all processes, each namespace once for each root directory that a process of it has.
 
     mountinfo leaves out what lies outside the root of the process that it belongs to.
@@ -204,7 +212,7 @@ def _everywhere() -> Iterator[tuple[int, MountEntry]]:
             # It ended while we looked, or is a zombie.
             continue
         seen.add(view)
-        for entry in mountinfo.parse(text):
+        for entry in mountinfo.parse(text, words):
             yield int(name), entry
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
@@ -30,7 +31,7 @@ from vmdkvol.errors import (
 from vmdkvol.messages import CreateVolume, GetVolume, ListVolumes, RemoveVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import State
+from vmdkvol.volume import State, VmId
 
 AWAY = ServiceUnreachable("the service is away")
 
@@ -275,6 +276,56 @@ def test_list_takes_over_many_pages(host: Host) -> None:
         host.service.answer(request, host.vm, host.parts.new_id())
 
     assert len(host.driver.list()) == 451
+
+
+def many(service: SmallService, vm: VmId, count: int) -> None:
+    for number in range(count):
+        service.answer(CreateVolume(VolumeRef.parse(f"v{number}"), CreateOptions()), vm, UUID(int=number + 1))
+
+
+def test_a_first_listing_that_does_not_fit_into_list_goes_on_where_it_stopped(clock: SimulatedClock) -> None:
+    host = Host(clock, SmallService(clock), loop=False)
+    many(host.service, host.vm, 950)
+    # Three pages fit into the second that List has.
+    host.line.meanwhile[ListVolumes] = [lambda: clock.sleep(0.4) for _ in range(100)]
+
+    for so_far in (300, 600, 900):
+        with pytest.raises(StillWorking, match=f"{so_far} so far"):
+            host.driver.list()
+
+    assert len(host.driver.list()) == 950
+    # Each page was asked for once.
+    assert len(host.line.meanwhile[ListVolumes]) == 90
+
+
+def test_a_first_listing_goes_on_in_the_background_without_holding_up_the_reconciler(clock: SimulatedClock) -> None:
+    host = Host(clock, SmallService(clock))
+    many(host.service, host.vm, 950)
+    host.line.meanwhile[ListVolumes] = [lambda: clock.sleep(0.4) for _ in range(100)]
+    host.reconcile.wake(None)
+
+    clock.sleep(4.5)
+
+    assert len(host.notebook.catalogue()) == 950
+
+
+def test_what_is_made_and_removed_behind_a_listing_under_way_is_taken_over_after_it(clock: SimulatedClock) -> None:
+    host, other = Host(clock, SmallService(clock), loop=False), VM_B
+    many(host.service, host.vm, 450)
+    first = min(host.service.volumes, key=str)
+    host.line.meanwhile[ListVolumes] = [lambda: clock.sleep(0.9) for _ in range(5)]
+    with pytest.raises(StillWorking):
+        host.driver.list()
+
+    host.service.answer(RemoveVolume(first), other, UUID(int=9001))
+    host.service.answer(CreateVolume(VolumeRef.parse("late"), CreateOptions()), other, UUID(int=9002))
+    for _ in range(2):
+        host.beside(host.driver.list)
+        clock.sleep(5.0)
+
+    names = {shown.name for shown in host.driver.list()}
+    assert "late" in names
+    assert len(names) == 450
 
 
 def test_a_list_that_was_on_its_way_does_not_bring_back_what_was_removed(host: Host) -> None:
