@@ -29,6 +29,7 @@ MAX_TEST_FILE = 800
 WITH_REASON = 300
 LONG_FILES = {
     "vmdkvol/errors.py": "one class for each code of the taxonomy, and nothing but that",
+    "vmdkvol/wire.py": "the one strict reader of values, and each kind of frame that they travel in",
     "vmdkvol/options.py": "the only list of the options, each with its reader and its help",
 }
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)

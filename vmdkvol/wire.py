@@ -59,7 +59,6 @@ def _uuid(value: Any, _: Any) -> UUID:
 
 @lru_cache(_REMEMBERED)
 def _uuid_in(text: str) -> UUID:
-    """Return the UUID; that of the vmgroup is in every volume and one object in memory."""
     found = UUID(text)
     if str(found) != text:
         # UUID() reads braces, upper case and other scripts' digits; an identity has one spelling.
@@ -126,8 +125,7 @@ def _converter(version: int) -> cattrs.Converter:
     configure_tagged_union(Address, converter, tag_name="type")
     plain = cattrs.gen.make_dict_structure_fn(CreateOptions, converter, _cattrs_forbid_extra_keys=True)
 
-    # Most volumes of a site have the same few options, which are the larger part of reading one: equal ones are read once
-    # and are one object in memory.
+    # Most volumes of a site have the same few options: they are read once, and are one object in memory.
     @lru_cache(_REMEMBERED)
     def remembered(text: str) -> CreateOptions:
         return plain(json.loads(text), CreateOptions).checked()
