@@ -14,6 +14,7 @@ import pytest
 
 from tests.simulation.invariants import GRACE_S, LIMITS
 from tests.simulation.lives import Killed
+from tests.simulation.steps import Setup
 from tests.simulation.world import Agent, Host, World
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import NameConflict, StillWorking, VolumeError
@@ -112,10 +113,7 @@ class Docker:
 
 @pytest.fixture(params=SEEDS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    world = World(request.param)
-    world.retention_s = 0.0
-    for kind in CHANGES:
-        world.datacenter.takes(kind, 0.0)
+    world = World(Setup(number=request.param))
     with world:
         world.clock.sleep(1.0)
         yield world
