@@ -150,7 +150,9 @@ class Stage:
         self, name: str, delays: Mapping[str, float] | None, fill: Callable[[Subject], object] | None = None
     ) -> Subject:
         if name not in self._subjects:
-            subject = Subject(self.root / name, name, delays=delays, spoil=self.spoil)
+            # Learning thousands of names may need more than one look, and none comes for the rest of the row otherwise.
+            looks = {"reconcile_s": 5.0} if fill is not None else {}
+            subject = Subject(self.root / name, name, delays=delays, spoil=self.spoil, **looks)
             self._subjects[name] = subject
             if fill is not None:
                 fill(subject)

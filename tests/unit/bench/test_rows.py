@@ -149,6 +149,13 @@ def test_a_spoiled_subject_that_passes_or_fails_to_run_is_not_caught() -> None:
     assert (found["mount"], found["unmount"], found["leaks"]) == (True, False, False)
 
 
+def test_a_spoiled_subject_is_caught_on_a_noisy_machine_too() -> None:
+    mount = next(row for row in ROWS if row.name == "mount")
+    noisy = Measured(value=90, ours=9, floor=0.1, same=3.0)
+
+    assert caught(taken(shown(mount, mount.lines[0], noisy)))["mount"]
+
+
 TRACE = """
 7 execve("/usr/sbin/nothere", ["nothere"], 0x1 /* 3 vars */) = -1 ENOENT (No such file or directory)
 7 clone3({flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM, ...}, 88) = 9
