@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import click
 
@@ -105,15 +105,18 @@ class _Bar:
 
 
 @contextmanager
-def screen() -> Iterator[Screen]:
-    """Yield a bar if stderr is a terminal, else lines."""
-    if not sys.stderr.isatty():
+def screen(errors: TextIO | None = None) -> Iterator[Screen]:
+    """Yield a bar if ``errors``, stderr, is a terminal; else lines."""
+    errors = errors or sys.stderr
+    if not errors.isatty():
         yield Lines()
         return
     # As for tables: loaded when it is needed.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = TextColumn("volume {task.fields[name]}"), BarColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    # No markup: a volume may be called [red].
+    name = TextColumn("volume {task.fields[name]}", markup=False)
+    columns = name, BarColumn(), TextColumn("{task.description}", markup=False)
+    with Progress(*columns, console=Console(file=errors), transient=True) as progress:
         yield _Bar(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tests.doubles.hand_clock import HandClock
 from tests.unit.shared.test_wire_values import INFO
 from vmdkvol.cli.volume import row_of
-from vmdkvol.cli.waiting import ASK_EVERY_S, AWAY_S, Lines, wait
+from vmdkvol.cli.waiting import ASK_EVERY_S, AWAY_S, Lines, screen, wait
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import ServiceUnreachable, StillWorking, VolumeError, VolumeNotFound
 from vmdkvol.messages import A, Request
@@ -119,6 +120,16 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
         "volume big: being created, 20 % done",
         "volume big: being created, 30 % done",
     ]
+
+
+def test_on_a_terminal_there_is_a_bar_and_a_name_is_shown_as_it_is() -> None:
+    mine, theirs = os.openpty()
+    with open(theirs, "w", encoding="utf-8") as terminal, screen(terminal) as shown:
+        shown.show("[red]", Work(Doing.CREATE, 43, 0.0, 240))
+    said = os.read(mine, 65536).decode()
+    os.close(mine)
+    assert "volume [red]" in said
+    assert "43 % done" in said
 
 
 def test_a_row_says_what_is_done_in_words_and_for_programs() -> None:
