@@ -11,9 +11,14 @@ from vmdkvol_guest.ports import Holdings
 
 
 class MemoryNotebook:
-    """The ``Notebook`` port in memory. ``reboot`` does what opening with another boot id does."""
+    """The ``Notebook`` port in memory. ``reboot`` does what opening with another boot id does.
+
+    ``durable`` False breaks the promise of the port, to see that it is noticed: a crash loses the last note of a volume.
+    """
 
     def __init__(self) -> None:
+        self.durable = True
+        self._last: tuple[VolumeId, Holdings] | None = None
         self._lock = RLock()
         self._held: dict[VolumeId, Holdings] = {}
         self._infos: dict[VolumeId, VolumeInfo] = {}
@@ -23,9 +28,17 @@ class MemoryNotebook:
         with self._lock:
             self._held.clear()
 
+    def crash(self) -> None:
+        """The agent is killed."""
+        with self._lock:
+            last, self._last = self._last, None
+            if last is not None and not self.durable:
+                self._keep(last[1])
+
     def hold(self, volume: VolumeId, mount_id: str) -> None:
         with self._lock:
             held = self._holding(volume)
+            self._last = (volume, held)
             self._keep(replace(held, ids=held.ids | {mount_id}, linger_until=None))
 
     def drop(self, volume: VolumeId, mount_id: str) -> None:

@@ -197,7 +197,9 @@ class MemoryMounts:
             if entry.read_only:
                 raise TruthUnknown(f"volume {volume} is mounted read-only")
             self._refuse_symlink(volume, layout, disk)
-            disk.put(replace(disk.now, owners={**disk.now.owners, _name(layout): (uid, gid, mode)}))
+            disk.now = replace(disk.now, owners={**disk.now.owners, _name(layout): (uid, gid, mode)})
+            if self._guest.flushes:
+                disk.durable = disk.now
 
     def path(self, volume: VolumeId, layout: str) -> str:
         return "/".join(part for part in (self._guest.root, str(volume), _name(layout)) if part)

@@ -51,7 +51,12 @@ __all__ = ["Hold", "SimulatedHypervisor", "Truth"]
 
 
 class SimulatedHypervisor(SimulatedState):
-    """Implements ``Hypervisor``. ``seconds`` is how long a change of each class takes; 0 is done in ``submit``."""
+    """Implements ``Hypervisor``. ``seconds`` is how long a change of each class takes; 0 is done in ``submit``.
+
+    ``whole_sidecars`` False breaks a promise of the port, to see that it is noticed.
+    """
+
+    whole_sidecars = True
 
     # --- the port ----------------------------------------------------------------------------------------------
 
@@ -137,7 +142,7 @@ class SimulatedHypervisor(SimulatedState):
     def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
         with self._now():
             self._check_writable(disk.datastore)
-            self._sidecars[disk] = content
+            self._sidecars[disk] = content if self.whole_sidecars else content[: len(content) // 2]
 
     # --- what a change does ------------------------------------------------------------------------------------
 

@@ -205,7 +205,7 @@ class Engines:
             if disk.full or guest.reads_only(container.volume):
                 return
             disk.now = replace(disk.now, files={**disk.now.files, f"r{record}": payload(record)})
-            if synced:
+            if synced and guest.syncs:
                 disk.durable = disk.now
         self._oracle.wrote(container.disk, record, synced=synced)
 

@@ -1,7 +1,7 @@
-"""Many runs on some processes: ``python -m tests.simulation.soak STEPS [--first SEED] [--processes N]``.
+"""Many runs on some processes: ``python -m tests.simulation.soak STEPS [--first SEED] [--processes N] [--shrink]``.
 
 Exit 1 and the line that replays it when something is broken; the first one found ends it. Progress is told on stderr,
-the sum on stdout.
+the sum on stdout. ``--replay WORD`` runs one plan, as a shrunk one or Hypothesis prints it, and tells all that happens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 
-from tests.simulation.runs import Broken, run
+from tests.simulation.runs import Broken, run, run_plan
+from tests.simulation.steps import Plan, of_seed, smaller
+from tests.simulation.world import World
 
 # Steps of one run: long enough for faults to meet, short enough that what was found can be read.
 STEPS = 60
@@ -70,6 +72,43 @@ def one(seed: int, steps: int) -> Ran:
 Runner = Callable[[int, int], Ran]
 
 
+def replay_word(plan: Plan) -> str:
+    """Return the command that runs this plan again."""
+    return f"python -m tests.simulation.soak --replay {plan.blob()}"
+
+
+def breaks(plan: Plan) -> str:
+    """Return what the plan breaks first, in one line; empty if nothing."""
+    try:
+        run_plan(plan)
+    except Broken as found:
+        return str(found).partition("\n")[0]
+    return ""
+
+
+def shrink(seed: int, steps: int) -> tuple[Plan, str]:
+    """Return the smallest plan that breaks the same rule as this run, and what it breaks."""
+    plan = of_seed(seed, steps)
+    rule = breaks(plan).partition(" ")[0]
+    found = smaller(plan, lambda tried: bool(rule) and breaks(tried).partition(" ")[0] == rule)
+    return found, breaks(found)
+
+
+def replay(word: str) -> int:
+    """Run one plan and tell everything."""
+    plan = Plan.read(word)
+    world = World(plan.setup)
+    print(plan)
+    try:
+        run_plan(plan, world)
+        broken = ""
+    except Broken as found:
+        broken = str(found).partition("\n")[0]
+    print("\n".join(world.lines))
+    print(f"broken: {broken}" if broken else "nothing is broken")
+    return 1 if broken else 0
+
+
 def replay_line(seed: int, steps: int) -> str:
     """Return the command that does this run again."""
     return f"python -m tests.simulation.soak {steps} --first {seed} --processes 1"
@@ -120,10 +159,14 @@ def _collect(count: int, results: Queue[Ran]) -> Sum:
 
 def main(arguments: Sequence[str] | None = None, runner: Runner = one) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.soak", description=__doc__)
-    parser.add_argument("steps", type=int, help="how many steps in all")
+    parser.add_argument("steps", type=int, nargs="?", default=50_000, help="how many steps in all")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed; the next ones follow it")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
+    parser.add_argument("--shrink", action="store_true", help="make what was found as small as it goes")
+    parser.add_argument("--replay", metavar="WORD", help="run this one plan")
     asked = parser.parse_args(arguments)
+    if asked.replay:
+        return replay(asked.replay)
     began = time.monotonic()
     total = soak(asked.steps, asked.first, max(1, asked.processes), runner)
     seconds = time.monotonic() - began
@@ -137,6 +180,9 @@ def main(arguments: Sequence[str] | None = None, runner: Runner = one) -> int:
         return 0
     print(f"broken: {total.broken.broken}")
     print(f"replay: {replay_line(total.broken.seed, total.broken.steps)}")
+    if asked.shrink:
+        plan, found = shrink(total.broken.seed, total.broken.steps)
+        print(f"shrunk to {len(plan.steps)} steps: {found}\n{plan}\nreplay: {replay_word(plan)}")
     return 1
 
 

@@ -10,8 +10,8 @@ import base64
 import json
 import random
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 from vmdkvol.points import Point
@@ -161,6 +161,45 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join([str(self.setup), *map(str, self.steps)])
+
+
+def smaller(plan: Plan, broken: Callable[[Plan], bool]) -> Plan:
+    """Return a plan that is still ``broken`` and of which nothing can be left out or made simpler alone."""
+    plan = _fewer(plan, broken)
+    for number in range(len(plan.steps)):
+        for simpler in _simpler(plan.steps[number]):
+            tried = replace(plan, steps=(*plan.steps[:number], simpler, *plan.steps[number + 1 :]))
+            plan = tried if broken(tried) else plan
+    for name, table in SETUPS.items():
+        fields = {**asdict(plan.setup), name: table[0]}
+        tried = replace(plan, setup=Setup(**fields))
+        plan = tried if broken(tried) else plan
+    return plan
+
+
+def _fewer(plan: Plan, broken: Callable[[Plan], bool]) -> Plan:
+    """Leave out steps, many at once first."""
+    size = max(1, len(plan.steps) // 2)
+    while True:
+        shrunk = False
+        for begin in range(len(plan.steps) - size, -1, -size):
+            tried = replace(plan, steps=plan.steps[:begin] + plan.steps[begin + size :])
+            if len(tried.steps) < len(plan.steps) and broken(tried):
+                plan, shrunk = tried, True
+        if size == 1 and not shrunk:
+            return plan
+        size = max(1, size // 2)
+
+
+def _simpler(step: Step) -> Iterator[Step]:
+    """Return what could stand for the step, the simplest last."""
+    first = tuple(table[0] for table in KINDS[step.kind].values.values())
+    if step.pause_s:
+        yield replace(step, pause_s=0.0)
+    if step.schedule:
+        yield replace(step, pause_s=0.0, schedule=0)
+    if step.values != first:
+        yield replace(step, pause_s=0.0, schedule=0, values=first)
 
 
 def of_seed(seed: int, count: int) -> Plan:

@@ -172,6 +172,7 @@ class World:
         self.service_back_s = 0.0
         self.service: Service | None = None
         self.serving: Service | None = None
+        self._starting = False
 
     def __enter__(self) -> World:
         self.start_service()
@@ -210,18 +211,22 @@ class World:
     def start_agent(self, host: Host) -> None:
         if host.agent is None and host.on and not host.starting:
             self.tell(f"agent {host.letter} starts")
-            # Others have their turn while its threads are started.
+            # Others run while it is put together: one process at a time.
             host.starting = True
             host.agent = Agent(self, host)
             host.starting = False
+            if not host.on:
+                host.agent.life.kill()
             self.connect(host)
 
     def start_service(self) -> None:
         """Settle what was left open, then serve, as the daemon does; a service may die in that, too."""
-        if self.service is not None:
+        if self.service is not None or self._starting:
             return
         self.tell("service starts")
+        self._starting = True
         self.service = service = Service(self)
+        self._starting = False
         service.life.process.start("main", lambda: self._serve(service))
 
     def _serve(self, service: Service) -> None:
@@ -236,9 +241,11 @@ class World:
     def agent_died(self, agent: Agent) -> None:
         self.tell(f"agent {agent.host.letter} dies")
         host = agent.host
+        # First, so that nobody connects the dead one while its connection ends.
+        host.agent = None
         self.disconnect(host)
         host.guest.crash()
-        host.agent = None
+        host.notebook.crash()
         if not self.healed:
             self.later(host.back_s, lambda: self.start_agent(host))
 
