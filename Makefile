@@ -11,16 +11,17 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTEST_ARGS ?=
 ARGS ?=
 
-# Of soak-sim: how many steps, and the first seed.
+# Of soak-sim: how many steps, the first seed, and --shrink to have what is found made small.
 STEPS ?= 50000
 SEED ?= 0
+SHRINK ?=
 
 .PHONY: help demo bench test lint unit soak-sim storm bootstrap engines clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
-	@echo 'make soak-sim STEPS=N [SEED=N]   the simulation of agents, service and hypervisor for N steps, on every core'
+	@echo 'make soak-sim STEPS=N [SEED=N] [SHRINK=--shrink]   the simulation of agents, service and hypervisor for N steps, on every core'
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make clean  remove .venv and caches'
@@ -54,7 +55,7 @@ unit: bootstrap
 	@$(PY) -m pytest -q -m 'not integration' $(PYTEST_ARGS)
 
 soak-sim: bootstrap
-	@PYTHONPATH=.:guest-agent:esx-service $(PY) -m tests.simulation.soak $(STEPS) --first $(SEED)
+	@PYTHONPATH=.:guest-agent:esx-service $(PY) -m tests.simulation.soak $(STEPS) --first $(SEED) $(SHRINK)
 
 storm: bootstrap
 	@VMDKVOL_STORM_CALLS=10000 $(PY) -m pytest -q tests/daemons/test_floods.py $(PYTEST_ARGS)

@@ -170,7 +170,16 @@ class SimulatedClock:
         me = self.me()
         if self._stopped:
             raise _Stopped
+        if self._goes_on(me):
+            self._steps += 1
+            return
         self._hand_over(me)
+
+    def _goes_on(self, me: _Thread) -> bool:
+        """Tell whether the schedule lets the thread that runs go on, which is most of what there is to say."""
+        if self._steps > _MAX_STEPS or (me.process is not None and me.process.stopped and not me.kernel):
+            return False
+        return self._keep is None or (self._keep > 0.0 and self._random.random() < self._keep)
 
     def wait(self, doing: str, wake_at: float | None, wants: SimulatedCondition | None = None) -> None:
         """Return when ``wake`` was called for this thread, or at ``wake_at``, and it is its turn."""
@@ -237,8 +246,6 @@ class SimulatedClock:
         goes_on = not me.blocked and not me.done
         if self._keep is None:
             return me if goes_on else self._ready[0]
-        if goes_on and self._keep and self._random.random() < self._keep:
-            return me
         return self._ready[int(self._random.random() * len(self._ready))]
 
     def _set_aside(self, thread: _Thread) -> None:

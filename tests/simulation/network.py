@@ -9,7 +9,9 @@ from tests.doubles.simulated_clock import SimulatedClock
 
 # Half of the messages are struck while the trouble lasts.
 _STRUCK = 0.5
-_LATE_S, _TWICE_S, _REORDERED_S = 8.0, 20.0, 0.2
+_LATE_S, _REORDERED_S = 8.0, 0.2
+# Later than the one who sent it waits for an answer, which is 40 s for a Detach.
+_TOO_LATE_S = (20.0, 100.0)
 
 
 class Cable:
@@ -43,15 +45,18 @@ class Cable:
         # A thread of nobody's: the network is stopped with no process.
         self._clock.start("message", come)
 
+    def _late_s(self) -> float:
+        return self._dice.choice((self._dice.uniform(0.0, _LATE_S), self._dice.uniform(*_TOO_LATE_S)))
+
     def _fate(self) -> Sequence[float]:
         """Return after how many seconds the message comes; once for each time that it comes."""
         if self._clock.monotonic() >= self._until or self._dice.random() > _STRUCK:
             return (0.0,)
         match self._what:
             case "late":
-                return (self._dice.uniform(0.0, _LATE_S),)
+                return (self._late_s(),)
             case "doubled":
-                return (0.0, self._dice.choice((0.0, self._dice.uniform(0.0, _TWICE_S))))
+                return (0.0, self._dice.choice((0.0, self._late_s())))
             case "reordered":
                 return (self._dice.uniform(0.0, _REORDERED_S),)
             case _:

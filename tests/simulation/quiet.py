@@ -30,6 +30,9 @@ class Quiet:
     def check(self) -> None:
         self._heal()
         self._wait_for_answers()
+        self._check_left_behind()
+        for host in self._world.hosts:
+            self._world.power_on(host)
         # Those too whose start was under way.
         for container in list(self._world.oracle.containers):
             self._engines.stop(container)
@@ -39,6 +42,19 @@ class Quiet:
         for check in (self._check_nothing_held, self._check_records, self._check_answers, self._check_use):
             if not self._world.oracle.broken:
                 check()
+
+    def _check_left_behind(self) -> None:
+        """I5: what a host took with it when it was switched off can be used on the others (F16)."""
+        world, truth = self._world, self._world.datacenter.truth()
+        for disk, vm in truth.holders.items():
+            off, note = self._host(vm), truth.disks[disk].note
+            others = [host for host in world.hosts if host.on and host.group == off.group]
+            named = world.oracle.named(f"{note['vmgroup']} {note['name']}")
+            if off.on or not others or named.state != "present" or world.oracle.ledger(disk).removed:
+                continue
+            world.oracle.count("left behind")
+            if self._engines.run(others[0], note["name"]) is None:
+                world.oracle.fail("I5", f"{note['name']} stays on {off.letter}, which is switched off: {world.lines[-3:]}")
 
     def _forget_holders(self) -> None:
         """Holders without a container go ten minutes after an engine came up."""
@@ -79,7 +95,6 @@ class Quiet:
         # Those that were about to be restarted come by themselves, or now.
         world.start_service()
         for host in world.hosts:
-            world.power_on(host)
             world.start_agent(host)
             world.connect(host)
 

@@ -139,8 +139,8 @@ DEFECTS = [
     Defect(
         "create-is-answered-while-the-disk-is-made",
         f"{ESX}/creating.py",
-        "        if record is None or record.state is not State.PREPARING:\n            return\n",
-        "        return\n",
+        "        if preparing is not None:\n            # A crash",
+        "        if False:\n            # A crash",
         ("I6",),
     ),
     Defect(
@@ -153,8 +153,8 @@ DEFECTS = [
     Defect(
         "nobody-settles-what-a-crash-left-open",
         f"{ESX}/housekeeping.py",
-        "        for intent in self._store.open_intents():\n            volume = intent.volume\n",
-        "        for intent in ():\n            volume = intent.volume\n",
+        "        for volume in [intent.volume for intent in self._store.open_intents()]:\n",
+        "        for volume in list[VolumeId]():\n",
         ("I5",),
     ),
     Defect(
@@ -170,6 +170,35 @@ DEFECTS = [
         "            self._check_generation(record, request.generation)\n            self._detach_device",
         "            self._detach_device",
         ("I2", "I6"),
+    ),
+    # What the simulation found once, each put back.
+    Defect(
+        "a-list-that-an-answer-leaves-out-is-empty",
+        f"{ESX}/ownership.py",
+        "    silent = lists.unread | (frozenset(known) - lists.lists.keys())\n",
+        "    silent = lists.unread\n",
+        ("I1", "I2", "I6"),
+    ),
+    Defect(
+        "a-refused-call-is-carried-out-when-it-comes-again",
+        f"{ESX}/requests.py",
+        "            self._keep_refusal(call.caller, call.id, request, error)\n",
+        "",
+        ("I1", "I6"),
+    ),
+    Defect(
+        "the-trash-believes-a-clock-that-was-ahead",
+        f"{ESX}/housekeeping.py",
+        "        begun = min(begun, now)\n",
+        "",
+        ("I5",),
+    ),
+    Defect(
+        "a-host-that-is-off-keeps-its-disks",
+        f"{ESX}/owners.py",
+        "        if not isinstance(owner, LeftBehind):\n",
+        "        if True:\n",
+        ("I5",),
     ),
 ]
 

@@ -1,47 +1,70 @@
 """Agents and service together: random commands, crashes and faults by seed; whatever is found is replayed by its seed.
 
-More seeds: ``VMDKVOL_SEEDS=FIRST:COUNT pytest tests/simulation/test_world.py``, or ``python -m tests.simulation.runs``.
+By hand: ``make soak-sim``; docs/concepts/simulation.md tells how to read what it says.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from functools import cache
 
 import pytest
 
-from tests.simulation.runs import run
-from tests.simulation.steps import of_seed
+from tests.simulation.found import FOUND
+from tests.simulation.runs import run, run_plan
+from tests.simulation.seeds import first_seed
+from tests.simulation.soak import Sum, replay_line, soak
+from tests.simulation.steps import KINDS, Plan, of_seed
 from tests.simulation.world import World
 
-FIRST, COUNT = (int(number) for number in os.environ.get("VMDKVOL_SEEDS", "0:200").split(":"))
-CHUNK = 10
+STEPS = 50_000
+# On a machine that does other things as well; alone it is about a minute.
+PATIENCE_S = 1500
 
 
 @cache
-def counted(first: int) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for seed in range(first, min(first + CHUNK, FIRST + COUNT)):
-        counts += run(seed)
-    return counts
+def fifty_thousand() -> Sum:
+    return soak(STEPS, first_seed(), 2)
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, CHUNK))
-def test_every_invariant_holds_whatever_happens(first: int) -> None:
-    counted(first)
+@pytest.mark.integration
+@pytest.mark.timeout(PATIENCE_S)
+def test_every_invariant_holds_whatever_happens_in_fifty_thousand_steps() -> None:
+    total = fifty_thousand()
+
+    broken = total.broken
+    assert broken is None, f"{broken.broken}\nreplay: {replay_line(broken.seed, broken.steps)}"
+    assert total.steps == STEPS
 
 
-@pytest.mark.timeout(600)
-def test_the_runs_reach_what_they_are_about() -> None:
+@pytest.mark.integration
+@pytest.mark.timeout(PATIENCE_S)
+def test_the_steps_reach_what_they_are_about() -> None:
     """A world in which everything is refused would keep every invariant, too."""
-    counts = sum((counted(first) for first in range(FIRST, FIRST + min(COUNT, 50), CHUNK)), Counter[str]())
+    counts = fifty_thousand().counts
 
-    for what in ("create ok", "mount ok", "unmount ok", "remove ok", "get ok", "list ok", "mount dead", "create dead"):
-        assert counts[what] > 1, counts
-    for what in ("CreateDisk", "CloneDisk", "AttachDisk", "DetachDisk", "DeleteDisk"):
-        assert counts[what] > 1, counts
+    for kind in KINDS:
+        assert counts[f"step {kind}"] > 20, (kind, counts)
+    for call in ("create", "mount", "unmount", "remove", "get", "list"):
+        assert counts[f"{call} ok"] > 300, (call, counts)
+        assert counts[f"{call} dead"] > 5, (call, counts)
+    for change in ("CreateDisk", "CloneDisk", "AttachDisk", "DetachDisk", "DeleteDisk"):
+        assert counts[change] > 50, (change, counts)
+    for rare in ("left behind", "hostile attach volume-not-found", "hostile mark volume-not-found"):
+        assert counts[rare] > 0, (rare, counts)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("first", range(0, 30, 10))
+def test_every_invariant_holds_with_the_first_seeds(first: int) -> None:
+    counts = sum((run(seed) for seed in range(first, first + 10)), Counter[str]())
+
+    assert counts["mount ok"] > 5, counts
+
+
+@pytest.mark.parametrize("word", [pytest.param(word, id=story) for story, word in FOUND.items()])
+def test_what_was_found_once_is_not_broken_any_more(word: str) -> None:
+    run_plan(Plan.read(word))
 
 
 def test_a_seed_replays_the_same_run() -> None:

@@ -336,7 +336,8 @@ class World:
         host.notebook.reboot()
         host.guest.reboot()
         if seconds:
-            self.later(seconds, lambda: self.power_on(host))
+            # In the quiet at the end it stays as it is until somebody looked.
+            self.later(seconds, lambda: None if self.healed else self.power_on(host))
 
     def power_on(self, host: Host) -> None:
         if host.on:
