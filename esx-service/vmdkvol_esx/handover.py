@@ -122,13 +122,6 @@ class Handover:
         """Return the error that tells mounted from unused-but-silent as far as that is known (corrections 13)."""
         name = self.name(held.vm)
         fields = {"volume": str(held.record.id), "holder": name}
-        if not self._running(held.vm):
-            return VolumeInUse(
-                f"volume {held.record.name} is attached to {name}, which is switched off",
-                remedy=f"start {name}, or have an administrator detach the disk",
-                why="off",
-                **fields,
-            )
         if heard is False:
             return VolumeInUse(
                 f"volume {held.record.name} is attached to {name}, whose agent does not answer: perhaps it is unused there",
@@ -141,10 +134,3 @@ class Handover:
             why="mounted" if heard else "unknown",
             **fields,
         )
-
-    def _running(self, vm: VmId) -> bool:
-        try:
-            found = self._hypervisor.vm(vm)
-        except VolumeError:
-            return True
-        return found is None or found.id != vm or found.running

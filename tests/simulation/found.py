@@ -7,8 +7,21 @@ from collections.abc import Mapping
 FOUND: Mapping[str, str] = {
     # A device list that an answer left out was taken for an empty one, and a disk in use for a free one.
     "a-list-that-an-answer-leaves-out": (
-        "eNplzk0OwiAQBeCrmFlPDD_a4lkIMZSODaaCAbTx9tLWRRsXZBbfe3loLfBmx0zIkB3XJ5tWqpYr0RjUGlwiWwhQV0UIcQIEztij"
-        "qxfWslm7NQ652FR24Uobd_H5WXjBLYwxzCscOUJH2fd0sIP1AVD8rUwphuEauzu5eQx6entHGZDvQv7375Jetc1FFa6UPJ_aizHm"
-        "C9D_Rj0="
+        "eNplzk0OwiAQBeCrmFlPDD_a4lkIMZSODaaCAbTx9tLWRRsXZBbfe3loLfBmx0zIkB3XJ5tWqpYr0RjUGlwiWwhQV0UIcQIEztijqxfWslm7NQ652FR24Uobd_H5"
+        "WXjBLYwxzCscOUJH2fd0sIP1AVD8rUwphuEauzu5eQx6entHGZDvQv7375Jetc1FFa6UPJ_aizHmC9D_Rj0="
+    ),
+    # A second copy of a refused Remove came 57 s later, when the container had ended, and deleted the disk.
+    "a-late-copy-of-a-refused-removal": (
+        "eNrdjEEKAjEQBP_S50ZmPfiZYIesO4qQbCCT1e8bXRHzBQ9DQ1f1qB55icmNQjl8LlAV52qxGai9INbyADGJ5Lkn9k346vAWaxvkjn54Nvd4Ne"
+        "_KRCxlm5Mt4Gm00s3bbrxe_CGolsvd3khGGMITOzNryw=="
+    ),
+    # Written by a clock that was a day ahead: the next process kept it in the trash for that day.
+    "a-trash-that-believes-a-clock-that-was-ahead": (
+        "eNpVjFsKhDAMRfeS7yDxgcxeQhEtGai2U2l9bN9QQZyPcOHec8Lc4Hf0WZCwpYqwnEFmsEnGTQBZC4RfPAGhJgqTJtySeXCwPtplmPewZlUgSzqcVfvTd6TQi0wS"
+        "4vH39zUuzvvhkbmYdRmNuQAyOTB4"
+    ),
+    # A host that is switched off kept its volumes for as long as it was off.
+    "a-host-that-is-off": (
+        "eNqLjjbSSUvMKU7VMdAx0IPiWJ3oaKXkotTEklQlnWiggI5SXn65ko6SoYFBbhKQVoLoiYUrVyouSSwqQVEMlEKSL8gvTy2Kz09LA6sxNIXaBVMRGwsA8XUkaA=="
     ),
 }

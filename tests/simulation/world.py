@@ -308,7 +308,9 @@ class World:
 
     def stalls_s(self) -> float:
         """Return how long a call stands before the service begins it."""
-        return 0.0 if self.healed else self.stalled_until - self.clock.monotonic()
+        left_s = 0.0 if self.healed else self.stalled_until - self.clock.monotonic()
+        # Not all at one moment, and not in the order in which they came.
+        return left_s + self._dice.random() if left_s > 0.0 else 0.0
 
     def notice_arrives(self) -> bool:
         return self.healed or self._dice.random() >= self.setup.notices_lost
