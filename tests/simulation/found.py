@@ -12,7 +12,7 @@ FOUND: Mapping[str, str] = {
     ),
     # A second copy of a refused Remove came 57 s later, when the container had ended, and deleted the disk.
     "a-late-copy-of-a-refused-removal": (
-        "eNrdjEEKAjEQBP_S50ZmPfiZYIesO4qQbCCT1e8bXRHzBQ9DQ1f1qB55icmNQjl8LlAV52qxGai9INbyADGJ5Lkn9k346vAWaxvkjn54Nvd4Ne"
+        "eNrdjEEKAjEQBP_S50ZmPfiZIYesO4qQbCCT1e8bXRHzBQ9DQ1f1qB55icmNQjl8LlAV52qxGai9INbyADGJ5Lkn9k346vAWaxvkjn54Nvd4Ne"
         "_KRCxlm5Mt4Gm00s3bbrxe_CGolsvd3khGGMITOzNryw=="
     ),
     # Written by a clock that was a day ahead: the next process kept it in the trash for that day.
