@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,14 +184,27 @@ def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[An
     return answered
 
 
+class Told:
+    """Signals as something to wait for, from now on; one that came before ``wait`` is not lost.
+
+    A pipe, not an Event: a handler runs in the middle of the main thread's own wait, whose lock it would wait for.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self._reader, writer = os.pipe()
+        for number in numbers:
+            signal.signal(number, lambda *_: os.write(writer, b"\0"))
+
+    def wait(self) -> None:
+        os.read(self._reader, 1)
+
+
 def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, around: Around | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises Conflict if another service has this state directory."""
     output = logs.configure(settings.log_level)
     sys.setswitchinterval(_SWITCH_S)
     log = logs.get("service")
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+    told = Told(signal.SIGTERM, signal.SIGINT)
     with _alone(settings):
         _install_rebuilt(Path(settings.database), SystemClock())
         service = compose(settings, at, around).start()

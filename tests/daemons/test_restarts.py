@@ -117,6 +117,18 @@ def test_twenty_restarts_under_a_stream_of_calls_fail_none(site: Site, agent: Ac
     assert_nothing_left(site)
 
 
+def test_twenty_restarts_of_the_service_under_a_stream_of_calls_fail_none(site: Site, agent: Activator) -> None:
+    with Stream(site, clients=2) as stream:
+        for _ in range(20):
+            stream.goes_on(5)
+            site.service.stop()
+            site.service.start()
+        stream.goes_on()
+
+    assert (stream.failed, stream.cut) == ([], [])
+    assert_nothing_left(site)
+
+
 def test_a_restart_right_after_a_start_is_not_lost(site: Site, agent: Activator) -> None:
     """The worker that was forked a moment ago must hear of the stop: else the old master waits for it for 115 s."""
     began = time.monotonic()

@@ -1,0 +1,50 @@
+"""The service hears a signal whenever it comes, also while it is just beginning to wait for one."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from vmdkvol_esx.daemon import Told
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_that_came_before_is_heard() -> None:
+    told = Told(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR1)
+
+    told.wait()
+
+
+@pytest.mark.timeout(20)
+def test_a_signal_that_comes_at_any_line_of_the_wait_is_heard() -> None:
+    """With an Event, whose lock the wait holds on some of its lines, the handler waited for ever, and so did the stop."""
+    told = Told(signal.SIGUSR1)
+    lines = 0
+
+    def at_each_line(_: FrameType, event: str, __: Any) -> Any:
+        nonlocal lines
+        if event == "line":
+            lines += 1
+            signal.raise_signal(signal.SIGUSR1)
+        return at_each_line
+
+    before = sys.gettrace()
+    sys.settrace(at_each_line)
+    try:
+        told.wait()
+    finally:
+        sys.settrace(before)
+
+    assert lines > 0
