@@ -52,7 +52,7 @@ class Datacenter(SimulatedHypervisor):
                 self._attach(AttachDisk(vm, disk, "independent_persistent"))
 
     def _do(self, change: Change) -> None:
-        if not any(intent.change.disk.uuid == change.disk.uuid for intent in self._intents()):
+        if self._changes(change) and not any(intent.change.disk.uuid == change.disk.uuid for intent in self._intents()):
             self._oracle.unfounded(change)
         try:
             super()._do(change)
@@ -67,6 +67,11 @@ class Datacenter(SimulatedHypervisor):
             self._oracle.made(change.disk.uuid, change.note)
             disk = next(disk for disk in self._disks.values() if disk.ref.uuid == change.disk.uuid)
             self._bytes.disk(change.disk.uuid, disk.size_bytes)
+
+    def _changes(self, change: Change) -> bool:
+        """Tell whether there is anything to change: a detach that was sent twice finds its disk gone the second time."""
+        held = self._held.get(change.disk.uuid)
+        return not isinstance(change, DetachDisk) or (held is not None and held.vm == change.vm)
 
     def _clone(self, change: CloneDisk) -> None:
         new = change.disk.path not in self._disks
