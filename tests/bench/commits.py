@@ -9,10 +9,11 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tests.bench.calls import commits_by_hand, undo_by_hand
-from tests.bench.figures import Goal, Measured, Spread, Unit, paired
+from tests.bench.figures import Goal, Measured, Round, Spread, Unit, paired
 from tests.bench.lines import Line, Row
 from tests.bench.stage import Stage
 
@@ -26,25 +27,32 @@ def commits(stage: Stage) -> Mapping[str, Measured]:
 
     By hand: a sparse file beside the volumes, a loop device with direct I/O, mkfs.ext4 with the features and options
     that a volume has, the same mount options. SQLite: one row a transaction, WAL, synchronous=FULL. fio: 4 KiB random
-    writes, an fsync after each, in a file that was laid out before. Opening and laying out are not timed.
+    writes, an fsync after each, in a file that was laid out before. Opening and laying out are not timed. Floor and
+    floor again are two of them, so that each side's journal is as new: its first passage writes to blocks that the
+    sparse file does not have yet.
     """
     subject = stage.subject()
     name = stage.name("db")
     subject.create(name)
     volume = subject.mount(name)
-    place = stage.directory("by-hand")
-    by_hand, device = commits_by_hand(place)
+    places = [stage.directory(f"by-hand{number}") for number in (1, 2)]
+    made = [commits_by_hand(place) for place in places]
+    sides = {"ours": volume, "floor": made[0][0], "again": made[1][0]}
     try:
-        sqlite = stage.compare(lambda: _sqlite(stage, volume), lambda: _sqlite(stage, by_hand))
-        for data in (volume, by_hand):
+        sqlite = stage.turns(stage.effort.rounds, {side: partial(_sqlite, stage, data) for side, data in sides.items()})
+        for data in sides.values():
             _lay_out(data / "fio")
-        fio = stage.compare(lambda: _fio(volume / "fio"), lambda: _fio(by_hand / "fio"))
+        fio = stage.turns(stage.effort.rounds, {side: partial(_fio, data / "fio") for side, data in sides.items()})
     finally:
-        undo_by_hand(place, device)
+        for place, (_, device) in zip(places, made, strict=True):
+            undo_by_hand(place, device)
     subject.unmount(name)
     subject.wait_detached()
     subject.remove(name)
-    return {"commits.sqlite": as_rates(paired(sqlite)), "commits.fio": as_rates(paired(fio))}
+    return {
+        key: as_rates(paired([Round(**each) for each in taken]))
+        for key, taken in (("commits.sqlite", sqlite), ("commits.fio", fio))
+    }
 
 
 def as_rates(measured: Measured) -> Measured:
