@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.measures.daemons import idle_pss, place, served, start_to_first_answer
+from tests.measures.restarts import first_call_during_restart
 
 pytestmark = pytest.mark.integration
 MB = 1 << 20
@@ -24,3 +25,9 @@ def test_the_memory_of_three_daemons_is_more_than_python_s_own() -> None:
 def test_a_daemon_that_answers_something_else_is_no_measurement() -> None:
     with place() as at, pytest.raises(AssertionError, match="404"), served([*at.floor()[:-1], "flask:Flask('other')"], at):
         pass
+
+
+def test_the_wait_for_a_restart_is_measured() -> None:
+    (wait_s,) = first_call_during_restart(1)
+
+    assert wait_s > 0.02
