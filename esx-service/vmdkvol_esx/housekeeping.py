@@ -5,7 +5,7 @@ All of it looks at everything each time and depends on no event. Files are delet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import partial
 
@@ -26,6 +26,8 @@ _SETTLE_S = 10.0
 # So long a task that was found running is followed. What then still runs is found again by the next scan.
 _FOLLOW_S = 900.0
 _PAGE = 500
+# Of the sidecars that were found right, so many are read again in a scan: all of a small site's, a share of a large one's.
+_SIDECARS = 500
 # A disk is lost when two full scans in a row did not find it (house 4): nothing is decided at the first sight.
 _SCANS = 2
 
@@ -50,6 +52,9 @@ class Housekeeping:
         self._absent: dict[VolumeId, int] = {}
         self._in_trash: dict[VolumeId, float] = {}
         self._reported: set[DiskUuid] = set()
+        # The records whose sidecars were found right, by their hash, and how many scans it takes to read all of those again.
+        self._right: dict[VolumeId, int] = {}
+        self._shares = 1
         self._woken = parts.clock.condition()
         self._stopping = False
         self._worker: Worker | None = None
@@ -88,10 +93,13 @@ class Housekeeping:
         """Compare records and datastores once, and put right what may be put right without a person."""
         self.settle_all()
         seen = self._disks()
+        known: set[DiskUuid] = set()
         for record in self._records():
+            known.add(record.disk_uuid)
             if record.datastore in seen and not self._lanes.busy(record.id):
                 self._in_lane_if_needed(record, seen)
-        self._report_orphans(seen)
+        self._report_orphans(seen, known)
+        self._shares = max(1, -(-len(known) // _SIDECARS))
         self._scans += 1
 
     # --- one volume ----------------------------------------------------------------------------------------------
@@ -154,11 +162,17 @@ class Housekeeping:
     # --- sidecars ------------------------------------------------------------------------------------------------
 
     def _check_sidecar(self, record: VolumeRecord) -> None:
+        looked_at = hash(record)
+        if self._right.get(record.id) == looked_at and record.id.int % self._shares != self._scans % self._shares:
+            return
+        self._right.pop(record.id, None)
         try:
             stands = self._sidecar_stands(record)
         except VolumeError as error:
             self._log.warning("sidecar not read", volume=record.name, error=str(error))
             return
+        if stands:
+            self._right[record.id] = looked_at
         if not stands:
             self._in_lane(record.id, "sidecar", lambda: self._write_sidecar(record.id))
 
@@ -207,11 +221,12 @@ class Housekeeping:
             yield from page
             after = page[-1].id
 
-    def _report_orphans(self, seen: Seen) -> None:
+    def _report_orphans(self, seen: Seen, known: Set[DiskUuid]) -> None:
         """Say once of each disk without a record that it is there; it is adopted or removed by a person only (F41)."""
         for disks in seen.values():
             for uuid, disk in disks.items():
-                if uuid in self._reported or self._store.with_disk(uuid) is not None:
+                # The store is asked only about disks that came after the records were read.
+                if uuid in known or uuid in self._reported or self._store.with_disk(uuid) is not None:
                     continue
                 # Removed since it was listed?
                 if self._hypervisor.disk(disk.ref) is not None:

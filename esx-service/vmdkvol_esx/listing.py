@@ -54,7 +54,7 @@ class Listing:
 
     def describe(self, record: VolumeRecord) -> VolumeInfo:
         """Return what is to be told of one volume, its use of space and its holder read just now."""
-        return self._info(record, self._holders())
+        return self._info(record, self._holders(), self._allocated([record]))
 
     def page(self, caller: VmId, request: ListVolumes) -> VolumePage:
         """Return the next page of the caller's vmgroup, as many volumes as go into one frame.
@@ -67,7 +67,7 @@ class Listing:
         gone, since = self._removed(vmgroup, request)
         limit = max(1, min(request.limit, MAX_PAGE))
         records = self._store.page(vmgroup, request.after, limit, since)
-        holders = self._holders()
+        holders, allocated = self._holders(), self._allocated(records)
         left = _PAGE_BYTES - answer_size(VolumePage((), None, change, gone))
         shown: list[VolumeInfo] = []
         last: VolumeId | None = None
@@ -76,7 +76,7 @@ class Listing:
                 gone = (*gone, record.id)
                 left -= answer_size(record.id)
             elif record.state not in (_GONE if request.preparing else _HIDDEN):
-                info = self._info(record, holders)
+                info = self._info(record, holders, allocated)
                 left -= answer_size(info)
                 if left < 0 and last is not None:
                     return VolumePage(tuple(shown), last, change, gone, complete=since is None)
@@ -128,14 +128,15 @@ class Listing:
         names = {vm.id: vm.name for vm in self._hypervisor.vms()}
         return by_disk(lists, names)
 
-    def _info(self, record: VolumeRecord, holders: Holders) -> VolumeInfo:
+    def _info(self, record: VolumeRecord, holders: Holders, allocated: Mapping[DiskUuid, int]) -> VolumeInfo:
         return VolumeInfo(
             id=record.id,
             name=record.name,
             datastore=record.datastore,
             vmgroup=record.vmgroup,
             size_bytes=record.size_bytes,
-            allocated_bytes=self._allocated(record),
+            # One unreadable disk must not take the whole list away (F27).
+            allocated_bytes=allocated.get(record.disk_uuid, 0),
             state=record.state,
             content=record.content,
             options=record.options,
@@ -145,14 +146,12 @@ class Listing:
             work=self._underway.of(record.id),
         )
 
-    def _allocated(self, record: VolumeRecord) -> int:
+    def _allocated(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
         try:
-            disk = self._hypervisor.disk(disk_ref(record))
+            return self._hypervisor.allocated([disk_ref(record) for record in records])
         except VolumeError as error:
-            # One unreadable disk must not take the whole list away (F27).
-            self._log.warning("space not read", volume=record.name, error=str(error))
-            return 0
-        return 0 if disk is None else disk.allocated_bytes
+            self._log.warning("space not read", error=str(error))
+            return {}
 
 
 def by_disk(lists: DeviceLists, names: Mapping[VmId, str]) -> Holders:

@@ -189,6 +189,10 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
+        """Return, in one bulk read, the bytes that disks take, for people: not verified; those that cannot be read lack."""
+        ...
+
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         """Return the device lists of these VMs, of all for None; a VM that does not exist has an empty list."""
         ...

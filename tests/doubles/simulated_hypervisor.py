@@ -29,7 +29,7 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import VmId
+from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import (
     AttachDisk,
     Change,
@@ -115,6 +115,17 @@ class SimulatedHypervisor(SimulatedState):
             self._check_readable(datastore)
             paths = {*self._disks, *self._sidecars}
             return sorted((path for path in paths if path.datastore == datastore), key=lambda path: path.path)
+
+    def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
+        found = {}
+        for ref in disks:
+            try:
+                disk = self.disk(ref)
+            except VolumeError:
+                continue
+            if disk is not None:
+                found[ref.uuid] = disk.allocated_bytes
+        return found
 
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         with self._now():

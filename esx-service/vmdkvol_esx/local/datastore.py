@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from vmdkvol.errors import MetadataDamaged, SnapshotPresent, TruthUnknown, VolumeLost, WrongDisk
+from vmdkvol.errors import MetadataDamaged, SnapshotPresent, TruthUnknown, VolumeError, VolumeLost, WrongDisk
 from vmdkvol.names import DatastoreName
+from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.local import disk_files, files, marker, vmdk
 from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.ports import Datastore, Disk, DiskPath, DiskRef
@@ -81,22 +82,39 @@ class DatastoreFiles:
 
     def disks(self) -> list[Disk]:
         """Return every readable disk in our folder; a broken one is left out, ``disk`` tells why."""
+        found: list[Disk | None] = []
         with files.translated(f"datastore {self._store.name}"):
-            found = [self._listed(path) for path in self._paths((".vmdk",))]
+            for parts, paths in self._groups((".vmdk",)):
+                with self._folder(parts) as folder:
+                    found += [_listed(folder, path) for path in paths]
         return [disk for disk in found if disk is not None]
 
     def traces(self) -> list[DiskPath]:
         """See ``Hypervisor.traces``."""
         with files.translated(f"datastore {self._store.name}"):
-            return list(self._paths(_TRACES))
+            return [path for _, paths in self._groups(_TRACES) for path in paths]
 
-    def _listed(self, path: DiskPath) -> Disk | None:
+    def allocated(self, refs: Sequence[DiskRef]) -> dict[DiskUuid, int]:
+        """See ``Hypervisor.allocated``."""
+        found: dict[DiskUuid, int] = {}
+        folders: dict[tuple[str, ...], list[tuple[DiskRef, disk_files.Names]]] = {}
+        for ref in refs:
+            parts, names = disk_files.names_of(ref.path)
+            folders.setdefault(parts, []).append((ref, names))
+        for parts, disks in folders.items():
+            with suppress(VolumeError, OSError), self._folder(parts) as folder:
+                for ref, names in disks:
+                    with suppress(VolumeError, OSError):
+                        found[ref.uuid] = self._space(folder, names, ref)
+        return found
+
+    def _space(self, folder: int, names: disk_files.Names, ref: DiskRef) -> int:
         try:
-            with self._opened(path) as (folder, names):
-                descriptor = disk_files.present(folder, names, path)
-                return None if descriptor is None or descriptor.uuid is None else disk_files.shown(folder, path, descriptor)
-        except (MetadataDamaged, SnapshotPresent):
-            return None
+            # The extent of a disk that we made; of any other its descriptor tells the name.
+            return os.stat(names.extent, dir_fd=folder, follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:
+            disk = self.disk(ref)
+            return 0 if disk is None else disk.allocated_bytes
 
     def create(self, ref: DiskRef, size_bytes: int, thin: bool, note: Mapping[str, str], fill: Callable[[int], None]) -> None:
         """Make the disk, all of it or nothing; ``fill`` gives the empty extent its size and bytes.
@@ -180,14 +198,14 @@ class DatastoreFiles:
             finally:
                 os.close(folder)
 
-    def _paths(self, endings: tuple[str, ...]) -> Iterator[DiskPath]:
-        """Yield, once each, the descriptor's path for everything in our folder that has one of these endings."""
+    def _groups(self, endings: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[DiskPath]]]:
+        """Yield each of our directories with, once each, the descriptor's path for what in it has one of these endings."""
         for group in ("", *self._entries((marker.TOP,))):
             parts = (marker.TOP, group) if group else (marker.TOP,)
             stems = {_stem(name, endings): None for name in self._entries(parts)}
-            for stem in stems:
-                if stem:
-                    yield DiskPath(self._store.name, "/".join((*parts, f"{stem}.vmdk")))
+            paths = [DiskPath(self._store.name, "/".join((*parts, f"{stem}.vmdk"))) for stem in stems if stem]
+            if paths:
+                yield parts, paths
 
     def _entries(self, parts: tuple[str, ...]) -> list[str]:
         try:
@@ -211,6 +229,15 @@ class DatastoreFiles:
     def _open(self, parts: tuple[str, ...], *, make: bool = False) -> int:
         directory, expected = self._store.directory, self._store.id
         return files.open_folder(directory, parts, check=lambda root: marker.check(root, expected, directory), make=make)
+
+
+def _listed(folder: int, path: DiskPath) -> Disk | None:
+    try:
+        with files.translated(str(path)):
+            descriptor = disk_files.present(folder, disk_files.names_of(path)[1], path)
+            return None if descriptor is None or descriptor.uuid is None else disk_files.shown(folder, path, descriptor)
+    except (MetadataDamaged, SnapshotPresent):
+        return None
 
 
 def _stem(name: str, endings: tuple[str, ...]) -> str | None:

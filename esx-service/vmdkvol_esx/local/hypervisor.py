@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import assert_never
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import DatastoreNotFound, NotEnrolled, VolumeInUse, VolumeLost, WrongDisk
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import LoopAddress, VmId, loop_tag
+from vmdkvol.volume import DiskUuid, LoopAddress, VmId, loop_tag
 from vmdkvol_esx.local import extents, loop_device
 from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
 from vmdkvol_esx.local.disk_files import Extent
@@ -91,6 +91,12 @@ class LocalHypervisor:
 
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._named(datastore).traces()
+
+    def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
+        found: dict[DiskUuid, int] = {}
+        for name in {disk.path.datastore for disk in disks} & self._stores.keys():
+            found |= self._stores[name].allocated([disk for disk in disks if disk.path.datastore == name])
+        return found
 
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         """Return the lists; a VM that is no longer registered shows for None as long as it has a disk."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vmdkvol.errors import MetadataDamaged, NoSpace, TruthUnknown, VolumeError
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
-from vmdkvol_esx.store.schema import APPLICATION_ID, REVISION, counters, intents, row_to_intent, row_to_record, volumes
+from vmdkvol_esx.store.schema import APPLICATION_ID, RECORDS, REVISION, check_records, counters, intents, row_to_intent
 
 _HEADER_BYTES = 100
 _SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -107,8 +107,7 @@ def _check(database: Database) -> None:
             if connection.exec_driver_sql("PRAGMA user_version").scalar() != _fingerprint(connection):
                 raise MetadataDamaged("its tables are not those that were made")
             _bring_up(connection)
-            for row in connection.execute(select(volumes)).mappings():
-                row_to_record(row)
+            check_records(connection.exec_driver_sql(RECORDS))
             for row in connection.execute(select(intents).where(intents.c.closed_at.is_(None))).mappings():
                 row_to_intent(row)
     except MetadataDamaged as error:

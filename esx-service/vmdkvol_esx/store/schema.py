@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_args
 from uuid import UUID
@@ -132,6 +132,8 @@ answers = Table(
 # Without the task, which comes later.
 _INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "source", "before")
 _RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
+# All records as they lie there, for ``check_records``.
+RECORDS = f"SELECT {', '.join(_RECORD_FIELDS)}, checksum FROM volumes"
 _CHANGES: dict[str, type[Change]] = {kind.__name__: kind for kind in get_args(Change)}
 
 
@@ -154,6 +156,19 @@ def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
     row["options"] = _json(row["options"])
     row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
     return {**row, "changed": change, "checksum": _checksum(row, _RECORD_FIELDS)}
+
+
+def check_records(rows: Iterable[Sequence[Any]]) -> None:
+    """Raise MetadataDamaged unless each row of ``RECORDS`` is what was once written.
+
+    Quicker by far than reading the records: at the start of a large site all of them are looked at before the first answer.
+    """
+    for *values, checksum in rows:
+        if hashlib.sha256(_json(values).encode()).hexdigest() != checksum:
+            row = dict(zip(_RECORD_FIELDS, values, strict=True))
+            raise MetadataDamaged(
+                f"the database's record of volume {row['name']!r} ({row['id']}) does not match its checksum", volume=row["id"]
+            )
 
 
 def row_to_record(row: RowMapping) -> VolumeRecord:
