@@ -47,8 +47,11 @@ class Place:
         )
         verbs = make_verbs(parts, notify=lambda vm, notice: False, retention_s=0)
         self.requests = Requests(verbs)
-        self._new_housekeeping = lambda: Housekeeping(parts, verbs.journal, verbs.removing, retention_s=0, every_s=3600)
+        self._parts, self._verbs = parts, verbs
         self.housekeeping = self._new_housekeeping()
+
+    def _new_housekeeping(self) -> Housekeeping:
+        return Housekeeping(self._parts, self._verbs.journal, self._verbs.removing, retention_s=0, every_s=3600)
 
     def start_anew(self) -> None:
         """Have a housekeeping that has seen nothing yet, and nothing counted."""
