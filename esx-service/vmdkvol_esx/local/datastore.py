@@ -103,18 +103,23 @@ class DatastoreFiles:
             folders.setdefault(parts, []).append((ref, names))
         for parts, disks in folders.items():
             with suppress(VolumeError, OSError), self._folder(parts) as folder:
-                for ref, names in disks:
-                    with suppress(VolumeError, OSError):
-                        found[ref.uuid] = self._space(folder, names, ref)
+                spaces = ((ref.uuid, self._space(folder, names, ref)) for ref, names in disks)
+                found |= {uuid: space for uuid, space in spaces if space is not None}
         return found
 
-    def _space(self, folder: int, names: disk_files.Names, ref: DiskRef) -> int:
+    def _space(self, folder: int, names: disk_files.Names, ref: DiskRef) -> int | None:
         try:
             # The extent of a disk that we made; of any other its descriptor tells the name.
             return os.stat(names.extent, dir_fd=folder, follow_symlinks=False).st_blocks * 512
         except FileNotFoundError:
+            pass
+        except OSError:
+            return None
+        try:
             disk = self.disk(ref)
-            return 0 if disk is None else disk.allocated_bytes
+        except VolumeError:
+            return None
+        return None if disk is None else disk.allocated_bytes
 
     def create(self, ref: DiskRef, size_bytes: int, thin: bool, note: Mapping[str, str], fill: Callable[[int], None]) -> None:
         """Make the disk, all of it or nothing; ``fill`` gives the empty extent its size and bytes.
