@@ -100,12 +100,17 @@ class Mishaps:
 
     def overwritten(self, which: int) -> None:
         """Somebody makes a file system on a disk that no machine has: whatever was there is gone, and this must stay."""
-        world, truth = self._world, self._world.datacenter.truth()
-        free = sorted(set(truth.disks) - set(truth.holders), key=str)
+        world, truth, free = self._world, self._world.datacenter.truth(), self._overwritable()
         if free and not truth.open_tasks and not world.store.open_intents() and not self._engines.under_way:
             disk = free[which % len(free)]
             world.disks[disk].put(Content("ext4", world.new_id()))
             world.oracle.overwritten(disk)
+
+    def _overwritable(self) -> list[DiskUuid]:
+        """Return the disks that no machine has. Not a clone before its first mount: no record says what lies on it."""
+        truth = self._world.datacenter.truth()
+        free = set(truth.disks) - set(truth.holders)
+        return sorted((disk for disk in free if not self._world.oracle.is_new_clone(disk)), key=str)
 
     def overwritten_half_made(self, host: int, back_s: float) -> None:
         """The same, to a disk whose file system was being made when the agent was killed; then the volume is wanted again."""
@@ -117,7 +122,7 @@ class Mishaps:
         self._engines.run(on, name)
         self._world.clock.sleep(90.0)
         made = [uuid for uuid, disk in self._world.datacenter.truth().disks.items() if disk.note["name"] == name]
-        free = sorted(set(self._world.datacenter.truth().disks) - set(self._world.datacenter.truth().holders), key=str)
+        free = self._overwritable()
         if made and made[0] in free:
             self.overwritten(free.index(made[0]))
         self._engines.run(on, name)
