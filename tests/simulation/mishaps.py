@@ -13,7 +13,7 @@ from vmdkvol.errors import HypervisorUnreachable, NoSpace, VolumeError
 from vmdkvol.messages import Attach, Call, Detach, Keep, Mark, RemoveVolume, Request
 from vmdkvol.points import Point
 from vmdkvol.volume import Content as Recorded
-from vmdkvol.volume import VolumeId
+from vmdkvol.volume import DiskUuid, VolumeId
 
 if TYPE_CHECKING:
     from tests.simulation.runs import Run
