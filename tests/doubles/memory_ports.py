@@ -176,7 +176,9 @@ class MemoryMounts:
             deadline = Deadline.after(guest.clock, BUSY_RETRY_S)
             if not guest.wait(lambda: volume not in guest.busy, deadline):
                 raise StillMounted(f"volume {volume} is busy")
-            guest.unmounted(volume)
+            # The machine may have lost its power while we waited.
+            if volume in guest.table:
+                guest.unmounted(volume)
 
     def mounted(self) -> Mapping[VolumeId, tuple[int, int]]:
         self._guest.step("mounted")
