@@ -15,13 +15,16 @@ ARGS ?=
 STEPS ?= 50000
 SEED ?= 0
 SHRINK ?=
+# Of mutants: one defect of the list, or several.
+NAME ?=
 
-.PHONY: help demo bench test lint unit soak-sim storm bootstrap engines scale clean
+.PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines scale clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
 	@echo 'make soak-sim STEPS=N [SEED=N] [SHRINK=--shrink]   the simulation of agents, service and hypervisor for N steps, on every core'
+	@echo 'make mutants [NAME=ID]   put each deliberate defect into a copy and see which check finds it (half an hour)'
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'
@@ -37,6 +40,10 @@ bench:
 
 bootstrap:
 	@$(BOOTSTRAP) test
+
+mutants: bootstrap
+	@$(PY) -m tests.mutants $(NAME)
+	@$(PY) -m tests.reference
 
 engines: bootstrap
 	@packaging/dev/engines.sh

@@ -15,6 +15,9 @@ from typing import Any, get_type_hints
 from uuid import UUID
 
 from tests.bench import written
+from tests.mutants import listed
+from tests.mutants.mutant import By
+from tests.mutants.trial import Outcome
 from vmdkvol.errors import BY_CODE, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import OPTIONS, PACKAGES, CreateOptions
@@ -217,6 +220,24 @@ def sidecar_file() -> str:
     return f"```json\n{sidecar.encode(example_record()).decode('ascii')}```\n"
 
 
+def mutants() -> str:
+    """Return what the last run of the whole list of deliberate defects said."""
+    results = listed.read()
+    found = {by: sum(outcome.by is by for outcome in results.outcomes.values()) for by in (By.MACHINE, By.TESTS, None)}
+    tried = (
+        f"Tried on {results.date} at commit {results.commit}, with {results.steps} steps of the state machine for each: "
+        f"{found[By.MACHINE]} found by the state machine, {found[By.TESTS]} by a test, {found[None]} survived.\n\n"
+    )
+    rows = []
+    for mutant in listed.MUTANTS.values():
+        outcome = results.outcomes.get(mutant.id, Outcome(None, "not tried"))
+        seen = f"`{outcome.said}`" if outcome.by is By.TESTS else outcome.said
+        by = "nobody" if outcome.by is None else str(outcome.by)
+        steps = "" if outcome.steps is None else str(outcome.steps)
+        rows.append((f"`{mutant.id}`", mutant.defect, ", ".join(mutant.breaks), by, seen, steps))
+    return tried + _table(("defect", "what is wrong", "breaks", "found by", "as", "after steps"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "options": options,
     "file-systems": file_systems,
@@ -230,6 +251,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "host-settings": host_settings,
     "paths": paths,
     "descriptor": descriptor,
+    "mutants": mutants,
     "sidecar": sidecar_file,
     "status": status_map,
     "bench": written.table,
