@@ -111,6 +111,22 @@ def test_every_test_that_a_promise_names_exists() -> None:
     assert missing == []
 
 
+def test_every_rule_of_the_corrections_has_its_row() -> None:
+    page = (DOCS / "reference" / "corrections.md").read_text(encoding="utf-8")
+
+    assert [int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)] == list(range(1, 44))
+
+
+def test_every_fault_of_the_matrix_has_its_row() -> None:
+    page = (DOCS / "reference" / "corrections.md").read_text(encoding="utf-8")
+    faults: list[int] = []
+    for row in re.findall(r"^\| (F\d\d[^|]*) \|", page, re.MULTILINE):
+        numbers = [int(number) for number in re.findall(r"F(\d\d)", row)]
+        faults += range(numbers[0], numbers[-1] + 1) if " to " in row else numbers
+
+    assert sorted(faults) == list(range(1, 67))
+
+
 def test_every_file_that_is_named_exists() -> None:
     pattern = r"`((?:vmdkvol|guest-agent|esx-service|packaging|docs)/[\w/.-]+\.\w+)`"
 

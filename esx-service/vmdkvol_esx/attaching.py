@@ -36,6 +36,7 @@ class Attaching:
         self._clock = parts.clock
         self._journal = journal
         self._handover = handover
+        self._doubts = parts.doubts
         self._owners = owners
         self._at = parts.at
         self._log = parts.log
@@ -99,6 +100,7 @@ class Attaching:
         deadline = Deadline.after(self._clock, WORK_S)
         record = self._settled(caller, volume, deadline)
         check_ready(record)
+        self._doubts.check(record)
         self._at(Point.ATTACH_LOCKED)
         record, owner = self._owners.freed(record, caller, deadline)
         self._at(Point.ATTACH_CHECKED)
@@ -186,6 +188,7 @@ class Attaching:
         record = self._settled(caller, request.volume, Deadline.after(self._clock, WORK_S))
         if record.state not in (State.READY, State.DAMAGED):
             check_ready(record)
+        self._doubts.check(record)
         self._check_generation(record, request.generation)
         if record.last_vm != caller:
             raise StaleRequest(f"volume {record.name} was not attached to this machine last")

@@ -63,7 +63,7 @@ class Creating:
         self._owners = owners
         self._new_id = parts.new_id
         self._at = parts.at
-        self._log = parts.log
+        self._doubts, self._log = parts.doubts, parts.log
 
     def create(self, caller: VmId, request: CreateVolume, deadline: Deadline) -> VolumeInfo:
         """Afterwards one volume of this name exists, ready, with these options; it may have existed before.
@@ -239,6 +239,7 @@ class Creating:
         if record is None:
             raise VolumeLost("the source of the clone was removed")
         check_ready(record)
+        self._doubts.check(record)
         record, owner = self._owners.freed(record, None, deadline)
         match owner:
             case HeldBy(vm=vm) | LeftBehind(vm=vm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -16,7 +17,7 @@ from uuid import UUID, uuid4
 from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
 from vmdkvol.clock import Clock, Deadline, SystemClock
-from vmdkvol.errors import Conflict, MetadataDamaged, VolumeError
+from vmdkvol.errors import Conflict, MetadataDamaged, NoSpace, NotPermitted, VolumeError
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, Notice, Request
 from vmdkvol.names import DatastoreName
@@ -279,9 +280,12 @@ def _rename(old: Path, new: Path) -> None:
 def _alone(settings: ServiceSettings) -> Iterator[None]:
     """Hold the state directory: two services on one database would each trust what the other changes (F66)."""
     directory = Path(settings.state_dir)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The kernel frees it when the process ends, however that ends.
-    lock = os.open(directory / "instance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / "instance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        kind = NoSpace if error.errno == errno.ENOSPC else NotPermitted
+        raise kind(f"state_dir {directory} cannot be used: {error.strerror}", remedy="make it writable, with room") from error
     try:
         _take(lock, directory)
         yield

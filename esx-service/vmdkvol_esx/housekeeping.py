@@ -45,6 +45,7 @@ class Housekeeping:
         self._journal = journal
         self._removing = removing
         self._log = parts.log
+        self._doubts = parts.doubts
         self._retention_s = retention_s
         self._every_s = every_s
         self._started = (parts.clock.wall(), parts.clock.monotonic())
@@ -191,11 +192,18 @@ class Housekeeping:
             self._log.error("sidecar of another volume", volume=record.name, id=str(record.id), other=str(copy.id))
             return self._store.volume(copy.id) is None
         if copy.generation > record.generation:
-            # The database is older than the disk: a backup was put back. Fail closed, for a person (F40).
-            self._log.error("sidecar is newer than the record", volume=record.name, id=str(record.id))
+            self._doubt(record, copy.generation)
             return True
+        self._doubts.none(record.id)
         # An attach changes these two and does not rewrite the sidecar.
         return replace(copy, generation=record.generation, last_vm=record.last_vm) == record
+
+    def _doubt(self, record: VolumeRecord, generation: int) -> None:
+        """The database is older than the disk, as when a backup was put back: fail closed, for a person (F40)."""
+        now = self._store.volume(record.id)
+        # An attach and a Mark since the record was read are no old database.
+        if now is not None and now.generation < generation and self._doubts.newer_sidecar(now, generation):
+            self._log.error("sidecar is newer than the record", volume=record.name, id=str(record.id))
 
     def _write_sidecar(self, volume: VolumeId) -> None:
         record = self._store.volume(volume)

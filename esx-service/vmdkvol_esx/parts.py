@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from vmdkvol.clock import Clock
 from vmdkvol.lanes import Lanes
 from vmdkvol.points import Point, pass_by
+from vmdkvol_esx.doubts import Doubts
 from vmdkvol_esx.ports import Hypervisor, Log, Store
 
 
@@ -23,3 +24,4 @@ class Parts:
     new_id: Callable[[], UUID]
     log: Log
     at: Callable[[Point], None] = pass_by
+    doubts: Doubts = field(default_factory=Doubts)

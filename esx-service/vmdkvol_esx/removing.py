@@ -42,6 +42,8 @@ class Removing:
         self._journal = journal
         self._handover = handover
         self._underway = underway
+        self._hypervisor = parts.hypervisor
+        self._doubts = parts.doubts
         self._owners = owners
         self._at = parts.at
         self._log = parts.log
@@ -100,6 +102,7 @@ class Removing:
         self._at(Point.REMOVE_LOCKED)
         if record.state is not State.TRASHED:
             check_ready(record)
+            self._doubts.check(record)
             record, owner = self._owners.freed(record, None, deadline, speaking=caller)
             match owner:
                 case HeldBy(vm=vm) | LeftBehind(vm=vm):
@@ -112,6 +115,7 @@ class Removing:
                     pass
                 case _:
                     assert_never(owner)
+            self._hypervisor.check_unused(disk_ref(record))
         no_room = self._trash(record)
         self._at(Point.REMOVE_TRASHED)
         self._handover.changed(volume)

@@ -38,8 +38,12 @@ def abandoned(ids: frozenset[str], arriving: Collection[str]) -> frozenset[str]:
 def culprits(ids: Collection[str], targets: Collection[MountTarget]) -> str:
     """Return who has the volume on this host, in words for an error: processes first, since they can be ended."""
     if targets:
-        pids = sorted({target.pid for target in targets})
-        return "mounted by process " + _some([str(pid) for pid in pids])
+        # One path for each process: the shortest, of those that a container's copy of all mounts has.
+        paths = {
+            target.pid: target.path
+            for target in sorted(targets, key=lambda target: (target.pid, len(target.path)), reverse=True)
+        }
+        return "mounted by process " + _some([f"{pid} (at {paths[pid][:60]})" for pid in sorted(paths)])
     if ids:
         return "held by Docker's mount " + _some([mount_id[:12] for mount_id in sorted(ids)])
     return "in use by a process or mount namespace that cannot be seen"

@@ -103,8 +103,14 @@ class Mounting:
             return None
         device = self._parts.devices.find(attachment, self._within(0.0))
         if device.number != number:
-            raise WrongDisk(f"volume {volume} is mounted from another device than {device.path}", volume=str(volume))
-        return self._parts.mounts.verify(device, volume, attachment.options.layout)
+            point = self._parts.mounts.path(volume, "root")
+            raise WrongDisk(
+                f"something else than {device.path} is mounted over the volume at {point}",
+                remedy=f"find out what it is, then: umount {point}",
+                volume=str(volume),
+            )
+        options = attachment.options
+        return self._parts.mounts.verify(device, volume, options.layout, read_only=options.access == "read-only")
 
     def _attach(self, volume: VolumeId) -> Attachment:
         parts = self._parts
@@ -196,7 +202,7 @@ class Mounting:
         parts.at(Point.MOUNT_MOUNTED)
         # No claim was held across check and mount, so identity is read again (corrections 10).
         self._same_disk(attachment, device)
-        return parts.mounts.verify(device, attachment.volume, options.layout)
+        return parts.mounts.verify(device, attachment.volume, options.layout, read_only=read_only)
 
     def _take_down(self, volume: VolumeId) -> None:
         parts = self._parts

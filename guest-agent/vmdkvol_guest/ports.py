@@ -140,10 +140,12 @@ class Mounts(Protocol):
         """Return the path that Docker gets, mounted or not; never empty."""
         ...
 
-    def verify(self, device: Device, volume: VolumeId, layout: str) -> str:
+    def verify(self, device: Device, volume: VolumeId, layout: str, *, read_only: bool = False) -> str:
         """Return ``path`` after proof that it lies on the device: opened O_DIRECTORY|O_NOFOLLOW, st_dev compared.
 
-        Raises WrongDisk if something else lies there, TruthUnknown if nothing is mounted (corrections 8).
+        A mount that somebody made read-only or writable by hand is as it should be afterwards. Raises WrongDisk if
+        something else lies there, TruthUnknown if nothing is mounted (corrections 8), or NoSpace or TruthUnknown if the file
+        system takes no writes any more (F29).
         """
         ...
 

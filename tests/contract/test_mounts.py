@@ -119,6 +119,16 @@ def test_a_writable_mount_becomes_read_only_when_asked(bench: Bench) -> None:
         bench.write(attached.volume, "f", b"x")
 
 
+def test_a_mount_that_was_made_read_only_by_hand_is_writable_again(bench: Bench) -> None:
+    """A second container's mount finds it like that (F29)."""
+    attached, device = in_use(bench)
+    mount(bench, device, attached.volume, read_only=True)
+
+    bench.mounts.verify(device, attached.volume, "data")
+
+    bench.write(attached.volume, "f", b"x")
+
+
 def test_a_read_only_volume_is_not_prepared(bench: Bench) -> None:
     attached, device = formatted(bench)
     mount(bench, device, attached.volume, read_only=True)

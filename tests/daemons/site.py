@@ -41,10 +41,11 @@ class Daemon:
     log: Path
     answers: Callable[[], bool]
     process: subprocess.Popen[bytes] | None = None
+    module: str = "tests.daemons.armed"
 
     def start(self, point: str = "never", time: int = 1, *, wait: bool = True) -> None:
         """Start it, armed to die at ``point``; return when it answers."""
-        command = [sys.executable, "-m", "tests.daemons.armed", self.kind, "--config", str(self.config), point, str(time)]
+        command = [sys.executable, "-m", self.module, self.kind, "--config", str(self.config), point, str(time)]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True

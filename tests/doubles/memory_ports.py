@@ -206,7 +206,7 @@ class MemoryMounts:
     def path(self, volume: VolumeId, layout: str) -> str:
         return "/".join(part for part in (self._guest.root, str(volume), _name(layout)) if part)
 
-    def verify(self, device: Device, volume: VolumeId, layout: str) -> str:
+    def verify(self, device: Device, volume: VolumeId, layout: str, *, read_only: bool = False) -> str:
         self._guest.step("verify")
         with self._guest.changed:
             entry = self._entry(volume)
@@ -216,6 +216,8 @@ class MemoryMounts:
             self._refuse_symlink(volume, layout, disk)
             if _name(layout) not in disk.now.owners:
                 raise WrongDisk(f"volume {volume} has no directory {_name(layout)}")
+            if entry.read_only != read_only:
+                self._guest.table[volume] = replace(entry, read_only=read_only)
         return self.path(volume, layout)
 
     def _entry(self, volume: VolumeId) -> Mounted:

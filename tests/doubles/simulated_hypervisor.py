@@ -133,6 +133,11 @@ class SimulatedHypervisor(SimulatedState):
             unread = frozenset(asked & self._unread)
             return DeviceLists({vm: self._list(vm) for vm in asked - unread}, unread)
 
+    def check_unused(self, ref: DiskRef) -> None:
+        with self._now():
+            if (user := self.strangers.get(ref.uuid)) is not None:
+                raise VolumeInUse(f"{ref.path} is used by {user}")
+
     def vm(self, vm: VmId) -> Vm | None:
         with self._now():
             return self._vms.get(vm)

@@ -116,6 +116,8 @@ class SimulatedState:
         self._tasks: dict[TaskId, SimulatedTask] = {}
         self._script = SimulatedScript()
         self._unread: set[VmId] = set()
+        # Who uses a disk's bytes beside all device lists.
+        self.strangers: dict[DiskUuid, str] = {}
         self._unreadable: set[DatastoreName] = set()
         self._foreign_bytes: dict[DatastoreName, int] = {}
         self._history: list[Hold] = []

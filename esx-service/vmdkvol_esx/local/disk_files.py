@@ -6,6 +6,7 @@ or cleans up; both markers carry the disk's identity, so that nothing of another
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from vmdkvol.errors import MetadataDamaged, WrongDisk
 from vmdkvol_esx.local import files, vmdk
 from vmdkvol_esx.ports import Disk, DiskPath, DiskRef
 
+# A flat extent is nothing but the disk's bytes. Where the file system has such attributes it says whose they are.
+_IDENTITY = "user.vmdkvol.disk"
+_NO_IDENTITY = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES})
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
@@ -23,6 +28,11 @@ class Extent:
     file: int
     descriptor: vmdk.Descriptor
     path: DiskPath
+
+    @property
+    def real_path(self) -> str:
+        """The path as sysfs tells it for a loop device's file."""
+        return os.readlink(f"/proc/self/fd/{self.file}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +97,36 @@ def open_extent(folder: int, descriptor: vmdk.Descriptor, path: DiskPath, *, wri
     except FileNotFoundError as error:
         raise MetadataDamaged(f"{path}: its extent {descriptor.extent} is missing") from error
     try:
+        _check_extent_identity(file, descriptor, path)
         yield Extent(file, descriptor, path)
     finally:
         os.close(file)
+
+
+def _check_extent_identity(file: int, descriptor: vmdk.Descriptor, path: DiskPath) -> None:
+    """Raise MetadataDamaged if the extent says that it is another disk's: files were swapped, or put back wrongly.
+
+    One that says nothing is taken as it is: made by another tool, or copied by one that leaves attributes behind.
+    """
+    try:
+        found = os.getxattr(file, _IDENTITY).decode("ascii", "replace")
+    except OSError as error:
+        if error.errno in _NO_IDENTITY:
+            return
+        raise
+    if found != str(descriptor.uuid):
+        raise MetadataDamaged(
+            f"{path}: its extent {descriptor.extent} holds disk {found[:40]!r}",
+            remedy=f"put the right file back; if it is the right one: setfattr -x {_IDENTITY} FILE",
+        )
+
+
+def _sign_extent(file: int, descriptor: vmdk.Descriptor) -> None:
+    try:
+        os.setxattr(file, _IDENTITY, str(descriptor.uuid).encode("ascii"))
+    except OSError as error:
+        if error.errno not in _NO_IDENTITY | {errno.ENOSPC, errno.EDQUOT}:
+            raise
 
 
 def shown(folder: int | None, path: DiskPath, descriptor: vmdk.Descriptor) -> Disk:
@@ -109,6 +146,8 @@ def build(folder: int, names: Names, descriptor: vmdk.Descriptor, fill: Callable
         files.write_new(folder, names.creating, vmdk.write(descriptor))
         file = files.new_file(folder, names.extent_creating)
         try:
+            # Before the bytes, whose flush takes it to the disk too.
+            _sign_extent(file, descriptor)
             fill(file)
         finally:
             os.close(file)

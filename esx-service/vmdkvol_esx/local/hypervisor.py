@@ -14,7 +14,7 @@ from typing import assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import DatastoreNotFound, NotEnrolled, VolumeInUse, VolumeLost, WrongDisk
+from vmdkvol.errors import AtRisk, DatastoreNotFound, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, LoopAddress, VmId, loop_tag
 from vmdkvol_esx.local import extents, loop_device
@@ -56,7 +56,7 @@ class LocalHypervisor:
         self._copy_bytes_s = copy_bytes_s
         self._stores = {store.name: DatastoreFiles(store) for store in datastores}
         self._vms = {vm.id: vm for vm in vms}
-        self._loops = Loops(clock, [store.directory for store in datastores])
+        self._loops = Loops(clock, [store.directory for store in datastores], self._vms)
         self._tasks = Tasks(clock)
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:
@@ -105,6 +105,17 @@ class LocalHypervisor:
             if loop.owner is not None and (vms is None or loop.owner[0] in lists):
                 lists.setdefault(loop.owner[0], []).append(AttachedDisk(loop.owner[1], LoopAddress(loop.number)))
         return DeviceLists({vm: tuple(disks) for vm, disks in lists.items()})
+
+    def check_unused(self, ref: DiskRef) -> None:
+        try:
+            with self._store(ref.path).extent(ref, writable=False) as extent:
+                file = extent.real_path
+        except (AtRisk, SnapshotPresent):
+            # There is nothing that anybody could use as this disk.
+            return
+        user = next((loop for loop in self._loops.bound() if loop.file == file), None)
+        if user is not None:
+            raise self._in_use(ref.path, user)
 
     def vm(self, vm: VmId) -> Vm | None:
         return self._vms.get(vm)
@@ -242,7 +253,7 @@ class LocalHypervisor:
         deadline = Deadline.after(self._clock, PATIENCE_S)
         while True:
             for loop in self._loops.bound():
-                if loop.file == _real_path(extent):
+                if loop.file == extent.real_path:
                     raise self._in_use(extent.path, loop)
             try:
                 fcntl.flock(extent.file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -256,10 +267,8 @@ class LocalHypervisor:
 
     def _in_use(self, path: DiskPath, loop: Loop) -> VolumeInUse:
         if loop.owner is None:
-            return VolumeInUse(
-                f"{path} is bound to /dev/loop{loop.number}, which is not ours",
-                remedy=f"losetup -d /dev/loop{loop.number}",
-            )
+            what, end = loop_device.used_by_hand(loop.number)
+            return VolumeInUse(f"{path} is bound to {what}", remedy=end)
         vm = self._vms.get(loop.owner[0])
         holder = vm.name if vm is not None else str(loop.owner[0])
         return VolumeInUse(f"{path} is attached to {holder} (/dev/loop{loop.number})", holder=holder)
@@ -283,11 +292,6 @@ def _span(extent: Extent) -> tuple[int, int, int]:
     return extent.file, extent.descriptor.offset_bytes, extent.descriptor.size_bytes
 
 
-def _real_path(extent: Extent) -> str:
-    """Return the path as sysfs tells it for a loop device's file."""
-    return os.readlink(f"/proc/self/fd/{extent.file}")
-
-
 def _check_file(extent: Extent, loop: Loop) -> None:
-    if loop.file != _real_path(extent):
+    if loop.file != extent.real_path:
         raise WrongDisk(f"/dev/loop{loop.number} is bound to {loop.file}, not to the extent of {extent.path}")

@@ -123,6 +123,24 @@ def backing_file(number: int) -> str | None:
     return _attribute(number, "loop/backing_file") or None
 
 
+def used_by_hand(number: int) -> tuple[str, str]:
+    """Return what somebody else's device is, and how to end that: for an error's text."""
+    mounted = _mounted_at(number)
+    if mounted is None:
+        return f"/dev/loop{number}, which is not ours", f"losetup -d /dev/loop{number}"
+    return f"/dev/loop{number}, which is mounted at {mounted}", f"umount {mounted}; losetup -d /dev/loop{number}"
+
+
+def _mounted_at(number: int) -> str | None:
+    dev = _attribute(number, "dev")
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            # mountinfo: ID, parent, device, root, mount point (proc(5)).
+            return next((fields[4] for line in mounts if (fields := line.split(" "))[2] == dev), None)
+    except OSError:
+        return None
+
+
 def open_device(number: int, flags: int) -> int | None:
     """Return a descriptor of /dev/loopN, whose node is made if /dev has none; None if there is no such device."""
     dev = _attribute(number, "dev")

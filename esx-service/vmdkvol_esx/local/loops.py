@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import HypervisorUnreachable, NoFreeSlot, StillMounted, TruthUnknown
-from vmdkvol.volume import DiskUuid, VmId, loop_tag, parse_loop_tag
+from vmdkvol.volume import FIRST_LOOP, DiskUuid, VmId, loop_tag, parse_loop_tag
 from vmdkvol_esx.local import loop_device
 from vmdkvol_esx.local.loop_numbers import Numbers
 
 # A starting container copies all mounts for a moment: a short EBUSY says nothing (corrections J).
 PATIENCE_S = 1.0
+# Where the files of another service's disks lie: its loop devices are not opened.
+_IN_A_DATASTORE = re.compile(r"/vmdkvol/[0-9a-f-]{36}/[^/]+-flat\.vmdk$")
 # How long an opener that is not exclusive, such as a probe by udev, may delay the end of a detach.
 _UNBIND_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A bound loop device whose file lies in one of our datastores. ``owner`` is None if it is not one of ours."""
+    """A bound loop device over a file of our datastores, or with the tag of a VM of ours. ``owner`` is None without one."""
 
     number: int
     file: str
@@ -34,10 +37,11 @@ class Loop:
 
 
 class Loops:
-    """The loop devices over files below ``roots``."""
+    """The loop devices over files below ``roots``, and those of ``vms`` whose file was moved away meanwhile."""
 
-    def __init__(self, clock: Clock, roots: Sequence[str]) -> None:
+    def __init__(self, clock: Clock, roots: Sequence[str], vms: Collection[VmId] = ()) -> None:
         self._clock = clock
+        self._vms = frozenset(vms)
         self._roots = tuple(os.path.realpath(root) + "/" for root in roots)
         self._numbers = Numbers(clock)
         # What was read of each binding, by the binding's number in the kernel: which file and tag it has never changes.
@@ -84,7 +88,23 @@ class Loops:
                 raise TruthUnknown(f"loop{number} is bound to {file}, but its device cannot be opened")
             self._clock.sleep(pause)
             pause = min(2 * pause, 0.05)
-        return None
+        return None if file is None else self._moved(number, file)
+
+    def _moved(self, number: int, file: str) -> Loop | None:
+        """Return the device if its tag says that a VM of ours has it, although its file lies elsewhere.
+
+        The VM goes on writing to a file that was renamed under it: for another VM, a copy in its place would be a second
+        disk of the same name. A device of others that cannot be read is none of ours.
+        """
+        if number < FIRST_LOOP or not self._vms or _IN_A_DATASTORE.search(file):
+            return None
+        try:
+            owner = parse_loop_tag(loop_device.tag_of(number) or "")
+        except TruthUnknown:
+            return None
+        if owner is None or owner[0] not in self._vms or loop_device.backing_file(number) != file:
+            return None
+        return Loop(number, file, owner)
 
     def attach(self, extent: int, tag: str, *, offset_bytes: int, size_bytes: int, keep_blocks: bool) -> int:
         """Bind a loop device to the open, locked ``extent`` and return its number.

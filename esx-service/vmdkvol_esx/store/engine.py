@@ -6,6 +6,7 @@ and two transactions that read and then write lose an update without any error (
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown
 
 REBUILD = "the disks are not touched; stop the service and run `vmdkvol-esxd rebuild`"
+RESTART = "put the file back, with the one that ends in -wal, then restart the service"
 # A commit takes a millisecond; a writer that waits this long waits for something that hangs.
 WAIT_S = 20.0
 _READERS = 8
@@ -32,6 +34,9 @@ class Database:
         self._wait_s = wait_s
         self.name = "the database in memory" if path is None else f"the database {path}"
         self._failed = ""
+        self._path = path
+        # Which file it is, once the first transaction has found it.
+        self._inode: tuple[int, int] | None = None
         self._write = _engine(path, wait_s, writes=True)
         # Memory has one connection only: another one would see another, empty database.
         self._read = self._write if path is None else _engine(path, wait_s, writes=False)
@@ -46,12 +51,16 @@ class Database:
             raise MetadataDamaged(
                 f"{self.name} takes no writes since: {self._failed}", remedy="check the disk under it, then restart the service"
             )
+        self._check_in_place()
         with self._translated(), self._write.begin() as connection:
+            if self._inode is None and self._path is not None:
+                self._inode = _inode(self._path)
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction in which every read sees the same moment."""
+        """A transaction in which every read sees the same moment. Raises MetadataDamaged if the file was taken away."""
+        self._check_in_place()
         with self._translated(), self._read.begin() as connection:
             yield connection
 
@@ -59,6 +68,19 @@ class Database:
         """Close every connection that is not in use; the last one puts the log back into the file."""
         self._read.dispose()
         self._write.dispose()
+
+    def _check_in_place(self) -> None:
+        """Raise MetadataDamaged if the file was removed or replaced since it was opened.
+
+        SQLite would go on with what nobody finds any more: what it answers "done" to would be gone at the next start. And a
+        new connection would make an empty file in its place.
+        """
+        if self._path is None or self._inode is None:
+            return
+        found = _inode(self._path)
+        if found != self._inode:
+            gone = "replaced" if found else "removed"
+            raise MetadataDamaged(f"{self.name} was {gone} while the service runs: nothing is written", remedy=RESTART)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -90,6 +112,14 @@ class Database:
             return TruthUnknown(told, remedy="check owner, mode and file system of the service's state directory")
         # A broken constraint or a wrong statement is a bug of ours: the request's last handler says so.
         return error
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _engine(path: Path | None, wait_s: float, *, writes: bool) -> Engine:

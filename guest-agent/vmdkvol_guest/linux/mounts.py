@@ -92,8 +92,10 @@ class LinuxMounts:
         point = f"{self._root}/{volume}"
         return point if layout == "root" else f"{point}/{layout}"
 
-    def verify(self, device: Device, volume: VolumeId, layout: str) -> str:
-        self._require_mounted(volume)
+    def verify(self, device: Device, volume: VolumeId, layout: str, *, read_only: bool = False) -> str:
+        entry = self._require_mounted(volume)
+        if entry.number == device.number:
+            self._make_writable(entry, device, volume, read_only=read_only)
         try:
             with directory(str(self._point(volume))) as root:
                 _verify(root, device, volume, layout)
@@ -106,9 +108,16 @@ class LinuxMounts:
     def _accept(self, entry: MountEntry, device: Device, volume: VolumeId, *, read_only: bool) -> None:
         """Return if ``entry`` is the mount that was asked for, made so if only read-only or writable differs."""
         if entry.number != device.number:
-            raise WrongDisk(f"another device ({entry.number[0]}:{entry.number[1]}) is mounted for volume {volume}")
+            raise WrongDisk(
+                f"another device ({entry.number[0]}:{entry.number[1]}) is mounted for volume {volume}",
+                remedy=f"umount {self._point(volume)}",
+            )
         with opened(device):
             pass
+        self._make_writable(entry, device, volume, read_only=read_only)
+
+    def _make_writable(self, entry: MountEntry, device: Device, volume: VolumeId, *, read_only: bool) -> None:
+        """Let the mount be writable, or read-only, whatever somebody made of it."""
         _refuse_failed(entry, device, volume)
         if ("ro" in entry.options) == read_only:
             return
@@ -136,9 +145,11 @@ class LinuxMounts:
                 raise StillMounted(f"volume {volume} is busy at {point}{_culprit(point)}", path=point) from error
             self._clock.sleep(_BUSY_STEP_S)
 
-    def _require_mounted(self, volume: VolumeId) -> None:
-        if not self._at(volume):
+    def _require_mounted(self, volume: VolumeId) -> MountEntry:
+        there = self._at(volume)
+        if not there:
             raise TruthUnknown(f"volume {volume} is not mounted")
+        return there[-1]
 
     def _at(self, volume: VolumeId) -> list[MountEntry]:
         return mountinfo.at(_own(str(volume)), str(self._point(volume)))
@@ -217,7 +228,10 @@ def _everywhere(words: str = "") -> Iterator[tuple[int, MountEntry]]:
 
 
 def _culprit(point: str) -> str:
-    """Name one process that keeps a mount of this namespace busy, for the error's text (F47)."""
+    """Name one mount in it, or one process, that keeps a mount of this namespace busy, for the error's text (F47)."""
+    for entry in _own():
+        if entry.path.startswith(f"{point}/"):
+            return f": {entry.fstype} is mounted in it at {entry.path.removeprefix(point)[1:60]}"
     for name in filter(str.isdecimal, os.listdir("/proc")):
         try:
             process = Path("/proc", name)

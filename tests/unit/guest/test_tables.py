@@ -151,7 +151,7 @@ def test_an_id_of_a_running_call_is_not_abandoned() -> None:
 
 
 def test_processes_are_named_before_mount_ids() -> None:
-    assert culprits(IDS, [MountTarget(12, "/x", "/"), MountTarget(7, "/y", "/")]) == "mounted by process 7, 12"
+    assert culprits(IDS, [MountTarget(12, "/x", "/"), MountTarget(7, "/y", "/")]) == "mounted by process 7 (at /y), 12 (at /x)"
 
 
 def test_a_crowd_is_counted() -> None:
