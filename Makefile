@@ -11,6 +11,9 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTEST_ARGS ?=
 ARGS ?=
 
+# Of test-engine: a plugin whose socket lies in /run/docker/plugins, and the options of its volumes. Ours by default.
+DRIVER ?=
+OPTS ?=
 # Of soak-sim: how many steps, the first seed, and --shrink to have what is found made small.
 STEPS ?= 50000
 SEED ?= 0
@@ -18,13 +21,14 @@ SHRINK ?=
 # Of mutants: one defect of the list, or several.
 NAME ?=
 
-.PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines scale clean
+.PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines scale test-engine clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
 	@echo 'make soak-sim STEPS=N [SEED=N] [SHRINK=--shrink]   the simulation of agents, service and hypervisor for N steps, on every core'
 	@echo 'make mutants [NAME=ID]   put each deliberate defect into a copy and see which check finds it (half an hour)'
+	@echo 'make test-engine [DRIVER=name OPTS="size=1gb"]  the conformance suite on two Docker engines, ours or any plugin'
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'
@@ -46,12 +50,16 @@ mutants: bootstrap
 	@$(PY) -m tests.reference
 
 engines: bootstrap
-	@packaging/dev/engines.sh
+	@packaging/dev/engines.sh >/dev/null
 
-test: bootstrap lint
+test: engines lint
 	@echo '== pytest: everything, with a real Docker engine in a namespace of its own'
 	@$(PY) -m pytest -q $(PYTEST_ARGS)
 	@echo 'make test: all of it passed'
+
+test-engine: engines
+	@$(PY) -m pytest -q --no-header -p no:cacheprovider tests/conformance/test_conformance.py --full \
+	  $(if $(DRIVER),--driver '$(DRIVER)' --opts '$(OPTS)',--page docs/reference/conformance.md) $(PYTEST_ARGS)
 
 lint: bootstrap
 	@echo '== ruff check'; $(PY) -m ruff check .

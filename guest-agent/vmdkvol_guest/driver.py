@@ -72,7 +72,7 @@ class Driver:
         """
         parts = self._parts
         parts.at(Point.GUEST_CREATE_RECEIVED)
-        ref = VolumeRef.parse(name)
+        ref = VolumeRef.for_create(name)
         options = CreateOptions.parse(opts)
         self._check(ref, options)
         parts.at(Point.GUEST_CREATE_VALIDATED)

@@ -128,11 +128,3 @@ def test_a_disk_in_the_place_of_another_is_refused(site: Bench, docker: Docker) 
     one.write_text(text)
     assert docker.sh("one", "cat /data/x") == "one"
     docker.rm("one")
-
-
-def test_c02_a_name_of_a_refused_create_is_free(docker: Docker) -> None:
-    docker.refuses_to_create("free", size="1kb")
-
-    assert "free" not in docker.volumes()
-    docker.create("free", size="2mb")
-    docker.rm("free")

@@ -153,3 +153,14 @@ def test_no_slug_escapes_its_directory_or_its_alphabet(name: str) -> None:
 )
 def test_an_anonymous_name_is_known_by_its_form(name: str, verdict: bool) -> None:
     assert looks_anonymous(name) is verdict
+
+
+@pytest.mark.parametrize("name", [" db", "db ", " ", "db@ds1 ", "\u00a0db"])
+def test_a_name_that_docker_s_command_would_cut_is_not_given_to_a_new_volume(name: str) -> None:
+    with pytest.raises(InvalidName):
+        VolumeRef.for_create(name)
+
+
+@pytest.mark.parametrize("name", ["db", "my data", "db@ds1", "x" * MAX_NAME])
+def test_any_other_name_is_given_to_a_new_volume_as_it_is(name: str) -> None:
+    assert VolumeRef.for_create(name) == VolumeRef.parse(name)
