@@ -55,6 +55,12 @@ class Agenda:
                 self._volumes.add(volume)
             self._changed.notify_all()
 
+    def everything_in(self, seconds: float) -> None:
+        """Make everything due after ``seconds`` times ``jitter()``, or before."""
+        with self._changed:
+            self._next = min(self._next, self._clock.monotonic() + seconds * self._jitter())
+            self._changed.notify_all()
+
     def want(self, volume: VolumeId) -> None:
         """Somebody waits for the disk. Everything becomes due, as the volume may be attached without our knowing."""
         with self._changed:

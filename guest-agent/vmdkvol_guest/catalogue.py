@@ -15,6 +15,7 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.volume import VolumeId, VolumeInfo
 from vmdkvol_guest.answers import Said
 from vmdkvol_guest.parts import Parts
+from vmdkvol_guest.plan import pause_after
 
 # As many as usually go into one frame: what the service reads beyond that is for nothing.
 PAGE = 100
@@ -70,6 +71,9 @@ class Catalogue:
         self._silent_since = parts.clock.monotonic()
         self._feeding = False
         self._walk: _Walk | None = None
+        # How many pages were taken over, and how long the background rests after a try that brought none.
+        self._pages = 0
+        self._rest_s: float | None = None
         self._removals = 0
         self._removed: dict[VolumeId, int] = {}
 
@@ -199,18 +203,22 @@ class Catalogue:
                 break
         return False
 
-    def refresh(self) -> bool:
-        """Feed in the background, with more patience for each answer; tell whether there is more to take over at once.
+    def refresh(self) -> float | None:
+        """Feed in the background, with more patience for each answer; return in how many seconds it is to go on.
 
-        A success ends a distrust that no Hello has ended.
+        None: all is taken over, or a Hello comes first. A walk under way goes on by itself, whatever a List thinks of the
+        service meanwhile: at once if something came, else after a pause that grows. A success ends a distrust that no
+        Hello has ended.
         """
         if not self._up():
-            return False
-        limits = self._parts.limits
-        if self._feed(Deadline.after(self._parts.clock, limits.list_s), limits.look_s):
+            return None
+        limits, before = self._parts.limits, self._pages
+        whole = self._feed(Deadline.after(self._parts.clock, limits.list_s), limits.look_s)
+        if whole:
             self.greeted()
-            return False
-        return self.worth_asking and self._walk is not None
+        came = whole or self._pages != before
+        self._rest_s = None if came else pause_after(self._rest_s)
+        return None if whole else self._rest_s or 0.0
 
     def _feed(self, deadline: Deadline, patience_s: float) -> bool:
         before = self.listed
@@ -243,6 +251,7 @@ class Catalogue:
         while True:
             page = self._parts.ask(ListVolumes(walk.after, PAGE, walk.since), max(deadline.left_s, patience_s))
             walk.take(page)
+            self._pages += 1
             self.remember(walk.ticket, *page.volumes)
             if page.next is None:
                 break
@@ -252,9 +261,9 @@ class Catalogue:
         # A volume that this host has is not forgotten, since its Unmount must find it by its name. Then the same
         # changes are asked for again, until it can be.
         gone = walk.gone()
-        kept = {volume for volume in gone if self.here(volume)}
-        for volume in gone - kept:
-            notebook.forget(volume)
+        kept = {*notebook.holdings(), *self._parts.mounts.mounted()} & gone if gone else gone
+        if gone - kept:
+            notebook.forget(*(gone - kept))
         if not kept:
             notebook.set_change(walk.change)
         return True

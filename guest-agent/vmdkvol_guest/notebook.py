@@ -103,10 +103,11 @@ class SqliteNotebook:
                 changed |= {info.id, other}
             self._keep_names(changed)
 
-    def forget(self, volume: VolumeId) -> None:
+    def forget(self, *volumes: VolumeId) -> None:
         with self._lock:
-            self._take_out(volume)
-            self._keep_names({volume})
+            for volume in volumes:
+                self._take_out(volume)
+            self._keep_names(volumes)
 
     def known(self, name: str) -> VolumeInfo | None:
         with self._lock:

@@ -192,8 +192,8 @@ class Notebook(Protocol):
         the names goes."""
         ...
 
-    def forget(self, volume: VolumeId) -> None:
-        """Take a volume out of the catalogue."""
+    def forget(self, *volumes: VolumeId) -> None:
+        """Take volumes out of the catalogue, in one write."""
         ...
 
     def known(self, name: str) -> VolumeInfo | None:

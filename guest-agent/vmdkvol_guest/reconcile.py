@@ -29,10 +29,11 @@ Attached = Mapping[VolumeId, Attachment]
 class Reconcile:
     """``jitter`` returns a factor around 1 for the timer; ``chores`` run after each look at everything.
 
-    A chore that says True has more to do: everything is looked at again before it goes on, so that it holds up nothing.
+    A chore returns in how many seconds it is to go on, None if not before its time: everything is looked at again before
+    it does, so that it holds up nothing.
     """
 
-    def __init__(self, parts: Parts, jitter: Callable[[], float], chores: Sequence[Callable[[], bool]] = ()) -> None:
+    def __init__(self, parts: Parts, jitter: Callable[[], float], chores: Sequence[Callable[[], float | None]] = ()) -> None:
         self._parts = parts
         self._chores = chores
         self._releasing = Releasing(parts)
@@ -109,8 +110,9 @@ class Reconcile:
         if due.everything:
             self.look()
             for chore in self._chores:
-                if chore():
-                    self._agenda.wake(None)
+                again_s = chore()
+                if again_s is not None:
+                    self._agenda.everything_in(again_s)
         for volume in due.volumes:
             self._send(volume, None, None)
 

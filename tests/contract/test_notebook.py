@@ -189,6 +189,13 @@ def test_a_forgotten_volume_is_unknown(notebook: Notebook) -> None:
     assert (notebook.known("db"), list(notebook.catalogue())) == (None, [])
 
 
+def test_many_are_forgotten_at_once_and_the_others_stay(notebook: Notebook) -> None:
+    told = [info(name) for name in "abcd"]
+    notebook.remember(*told)
+    notebook.forget(told[0].id, told[2].id)
+    assert [known.name for known in notebook.catalogue()] == ["b", "d"]
+
+
 def test_the_catalogue_is_in_the_order_of_names(notebook: Notebook) -> None:
     for name in ("b", "é", "a b", "a"):
         notebook.remember(info(name))

@@ -66,9 +66,10 @@ class MemoryNotebook:
                     del self._infos[volume]
                 self._infos[info.id] = info
 
-    def forget(self, volume: VolumeId) -> None:
+    def forget(self, *volumes: VolumeId) -> None:
         with self._lock:
-            self._infos.pop(volume, None)
+            for volume in volumes:
+                self._infos.pop(volume, None)
 
     def known(self, name: str) -> VolumeInfo | None:
         with self._lock:
