@@ -123,13 +123,13 @@ def test_a_silent_vm_that_had_no_part_delays_the_deletion_not_the_removal(site: 
     assert record.disk_uuid in site.hypervisor.truth().disks
 
 
-def test_a_disk_in_the_trash_that_a_vm_still_has_is_not_even_asked_to_be_deleted(site: Site, volume: VolumeId) -> None:
+def test_a_disk_in_the_trash_that_a_vm_has_is_not_even_asked_to_be_deleted(with_trash: Site) -> None:
     """D9: the disk's own lock is the last guard, and not the one to lean on."""
-    site.attach(volume, B)
-    site.hypervisor.unread(B)
+    site, volume = with_trash, with_trash.create("db").id
     site.remove(volume)
-    site.hypervisor.unread(B, unread=False)
+    site.hypervisor.submit(AttachDisk(B, disk_ref(site.record(volume)), "independent_persistent"), uuid4())
     site.hypervisor.refuse(AssertionError("a change was submitted"))  # type: ignore[arg-type]
+    site.clock.sleep(2000.0)
 
     site.housekeeping.scan()
 
