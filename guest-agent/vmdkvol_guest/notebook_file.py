@@ -45,6 +45,7 @@ class NotebookFile:
         # Volumes of which memory says something else than the file, since a write failed.
         self._unstored: set[VolumeId] = set()
         self._failing = False
+        self._ended = False
         # The file has nothing yet of what memory has.
         self._new = False
 
@@ -62,9 +63,8 @@ class NotebookFile:
             raise _refused(self._path, error) from error
 
     def end(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._ended = True
+        self._close()
 
     def store(self, volumes: Collection[VolumeId]) -> None:
         """What memory has of ``volumes``, and of all that could not be stored before, is on the disk afterwards.
@@ -114,32 +114,38 @@ class NotebookFile:
             self._open()
             read()
         except sqlite3.Error as error:
-            self.end()
+            self._close()
             # A file that is locked or on a full disk is a good file.
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) not in _DAMAGED:
                 raise
             return False
         except ValueError:
-            self.end()
+            self._close()
             return False
         return True
 
     def _taken_away(self) -> bool:
         """Tell whether there is no such file any more, or another one, since it was opened.
 
-        SQLite would go on with the file that nobody finds any more, and the next process would know nothing.
+        SQLite would go on with the file that nobody finds any more, and the next process would know nothing. One that
+        could not be made again at once, as on a full disk, is still to be made.
         """
-        return self._database is not None and self._inode != _inode(self._path)
+        return not self._ended and (self._database is None or self._inode != _inode(self._path))
 
     def _make_again(self) -> None:
-        if self._log is not None:
+        if self._log is not None and not self._new:
             self._log.error("the notebook's file was taken away and is made again", file=str(self._path))
         self._unstored |= set(self._known())
         self._new = True
-        self.end()
+        self._close()
         if not self._readable(lambda: None):
             self._put_aside()
             self._open()
+
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def _open(self) -> None:
         _make_directory(self._path.parent)

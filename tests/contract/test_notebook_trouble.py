@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.contract.test_notebook import ATTACHED, VOLUME, info, open_files
-from vmdkvol.errors import NoSpace
+from vmdkvol.errors import NoSpace, VolumeError
 from vmdkvol.volume import VolumeId
 from vmdkvol_guest.linux import kernel
 from vmdkvol_guest.notebook import SqliteNotebook
@@ -176,6 +176,28 @@ def test_files_that_are_taken_away_are_made_again_from_memory(
     assert [each.name for each in again.catalogue()] == ["a", "b"]
     assert again.change() == 3
     assert (directory.stat().st_mode & 0o777) in (0o711, 0o755)
+
+
+@pytest.mark.parametrize("whole", [pytest.param(True, id="the-directory"), pytest.param(False, id="the-files")])
+def test_files_that_cannot_be_made_again_at_once_are_made_when_there_is_room(
+    reopen: Callable[[], SqliteNotebook], disk: Disk, whole: bool
+) -> None:
+    """Moved away on a full disk, as by somebody who looks for room in the wrong place: no restart is needed afterwards."""
+    notebook = reopen()
+    notebook.hold(VOLUME, "first")
+    directory, elsewhere = disk.directory / "run", disk.directory / "elsewhere"
+    directory.rename(elsewhere)
+    if not whole:
+        directory.mkdir()
+    disk.fill()
+    for count in range(2):
+        with pytest.raises(VolumeError):
+            notebook.hold(VOLUME, f"refused-{count}")
+    disk.free()
+
+    notebook.hold(VOLUME, "second")
+
+    assert reopen().holdings() == {VOLUME: Holdings(VOLUME, frozenset({"first", "second"}))}
 
 
 def test_an_older_copy_that_is_put_back_while_it_runs_is_brought_up_to_date(
