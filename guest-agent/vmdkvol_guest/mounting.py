@@ -197,7 +197,17 @@ class Mounting:
     def _mount(self, attachment: Attachment, device: Device, undo: list[Callable[[], None]]) -> str:
         parts, options = self._parts, attachment.options
         read_only = options.access == "read-only"
-        parts.mounts.mount(device, attachment.volume, options.fstype, options.mount_options, read_only=read_only)
+        mount = partial(
+            parts.mounts.mount, device, attachment.volume, options.fstype, options.mount_options, read_only=read_only
+        )
+        try:
+            mount()
+        except CheckFailed as error:
+            # Its first block said "clean", so the rest was not read, and the kernel reads more: such as the checksums of
+            # group descriptors, which e2fsck -p puts right.
+            parts.log.warning("checked in full", volume=str(attachment.volume), device=device.path, reason=str(error))
+            parts.filesystems.check(device, options.fstype, full=True)
+            mount()
         undo.append(partial(parts.mounts.unmount, attachment.volume))
         parts.at(Point.MOUNT_MOUNTED)
         # No claim was held across check and mount, so identity is read again (corrections 10).

@@ -285,6 +285,19 @@ def test_an_extent_that_is_missing_is_told_and_works_when_it_is_back(used: Used)
     assert used.is_whole()
 
 
+def test_what_a_check_can_mend_is_mended_although_the_first_block_says_clean(used: Used) -> None:
+    """The kernel refuses a group descriptor that does not match its checksum; e2fsck -p makes it match again."""
+    used.given_back()
+    with used.extent.open("r+b") as extent:
+        # The count of free blocks of group 0, whose descriptor follows the superblock of blocks of 1 KiB.
+        extent.seek(2048 + 12)
+        count = extent.read(1)[0]
+        extent.seek(2048 + 12)
+        extent.write(bytes([count ^ 1]))
+
+    assert used.is_whole()
+
+
 def test_extents_that_are_swapped_lose_nobody_s_bytes(used: Used) -> None:
     used.given_back()
     used.host.told("Create", Name="other", Opts={"size": "8mb"})

@@ -27,7 +27,8 @@ _NEVER = 0xFFFF
 def clean(block: bytes, size_bytes: int) -> Probe | None:
     """Return the file system in the first ``BLOCK_BYTES`` of a disk of this size if it needs no check, else None.
 
-    For ext4 that is what ``e2fsck -p`` goes by when it leaves a file system unread. For xfs the mount replays the log.
+    For ext4 that is what ``e2fsck -p`` goes by when it leaves a file system unread, but for the checksums of the group
+    descriptors, which the mount refuses. For xfs the mount replays the log.
     """
     if len(block) < BLOCK_BYTES:
         return None

@@ -385,6 +385,46 @@ def test_a_failed_check_leaves_nothing_attached_and_the_state_alone(host: Host) 
     assert host.mount(ID3)
 
 
+def test_what_the_kernel_takes_for_damage_is_checked_in_full_and_mounted(host: Host) -> None:
+    host.mount()
+    host.unmount()
+    host.settle()
+    host.guest.calls.clear()
+    host.guest.script["mount"] = [CheckFailed("group descriptors")]
+
+    assert host.mount(ID2)
+
+    assert [call for call in host.guest.calls if call in ("check", "check-full", "mount")] == [
+        *("check", "mount", "check-full", "mount"),
+    ]
+
+
+def test_damage_that_a_full_check_cannot_mend_leaves_nothing_attached(host: Host) -> None:
+    host.mount()
+    host.unmount()
+    host.settle()
+    host.guest.script["mount"] = [CheckFailed("damaged"), CheckFailed("still damaged")]
+
+    with pytest.raises(CheckFailed, match="still damaged"):
+        host.mount(ID2)
+
+    nothing_left(host)
+    assert host.kept().info.state is State.READY
+
+
+def test_a_mount_that_fails_for_another_reason_is_not_checked_again(host: Host) -> None:
+    host.mount()
+    host.unmount()
+    host.settle()
+    host.guest.calls.clear()
+    host.guest.script["mount"] = [NoSpace("full")]
+
+    with pytest.raises(NoSpace):
+        host.mount(ID2)
+
+    assert "check-full" not in host.guest.calls
+
+
 def test_a_check_on_a_full_datastore_is_no_damage(host: Host) -> None:
     host.mount()
     host.unmount()
