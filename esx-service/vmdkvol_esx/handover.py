@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import VolumeError, VolumeInUse
+from vmdkvol.errors import VolumeInUse
 from vmdkvol.messages import Notice, Wanted
 from vmdkvol.volume import VmId, VolumeId
-from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.records import VolumeRecord
 
 T = TypeVar("T")
@@ -45,10 +44,10 @@ class _Waiter:
 
 
 class Handover:
-    """Asks for disks and tells those who wait that an attachment has changed."""
+    """Asks for disks and tells those who wait that an attachment has changed. ``name`` gives a VM's for a text."""
 
-    def __init__(self, hypervisor: Hypervisor, clock: Clock, notify: Notify) -> None:
-        self._hypervisor = hypervisor
+    def __init__(self, name: Callable[[VmId], str], clock: Clock, notify: Notify) -> None:
+        self.name = name
         self._notify = notify
         self._changed = clock.condition()
         self._changes: dict[VolumeId, int] = {}
@@ -89,14 +88,6 @@ class Handover:
                 if patience.passed:
                     raise self._in_use(found, heard)
                 self._wait(volume, seen, patience.at_most(_LOOK_AGAIN_S))
-
-    def name(self, vm: VmId) -> str:
-        """Return the VM's name for a text; its id if the name cannot be read."""
-        try:
-            found = self._hypervisor.vm(vm)
-        except VolumeError:
-            return str(vm)
-        return str(vm) if found is None or found.id != vm else found.name
 
     @contextmanager
     def _waiting(self, volume: VolumeId) -> Iterator[_Waiter]:

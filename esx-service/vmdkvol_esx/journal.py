@@ -24,6 +24,7 @@ from vmdkvol.messages import untold
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import (
@@ -51,7 +52,7 @@ _UNDO_S = 60.0
 class Journal:
     """Carries out intents, and brings those that a crash left open to one of their two ends."""
 
-    def __init__(self, parts: Parts, underway: Underway) -> None:
+    def __init__(self, parts: Parts, underway: Underway, glance: Glance) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._clock = parts.clock
@@ -59,6 +60,7 @@ class Journal:
         self._at = parts.at
         self._log = parts.log
         self._underway = underway
+        self._glance = glance
 
     def begin(
         self,
@@ -178,11 +180,13 @@ class Journal:
 
     def _finish(self, intent: Intent, record: VolumeRecord) -> None:
         self._at(Point.CHANGE_DONE)
+        self._glance.changed(intent.change)
         self._store.finish(intent.id, when_done(intent.change, record))
         self._underway.ended(record.id)
         self._at(Point.CHANGE_FINISHED)
 
     def _abandon(self, intent: Intent) -> None:
+        self._glance.changed(intent.change)
         self._store.abandon(intent.id, intent.before)
         self._underway.ended(intent.volume)
 

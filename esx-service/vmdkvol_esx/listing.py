@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vmdkvol import frames
-from vmdkvol.errors import Busy, CheckFailed, TruthUnknown, VolumeError, VolumeLost, VolumeNotFound
+from vmdkvol.errors import Busy, CheckFailed, TruthUnknown, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Attachments, GetVolume, ListAttached, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
-from vmdkvol.volume import Attachment, DiskUuid, Holder, State, VmgroupId, VmId, VolumeId, VolumeInfo
+from vmdkvol.volume import Attachment, State, VmgroupId, VmId, VolumeId, VolumeInfo
 from vmdkvol.wire import answer_size
+from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachedDisk, DeviceLists
+from vmdkvol_esx.ports import AttachedDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.underway import Underway
 
@@ -24,17 +25,16 @@ _MAX_REMOVED = 250
 _GONE = frozenset({State.TRASHED, State.REMOVING})
 _HIDDEN = _GONE | {State.PREPARING}
 
-Holders = Mapping[DiskUuid, Holder]
-
 
 class Listing:
     """Answers Get, List and ListAttached; also the one place that turns a name into a record, or a record into an answer."""
 
-    def __init__(self, parts: Parts, underway: Underway) -> None:
+    def __init__(self, parts: Parts, underway: Underway, glance: Glance) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._log = parts.log
         self._underway = underway
+        self._glance = glance
 
     def get(self, caller: VmId, request: GetVolume) -> VolumeInfo:
         """Return the volume of exactly this name, preparing ones too (corrections 11); VolumeNotFound if there is none."""
@@ -53,8 +53,8 @@ class Listing:
         return record
 
     def describe(self, record: VolumeRecord) -> VolumeInfo:
-        """Return what is to be told of one volume, its use of space and its holder read just now."""
-        return self._info(record, self._holders(), self._allocated([record]))
+        """Return what is to be told of one volume; its holder and its use of space as of a moment ago (``glance``)."""
+        return self._infos([record])[0]
 
     def page(self, caller: VmId, request: ListVolumes) -> VolumePage:
         """Return the next page of the caller's vmgroup, as many volumes as go into one frame.
@@ -67,7 +67,8 @@ class Listing:
         gone, since = self._removed(vmgroup, request)
         limit = max(1, min(request.limit, MAX_PAGE))
         records = self._store.page(vmgroup, request.after, limit, since)
-        holders, allocated = self._holders(), self._allocated(records)
+        hidden = _GONE if request.preparing else _HIDDEN
+        infos = iter(self._infos([record for record in records if record.state not in hidden]))
         left = _PAGE_BYTES - answer_size(VolumePage((), None, change, gone))
         shown: list[VolumeInfo] = []
         last: VolumeId | None = None
@@ -75,8 +76,8 @@ class Listing:
             if record.state in _GONE and since is not None:
                 gone = (*gone, record.id)
                 left -= answer_size(record.id)
-            elif record.state not in (_GONE if request.preparing else _HIDDEN):
-                info = self._info(record, holders, allocated)
+            elif record.state not in hidden:
+                info = next(infos)
                 left -= answer_size(info)
                 if left < 0 and last is not None:
                     return VolumePage(tuple(shown), last, change, gone, complete=since is None)
@@ -122,45 +123,29 @@ class Listing:
         # From the records: an engine asks every driver about names that are not its own, and the hypervisor has no part in it.
         return self._store.elsewhere(vmgroup, ref.text)
 
-    def _holders(self) -> Holders:
-        """Return who has which disk, in one bulk read; VMs that did not answer hold nothing that is known."""
-        lists = self._hypervisor.devices(None)
-        names = {vm.id: vm.name for vm in self._hypervisor.vms()}
-        return by_disk(lists, names)
-
-    def _info(self, record: VolumeRecord, holders: Holders, allocated: Mapping[DiskUuid, int]) -> VolumeInfo:
-        return VolumeInfo(
-            id=record.id,
-            name=record.name,
-            datastore=record.datastore,
-            vmgroup=record.vmgroup,
-            size_bytes=record.size_bytes,
-            # One unreadable disk must not take the whole list away (F27).
-            allocated_bytes=allocated.get(record.disk_uuid, 0),
-            state=record.state,
-            content=record.content,
-            options=record.options,
-            created_at=record.created_at,
-            created_by=record.created_by,
-            attached_to=holders.get(record.disk_uuid),
-            work=self._underway.of(record.id),
-        )
-
-    def _allocated(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
-        try:
-            return self._hypervisor.allocated([disk_ref(record) for record in records])
-        except VolumeError as error:
-            self._log.warning("space not read", error=str(error))
-            return {}
-
-
-def by_disk(lists: DeviceLists, names: Mapping[VmId, str]) -> Holders:
-    """Return the holder of each disk in the device lists."""
-    return {
-        device.uuid: Holder(vm, names.get(vm, str(vm)), device.address)
-        for vm, devices in lists.lists.items()
-        for device in devices
-    }
+    def _infos(self, records: Sequence[VolumeRecord]) -> list[VolumeInfo]:
+        if not records:
+            # The feeding of an agent that misses nothing asks the hypervisor nothing.
+            return []
+        holders, space = self._glance.holders(records), self._glance.space(records)
+        return [
+            VolumeInfo(
+                id=record.id,
+                name=record.name,
+                datastore=record.datastore,
+                vmgroup=record.vmgroup,
+                size_bytes=record.size_bytes,
+                allocated_bytes=space.get(record.disk_uuid, 0),
+                state=record.state,
+                content=record.content,
+                options=record.options,
+                created_at=record.created_at,
+                created_by=record.created_by,
+                attached_to=holders.get(record.disk_uuid),
+                work=self._underway.of(record.id),
+            )
+            for record in records
+        ]
 
 
 def attachment(record: VolumeRecord, device: AttachedDisk) -> Attachment:

@@ -8,6 +8,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeInUse
 from vmdkvol.volume import VmId
 from vmdkvol_esx import ownership
+from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind, Owner, Unread
 from vmdkvol_esx.parts import Parts
@@ -22,16 +23,19 @@ Read = Free | Here | HeldBy | LeftBehind | Foreign
 class Owners:
     """Reads all device lists at once, decided by ``ownership``. Each call is within the volume's lane."""
 
-    def __init__(self, parts: Parts, journal: Journal) -> None:
+    def __init__(self, parts: Parts, journal: Journal, glance: Glance) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._journal = journal
+        self._glance = glance
         self._log = parts.log
 
     def of(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None = None) -> Owner:
         """Return who has the disk. ``speaking``: that VM asks just now, so it is not switched off, whatever a list says."""
+        mark = self._glance.begin()
         vms = self._hypervisor.vms()
         lists = self._hypervisor.devices(None)
+        self._glance.saw(mark, vms, lists)
         off = {vm.id for vm in vms if not vm.running} - {caller, speaking}
         return ownership.decide(record.disk_uuid, lists, {vm.id for vm in vms}, record.last_vm, caller, off)
 
@@ -69,7 +73,6 @@ class Owners:
     def _read(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None) -> Read:
         owner = self.of(record, caller, speaking)
         if isinstance(owner, Unread):
-            names = {vm.id: vm.name for vm in self._hypervisor.vms()}
-            name = names.get(owner.vm, str(owner.vm))
+            name = self._glance.name(owner.vm)
             raise TruthUnknown(f"volume {record.name} may be on {name}, whose device list was not read")
         return owner

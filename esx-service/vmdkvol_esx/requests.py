@@ -50,6 +50,7 @@ from vmdkvol.volume import VmId
 from vmdkvol.wire import common_version, dump, load
 from vmdkvol_esx.attaching import Attaching
 from vmdkvol_esx.creating import Creating
+from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.handover import Handover, Notify
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import Listing
@@ -83,10 +84,11 @@ class Verbs:
 def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     """Return the use cases. ``retention_s`` is how long the trash keeps a volume; 0 deletes its disk at once."""
     underway = Underway(parts.clock)
-    journal = Journal(parts, underway)
-    handover = Handover(parts.hypervisor, parts.clock, notify)
-    listing = Listing(parts, underway)
-    owners = Owners(parts, journal)
+    glance = Glance(parts)
+    journal = Journal(parts, underway, glance)
+    handover = Handover(glance.name, parts.clock, notify)
+    listing = Listing(parts, underway, glance)
+    owners = Owners(parts, journal, glance)
     return Verbs(
         parts,
         underway,

@@ -21,6 +21,8 @@ from vmdkvol_guest.plan import pause_after
 PAGE = 100
 # How many removals are remembered against answers that were on their way; each of those takes seconds at most.
 _REMEMBERED = 10_000
+# Of how many volumes it is kept when they were heard of: more than a host can have mounted.
+_HEARD = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Catalogue:
         self._rest_s: float | None = None
         self._removals = 0
         self._removed: dict[VolumeId, int] = {}
+        # When the service was last heard about a volume that somebody asked for by its name.
+        self._heard: dict[VolumeId, float] = {}
 
     # --- asking ------------------------------------------------------------------------------------------------
 
@@ -122,7 +126,22 @@ class Catalogue:
         ticket = self.ticket()
         info = self._parts.ask(GetVolume(ref), seconds)
         self.remember(ticket, info)
+        self._hear_of(info.id)
         return info
+
+    def fresh(self, volume: VolumeId) -> bool:
+        """Tell whether the service is there, and its last word about the volume is younger than ``here_s``."""
+        oldest = self._parts.clock.monotonic() - self._parts.limits.here_s
+        with self._changed:
+            heard = self._heard.get(volume)
+        return heard is not None and heard > oldest and self.worth_asking
+
+    def _hear_of(self, volume: VolumeId) -> None:
+        with self._changed:
+            self._heard.pop(volume, None)
+            self._heard[volume] = self._parts.clock.monotonic()
+            if len(self._heard) > _HEARD:
+                del self._heard[next(iter(self._heard))]
 
     def _failed(self, error: VolumeError) -> None:
         # An error that a living service says ("the hypervisor does not answer") is no reason not to ask it again.
@@ -168,6 +187,7 @@ class Catalogue:
             self._removals += 1
             self._removed.pop(volume, None)
             self._removed[volume] = self._removals
+            self._heard.pop(volume, None)
             while len(self._removed) > _REMEMBERED:
                 del self._removed[next(iter(self._removed))]
             self._parts.notebook.forget(volume)

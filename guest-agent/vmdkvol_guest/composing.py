@@ -73,8 +73,10 @@ class Identity:
 
     def __init__(self) -> None:
         self._vm: VmId | None = None
+        self._name = ""
 
     def learn(self, welcome: Welcome) -> None:
+        self._name = welcome.vm_name
         self._vm = welcome.vm
 
     def vm_or_none(self) -> VmId | None:
@@ -84,6 +86,10 @@ class Identity:
         if self._vm is None:
             raise ServiceUnreachable("the service was not reached yet, so this host does not know which one it is")
         return self._vm
+
+    def vm_name(self) -> str:
+        self.vm()
+        return self._name
 
 
 def compose(
@@ -114,6 +120,7 @@ def compose(
         clock=clock,
         arrivals=Arrivals(clock),
         vm=identity.vm,
+        vm_name=identity.vm_name,
         new_id=uuid4,
         log=log,
         limits=limits,

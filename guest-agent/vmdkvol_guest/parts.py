@@ -31,6 +31,8 @@ class Limits:
     list_s: float = 1.0
     # A Get or List that only the service can answer waits so long for one that was just lost or is not reached yet.
     away_s: float = 1.0
+    # Get of a volume that is mounted here is answered from what this host has and the service's word of this age (0025).
+    here_s: float = 60.0
     # One question to the service inside a longer call; below create_s, so that its own error is what the user sees.
     ask_s: float = 100.0
     # Detach and Remove, for the same reason below remove_s.
@@ -46,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """``vm`` returns who the service says this host is; it raises ServiceUnreachable before the first Hello.
+    """``vm`` and ``vm_name`` return who the service says this host is; ServiceUnreachable before the first Hello.
 
     ``at`` is called at each crash point, ``new_id`` makes call ids and file-system UUIDs.
     """
@@ -60,6 +62,7 @@ class Parts:
     clock: Clock
     arrivals: Arrivals
     vm: Callable[[], VmId]
+    vm_name: Callable[[], str]
     new_id: Callable[[], UUID]
     log: Log
     limits: Limits = Limits()

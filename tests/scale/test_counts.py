@@ -147,13 +147,15 @@ def test_a_disk_without_a_record_is_still_found_among_many(place: Place) -> None
 
 
 @pytest.mark.integration
-def test_a_listing_reads_each_record_about_once_and_the_hypervisor_once_a_page(place: Place) -> None:
+def test_a_listing_reads_each_record_about_once_and_the_hypervisor_no_more_than_once_a_page(place: Place) -> None:
     pages = place.pages()
 
     assert sum(len(page.volumes) for page in pages) == MANY
     assert place.store.items["page"] <= 1.25 * MANY
     assert place.hypervisor.calls["disk"] == 0
-    assert place.hypervisor.calls["devices"] == place.hypervisor.calls["allocated"] == len(pages)
+    assert place.hypervisor.calls["allocated"] == len(pages)
+    # Read within the same two seconds, it is the same list (docs/decisions/0025).
+    assert 1 <= place.hypervisor.calls["devices"] <= len(pages)
 
 
 @pytest.mark.integration

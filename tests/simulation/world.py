@@ -80,6 +80,7 @@ class Agent:
             clock=clock,
             arrivals=Arrivals(clock),
             vm=lambda: host.vm,
+            vm_name=lambda: f"host-{host.letter}",
             new_id=world.new_id,
             log=Log(world, f"agent {host.letter}"),
             limits=LIMITS,

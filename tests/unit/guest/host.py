@@ -117,6 +117,7 @@ class Host:
             clock=self.clock,
             arrivals=Arrivals(self.clock),
             vm=lambda: self.vm,
+            vm_name=lambda: f"host-{self.vm.hex[-1]}",
             new_id=lambda: UUID(int=(self.vm.int << 64) + next(self._numbers)),
             log=self.log,
             limits=self.limits,

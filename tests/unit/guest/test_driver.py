@@ -201,6 +201,55 @@ def test_what_is_mounted_here_is_never_absent(host: Host) -> None:
     assert (shown.status["stale"], shown.status["mounted"], shown.status["holders"]) == (True, True, [ID1])
 
 
+def test_get_of_what_is_mounted_here_is_not_asked_again_for_a_minute(host: Host, clock: SimulatedClock) -> None:
+    host.driver.get("db")
+    host.mount()
+    asked = host.line.count(GetVolume)
+
+    shown = host.driver.get("db")
+
+    assert host.line.count(GetVolume) == asked
+    assert shown.status is not None
+    assert (shown.status["stale"], shown.status["mounted"], shown.status["holders"]) == (False, True, [ID1])
+    assert (shown.status["attached to VM"], shown.status["content"]) == ("host-a", "formatted")
+    clock.sleep(host.limits.here_s)
+    host.driver.get("db")
+    assert host.line.count(GetVolume) == asked + 1
+
+
+def test_get_of_what_is_not_mounted_here_is_asked_each_time(host: Host, clock: SimulatedClock) -> None:
+    """Corrections 9: it may have been removed elsewhere since the last word, however short ago that was."""
+    other = Host(clock, host.service, VM_B)
+    for change in (lambda: None, host.mount, host.unmount):
+        change()
+        host.driver.get("db")
+    host.settle()
+    host.driver.get("db")
+    other.remove()
+
+    with pytest.raises(VolumeNotFound):
+        host.driver.get("db")
+
+
+def test_get_of_what_is_mounted_here_is_stale_while_the_service_is_away(host: Host) -> None:
+    host.driver.get("db")
+    host.mount()
+    host.up = False
+
+    shown = host.driver.get("db")
+
+    assert shown.status is not None
+    assert (shown.status["stale"], shown.status["mounted"]) == (True, True)
+
+
+def test_get_of_a_name_that_a_mounted_volume_had_before_is_asked(host: Host) -> None:
+    host.driver.get("db")
+    host.mount()
+
+    with pytest.raises(VolumeNotFound):
+        host.driver.get("db@ds1")
+
+
 def test_after_the_first_failure_nothing_is_asked_until_a_hello_worked(host: Host) -> None:
     host.line.before[GetVolume] = [AWAY]
     host.driver.get("db")
