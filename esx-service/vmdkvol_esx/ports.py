@@ -267,11 +267,11 @@ class Store(Protocol):
         """Return the volume of this disk, in any state: a device list names disks, not volumes."""
         ...
 
-    def restore(self, record: VolumeRecord) -> None:
-        """Insert a record exactly as it is, generation included; only for a rebuild (corrections 33).
+    def restore(self, *records: VolumeRecord) -> None:
+        """Insert records exactly as they are, generations included; only for a rebuild (corrections 33). All or none.
 
-        NameConflict if it is live and a live volume of the vmgroup has the name, or if another volume has its disk UUID
-        or its path; Busy if the volume is known already.
+        NameConflict if one is live and a live volume of the vmgroup has the name, or if another volume has its disk UUID
+        or its path; Busy if the volume is known already. What comes first claims first.
         """
         ...
 

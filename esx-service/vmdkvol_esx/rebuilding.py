@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vmdkvol.errors import BadRequest, MetadataDamaged, TruthUnknown, VolumeError
@@ -15,6 +15,8 @@ from vmdkvol_esx.records import VolumeRecord
 # A sidecar is not rewritten at each attach, so its generation is behind the lost one. After the jump every Detach and
 # Mark that is still on its way is an older one.
 GENERATION_JUMP = 1 << 20
+# Records in one transaction: each transaction waits for the disk.
+_BATCH = 500
 START_EMPTY = "put it back, or stop the service and run `vmdkvol-esxd rebuild`; to begin empty, move the folders vmdkvol away"
 
 
@@ -73,11 +75,11 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
     found = list(collect(hypervisor))
     restored: list[VolumeRecord] = []
     left_out = [each for each in found if each.record is None]
-    for each in sorted((each for each in found if each.record is not None), key=_first_claims):
-        try:
-            restored.append(_restore(store, each))
-        except VolumeError as error:
-            left_out.append(replace(each, problem=str(error)))
+    claims = sorted((each for each in found if each.record is not None), key=_first_claims)
+    for begin in range(0, len(claims), _BATCH):
+        came, refused = _restore(store, claims[begin : begin + _BATCH])
+        restored += came
+        left_out += refused
     for each in left_out:
         log.error("left out", disk=str(each.path), reason=each.problem)
     log.info("rebuilt", restored=len(restored), left_out=len(left_out))
@@ -121,15 +123,33 @@ def _first_claims(found: Found) -> tuple[bool, bool, int, bool, str]:
     return found.disk is None, record.state is State.TRASHED, -record.generation, moved, str(found.path)
 
 
-def _restore(store: Store, found: Found) -> VolumeRecord:
-    """Insert the record, with the place where the disk was found; raise what the store has against it."""
+def _restore(store: Store, batch: Sequence[Found]) -> tuple[list[VolumeRecord], list[Found]]:
+    """Insert the records in their order; return those that came back, and what the store has something against."""
+    try:
+        records = [_as_found(each) for each in batch]
+        store.restore(*records)
+        return records, []
+    except VolumeError as error:
+        # The store took none of them. One by one it says which it does not take.
+        if len(batch) == 1:
+            return [], [replace(batch[0], problem=str(error))]
+    came, refused = [], []
+    for each in batch:
+        one, left = _restore(store, [each])
+        came += one
+        refused += left
+    return came, refused
+
+
+def _as_found(found: Found) -> VolumeRecord:
+    """Return the record to insert, with the place where the disk was found."""
     path = found.path
     record = _record(found)
     # `removing` and `lost` are not in a sidecar, and a crash is settled before it: what is there is there.
     state = State.TRASHED if record.state in (State.TRASHED, State.REMOVING) else record.state
     if state in (State.PREPARING, State.LOST):
         state = State.READY
-    restored = replace(
+    return replace(
         record,
         datastore=path.datastore,
         path=path.path,
@@ -137,8 +157,6 @@ def _restore(store: Store, found: Found) -> VolumeRecord:
         generation=record.generation + GENERATION_JUMP,
         last_vm=None,
     )
-    store.restore(restored)
-    return restored
 
 
 def _record(found: Found) -> VolumeRecord:

@@ -16,7 +16,7 @@ from tests.bench.figures import Goal, Measured, Unit, counted, once
 from tests.bench.lines import NO_FLOOR, Line, Row
 from tests.bench.stage import Stage
 from tests.bench.subject import Subject, together
-from tests.daemons.site import eventually
+from tests.daemons.held import grown_since, held, settled
 from vmdkvol_esx.glance import SPACE_S
 
 _GIB = 1 << 30
@@ -194,18 +194,18 @@ def leaks(stage: Stage) -> Mapping[str, Measured]:
     together([lambda: _cycle(stage, subject)] * 16)
     subject.wait_detached()
     time.sleep(stage.effort.rest_s)
-    before = _settled(subject)
+    before = settled(subject)
     for number in range(stage.effort.cycles):
         _cycle(stage, subject)
         stage.step(number + 1, stage.effort.cycles)
     subject.wait_detached()
     time.sleep(stage.effort.rest_s)
     end = time.monotonic() + 5.0
-    grown = _grown(before, _held(subject))
+    grown = grown_since(before, held(subject))
     while any(grown.values()) and time.monotonic() < end:
         # What ends a moment after its call, such as the thread that gives a number back.
         time.sleep(0.2)
-        grown = _grown(before, _held(subject))
+        grown = grown_since(before, held(subject))
     notes = ", ".join(f"{what} {number}" for what, number in grown.items())
     return {"leaks": counted(sum(grown.values()), notes)}
 
@@ -216,49 +216,6 @@ def _cycle(stage: Stage, subject: Subject) -> None:
     subject.mount(name)
     subject.unmount(name)
     subject.remove(name)
-
-
-def _settled(subject: Subject) -> dict[str, int]:
-    """Return what is held when it has not changed for a moment."""
-    last: list[dict[str, int]] = []
-
-    def still() -> bool:
-        last.append(_held(subject))
-        time.sleep(0.2)
-        return len(last) > 2 and last[-1] == last[-2] == last[-3]
-
-    eventually(still, "the daemons are at rest", 30)
-    return last[-1]
-
-
-def _held(subject: Subject) -> dict[str, int]:
-    descriptors, inotify, threads = 0, 0, 0
-    for pid in [*subject.agent_pids(), *subject.service_pids()]:
-        process = Path(f"/proc/{pid}")
-        threads += len(list((process / "task").iterdir()))
-        for descriptor in (process / "fd").iterdir():
-            descriptors += 1
-            inotify += "inotify" in _target(descriptor)
-    places = (subject.host.run, subject.datastore)
-    return {
-        "descriptors": descriptors,
-        "inotify": inotify,
-        "threads": threads,
-        "loops": len(subject.loops()),
-        "mounts": len(subject.mounted()),
-        "directories": sum(1 for place in places for _ in place.rglob("*")),
-    }
-
-
-def _target(descriptor: Path) -> str:
-    try:
-        return os.readlink(descriptor)
-    except FileNotFoundError:
-        return ""
-
-
-def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    return {what: max(0, after[what] - number) for what, number in before.items()}
 
 
 ROWS = (

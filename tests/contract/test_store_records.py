@@ -117,6 +117,21 @@ def test_corrections_33_a_second_live_claimant_is_not_restored(store: Store) -> 
         store.restore(new_record(state=State.READY))
 
 
+def test_of_records_restored_together_none_is_there_if_one_is_refused(store: Store) -> None:
+    known = ready(store)
+    before = state_of(store)
+    with pytest.raises(NameConflict):
+        store.restore(new_record("other", state=State.READY), new_record(known.name, state=State.READY))
+    assert state_of(store) == before
+
+
+def test_records_restored_together_are_all_there(stores: Stores) -> None:
+    together = [new_record(name, state=State.READY, generation=7) for name in ("a", "b", "c")]
+    stores.store.restore(*together)
+    again = stores.again()
+    assert [again.volume(record.id) for record in together] == together
+
+
 def test_corrections_33_a_trashed_volume_is_restored_beside_the_live_one(store: Store) -> None:
     live = new_record(state=State.READY)
     store.restore(new_record(state=State.TRASHED))

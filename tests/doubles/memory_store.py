@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from vmdkvol.clock import Clock
-from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse, VolumeNotFound
+from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.volume import DEFAULT_VMGROUP, LIVE_STATES, DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 
@@ -141,11 +141,17 @@ class MemoryStore:
         return next((record for record, _ in self._records.values() if record.disk_uuid == disk), None)
 
     @_alone
-    def restore(self, record: VolumeRecord) -> None:
-        if record.id in self._records:
-            raise Busy(f"volume {record.name} is known already")
-        self._claim(record)
-        self._put(record)
+    def restore(self, *records: VolumeRecord) -> None:
+        before = dict(self._records), self._change
+        try:
+            for record in records:
+                if record.id in self._records:
+                    raise Busy(f"volume {record.name} is known already")
+                self._claim(record)
+                self._put(record)
+        except VolumeError:
+            self._records, self._change = before
+            raise
 
     @_alone
     def page(

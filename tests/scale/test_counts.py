@@ -167,3 +167,15 @@ def test_a_listing_of_changes_costs_what_has_changed(place: Place) -> None:
 
     assert page.volumes == ()
     assert place.store.items["page"] == 0
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("changed", [1, 900, 1000, 1001, MANY])
+def test_a_listing_of_changes_has_each_of_them_once_in_the_order_of_ids(place: Place, changed: int) -> None:
+    """A few changes are found by their index and many in the order of ids: both give the same pages."""
+    since = place.pages()[-1].change - changed
+
+    told = [info.id for page in place.pages(since=since) for info in page.volumes]
+
+    newest = sorted(place.records, key=lambda record: record.created_at)[-changed:]
+    assert told == sorted((record.id for record in newest), key=str)

@@ -74,11 +74,12 @@ class SqlStore:
             volumes.check_generation(connection, volume, expect)
             volumes.forget(connection, volume, volumes.next_change(connection))
 
-    def restore(self, record: VolumeRecord) -> None:
+    def restore(self, *records: VolumeRecord) -> None:
         with self._database.writing() as connection:
-            if volumes.fetch(connection, record.id) is not None:
-                raise Busy(f"volume {record.name} ({record.id}) is known already", volume=str(record.id))
-            volumes.put(connection, record, volumes.next_change(connection))
+            for record in records:
+                if volumes.fetch(connection, record.id) is not None:
+                    raise Busy(f"volume {record.name} ({record.id}) is known already", volume=str(record.id))
+                volumes.put(connection, record, volumes.next_change(connection))
 
     def volume(self, volume: VolumeId) -> VolumeRecord | None:
         with self._database.reading() as connection:

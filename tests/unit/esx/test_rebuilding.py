@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
+from tests.scale.counted import Counted
 from tests.unit.esx.site import DS1, DS2, B, Site
 from vmdkvol.errors import BadRequest, MetadataDamaged, StaleRequest, TruthUnknown
 from vmdkvol.messages import Detach
@@ -242,3 +244,29 @@ def test_beside_a_datastore_that_cannot_be_read_a_missing_database_stays_missing
     site.hypervisor.unreadable(DS1)
     with pytest.raises(MetadataDamaged, match="ds1 cannot be read.*restart the service"):
         check_new(site.hypervisor, "the.db")
+
+
+def test_one_that_is_refused_leaves_out_itself_alone_however_many_come_with_it(site: Site) -> None:
+    """They are restored in batches; a batch with a refusal in it is taken one by one."""
+    names = [f"v{number}@ds1" for number in range(30)]
+    for name in names:
+        site.create(name)
+    record = site.record(site.get("v7@ds1").id)
+    another_disk(site, replace(record, generation=record.generation + 7), "vmdkvol/x/other.vmdk")
+
+    found = rebuilt(site)
+
+    assert [each.path for each in found.left_out] == [disk_path(record)]
+    assert sorted(restored.name for restored in found.restored) == sorted(names)
+    assert sorted(each.name for each in site.records()) == sorted(names)
+
+
+def test_a_rebuild_of_many_writes_a_few_times(site: Site) -> None:
+    for number in range(30):
+        site.create(f"v{number}@ds1")
+    lose_database(site)
+    counted = Counted(site.store)
+
+    rebuild(cast(Any, counted), site.hypervisor, site.log)
+
+    assert counted.calls["restore"] == 1

@@ -154,6 +154,8 @@ def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Pat
         pytest.param(lambda store: store.volume(VolumeId(UUID(int=1))), id="by-id"),
         pytest.param(lambda store: store.with_disk(DiskUuid(UUID(int=1001))), id="by-disk"),
         pytest.param(lambda store: store.open_intent(VolumeId(UUID(int=1))), id="open-intent"),
+        pytest.param(lambda store: store.page(DEFAULT_VMGROUP, None, 100, store.change_number()), id="what-changed"),
+        pytest.param(lambda store: store.page(DEFAULT_VMGROUP, VolumeId(UUID(int=1)), 100, 0), id="what-changed-after"),
         pytest.param(lambda store: store.begin(removing(raised(1)), raised(1)), id="begin"),
         pytest.param(lambda store: store.update(raised(1), expect=7), id="update"),
     ],
