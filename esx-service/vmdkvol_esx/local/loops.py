@@ -36,6 +36,22 @@ class Loop:
     owner: tuple[VmId, DiskUuid] | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was read of the binding ``at``, 0 if it may read otherwise the next moment. ``loop`` is None if it is not ours."""
+
+    at: int
+    file: str | None
+    loop: Loop | None
+
+    def stands(self, number: int, at: int | None) -> bool:
+        """Tell whether it need not be read again: a file that nobody of us has locked may have got another name."""
+        if self.at != at or self.file is None:
+            return False
+        locked = _IN_A_DATASTORE.search(self.file) if self.loop is None else self.loop.owner
+        return bool(locked) or loop_device.backing_file(number) == self.file
+
+
 class Loops:
     """The loop devices over files below ``roots``, and those of ``vms`` whose file was moved away meanwhile."""
 
@@ -45,31 +61,32 @@ class Loops:
         self._roots = tuple(os.path.realpath(root) + "/" for root in roots)
         self._numbers = Numbers(clock)
         # What was read of each binding, by the binding's number in the kernel: which file and tag it has never changes.
-        self._known: dict[int, tuple[int, Loop | None]] = {}
+        self._known: dict[int, _Seen] = {}
 
     def bound(self) -> list[Loop]:
         """Return every bound loop device over a file of ours; TruthUnknown if one of them cannot be read.
 
         The kernel is asked each time which devices are bound; a binding that was read before is not read again, so that
-        the list costs one stat a device: an attach looks at it four times, beside as many disks as there are.
+        the list costs one stat a device: an attach looks at it four times, beside as many disks as there are. Only of
+        those that somebody bound by hand the file's name is read each time.
         """
         bindings = {number: at for number in loop_device.numbers() if (at := loop_device.binding(number)) is not None}
-        known = {number: seen for number, seen in self._known.items() if bindings.get(number) == seen[0]}
+        known = {number: seen for number, seen in self._known.items() if seen.stands(number, bindings.get(number))}
         for number, at in bindings.items():
             if number not in known:
                 known[number] = self._look(number, at)
         self._known = known
-        return [loop for _, loop in known.values() if loop is not None]
+        return [seen.loop for seen in known.values() if seen.loop is not None]
 
-    def _look(self, number: int, at: int) -> tuple[int, Loop | None]:
+    def _look(self, number: int, at: int) -> _Seen:
         """Return what the device is bound to, with ``at`` if that is sure to be what this binding has for good, else 0.
 
         While it is being bound or let go the kernel names no file, which says nothing of the next moment.
         """
         loop = self._read(number)
         file = loop_device.backing_file(number)
-        sure = file is not None and (loop is not None or not file.startswith(self._roots))
-        return at if sure and loop_device.binding(number) == at else 0, loop
+        sure = file is not None and (not file.startswith(self._roots) if loop is None else file == loop.file)
+        return _Seen(at if sure and loop_device.binding(number) == at else 0, file, loop)
 
     def _read(self, number: int) -> Loop | None:
         """Return the loop device if it is bound over a file of ours, with file and tag of one and the same binding.

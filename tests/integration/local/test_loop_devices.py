@@ -228,6 +228,26 @@ def test_an_extent_that_somebody_bound_by_hand_is_in_use(bench: LocalBench, chan
 # --- detach (corrections 3) ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("beside", [True, False], ids=["in-the-datastore", "elsewhere"])
+def test_an_extent_that_was_bound_by_hand_before_it_got_its_name_is_in_use(
+    bench: LocalBench, tmp_path: Path, beside: bool
+) -> None:
+    """As a backup that is looked into and then put back: the device goes on with the file under its new name."""
+    disk = made(bench)
+    extent = bench.extent(disk)
+    copy = extent.with_name("copy") if beside else tmp_path / "copy"
+    copy.write_bytes(extent.read_bytes())
+    by_hand = run("losetup", "--find", "--show", copy).stdout.strip()
+    try:
+        bench.hypervisor.devices(None)
+        copy.replace(extent)
+
+        with pytest.raises(VolumeInUse, match=by_hand):
+            do(bench, AttachDisk(VM_A.id, disk, MODE))
+    finally:
+        run("losetup", "--detach", by_hand)
+
+
 def test_corrections_3_a_mounted_disk_stays_bound_and_its_mount_works(bench: LocalBench, mounted: tuple[DiskRef, Path]) -> None:
     disk, target = mounted
 
