@@ -50,14 +50,16 @@ class Handover:
         self.name = name
         self._notify = notify
         self._changed = clock.condition()
+        # Of those volumes only that somebody waits for.
         self._changes: dict[VolumeId, int] = {}
         self._waiters: set[_Waiter] = set()
 
     def changed(self, volume: VolumeId) -> None:
         """Wake whoever waits for the volume's disk: it was attached, detached or removed."""
         with self._changed:
-            self._changes[volume] = self._changes.get(volume, 0) + 1
-            self._changed.notify_all()
+            if volume in self._changes:
+                self._changes[volume] += 1
+                self._changed.notify_all()
 
     def kept(self, vm: VmId, volume: VolumeId) -> None:
         """Refuse at once whoever waits for the volume's disk now, if it is this VM that has it."""
@@ -94,11 +96,14 @@ class Handover:
         waiter = _Waiter(volume)
         with self._changed:
             self._waiters.add(waiter)
+            self._changes.setdefault(volume, 0)
         try:
             yield waiter
         finally:
             with self._changed:
                 self._waiters.discard(waiter)
+                if not any(other.volume == volume for other in self._waiters):
+                    del self._changes[volume]
 
     def _count(self, volume: VolumeId) -> int:
         with self._changed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import MetadataDamaged, VolumeError
@@ -95,13 +96,22 @@ class Housekeeping:
         self.settle_all()
         seen = self._disks()
         known: set[DiskUuid] = set()
+        volumes: set[VolumeId] = set()
         for record in self._records():
             known.add(record.disk_uuid)
+            volumes.add(record.id)
             if record.datastore in seen and not self._lanes.busy(record.id):
                 self._in_lane_if_needed(record, seen)
         self._report_orphans(seen, known)
+        self._forget_others(volumes)
         self._shares = max(1, -(-len(known) // _SIDECARS))
         self._scans += 1
+
+    def _forget_others(self, volumes: Set[VolumeId]) -> None:
+        memories: tuple[dict[VolumeId, Any], ...] = (self._absent, self._in_trash, self._right)
+        for memory in memories:
+            for gone in memory.keys() - volumes:
+                del memory[gone]
 
     # --- one volume ----------------------------------------------------------------------------------------------
 
@@ -110,6 +120,8 @@ class Housekeeping:
         match record.state:
             case State.READY | State.DAMAGED if there:
                 self._absent.pop(record.id, None)
+                # Taken out of the trash: the next time in it is counted by itself.
+                self._in_trash.pop(record.id, None)
                 self._check_sidecar(record)
             case State.READY:
                 self._count_absent(record)

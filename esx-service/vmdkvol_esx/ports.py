@@ -6,7 +6,7 @@ A change is a value: it is the journal's intent, what a dry run prints, and what
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol
 from uuid import UUID
 
@@ -83,7 +83,8 @@ class DetachDisk:
 
     vm: VmId
     disk: DiskRef
-    only_off: bool = False
+    # Not written while it says nothing: the version before this one reads the intent of every other detach (F56).
+    only_off: bool = field(default=False, metadata={"since": 2})
 
 
 Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk

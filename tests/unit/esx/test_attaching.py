@@ -580,3 +580,11 @@ def test_a_host_that_has_not_the_disk_marks_nothing(site: Site, volume: VolumeId
 def test_another_datastores_trouble_is_no_concern(site: Site, volume: VolumeId) -> None:
     site.hypervisor.fill(DS1)
     mark(site, site.attach(volume), MAKING, UUID_1)
+
+
+def test_nothing_is_remembered_of_volumes_that_nobody_waits_for(site: Site) -> None:
+    for count in range(3):
+        volume = site.create(f"db{count}").id
+        site.ask(Attach(volume))
+
+    assert vars(site.verbs.handover)["_changes"] == {}

@@ -244,6 +244,41 @@ def test_the_trash_of_an_unreadable_datastore_waits(site: Site, volume: VolumeId
 # --- running -----------------------------------------------------------------------------------------------------
 
 
+def test_what_was_taken_out_of_the_trash_has_its_whole_time_in_it_again() -> None:
+    site = Site(retention_s=100.0)
+    volume = site.create("db").id
+    site.remove(volume)
+    scan(site)
+    site.clock.sleep(80.0)
+    trashed = site.record(volume)
+    site.store.update(replace(trashed, state=State.READY, trashed_at=None), expect=trashed.generation)
+    scan(site)
+    site.remove(volume)
+    site.clock.sleep(40.0)
+
+    scan(site)
+
+    assert site.record(volume).state is State.TRASHED
+
+
+def test_nothing_is_remembered_of_volumes_that_are_gone() -> None:
+    """A site makes and removes volumes for years, and the service's memory must not tell."""
+    site = Site(retention_s=100.0)
+    for count in range(3):
+        site.remove(site.create(f"db{count}").id)
+    kept = site.create("kept").id
+    scan(site, 2)
+    site.clock.sleep(200.0)
+
+    scan(site, 2)
+
+    assert site.store.page(None, None, 10)[0].id == kept
+    memory = vars(site.housekeeping)
+    assert {name: memory[name].keys() - {kept} for name in ("_right", "_absent", "_in_trash")} == {
+        name: set() for name in ("_right", "_absent", "_in_trash")
+    }
+
+
 def test_one_volumes_trouble_does_not_stop_the_others(site: Site, volume: VolumeId) -> None:
     other = site.create("other").id
     site.hypervisor.damage(path_of(site, volume), "truncated")

@@ -26,12 +26,12 @@ from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, StaleRequest, TruthUn
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmId, VolumeId
-from vmdkvol_esx.ports import DeleteDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import DeleteDisk, DetachDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.store import SqlStore, open_store
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.opening import _fingerprint
-from vmdkvol_esx.store.schema import metadata
+from vmdkvol_esx.store.schema import intent_to_row, metadata
 
 CLOCK = SystemClock()
 VM = VmId(UUID(int=1))
@@ -485,3 +485,17 @@ def test_kill_9_inside_a_transaction_leaves_the_old(path: Path) -> None:
     with opened(path) as store:
         assert seen(store) == expected
         store.keep_answer(VM, uuid4(), b"x")
+
+
+# --- another version of the service ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("only_off", [False, True])
+def test_f56_a_detach_is_written_so_that_the_version_before_reads_it_unless_it_cannot_know_it(only_off: bool) -> None:
+    """A service that is put back to the version before settles what this one left open; it reads strictly."""
+    of = record(1)
+    change = DetachDisk(VM, DiskRef(of.disk_uuid, DiskPath(of.datastore, of.path)), only_off=only_off)
+
+    written = json.loads(intent_to_row(Intent(uuid4(), of.id, change, VM, 1.0))["change"])
+
+    assert written.keys() == {"vm", "disk"} | ({"only_off"} if only_off else set())
