@@ -11,7 +11,7 @@ import json
 import socket
 import struct
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from werkzeug.exceptions import HTTPException
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadRequest, EmptyRequest, Internal, InvalidName, InvalidOption, NotFound, UnknownCaller, VolumeError
+from vmdkvol.volume import VolumeInfo
 from vmdkvol_guest.driver import Driver, Shown
 from vmdkvol_guest.gate import Gate
 from vmdkvol_guest.parts import Limits
@@ -128,15 +129,33 @@ def _engine_routes(app: Flask, driver: Driver, activated: Callable[[], None]) ->
         except VolumeError as error:
             raise HangUp(str(error)) from error
 
+    last = LastList(driver)
+
     @app.post("/VolumeDriver.List")
     def list_volumes() -> Response:
         # No argument, so an empty repeat is as good. An Err here purges nothing: the engine shows the names it knows,
         # at once, while a broken connection would cost every `docker volume ls` 15 s (docker-facts 2.3).
-        return _reply({"Volumes": [_shown(volume) for volume in driver.list()], "Err": ""})
+        return _json(last.body())
 
     @app.post("/VolumeDriver.Path")
     def path() -> Response:
         return _reply({"Mountpoint": driver.path(_text(_body(), "Name")), "Err": ""})
+
+
+class LastList:
+    """The body of List's last answer: to encode 100,000 volumes takes a second, and mostly nothing has changed since."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._last: tuple[Collection[VolumeInfo], bytes] = (), _encoded({"Volumes": [], "Err": ""})
+
+    def body(self) -> bytes:
+        """Return the body for the volumes of this moment, encoded anew only if they are not the very same objects."""
+        infos, last = self._driver.catalogue(), self._last
+        if infos is not last[0]:
+            last = infos, _encoded({"Volumes": [_shown(volume) for volume in self._driver.shown(infos)], "Err": ""})
+            self._last = last
+        return last[1]
 
 
 def _replies_to_errors(app: Flask, log: Log) -> None:
@@ -241,7 +260,15 @@ def _shown(volume: Shown) -> Json:
 
 
 def _reply(body: Json, status: int = 200) -> Response:
-    return Response(json.dumps(body) + "\n", status, mimetype="application/json")
+    return _json(_encoded(body), status)
+
+
+def _encoded(body: Json) -> bytes:
+    return json.dumps(body).encode() + b"\n"
+
+
+def _json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, mimetype="application/json")
 
 
 def _trace(error: BaseException) -> str:

@@ -5,7 +5,7 @@ A volume has one name for Docker, the one it was created with; here it becomes a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -172,7 +172,11 @@ class Driver:
         return replace(known, attached_to=holder, content=noted.attachment.content), noted
 
     def list(self) -> list[Shown]:
-        """Return all volumes but those that are being made; from the catalogue while the service is away.
+        """Return all volumes but those that are being made, as ``catalogue`` says."""
+        return [*self.shown(self.catalogue())]
+
+    def catalogue(self) -> Collection[VolumeInfo]:
+        """Return all volumes, as fresh as they can be had in time; from the catalogue while the service is away.
 
         Raises StillWorking or ServiceUnreachable if the catalogue was never filled: the engine then shows the names that
         it knows.
@@ -182,7 +186,11 @@ class Driver:
             if catalogue.listed:
                 raise StillWorking(f"the volumes are being listed for the first time, {catalogue.listed} so far")
             raise ServiceUnreachable("the service was not reached yet, so the volumes are not known")
-        return [self._shown(info, info.name) for info in self._parts.notebook.catalogue() if listed(info)]
+        return self._parts.notebook.catalogue()
+
+    def shown(self, infos: Collection[VolumeInfo]) -> Sequence[Shown]:
+        """Return what List tells of these volumes; follows from them alone."""
+        return [self._shown(info, info.name) for info in infos if listed(info)]
 
     def path(self, name: str) -> str:
         """Return the path that containers of this host get, mounted or not."""
