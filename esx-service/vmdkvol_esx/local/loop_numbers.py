@@ -24,6 +24,8 @@ class Numbers:
         # With each number, whether the next disk may have it.
         self._kept: dict[int, bool] = {}
         self._closing = False
+        # Whether a disk ever came or went here.
+        self._used = False
         self._sweeper: Worker | None = None
 
     def take(self, *, fresh: bool) -> Iterator[int]:
@@ -32,6 +34,7 @@ class Numbers:
         A disk whose discards are to be switched off takes a fresh one, and nobody gets it after: that stays with a
         number as long as it exists.
         """
+        self._used = True
         while not fresh and (number := self._take_kept()) is not None:
             yield number
         yield from loop_device.added()
@@ -40,19 +43,20 @@ class Numbers:
         """Take a number that is bound no more. It goes back to the kernel in a moment, on a thread of its own."""
         fit = loop_device.takes_discards(number)
         with self._changed:
+            self._used = True
             self._kept[number] = fit
             if self._sweeper is None:
                 self._sweeper = self._clock.start("loop-numbers", self._sweep)
 
     def close(self) -> None:
-        """Give back what is kept, and what a killed process left."""
+        """Give back what is kept, and what a killed process left; nothing where no disk ever came or went."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
             sweeper = self._sweeper
         if sweeper is not None:
             sweeper.join()
-        for number in loop_device.left_over():
+        for number in loop_device.left_over() if self._used else ():
             loop_device.remove(number)
 
     def _take_kept(self) -> int | None:

@@ -402,6 +402,8 @@ def test_a_thin_disk_takes_discards_after_a_thick_one(bench: LocalBench) -> None
 
 def test_numbers_that_a_killed_process_left_are_given_back(bench: LocalBench) -> None:
     number = next(loop_device.added())
+    disk = attached(bench)
+    do(bench, DetachDisk(VM_A.id, disk))
 
     bench.hypervisor.stop(Deadline.after(bench.clock, 5))
 
