@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk
 from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.reply import Answered, Reply
 
 # Of the work's own: it goes on when its caller has left, who is answered in time and joins it with the next Mount. A slow
 # hypervisor may take minutes; that the work stays in its lane meanwhile costs nobody, since its intent is open anyway.
@@ -41,7 +43,7 @@ class Attaching:
         self._at = parts.at
         self._log = parts.log
 
-    def attach(self, caller: VmId, request: Attach, deadline: Deadline) -> Attachment:
+    def attach(self, caller: VmId, request: Attach, deadline: Deadline, reply: Reply) -> Attachment:
         """Afterwards the caller has the disk, and every older Detach and Mark is refused.
 
         Raises VolumeInUse naming the holder if another VM keeps it, and what stands against the volume itself. A volume
@@ -54,14 +56,14 @@ class Attaching:
             return self._lanes.run(
                 request.volume,
                 ("attach", caller),
-                lambda: self._attach(caller, request.volume),
+                lambda: self._attach(caller, request.volume, reply),
                 deadline,
                 f"attaching volume {request.volume}",
             )
 
         return self._handover.until_free(request.volume, step, deadline)
 
-    def detach(self, caller: VmId, request: Detach, deadline: Deadline) -> Done:
+    def detach(self, caller: VmId, request: Detach, deadline: Deadline, reply: Reply) -> Done:
         """Afterwards the caller has not the disk. Raises StaleRequest if it was attached anew since ``generation``.
 
         StillMounted, SnapshotPresent: the disk stays, and so does the generation.
@@ -69,12 +71,12 @@ class Attaching:
         return self._lanes.run(
             request.volume,
             ("detach", caller, request.generation),
-            lambda: self._detach(caller, request),
+            lambda: self._detach(caller, request, reply),
             deadline,
             f"detaching volume {request.volume}",
         )
 
-    def mark(self, caller: VmId, request: Mark, deadline: Deadline) -> Done:
+    def mark(self, caller: VmId, request: Mark, deadline: Deadline, _: Reply) -> Done:
         """Afterwards record and sidecar say what lies on the disk. Raises StaleRequest for what cannot follow."""
         return self._lanes.run(
             request.volume,
@@ -84,7 +86,7 @@ class Attaching:
             f"recording what is on volume {request.volume}",
         )
 
-    def keep(self, caller: VmId, request: Keep, _: Deadline) -> Done:
+    def keep(self, caller: VmId, request: Keep, _: Deadline, __: Reply) -> Done:
         """Whoever waits for the disk that the caller has hears at once that it is in use. Changes nothing."""
         self._handover.kept(caller, request.volume)
         return Done()
@@ -96,7 +98,7 @@ class Attaching:
 
     # --- attach --------------------------------------------------------------------------------------------------
 
-    def _attach(self, caller: VmId, volume: VolumeId) -> Attachment | Held:
+    def _attach(self, caller: VmId, volume: VolumeId, reply: Reply) -> Attachment | Held:
         deadline = Deadline.after(self._clock, WORK_S)
         record = self._settled(caller, volume, deadline)
         check_ready(record)
@@ -106,18 +108,17 @@ class Attaching:
         self._at(Point.ATTACH_CHECKED)
         match owner:
             case Here():
-                attached = self._attach_again(caller, record)
+                attached = self._told(caller, self._attach_again(caller, record))
             case Free():
-                attached = self._attach_free(caller, record, deadline)
+                attached = self._attach_free(caller, record, deadline, reply)
             case HeldBy(vm=vm) | LeftBehind(vm=vm):
                 return Held(record, vm)
             case Foreign(vms=vms):
                 raise foreign(record, vms, self._handover)
             case _:
                 assert_never(owner)
-        device = self._device(caller, attached)
         self._at(Point.ATTACH_REPLYING)
-        return attachment(attached, device)
+        return attached
 
     def _attach_again(self, caller: VmId, record: VolumeRecord) -> VolumeRecord:
         """The disk is there; only the generation is raised, so that a Detach on its way is refused."""
@@ -125,28 +126,29 @@ class Attaching:
         self._store.update(raised, expect=record.generation)
         return raised
 
-    def _attach_free(self, caller: VmId, record: VolumeRecord, deadline: Deadline) -> VolumeRecord:
+    def _attach_free(self, caller: VmId, record: VolumeRecord, deadline: Deadline, reply: Reply) -> Attachment:
         raised = replace(record, generation=record.generation + 1, last_vm=caller)
         change = AttachDisk(caller, disk_ref(record), record.options.attach_as)
         intent = self._journal.begin(change, raised, caller, before=record)
         self._at(Point.ATTACH_BEGUN)
+        answered = Answered(reply, partial(self._told, caller))
         try:
-            self._journal.carry_out(intent, raised, deadline)
+            self._journal.carry_out(intent, raised, deadline, answered)
         finally:
             self._handover.changed(record.id)
         self._log.info("attached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
-        return raised
+        return answered.told or self._told(caller, raised)
 
-    def _device(self, caller: VmId, record: VolumeRecord) -> AttachedDisk:
+    def _told(self, caller: VmId, record: VolumeRecord) -> Attachment:
         """Return where the disk is now, read back: an answer names what the hypervisor lists, not what was asked for."""
         for device in self._hypervisor.devices([caller]).of(caller) or ():
             if device.uuid == record.disk_uuid:
-                return device
+                return attachment(record, device)
         raise TruthUnknown(f"volume {record.name} was attached and is not in the device list of {self._handover.name(caller)}")
 
     # --- detach --------------------------------------------------------------------------------------------------
 
-    def _detach(self, caller: VmId, request: Detach) -> Done:
+    def _detach(self, caller: VmId, request: Detach, reply: Reply) -> Done:
         deadline = Deadline.after(self._clock, WORK_S)
         self._journal.clear(request.volume, deadline)
         record = self._store.volume(request.volume)
@@ -157,7 +159,7 @@ class Attaching:
         device = self._own_device(caller, record)
         if device is not None:
             self._check_generation(record, request.generation)
-            self._detach_device(caller, record, device, deadline)
+            self._detach_device(caller, record, device, deadline, reply)
         elif record.last_vm == caller:
             self._store.update(replace(record, last_vm=None), expect=record.generation)
         self._handover.changed(record.id)
@@ -170,7 +172,9 @@ class Attaching:
             raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
         return next((device for device in devices if device.uuid == record.disk_uuid), None)
 
-    def _detach_device(self, caller: VmId, record: VolumeRecord, device: AttachedDisk, deadline: Deadline) -> None:
+    def _detach_device(
+        self, caller: VmId, record: VolumeRecord, device: AttachedDisk, deadline: Deadline, reply: Reply
+    ) -> None:
         if device.snapshot is not None:
             raise SnapshotPresent(
                 f"snapshot {device.snapshot!r} of {self._handover.name(caller)} contains volume {record.name}",
@@ -179,7 +183,7 @@ class Attaching:
         raised = replace(record, generation=record.generation + 1)
         intent = self._journal.begin(DetachDisk(caller, disk_ref(record)), raised, caller, before=record)
         self._at(Point.DETACH_BEGUN)
-        self._journal.carry_out(intent, raised, deadline)
+        self._journal.carry_out(intent, raised, deadline, Answered(reply, lambda _: Done()))
         self._log.info("detached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
 
     # --- mark ----------------------------------------------------------------------------------------------------

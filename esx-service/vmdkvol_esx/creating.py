@@ -37,6 +37,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref, new_path
 from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore
 from vmdkvol_esx.records import Vmgroup, VolumeRecord
+from vmdkvol_esx.reply import Answered, Reply
 
 # Of the work's own: eagerzeroedthick writes the whole disk, a clone copies it, and both go on when Docker has left.
 WORK_S = 900.0
@@ -65,7 +66,7 @@ class Creating:
         self._at = parts.at
         self._doubts, self._log = parts.doubts, parts.log
 
-    def create(self, caller: VmId, request: CreateVolume, deadline: Deadline) -> VolumeInfo:
+    def create(self, caller: VmId, request: CreateVolume, deadline: Deadline, reply: Reply) -> VolumeInfo:
         """Afterwards one volume of this name exists, ready, with these options; it may have existed before.
 
         NameConflict says what differs. Whatever else is raised: nothing is left, or the work goes on and a repeat joins.
@@ -80,7 +81,7 @@ class Creating:
             return self._lanes.run(
                 lane,
                 ("create", request.options),
-                lambda: self._create(caller, group, request),
+                lambda: self._create(caller, group, request, reply),
                 deadline,
                 f"creating volume {request.ref}",
             )
@@ -99,7 +100,7 @@ class Creating:
 
     # --- in the name's lane --------------------------------------------------------------------------------------
 
-    def _create(self, caller: VmId, group: Vmgroup, request: CreateVolume) -> VolumeInfo:
+    def _create(self, caller: VmId, group: Vmgroup, request: CreateVolume, reply: Reply) -> VolumeInfo:
         deadline = Deadline.after(self._clock, WORK_S)
         self._at(Point.CREATE_LOCKED)
         preparing = self._preparing(group, request)
@@ -118,13 +119,12 @@ class Creating:
         made = self._lanes.run(
             record.id,
             ("create",),
-            lambda: self._make(caller, record, change, source, deadline),
+            lambda: self._make(caller, record, change, source, deadline, reply),
             deadline,
             f"creating volume {request.ref}",
         )
-        info = self._listing.describe(made)
         self._at(Point.CREATE_REPLYING)
-        return info
+        return made
 
     def _datastore(self, group: Vmgroup, wanted: DatastoreName | None) -> Datastore:
         """Return the datastore to use: the one that was named, the vmgroup's default, or the only one."""
@@ -189,13 +189,14 @@ class Creating:
     # --- in the volume's lane ------------------------------------------------------------------------------------
 
     def _make(
-        self, caller: VmId, record: VolumeRecord, change: Change, source: _Source | None, deadline: Deadline
-    ) -> VolumeRecord:
+        self, caller: VmId, record: VolumeRecord, change: Change, source: _Source | None, deadline: Deadline, reply: Reply
+    ) -> VolumeInfo:
         intent = self._journal.begin(change, record, caller, before=None, source=source.record.id if source else None)
         if source is not None:
             self._check_still_free(source, intent.id)
         self._at(Point.CREATE_BEGUN)
-        self._journal.carry_out(intent, record, deadline)
+        answered = Answered(reply, lambda done: replace(self._listing.describe(done), work=None))  # it ends with this
+        self._journal.carry_out(intent, record, deadline, answered)
         made = self._store.volume(record.id)
         if made is None:
             raise VolumeLost(f"volume {record.name} was removed while it was made")
@@ -205,9 +206,7 @@ class Creating:
         except VolumeError as error:
             # The record is the first copy, and housekeeping writes the second one again (faults 5).
             self._log.warning("sidecar not written", volume=made.name, error=str(error))
-        return made
-
-    # --- clones --------------------------------------------------------------------------------------------------
+        return answered.told or self._listing.describe(made)
 
     def _free_source(self, group: Vmgroup, options: CreateOptions, deadline: Deadline) -> _Source | None:
         """Return the source of a clone, on no VM: a copy under a running writer is corrupt (corrections 1).

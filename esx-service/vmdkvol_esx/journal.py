@@ -6,7 +6,7 @@ so that whatever kills the process leaves a line that says what to look for (fau
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Deadline
@@ -37,7 +37,8 @@ from vmdkvol_esx.ports import (
     DiskRef,
     TaskId,
 )
-from vmdkvol_esx.records import Intent, VolumeRecord
+from vmdkvol_esx.records import Intent, StoredAnswer, VolumeRecord
+from vmdkvol_esx.reply import Answered
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 from vmdkvol_esx.underway import Underway
 
@@ -61,6 +62,8 @@ class Journal:
         self._log = parts.log
         self._underway = underway
         self._glance = glance
+        # Of the work under way in this process, by intent.
+        self._answered: dict[UUID, Answered[Any]] = {}
 
     def begin(
         self,
@@ -76,13 +79,21 @@ class Journal:
         self._store.begin(intent, record)
         return intent
 
-    def carry_out(self, intent: Intent, record: VolumeRecord, deadline: Deadline) -> None:
+    def carry_out(
+        self, intent: Intent, record: VolumeRecord, deadline: Deadline, answered: Answered[Any] | None = None
+    ) -> None:
         """Do what the intent says and close it; ``record`` is the one that ``begin`` stored.
 
+        ``answered`` is the call that waits for it: its answer is kept in the transaction that closes the intent.
         Raises what the hypervisor raised, and then the change is undone and the intent closed, or it stays open for
         ``settle``: a removal that failed midway, a running task (StillWorking), or what could not be read.
         """
-        self._send(intent, record, intent.id, deadline)
+        if answered is not None:
+            self._answered[intent.id] = answered
+        try:
+            self._send(intent, record, intent.id, deadline)
+        finally:
+            self._answered.pop(intent.id, None)
 
     def clear(self, volume: VolumeId, deadline: Deadline) -> None:
         """Afterwards the volume has no open intent: an older one was settled. Raises Unavailable if it cannot be yet."""
@@ -181,9 +192,22 @@ class Journal:
     def _finish(self, intent: Intent, record: VolumeRecord) -> None:
         self._at(Point.CHANGE_DONE)
         self._glance.changed(intent.change)
-        self._store.finish(intent.id, when_done(intent.change, record))
+        done = when_done(intent.change, record)
+        answered = self._answered.get(intent.id)
+        answer = None if answered is None else self._answer(answered, intent, done or record)
+        ended = self._store.finish(intent.id, done, answer)
+        if answered is not None:
+            answered.reply.kept = ended and answer is not None
         self._underway.ended(record.id)
         self._at(Point.CHANGE_FINISHED)
+
+    def _answer(self, answered: Answered[Any], intent: Intent, done: VolumeRecord) -> StoredAnswer | None:
+        try:
+            return answered.stored(done)
+        except VolumeError as error:
+            # The change is done and is closed all the same; whoever asked for it looks again.
+            self._log.warning("answer not known yet", **_named(intent, done), error=str(error))
+            return None
 
     def _abandon(self, intent: Intent) -> None:
         self._glance.changed(intent.change)

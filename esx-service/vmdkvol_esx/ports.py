@@ -13,7 +13,7 @@ from uuid import UUID
 from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
 
 TaskId = NewType("TaskId", str)
 Progress = Callable[[int], None]
@@ -231,10 +231,10 @@ class Store(Protocol):
         """Durably store the hypervisor's task id with the intent."""
         ...
 
-    def finish(self, intent: UUID, record: VolumeRecord | None) -> None:
-        """Close the intent and store ``record`` (None: the volume is gone) in one transaction. Closed already: nothing.
+    def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
+        """Close the intent and store ``record`` (None: the volume is gone) in one transaction, and keep ``answer`` in it.
 
-        ``record.generation`` must be the one that ``begin`` stored.
+        Closed already: False, and nothing is stored. ``record.generation`` must be the one that ``begin`` stored.
         """
         ...
 

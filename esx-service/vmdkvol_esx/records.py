@@ -61,6 +61,15 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """What a call was answered, as its repeat gets it (F31)."""
+
+    caller: VmId
+    call: UUID
+    answer: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Vmgroup:
     """A tenant. Stage 1 has ``_DEFAULT`` alone."""
 

@@ -22,6 +22,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import DeleteDisk
 from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.reply import Answered, Reply
 from vmdkvol_esx.underway import Underway
 
 # Of the work's own: deleting a large disk goes on beyond what Docker waits for a Remove, 60 s.
@@ -49,7 +50,7 @@ class Removing:
         self._log = parts.log
         self._retention_s = retention_s
 
-    def remove(self, caller: VmId, request: RemoveVolume, deadline: Deadline) -> Done:
+    def remove(self, caller: VmId, request: RemoveVolume, deadline: Deadline, reply: Reply) -> Done:
         """Afterwards the name is free, and the volume in the trash or, without retention, gone.
 
         Again after success is a success, and so is an id that no volume of the caller's has. Raises VolumeInUse while a
@@ -63,7 +64,7 @@ class Removing:
             return self._lanes.run(
                 request.volume,
                 ("remove",),
-                lambda: self._remove(caller, request.volume),
+                lambda: self._remove(caller, request.volume, reply),
                 deadline,
                 f"removing volume {request.volume}",
             )
@@ -92,7 +93,7 @@ class Removing:
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 
-    def _remove(self, caller: VmId, volume: VolumeId) -> Done | Held:
+    def _remove(self, caller: VmId, volume: VolumeId, reply: Reply) -> Done | Held:
         deadline = Deadline.after(self._clock, WORK_S)
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
@@ -120,7 +121,7 @@ class Removing:
         self._at(Point.REMOVE_TRASHED)
         self._handover.changed(volume)
         if self._retention_s <= 0:
-            self._empty_if_possible(volume)
+            self._empty_if_possible(volume, Answered(reply, lambda _: Done()))
         if no_room is not None and self._store.volume(volume) is not None:
             raise no_room
         self._at(Point.REMOVE_REPLYING)
@@ -152,14 +153,14 @@ class Removing:
             return error
         return None
 
-    def _empty_if_possible(self, volume: VolumeId) -> None:
+    def _empty_if_possible(self, volume: VolumeId, answered: Answered[Done]) -> None:
         try:
-            self._empty(volume, DELETION_S)
+            self._empty(volume, DELETION_S, answered)
         except VolumeError as error:
             # What was asked for is done: the name is free. Housekeeping goes on with the disk.
             self._log.warning("trash not emptied", id=str(volume), error=str(error))
 
-    def _empty(self, volume: VolumeId, seconds: float) -> None:
+    def _empty(self, volume: VolumeId, seconds: float, answered: Answered[Done] | None = None) -> None:
         deadline = Deadline.after(self._clock, seconds)
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
@@ -172,5 +173,5 @@ class Removing:
         removing = replace(record, state=State.REMOVING, generation=record.generation + 1)
         intent = self._journal.begin(DeleteDisk(disk_ref(record)), removing, None, before=record)
         self._at(Point.REMOVE_BEGUN)
-        self._journal.carry_out(intent, removing, deadline)
+        self._journal.carry_out(intent, removing, deadline, answered)
         self._log.info("deleted", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))

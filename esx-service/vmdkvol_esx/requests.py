@@ -57,6 +57,7 @@ from vmdkvol_esx.listing import Listing
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
+from vmdkvol_esx.reply import Reply
 from vmdkvol_esx.underway import Subject, Underway
 
 # Errors that say what is. Every other one says that the call may still take effect, so its repeat goes on with it.
@@ -64,7 +65,7 @@ REFUSALS = (BadRequest, NotFound, Conflict, Denied, Exhausted)
 # Calls of a minute from every host of a large site.
 _REFUSALS_KEPT = 10_000
 
-Row = Callable[[VmId, Any, Deadline], object]
+Row = Callable[[VmId, Any, Deadline, Reply], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,9 @@ class Requests:
         self._rows: Mapping[type[Request[Any]], Row] = {
             Hello: partial(_welcome, verbs.handover, service),
             CreateVolume: verbs.creating.create,
-            GetVolume: lambda caller, request, _: listing.get(caller, request),
-            ListVolumes: lambda caller, request, _: listing.page(caller, request),
-            ListAttached: lambda caller, request, _: listing.attached(caller, request),
+            GetVolume: lambda caller, request, *_: listing.get(caller, request),
+            ListVolumes: lambda caller, request, *_: listing.page(caller, request),
+            ListAttached: lambda caller, request, *_: listing.attached(caller, request),
             RemoveVolume: verbs.removing.remove,
             Attach: verbs.attaching.attach,
             Detach: verbs.attaching.detach,
@@ -135,17 +136,20 @@ class Requests:
         if call.caller is None:
             raise UnknownCaller("the channel did not say who calls")
         row = self._rows[type(request)]
+        reply = Reply(call.caller, call.id, partial(_write, request))
         if not request.changes:
-            return row(call.caller, request, call.deadline)
+            return row(call.caller, request, call.deadline, reply)
         stored = self._store.stored_answer(call.caller, call.id)
         if stored is not None:
             return _read(request, stored)
         self._check_refused(call.caller, call.id, request)
         try:
-            answer = self._work_off(row, request, call.caller, call)
+            answer = self._work_off(partial(row, call.caller, request, call.deadline, reply), request, call.caller, call)
         except REFUSALS as error:
             self._keep_refusal(call.caller, call.id, request, error)
             raise
+        if reply.kept:
+            return answer
         try:
             self._store.keep_answer(call.caller, call.id, _write(request, answer))
         except VolumeError as error:
@@ -153,14 +157,14 @@ class Requests:
             self._log.warning("answer not kept", request=type(request).__name__, call=str(call.id), error=str(error))
         return answer
 
-    def _work_off(self, row: Row, request: Request[Any], caller: VmId, call: Call) -> object:
-        """Return the row's answer; meanwhile the caller hears how far the volume's work is, its own or what it waits for."""
+    def _work_off(self, work: Callable[[], object], request: Request[Any], caller: VmId, call: Call) -> object:
+        """Return the work's answer; meanwhile the caller hears how far the volume's work is, its own or what it waits for."""
         subject = self._subject(request, caller)
         if subject is None:
-            return row(caller, request, call.deadline)
+            return work()
         with self._underway.watched(subject, call.progress):
             try:
-                return row(caller, request, call.deadline)
+                return work()
             except StillWorking as error:
                 found = None if "percent" in error.fields else self._underway.find(subject)
                 if found is None:
@@ -200,7 +204,7 @@ def _another_request() -> StaleRequest:
     return StaleRequest("another request was made with this call id", remedy="ask with a new call id")
 
 
-def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline) -> Welcome:
+def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline, __: Reply) -> Welcome:
     return Welcome(common_version(hello.oldest, hello.newest), caller, handover.name(caller), service)
 
 

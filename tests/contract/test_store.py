@@ -29,7 +29,7 @@ from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, State
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, Store
-from vmdkvol_esx.records import Intent, VolumeRecord
+from vmdkvol_esx.records import Intent, StoredAnswer, VolumeRecord
 
 # --- begin -------------------------------------------------------------------------------------------------------
 
@@ -321,6 +321,41 @@ def test_an_intent_ends_once(store: Store, end: str) -> None:
     before = state_of(store)
     getattr(store, end)(intent.id, None)
     assert state_of(store) == before
+
+
+def test_faults_7_1_finish_keeps_the_answer_with_the_record(stores: Stores) -> None:
+    record, call = new_record(), uuid4()
+    intent = creating(record)
+    stores.store.begin(intent, record)
+    assert stores.store.finish(intent.id, replace(record, state=State.READY), StoredAnswer(VM, call, b"done"))
+    assert stores.again().stored_answer(VM, call) == b"done"
+
+
+def test_an_intent_that_ended_before_keeps_no_answer(store: Store) -> None:
+    record, call = new_record(), uuid4()
+    intent = creating(record)
+    store.begin(intent, record)
+    store.abandon(intent.id, None)
+    assert not store.finish(intent.id, replace(record, state=State.READY), StoredAnswer(VM, call, b"done"))
+    assert store.stored_answer(VM, call) is None
+
+
+def test_a_finish_that_is_refused_keeps_no_answer(store: Store) -> None:
+    record, call = ready(store), uuid4()
+    intent = attaching(record)
+    store.begin(intent, raised(record))
+    with pytest.raises(StaleRequest):
+        store.finish(intent.id, replace(record, generation=3), StoredAnswer(VM, call, b"done"))
+    assert store.stored_answer(VM, call) is None
+
+
+def test_finish_keeps_the_first_answer_of_a_call(store: Store) -> None:
+    record, call = new_record(), uuid4()
+    intent = creating(record)
+    store.begin(intent, record)
+    store.keep_answer(VM, call, b"first")
+    store.finish(intent.id, replace(record, state=State.READY), StoredAnswer(VM, call, b"second"))
+    assert store.stored_answer(VM, call) == b"first"
 
 
 def test_the_end_of_an_unknown_intent_changes_nothing(store: Store) -> None:

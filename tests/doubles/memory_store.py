@@ -16,7 +16,7 @@ from uuid import UUID
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.volume import DEFAULT_VMGROUP, LIVE_STATES, DiskUuid, State, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
 
 KEPT_S = 24 * 3600.0
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,16 +76,19 @@ class MemoryStore:
             self._intents[intent] = replace(self._intents[intent], task=task)
 
     @_alone
-    def finish(self, intent: UUID, record: VolumeRecord | None) -> None:
-        self._close(intent, record, 0)
+    def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
+        ended = self._close(intent, record, 0)
+        if ended and answer is not None:
+            self.keep_answer(answer.caller, answer.call, answer.answer)
+        return ended
 
     @_alone
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
         self._close(intent, record, 1)
 
-    def _close(self, intent: UUID, record: VolumeRecord | None, back: int) -> None:
+    def _close(self, intent: UUID, record: VolumeRecord | None, back: int) -> bool:
         if intent not in self._intents:
-            return
+            return False
         volume = self._intents[intent].volume
         if record is None:
             self._forget(volume)
@@ -99,6 +102,7 @@ class MemoryStore:
             self._put(record)
         del self._intents[intent]
         self._ended.add(intent)
+        return True
 
     # --- records -----------------------------------------------------------------------------------------------
 

@@ -69,14 +69,14 @@ def note_task(connection: Connection, intent: UUID, task: str) -> None:
     connection.execute(_NOTE, {"key": str(intent), "task": task})
 
 
-def close(connection: Connection, intent: UUID, record: VolumeRecord | None, outcome: str, now: float) -> None:
-    """Close the intent and put ``record`` in place (None: away); an intent that is not open any more is left alone.
+def close(connection: Connection, intent: UUID, record: VolumeRecord | None, outcome: str, now: float) -> bool:
+    """Close the intent and put ``record`` in place (None: away); False for one that is not open any more: it is left alone.
 
     ``finished`` wants the generation that ``begin`` stored; ``abandoned`` also takes the one before it.
     """
     row = connection.execute(_VOLUME, {"key": str(intent)}).first()
     if row is None:
-        return
+        return False
     volume = VolumeId(UUID(row.volume))
     change = volumes.next_change(connection)
     if record is None:
@@ -86,6 +86,7 @@ def close(connection: Connection, intent: UUID, record: VolumeRecord | None, out
         volumes.put(connection, record, change)
     connection.execute(_CLOSE, {"key": str(intent), "closed_at": now, "outcome": outcome})
     connection.execute(_FORGET, {"before_then": now - KEPT_S})
+    return True
 
 
 def _check_end(connection: Connection, volume: VolumeId, record: VolumeRecord, outcome: str) -> None:

@@ -12,7 +12,7 @@ from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import intents, volumes
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
@@ -50,9 +50,13 @@ class SqlStore:
         with self._database.writing() as connection:
             intents.note_task(connection, intent, task)
 
-    def finish(self, intent: UUID, record: VolumeRecord | None) -> None:
+    def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
+        now = self._clock.wall()
         with self._database.writing() as connection:
-            intents.close(connection, intent, record, "finished", self._clock.wall())
+            ended = intents.close(connection, intent, record, "finished", now)
+            if ended and answer is not None:
+                intents.keep_answer(connection, answer.caller, answer.call, answer.answer, now)
+        return ended
 
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
         with self._database.writing() as connection:

@@ -16,6 +16,7 @@ from vmdkvol.errors import (
     NoSpace,
     ProtocolVersion,
     StaleRequest,
+    TruthUnknown,
     UnknownCaller,
     VolumeError,
     VolumeInUse,
@@ -159,9 +160,59 @@ def test_an_answer_that_cannot_be_kept_is_still_given(site: Site) -> None:
     def full(*_: object) -> None:
         raise NoSpace("the database is full")
 
+    site.create("db")
     site.store.keep_answer = full
     assert site.ask(create("db")).name == "db"
     assert "answer not kept" in site.log.events("warning")
+
+
+def test_faults_7_1_the_answer_of_work_is_kept_with_its_end(site: Site) -> None:
+    def unexpected(*_: object) -> None:
+        raise AssertionError("the answer was kept in a transaction of its own")
+
+    site.store.keep_answer = unexpected
+    create_call, attach_call, detach_call = uuid4(), uuid4(), uuid4()
+    made = site.ask(create("db"), call=create_call)
+    attached = site.ask(Attach(made.id), call=attach_call)
+    site.ask(Detach(made.id, attached.generation), call=detach_call)
+    assert site.store.stored_answer(A, detach_call) is not None
+    assert site.ask(create("db"), call=create_call) == made
+    assert site.ask(Attach(made.id), call=attach_call) == attached
+
+
+def test_a_death_before_the_reply_leaves_the_answer_for_the_repeat(site: Site) -> None:
+    def dies(point: Point) -> None:
+        if point is Point.ATTACH_REPLYING:
+            raise Killed(point)
+
+    volume, call = site.create("db").id, uuid4()
+    site.restart(dies)
+    with pytest.raises(Killed):
+        site.ask(Attach(volume), call=call)
+    site.restart()
+    assert site.ask(Attach(volume), call=call).generation == site.record(volume).generation == 2
+
+
+def test_a_list_that_is_not_read_after_an_attach_leaves_no_intent_open(site: Site) -> None:
+    def dies(point: Point) -> None:
+        if point is Point.CHANGE_DONE:
+            site.hypervisor.unread(A)
+
+    volume, call = site.create("db").id, uuid4()
+    site.restart(dies)
+    with pytest.raises(TruthUnknown):
+        site.ask(Attach(volume), call=call)
+    assert site.store.open_intents() == ()
+    assert site.store.stored_answer(A, call) is None
+
+
+def test_who_joined_work_has_an_answer_of_its_own_kept(site: Site) -> None:
+    volume, first, second = site.create("db").id, uuid4(), uuid4()
+    site.ask(Attach(volume), call=first)
+    site.ask(Attach(volume), call=second)
+    kept = [site.store.stored_answer(A, call) for call in (first, second)]
+    assert None not in kept
+    assert kept[0] != kept[1]
 
 
 def test_a_death_before_the_answer_was_kept_makes_no_twin(site: Site) -> None:
