@@ -2,7 +2,9 @@
 
 A thread is given only to a connection that has sent something, and a request that is not here in full after ``READ_S`` is
 cut off: half a request, or a body shorter than its Content-Length, would keep its thread for ever, and 256 of them the
-agent. Read in gunicorn 27.0.1: an idle connection takes a thread for 5 s, an answered one that its peer does not close
+agent. So would an answer that nobody reads: it is given up after ``SEND_S`` in which nothing of it was taken.
+
+Read in gunicorn 27.0.1: an idle connection takes a thread for 5 s, an answered one that its peer does not close
 takes the loop that accepts for 2 s, and a process without descriptors ends its worker.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 import errno
 import resource
 import socket
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +25,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 # Docker sends a request in one piece right after it has connected.
 READ_S = 10.0
+# A stopped peer, or one that hangs. More than the kernel takes at once (some 200 KiB) has only a List of many volumes.
+SEND_S = 30
 # A stopping worker waits no longer for connections that never said anything.
 _STOP_S = 1.0
 # Connections that are open at once; the next ones wait in the kernel's backlog.
@@ -60,6 +65,8 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
 class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     """Serves like gunicorn's own; everything here runs on the worker's main thread."""
 
+    send_s = SEND_S
+
     def __init__(self, *made_of: Any, **named: Any) -> None:
         super().__init__(*made_of, **named)
         # Until when each open connection may send, the oldest first.
@@ -76,6 +83,8 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
             elif error.errno not in _GONE:
                 raise
             return
+        # struct timeval. The kernel's own timeout: gunicorn makes the socket blocking before an answer goes out.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@2l", self.send_s, 0))
         self.nr_conns += 1
         connection = _Connection(self.cfg, client, address, listener.getsockname(), closing=self._forget)
         self._reading[connection] = time.monotonic() + READ_S
