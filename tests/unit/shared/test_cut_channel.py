@@ -103,7 +103,8 @@ def test_many_calls_in_flight_survive_cuts_in_the_middle(wire: Wire) -> None:
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
-    for offset in range(700, 4000, 333):
+    # Fewer cuts than a call may be sent again: on a busy machine one call may be in flight through all of them.
+    for offset in range(700, 4000, 600):
         wire.proxy.cut_next(Way.TO_AGENT, offset)
         wire.renew()
     for thread in threads:
