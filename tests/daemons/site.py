@@ -42,6 +42,7 @@ class Daemon:
     answers: Callable[[], bool]
     process: subprocess.Popen[bytes] | None = None
     module: str = "tests.daemons.armed"
+    start_s: float = START_S
 
     def start(self, point: str = "never", time: int = 1, *, wait: bool = True) -> None:
         """Start it, armed to die at ``point``; return when it answers."""
@@ -59,7 +60,7 @@ class Daemon:
             assert self.process.poll() is None, f"{self.kind} ended:\n{self.tail()}"
             return self.answers()
 
-        eventually(ready, f"{self.kind} answers; {self.log}")
+        eventually(ready, f"{self.kind} answers; {self.log}", self.start_s)
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
