@@ -33,13 +33,15 @@ def started() -> Iterator[tuple[Site, dict[str, int]]]:
     """One site for all tests of this file, and what it holds at rest: each leaves it so, which is what they are about."""
     root = Path(tempfile.mkdtemp(prefix="vmdkvol-many-"))
     made = Site(root)
-    made.start()
-    # The pools of threads and the caches are full afterwards: as many calls as there are ever at once.
-    together(AT_ONCE, partial(cycle, made))
-    wait_detached(made)
-    yield made, settled(made)
-    made.close()
-    shutil.rmtree(root)
+    try:
+        made.start()
+        # The pools of threads and the caches are full afterwards: as many calls as there are ever at once.
+        together(AT_ONCE, partial(cycle, made))
+        wait_detached(made)
+        yield made, settled(made)
+    finally:
+        made.close()
+        shutil.rmtree(root)
 
 
 @pytest.fixture
