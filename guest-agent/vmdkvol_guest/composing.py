@@ -125,11 +125,11 @@ def compose(
         log=log,
         limits=limits,
         at=at,
+        up=lambda: line.up,
     )
     catalogue = Catalogue(parts, lambda: line.up)
     reconcile = Reconcile(parts, lambda: random.uniform(0.9, 1.1), [catalogue.refresh])
-    mounting = Mounting(parts, reconcile.wake)
-    driver = Driver(parts, catalogue, mounting, reconcile.release, reconcile.wake)
+    driver = Driver(parts, catalogue, Mounting(parts, reconcile.wake), reconcile.release, reconcile.wake)
     gate = Gate(clock, slots=settings.slow_threads, waiting=(settings.threads - settings.slow_threads) // 2)
     app = create_app(
         driver,

@@ -50,7 +50,8 @@ class Limits:
 class Parts:
     """``vm`` and ``vm_name`` return who the service says this host is; ServiceUnreachable before the first Hello.
 
-    ``at`` is called at each crash point, ``new_id`` makes call ids and file-system UUIDs.
+    ``at`` is called at each crash point, ``new_id`` makes call ids and file-system UUIDs. ``up`` tells whether the service
+    answers, as far as is known at this moment.
     """
 
     service: Service
@@ -67,6 +68,7 @@ class Parts:
     log: Log
     limits: Limits = Limits()
     at: Callable[[Point], None] = pass_by
+    up: Callable[[], bool] = lambda: True
 
     def ask(self, request: Request[A], seconds: float) -> A:
         """Ask the service once, under an id of its own; raises what it raised, ServiceUnreachable or StillWorking."""

@@ -186,6 +186,9 @@ class Reconcile:
 
     def _apply(self, step: Step, holdings: Holdings, facts: Facts) -> bool:
         """Do the step; tell whether there may be another one."""
+        if step in (Step.ADOPT, Step.DETACH) and not self._parts.up():
+            # Not to wait for it in the volume's lane: a Mount may come meanwhile, and a whole engine that starts with it.
+            raise ServiceUnreachable("the service is away, so that the disk stays as it is")
         match step:
             case Step.STAY:
                 self._stay(holdings, facts)

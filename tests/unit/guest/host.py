@@ -122,6 +122,7 @@ class Host:
             log=self.log,
             limits=self.limits,
             at=pass_by if ends_at is None else self.life.at,
+            up=lambda: self.up,
         )
         self.catalogue = Catalogue(self.parts, lambda: self.up)
         self.reconcile = Reconcile(self.parts, lambda: 1.0, [self.catalogue.refresh])

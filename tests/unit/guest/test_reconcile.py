@@ -158,6 +158,23 @@ def test_no_detach_while_the_service_says_nothing(host: Host) -> None:
     assert not host.attached()
 
 
+def test_nothing_waits_in_a_volume_s_lane_for_a_service_that_is_away(host: Host) -> None:
+    """A Mount comes into the same lane: it would wait for the background first, and an engine's start with it."""
+    host.up = False
+    host.line.down = ServiceUnreachable("away")
+    host.unmount()
+    host.settle()
+
+    assert host.line.count(Detach) == 0
+    assert host.attached()
+    assert host.guest.devices.present(host.vm) != ()
+
+    host.up, host.line.down = True, None
+    host.settle()
+
+    assert not host.attached()
+
+
 def test_a_detach_whose_answer_was_lost_is_no_leak(host: Host) -> None:
     host.line.lost[Detach] = [ServiceUnreachable("lost")]
     host.unmount()
