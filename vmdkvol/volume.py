@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
@@ -153,7 +153,8 @@ class Attachment:
 
     ``generation`` is the fencing token: Mark and Detach carry it, and an older one is refused. ``content`` is
     ``formatted`` without a ``filesystem_uuid`` for a clone that has not had its full check and its new
-    file-system UUID yet (corrections 1).
+    file-system UUID yet (corrections 1). ``copied_uuids`` (since version 2) are then the UUIDs that its source's file
+    system may have had; empty if that is not known.
     """
 
     volume: VolumeId
@@ -164,6 +165,15 @@ class Attachment:
     content: Content
     filesystem_uuid: UUID | None
     options: CreateOptions
+    copied_uuids: tuple[UUID, ...] = field(default=(), metadata={"since": 2})
+
+
+def renewed_uuid(clone: VolumeId) -> UUID:
+    """Return the UUID that a clone's file system gets before its first mount.
+
+    Always the same one: whoever finds it on the disk after a crash knows that it is ours, although no record says so yet.
+    """
+    return uuid5(clone, "file system")
 
 
 # Our own range of loop numbers, far above what losetup and other tools hand out: no race for a number with them.

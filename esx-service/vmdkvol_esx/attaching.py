@@ -240,7 +240,9 @@ def _marked(record: VolumeRecord, request: Mark) -> VolumeRecord:
         _check_follows(record, request.content, uuid)
     damaged = request.damage is not None and may_become(record.state, State.DAMAGED)
     state = State.DAMAGED if damaged else record.state
-    return replace(record, content=request.content, filesystem_uuid=uuid, state=state)
+    # From here on the disk has its own file system, and no other one.
+    copied = record.copied_uuids if uuid is None else ()
+    return replace(record, content=request.content, filesystem_uuid=uuid, copied_uuids=copied, state=state)
 
 
 def _check_follows(record: VolumeRecord, content: Content, uuid: UUID | None) -> None:

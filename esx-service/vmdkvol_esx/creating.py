@@ -25,9 +25,9 @@ from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
-from vmdkvol.tuning import check_mount_option
 from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.copying import FIRST_GENERATION, clone_content, clone_options
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.listing import Listing, check_ready, known_names
@@ -154,7 +154,7 @@ class Creating:
     ) -> tuple[VolumeRecord, Change]:
         """Return the new record and the change that makes its disk; raise NoSpace if a thick one cannot fit."""
         volume = VolumeId(self._new_id())
-        options = request.options if source is None else _clone_options(request.options, source.record)
+        options = request.options if source is None else clone_options(request.options, source.record)
         size = options.size_bytes
         if size is None:
             raise InvalidOption(f"volume {request.ref} has no size")
@@ -164,7 +164,7 @@ class Creating:
                 f"a disk of {format_size(size)} with diskformat={options.diskformat} needs more",
                 datastore=datastore.name,
             )
-        content, filesystem_uuid = (Content.UNFORMATTED, None) if source is None else _clone_content(source.record)
+        content, filesystem_uuid, copied = (Content.UNFORMATTED, None, ()) if source is None else clone_content(source.record)
         record = VolumeRecord(
             id=volume,
             vmgroup=group.id,
@@ -177,9 +177,10 @@ class Creating:
             content=content,
             filesystem_uuid=filesystem_uuid,
             options=options,
-            generation=1,
+            generation=FIRST_GENERATION,
             created_at=self._clock.wall(),
             created_by=self._handover.name(caller),
+            copied_uuids=copied,
         )
         note = {"volume": str(volume), "vmgroup": str(group.id), "name": request.ref.text}
         if source is None:
@@ -276,24 +277,3 @@ def _check_same(existing: VolumeRecord, request: CreateVolume, wanted: Datastore
     differences = request.options.differences(known, existing.size_bytes)
     if differences:
         raise NameConflict(f"volume {existing.name} exists with other options: {'; '.join(differences)}", name=existing.name)
-
-
-def _clone_options(options: CreateOptions, source: VolumeRecord) -> CreateOptions:
-    """Return the options of a clone: size, file system and layout are its source's, whatever else was asked is kept."""
-    if "layout" in options.given and options.layout != source.options.layout:
-        raise InvalidOption(
-            f"layout={options.layout} cannot be given: the source {source.name} has layout={source.options.layout}",
-            remedy="leave out layout: a clone has its source's",
-        )
-    for word in options.mount_options:
-        check_mount_option(word, source.options.fstype)
-    inherited = ("size_bytes", "fstype", "mkfs_options", "layout", *({"uid", "gid", "mode"} - options.given))
-    values = {field: getattr(source.options, field) for field in inherited}
-    return replace(options, **{**values, "size_bytes": source.size_bytes})
-
-
-def _clone_content(source: VolumeRecord) -> tuple[Content, UUID | None]:
-    """Return what lies on a clone's disk. No UUID with ``formatted``: it gets its own before its first mount."""
-    if source.content is Content.FORMATTED:
-        return source.content, None
-    return source.content, source.filesystem_uuid

@@ -74,21 +74,24 @@ class Handover:
         """Return what ``step`` returns as soon as it is not ``Held``; the holder is asked to give the disk back meanwhile.
 
         ``step`` enters and leaves the volume's lane by itself. Raises VolumeInUse naming the holder when it says that it
-        uses the disk, or keeps it for 8 s, or until ``deadline``.
+        uses the disk, or a look 8 s after it was asked first, or after ``deadline``, still finds it there.
         """
-        patience = deadline.at_most(PATIENCE_S)
+        # From the first question on: the step before it may have waited for other work, for longer than that.
+        patience: Deadline | None = None
+        heard: bool | None = None
         with self._waiting(volume) as waiter:
             while True:
                 # Before the step: a change that comes while it runs must not be missed.
-                seen = self._count(volume)
+                seen, last = self._count(volume), patience is not None and patience.passed
                 found = step()
                 if not isinstance(found, Held):
                     return found
                 if found.vm in waiter.kept:
                     raise self._in_use(found, heard=True)
-                heard = self._notify(found.vm, Wanted(volume))
-                if patience.passed:
+                if last:
                     raise self._in_use(found, heard)
+                heard = self._notify(found.vm, Wanted(volume))
+                patience = patience or deadline.at_most(PATIENCE_S)
                 self._wait(volume, seen, patience.at_most(_LOOK_AGAIN_S))
 
     @contextmanager

@@ -159,6 +159,7 @@ def attachment(record: VolumeRecord, device: AttachedDisk) -> Attachment:
         content=record.content,
         filesystem_uuid=record.filesystem_uuid,
         options=record.options,
+        copied_uuids=record.copied_uuids,
     )
 
 

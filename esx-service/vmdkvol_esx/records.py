@@ -5,7 +5,7 @@ The database is the record, the hypervisor is the truth: nothing here says where
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,6 +22,7 @@ class VolumeRecord:
     """One volume. ``path`` is the descriptor's, relative to ``datastore``; ``generation`` fences older requests.
 
     ``last_vm`` is the VM that the last attach was for: where to look first, no more. ``trashed_at`` is UTC seconds.
+    ``copied_uuids``: one of them, or ``renewed_uuid``, is on the disk of a clone whose own UUID is not recorded yet.
     """
 
     id: VolumeId
@@ -40,6 +41,8 @@ class VolumeRecord:
     created_by: str
     last_vm: VmId | None = None
     trashed_at: float | None = None
+    # Last, and not there when it is empty: a row or a sidecar from before has the same checksum.
+    copied_uuids: tuple[UUID, ...] = field(default=(), metadata={"since": 2})
 
 
 @dataclass(frozen=True, slots=True)

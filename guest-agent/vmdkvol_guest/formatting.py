@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from vmdkvol.errors import CheckFailed, ForeignContent, StillMounted, VolumeError
-from vmdkvol.volume import Attachment, Content
+from vmdkvol.volume import Attachment, Content, renewed_uuid
 from vmdkvol_guest.ports import Probe
 
 
@@ -79,7 +79,20 @@ def _not_ours(attachment: Attachment, probe: Probe) -> VolumeError | None:
             f"the disk of volume {volume} holds the file system {probe.uuid}, not {attachment.filesystem_uuid}",
             volume=str(volume),
         )
-    return None
+    return _not_copied(attachment, probe) if attachment.filesystem_uuid is None else None
+
+
+def _not_copied(clone: Attachment, probe: Probe) -> VolumeError | None:
+    """Return why a clone before its first mount has not its source's file system; None if it has, or nothing is known of it.
+
+    Its own UUID is on it already if the agent died before that was recorded.
+    """
+    if not clone.copied_uuids or probe.uuid in (*clone.copied_uuids, renewed_uuid(clone.volume)):
+        return None
+    return ForeignContent(
+        f"the disk of volume {clone.volume} holds the file system {probe.uuid}, not its source's, {clone.copied_uuids[0]}",
+        volume=str(clone.volume),
+    )
 
 
 def _held(attachment: Attachment) -> StillMounted:

@@ -16,7 +16,7 @@ from vmdkvol.errors import CheckFailed, MissingTool, StillMounted, TruthUnknown,
 from vmdkvol.messages import Attach, Mark
 from vmdkvol.points import Point
 from vmdkvol.undo import undo_on_error
-from vmdkvol.volume import Attachment, Content, VolumeId
+from vmdkvol.volume import Attachment, Content, VolumeId, renewed_uuid
 from vmdkvol_guest.formatting import Step, decide
 from vmdkvol_guest.parts import Parts
 from vmdkvol_guest.ports import Device, Probe
@@ -183,7 +183,7 @@ class Mounting:
     def _renew(self, attachment: Attachment, device: Device) -> None:
         """Give a clone a full check and a UUID of its own; cut off anywhere, the next Mount does it again."""
         parts, fstype = self._parts, attachment.options.fstype
-        uuid = parts.new_id()
+        uuid = renewed_uuid(attachment.volume)
         parts.filesystems.check(device, fstype, full=True)
         parts.filesystems.renew_uuid(device, fstype, uuid)
         self._mark(attachment, Content.FORMATTED, uuid)
@@ -191,7 +191,7 @@ class Mounting:
 
     def _mark(self, attachment: Attachment, content: Content, uuid: UUID) -> None:
         self._parts.ask(Mark(attachment.volume, attachment.generation, content, uuid), self._parts.limits.ask_s)
-        marked = replace(attachment, content=content, filesystem_uuid=uuid)
+        marked = replace(attachment, content=content, filesystem_uuid=uuid, copied_uuids=())
         self._parts.notebook.note(attachment.volume, attachment=marked, linger_until=None)
 
     def _mount(self, attachment: Attachment, device: Device, undo: list[Callable[[], None]]) -> str:

@@ -193,7 +193,7 @@ def test_an_intent_for_another_volume_than_the_records_is_refused(store: Store) 
 
 def every_change(record: VolumeRecord) -> list[Intent]:
     disk = ref(record)
-    full = replace(record, filesystem_uuid=uuid4(), last_vm=VM, trashed_at=7.25, state=State.TRASHED)
+    full = replace(record, filesystem_uuid=uuid4(), last_vm=VM, trashed_at=7.25, state=State.TRASHED, copied_uuids=(uuid4(),))
     changes: list[Change] = [
         CreateDisk(disk, 512, "eagerzeroedthick", {"a": "1", "b": "ü"}),
         CloneDisk(ref(new_record("source")), disk, "thin", {}),
@@ -222,6 +222,7 @@ def test_a_record_comes_back_exactly(stores: Stores) -> None:
         created_at=4,
         state=State.TRASHED,
         content=Content.FORMATTED,
+        copied_uuids=(uuid4(), uuid4()),
         options=replace(CreateOptions(), size_bytes=None, clone_from=VolumeRef.parse("a@b"), given=frozenset({"clone_from"})),
     )
     stores.store.restore(record)

@@ -58,6 +58,7 @@ class Kept:
     address: LoopAddress
     generation: int = 1
     filesystem_uuid: UUID | None = None
+    copied_uuids: tuple[UUID, ...] = ()
     holder: VmId | None = None
     change: int = 0
 
@@ -140,6 +141,7 @@ class SmallService:
         disks = next(iter(self.guests.values())).disks
         if source is not None:
             disks.copy(source.disk, kept.disk)
+            kept.copied_uuids = () if source.filesystem_uuid is None else (source.filesystem_uuid,)
         self.volumes[info.id] = kept
         self._changed(kept)
         return self._shown(kept)
@@ -206,7 +208,7 @@ class SmallService:
         if not content_may_become(kept.info.content, request.content):
             raise StaleRequest(f"volume {kept.info.name} is {kept.info.content}")
         kept.info = replace(kept.info, content=request.content)
-        kept.filesystem_uuid = request.filesystem_uuid
+        kept.filesystem_uuid, kept.copied_uuids = request.filesystem_uuid, ()
         self._changed(kept)
         return Done()
 
@@ -235,6 +237,7 @@ class SmallService:
             kept.info.content,
             kept.filesystem_uuid,
             kept.info.options,
+            kept.copied_uuids,
         )
 
 

@@ -24,4 +24,9 @@ FOUND: Mapping[str, str] = {
     "a-host-that-is-off": (
         "eNqLjjbSSUvMKU7VMdAx0IPiWJ3oaKXkotTEklQlnWiggI5SXn65ko6SoYFBbhKQVoLoiYUrVyouSSwqQVEMlEKSL8gvTy2Kz09LA6sxNIXaBVMRGwsA8XUkaA=="
     ),
+    # Somebody made a file system on the source; the first mount of its clone gave it a new UUID.
+    "somebody-elses-file-system-on-a-clone": (
+        "eNpdj9EKwjAMRf8lz0GaKJv7llKkm3EUaytd537fuDFQH0II59yEWMt483ESNGgOWxG3TE3TEju0FoYivgqgmozgRx8SIJAxj147YC2zuC2sPkzVl6o26UZI"
+        "eQE8KvsR8lP5Tv_i9xDjxY-S6urwmiVWzG3XnejMq5ZfUpYSapX08b4WDDEn2e_3MoWrTrQ9uWvOvQF1LEQp"
+    ),
 }

@@ -112,7 +112,6 @@ class Oracle:
         # Every disk that there ever was, with the key of its volume.
         self._made: dict[DiskUuid, str] = {}
         # Disks that somebody put another file system on, and its UUID.
-        self._clones: set[DiskUuid] = set()
         self._overwritten: dict[DiskUuid, UUID | None] = {}
         # Names that anybody of a group ever wanted to have made.
         self._wanted: set[str] = set()
@@ -396,10 +395,6 @@ class Oracle:
         """Somebody put another file system on the disk: it is nobody's promise any more, and never ours to touch."""
         self._overwritten[disk] = self._disks[disk].now.uuid
 
-    def is_new_clone(self, disk: DiskUuid) -> bool:
-        """Tell whether the disk is a clone that nobody mounted yet."""
-        return disk in self._clones and self.ledger(disk).handed is None
-
     def is_overwritten(self, key: str) -> bool:
         """Tell whether a disk of this volume was overwritten by somebody else."""
         return any(disk in self._overwritten for disk in self._of_name(key))
@@ -414,7 +409,6 @@ class Oracle:
         source, copy = self.ledger(change.source.uuid), self.ledger(change.disk.uuid)
         if change.source.uuid in self._overwritten:
             self.overwritten(change.disk.uuid)
-        self._clones.add(change.disk.uuid)
         copy.promised.update(source.promised)
         copy.written.extend(source.written)
 

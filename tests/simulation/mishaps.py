@@ -107,10 +107,9 @@ class Mishaps:
             world.oracle.overwritten(disk)
 
     def _overwritable(self) -> list[DiskUuid]:
-        """Return the disks that no machine has. Not a clone before its first mount: no record says what lies on it."""
+        """Return the disks that no machine has."""
         truth = self._world.datacenter.truth()
-        free = set(truth.disks) - set(truth.holders)
-        return sorted((disk for disk in free if not self._world.oracle.is_new_clone(disk)), key=str)
+        return sorted(set(truth.disks) - set(truth.holders), key=str)
 
     def overwritten_half_made(self, host: int, back_s: float) -> None:
         """The same, to a disk whose file system was being made when the agent was killed; then the volume is wanted again."""

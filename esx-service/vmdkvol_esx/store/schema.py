@@ -23,7 +23,7 @@ from vmdkvol_esx.ports import Change
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0002"
+REVISION = "0003"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
@@ -62,6 +62,7 @@ volumes = Table(
     Column("trashed_at", REAL),
     Column("changed", Integer, nullable=False),
     Column("checksum", Text, nullable=False),
+    Column("copied_uuids", Text),
     # A name in the trash is free again (corrections 18); the words are those of volume.LIVE_STATES.
     Index("live_names", "vmgroup", "name", unique=True, sqlite_where=text(LIVE)),
     # Two records of one disk would be two owners of one disk (I2).
@@ -150,12 +151,19 @@ def _checksum(row: Mapping[str, Any] | RowMapping, names: Sequence[str]) -> str:
     return hashlib.sha256(_json([row[name] for name in names]).encode()).hexdigest()
 
 
+def _record_checksum(values: Sequence[Any]) -> str:
+    """Return the checksum over a record's columns. Without the last one where it is empty, as rows from before have it."""
+    counted = values if values[-1] is not None else values[:-1]
+    return hashlib.sha256(_json(counted).encode()).hexdigest()
+
+
 def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
     """Return the row of ``record``, written by the change of that number."""
     row = dump(record)
     row["options"] = _json(row["options"])
     row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
-    return {**row, "changed": change, "checksum": _checksum(row, _RECORD_FIELDS)}
+    row["copied_uuids"] = _json(row["copied_uuids"]) if record.copied_uuids else None
+    return {**row, "changed": change, "checksum": _record_checksum([row[name] for name in _RECORD_FIELDS])}
 
 
 def check_records(rows: Iterable[Sequence[Any]]) -> None:
@@ -164,7 +172,7 @@ def check_records(rows: Iterable[Sequence[Any]]) -> None:
     Quicker by far than reading the records: at the start of a large site all of them are looked at before the first answer.
     """
     for *values, checksum in rows:
-        if hashlib.sha256(_json(values).encode()).hexdigest() != checksum:
+        if _record_checksum(values) != checksum:
             row = dict(zip(_RECORD_FIELDS, values, strict=True))
             raise MetadataDamaged(
                 f"the database's record of volume {row['name']!r} ({row['id']}) does not match its checksum", volume=row["id"]
@@ -174,10 +182,12 @@ def check_records(rows: Iterable[Sequence[Any]]) -> None:
 def row_to_record(row: RowMapping) -> VolumeRecord:
     """Return the record in ``row``; raise MetadataDamaged if it is not what was once written."""
     name = f"the database's record of volume {row['name']!r} ({row['id']})"
-    if _checksum(row, _RECORD_FIELDS) != row["checksum"]:
+    if _record_checksum([row[name] for name in _RECORD_FIELDS]) != row["checksum"]:
         raise MetadataDamaged(f"{name} does not match its checksum", volume=row["id"])
     data = {field: row[field] for field in _RECORD_FIELDS}
     try:
+        copied = data["copied_uuids"]
+        data["copied_uuids"] = [] if copied is None else json.loads(copied)
         return load(VolumeRecord, {**data, "options": json.loads(data["options"])})
     except (VolumeError, ValueError) as error:
         raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["id"]) from error

@@ -7,10 +7,10 @@ import pytest
 from tests.doubles.faulty import Faults
 from tests.unit.esx.site import DS1, DS2, GB, A, B, Site
 from vmdkvol.errors import InvalidOption, NameConflict, NoSpace, TruthUnknown, VolumeInUse, VolumeNotFound
-from vmdkvol.messages import Attach, CreateVolume, Detach
+from vmdkvol.messages import Attach, CreateVolume, Detach, Mark
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Content, State, VolumeId
+from vmdkvol.volume import Content, State, VolumeId, renewed_uuid
 from vmdkvol_esx.ports import CloneDisk
 
 
@@ -37,6 +37,49 @@ def test_a_clone_is_formatted_and_has_no_file_system_uuid_yet(site: Site) -> Non
     source(site)
     clone = site.record(site.create("copy@ds1", clone_from="src@ds1").id)
     assert (clone.content, clone.filesystem_uuid) == (Content.FORMATTED, None)
+
+
+def test_a_clone_tells_its_host_which_file_system_it_was_copied_with(site: Site) -> None:
+    uuid = site.format(site.create("src@ds1").id)
+    clone = site.create("copy@ds1", clone_from="src@ds1").id
+    assert site.attach(clone).copied_uuids == (uuid,)
+    assert site.copy_of(site.record(clone)).copied_uuids == (uuid,)
+
+
+def test_a_clone_with_a_uuid_of_its_own_was_copied_with_no_other(site: Site) -> None:
+    source(site)
+    clone = site.create("copy@ds1", clone_from="src@ds1").id
+    attachment = site.attach(clone)
+    site.ask(Mark(clone, attachment.generation, Content.FORMATTED, renewed_uuid(clone)))
+    assert site.record(clone).copied_uuids == ()
+    assert site.copy_of(site.record(clone)) == site.record(clone)
+    site.detach(attachment)
+    again = site.record(site.create("again@ds1", clone_from="copy@ds1").id)
+    assert again.copied_uuids == (renewed_uuid(clone),)
+
+
+def test_a_clone_of_a_clone_that_was_never_attached_has_the_first_ones_file_system(site: Site) -> None:
+    uuid = site.format(site.create("src@ds1").id)
+    site.create("copy@ds1", clone_from="src@ds1")
+    again = site.record(site.create("again@ds1", clone_from="copy@ds1").id)
+    assert (again.filesystem_uuid, again.copied_uuids) == (None, (uuid,))
+
+
+def test_a_clone_of_a_clone_whose_first_mount_failed_may_have_either_file_system(site: Site) -> None:
+    """Its agent may have died between the new UUID on the disk and the one in the record."""
+    uuid = site.format(site.create("src@ds1").id)
+    clone = site.create("copy@ds1", clone_from="src@ds1").id
+    site.detach(site.attach(clone))
+    again = site.record(site.create("again@ds1", clone_from="copy@ds1").id)
+    assert again.copied_uuids == (uuid, renewed_uuid(clone))
+
+
+def test_damage_that_is_told_of_a_clone_leaves_what_it_was_copied_with(site: Site) -> None:
+    uuid = site.format(site.create("src@ds1").id)
+    clone = site.create("copy@ds1", clone_from="src@ds1").id
+    attachment = site.attach(clone)
+    site.ask(Mark(clone, attachment.generation, Content.FORMATTED, None, "e2fsck: exit 4"))
+    assert site.record(clone).copied_uuids == (uuid,)
 
 
 def test_a_clone_of_a_blank_volume_is_blank(site: Site) -> None:

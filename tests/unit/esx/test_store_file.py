@@ -138,6 +138,7 @@ def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Pat
     before = filled(path)
     with closing(Database(path)) as database, database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE datastores")
+        connection.exec_driver_sql("ALTER TABLE volumes DROP COLUMN copied_uuids")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
         connection.exec_driver_sql(f"PRAGMA user_version = {_fingerprint(connection)}")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.doubles.memory_guest import Content as DiskContent
 from tests.doubles.simulated_clock import SimulatedClock
-from tests.doubles.small_service import SmallService
+from tests.doubles.small_service import Kept, SmallService
 from tests.unit.guest.host import ID1, ID2, ID3, VM_B, Host
 from vmdkvol.errors import (
     CheckFailed,
@@ -27,7 +27,7 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark
-from vmdkvol.volume import Content, DiskUuid, State
+from vmdkvol.volume import Content, DiskUuid, State, renewed_uuid
 from vmdkvol_guest.parts import Limits
 
 
@@ -137,6 +137,46 @@ def test_a_clone_gets_a_full_check_and_a_uuid_of_its_own_before_its_first_mount(
     assert host.guest.calls.index("check-full") < host.guest.calls.index("renew_uuid") < host.guest.calls.index("mount")
     assert host.kept("copy").filesystem_uuid not in (None, host.kept().filesystem_uuid)
     assert host.kept("copy").filesystem_uuid == host.guest.disks[host.kept("copy").disk].now.uuid
+
+
+def cloned(host: Host) -> Kept:
+    """A volume with data is cloned, and nobody mounted the clone yet."""
+    host.mount()
+    host.unmount()
+    host.settle()
+    host.create("copy", clone_from="db")
+    return host.kept("copy")
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_somebody_elses_file_system_on_a_clone_is_left_as_it_is(clock: SimulatedClock, fstype: str) -> None:
+    """As on every other disk: also one of the same kind as the source's."""
+    host = Host(clock, SmallService(clock))
+    host.create(fstype=fstype, size="300mb")
+    clone = cloned(host)
+    theirs = DiskContent(fstype, UUID(int=99))
+    host.guest.disks[clone.disk].put(theirs)
+    host.guest.calls.clear()
+
+    with pytest.raises(ForeignContent):
+        host.mount(ID2, "copy")
+
+    assert host.guest.disks[clone.disk].now == theirs
+    assert {"renew_uuid", "check-full", "mount"}.isdisjoint(host.guest.calls)
+
+
+def test_a_clone_whose_new_uuid_was_not_recorded_is_mounted_by_the_next(host: Host) -> None:
+    """The agent died between the two: the UUID on the disk is the clone's own, and the record still says its source's."""
+    clone = cloned(host)
+    host.line.before[Mark] = [ServiceUnreachable("lost")]
+
+    with pytest.raises(ServiceUnreachable):
+        host.mount(ID2, "copy")
+    assert host.guest.disks[clone.disk].now.uuid == renewed_uuid(clone.info.id)
+    assert clone.filesystem_uuid is None
+
+    host.mount(ID3, "copy")
+    assert clone.filesystem_uuid == renewed_uuid(clone.info.id)
 
 
 def test_source_and_clone_are_mounted_together(host: Host) -> None:

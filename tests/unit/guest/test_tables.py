@@ -10,7 +10,7 @@ import pytest
 
 from vmdkvol.errors import CheckFailed, ForeignContent, StillMounted, VolumeError
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Attachment, Content, DiskUuid, LoopAddress, VolumeId
+from vmdkvol.volume import Attachment, Content, DiskUuid, LoopAddress, VolumeId, renewed_uuid
 from vmdkvol_guest import plan
 from vmdkvol_guest.answers import Answer, Said, may_say
 from vmdkvol_guest.formatting import Step, decide
@@ -113,6 +113,33 @@ def test_a_busy_disk_is_joined_or_left_alone(
         assert busy is StillMounted
     else:
         assert busy is verdict
+
+
+RENEWED = Probe("ext4", renewed_uuid(ATTACHMENT.volume))
+
+
+@pytest.mark.parametrize(
+    ("copied", "probe", "verdict"),
+    [
+        pytest.param((OURS,), MADE, Step.RENEW, id="its-sources"),
+        pytest.param((OURS,), RENEWED, Step.RENEW, id="its-own-and-not-recorded"),
+        pytest.param((OTHER, OURS), MADE, Step.RENEW, id="its-sources-source's"),
+        pytest.param((OURS,), ELSE, ForeignContent, id="somebody-elses"),
+        pytest.param((OURS,), Probe("ext4", None), ForeignContent, id="without-a-uuid"),
+        pytest.param((OURS,), XFS, ForeignContent, id="of-another-kind"),
+        pytest.param((OURS,), BLANK, CheckFailed, id="blank"),
+        pytest.param((), ELSE, Step.RENEW, id="nothing-is-known-of-its-source"),
+    ],
+)
+def test_what_to_do_with_a_clone_before_its_first_mount(
+    copied: tuple[UUID, ...], probe: Probe, verdict: Step | type[VolumeError]
+) -> None:
+    clone = replace(ATTACHMENT, content=DONE, copied_uuids=copied)
+    try:
+        found: Step | type[VolumeError] = decide(clone, probe, busy=False)
+    except VolumeError as error:
+        found = type(error)
+    assert found is verdict
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -14,7 +14,8 @@ from vmdkvol import wire
 from vmdkvol.errors import BadFrame
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, GetVolume, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
-from vmdkvol.volume import Doing, VolumeInfo, Work
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import Attachment, Content, DiskUuid, Doing, LoopAddress, VolumeId, VolumeInfo, Work
 
 ID = UUID(int=5)
 WORKING = replace(INFO, work=Work(Doing.CREATE, 43, 1_764_000_000.0, 240))
@@ -85,10 +86,21 @@ def test_work_is_read_strictly(body: dict[str, Any]) -> None:
         wire.load(VolumeInfo, frame.body | {"work": body})
 
 
-@pytest.mark.parametrize("kind", [*REQUESTS, VolumeInfo, VolumePage])
+@pytest.mark.parametrize("kind", [*REQUESTS, VolumeInfo, VolumePage, Attachment])
 def test_every_newer_field_has_a_default_and_a_version_that_we_speak(kind: type) -> None:
     assert is_dataclass(kind)
     for each in fields(kind):
         since = each.metadata.get("since", OLDEST_VERSION)
         assert OLDEST_VERSION <= since <= NEWEST_VERSION
         assert since == OLDEST_VERSION or each.default is not MISSING
+
+
+def test_what_a_clone_was_copied_with_is_left_out_for_an_agent_of_version_one_and_where_there_is_nothing() -> None:
+    plain = Attachment(
+        VolumeId(uuid4()), DiskUuid(uuid4()), 1 << 30, LoopAddress(1), 3, Content.FORMATTED, None, CreateOptions.parse({})
+    )
+    clone = replace(plain, copied_uuids=(uuid4(),))
+
+    assert wire.load(Attachment, wire.dump(clone)) == clone
+    assert wire.load(Attachment, wire.dump(clone, 1)) == plain
+    assert "copied_uuids" not in wire.dump(plain)
