@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -101,6 +102,9 @@ def test_what_a_clone_was_copied_with_is_left_out_for_an_agent_of_version_one_an
     )
     clone = replace(plain, copied_uuids=(uuid4(),))
 
-    assert wire.load(Attachment, wire.dump(clone)) == clone
-    assert wire.load(Attachment, wire.dump(clone, 1)) == plain
+    def read(version: int) -> Attachment:
+        return wire.load(Attachment, json.loads(json.dumps(wire.dump(clone, version))))
+
+    assert read(2) == clone
+    assert read(1) == plain
     assert "copied_uuids" not in wire.dump(plain)
