@@ -16,6 +16,9 @@ from vmdkvol.volume import Address, Attachment, Content, DiskUuid, VmId, VolumeI
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DetachDisk, DiskRef, Vm
 from vmdkvol_esx.records import Intent
 
+# As long as one slow or hanging step of the service between them lasts, at the most.
+_FROM_LOOK_TO_CHANGE_S = 30.0
+
 
 class Datacenter(SimulatedHypervisor):
     """A disk that is attached appears in its VM's kernel; one that is detached leaves it, unless that is in use."""
@@ -37,6 +40,7 @@ class Datacenter(SimulatedHypervisor):
         self._guests = guests
         self._bytes = disks
         self._intents = intents
+        self._read_again_at = float("-inf")
 
     def heal(self) -> None:
         """No fault that was scripted strikes any more."""
@@ -51,13 +55,21 @@ class Datacenter(SimulatedHypervisor):
             if vm not in self._unread:
                 self._attach(AttachDisk(vm, disk, "independent_persistent"))
 
+    def unread(self, vm: VmId, *, unread: bool = True) -> None:
+        super().unread(vm, unread=unread)
+        self._read_again_at = self._clock.monotonic()
+
+    def _was_unread(self) -> bool:
+        """Tell whether a list may have been unread when the service looked: the change comes some time after its look."""
+        return bool(self._unread) or self._clock.monotonic() - self._read_again_at < _FROM_LOOK_TO_CHANGE_S
+
     def _do(self, change: Change) -> None:
         if self._changes(change) and not any(intent.change.disk.uuid == change.disk.uuid for intent in self._intents()):
             self._oracle.unfounded(change)
         try:
             super()._do(change)
         except VolumeInUse as error:
-            if not self._unread and not isinstance(change, DetachDisk):
+            if not self._was_unread() and not isinstance(change, DetachDisk):
                 # A VM that could not be read is the one case in which the lock is the last guard (corrections 38). And a
                 # detach from a VM that is off is refused on purpose when that was switched on meanwhile.
                 self._oracle.refused(change, error)
