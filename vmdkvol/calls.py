@@ -43,13 +43,14 @@ class Calls:
     """Shared by the threads that wait and the one that owns the connection; ``wake`` rouses the latter."""
 
     def __init__(self, clock: Clock, trouble: VolumeError, patience_s: float, wake: Callable[[], None]) -> None:
-        """``trouble`` is why nothing can be sent yet; a new call bears it for ``patience_s``."""
+        """``trouble`` is why nothing can be sent yet; a call bears it for ``patience_s``, from when both are there."""
         self._clock = clock
         self._patience_s = patience_s
         self._wake = wake
         self._changed = clock.condition()
         self._pending: dict[UUID, Pending] = {}
         self._trouble: VolumeError | None = trouble
+        self._away_since = clock.monotonic()
         self._doubt = False
         self._closed = False
 
@@ -79,6 +80,8 @@ class Calls:
         """Nothing can be sent any more; tell whether it could before. Calls wait on unless that is without hope."""
         with self._changed:
             was_up = self._trouble is None
+            if was_up:
+                self._away_since = self._clock.monotonic()
             self._trouble = trouble
             for pending in self._pending.values():
                 pending.unsent = True
@@ -161,8 +164,10 @@ class Calls:
         with self._changed:
             while not pending.done and pending.percent <= told:
                 left = deadline.left_s
-                if self._trouble is not None and not pending.sends:
-                    left = min(left, pending.since + self._patience_s - self._clock.monotonic())
+                if self._trouble is not None:
+                    # Also for a call that was sent: an engine that starts waits for the Mount of each of its containers.
+                    since = max(pending.since, self._away_since)
+                    left = min(left, since + self._patience_s - self._clock.monotonic())
                 if left <= 0:
                     raise self._overdue(pending)
                 self._changed.wait(left)

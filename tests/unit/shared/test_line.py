@@ -144,6 +144,25 @@ def test_a_call_does_not_wait_long_for_a_service_that_stays_away(desk: Desk) -> 
     assert time.monotonic() - begin < 2.0
 
 
+def test_a_call_that_was_sent_does_not_wait_long_either_for_a_service_that_went_away(desk: Desk) -> None:
+    service = FakeService(desk.address, greeted_and_deaf)
+    line = desk.line(patience_s=0.2)
+    errors: list[VolumeError] = []
+
+    def ask() -> None:
+        with pytest.raises(ServiceUnreachable) as raised:
+            line.ask(Detach(VOLUME, 1), call(60.0))
+        errors.append(raised.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert until(lambda: bool(service.peers) and len(service.peers[0].seen) == 2)
+    service.close()
+    asking.join(20)
+
+    assert len(errors) == 1
+
+
 def test_a_call_does_not_wait_longer_than_its_deadline(desk: Desk) -> None:
     line = desk.line()
     begin = time.monotonic()
