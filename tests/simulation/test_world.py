@@ -50,8 +50,13 @@ def test_the_steps_reach_what_they_are_about() -> None:
         assert counts[f"{call} dead"] > 5, (call, counts)
     for change in ("CreateDisk", "CloneDisk", "AttachDisk", "DetachDisk", "DeleteDisk"):
         assert counts[change] > 50, (change, counts)
-    for rare in ("left behind", "hostile attach volume-not-found", "hostile mark volume-not-found"):
+    for rare in ("hostile attach volume-not-found", "hostile mark volume-not-found"):
         assert counts[rare] > 0, (rare, counts)
+
+
+def test_a_disk_is_taken_from_a_host_that_is_off_in_the_story_of_one() -> None:
+    """It happens about once in twenty thousand steps: too seldom to be asked of the fifty thousand."""
+    assert run_plan(Plan.read(FOUND["a-host-that-is-off"]))["left behind"] > 0
 
 
 @pytest.mark.timeout(600)
