@@ -23,17 +23,23 @@ class Need(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``quick`` cases run on every engine in `make test`; all run on every engine in `make test-engine`."""
+    """`make test` runs ``quick`` cases on every engine and ``long`` ones on none, `make test-engine` all on every engine."""
 
     id: str
     promise: str
     run: Run
     needs: frozenset[Need] = frozenset()
     quick: bool = False
+    long: bool = False
 
     @property
     def group(self) -> str:
         return self.id.rpartition("-")[0]
+
+    @property
+    def where(self) -> str:
+        """Return on which engines `make test` runs it."""
+        return "both" if self.quick else "none" if self.long else "first"
 
 
 @dataclass(slots=True)
@@ -43,11 +49,11 @@ class Group:
     name: str
     cases: list[Case] = field(default_factory=list)
 
-    def case(self, number: int, promise: str, *needs: Need, quick: bool = False) -> Callable[[Run], Run]:
+    def case(self, number: int, promise: str, *needs: Need, quick: bool = False, long: bool = False) -> Callable[[Run], Run]:
         """Register a function as case ``number``: numbers are given out once and never used again."""
 
         def register(run: Run) -> Run:
-            self.cases.append(Case(f"{self.name}-{number:02}", promise, run, frozenset(needs), quick))
+            self.cases.append(Case(f"{self.name}-{number:02}", promise, run, frozenset(needs), quick, long))
             return run
 
         return register

@@ -26,8 +26,8 @@ OK, FAILED, NOT_RUN = "ok", "FAILED", "-"
 
 _HEAD = """# Docker conformance
 
-Each case of `make test-engine` and how it went on two Docker engines. `make test` runs all of them on the first engine, and
-those marked "both" on the second. The suite knows a plugin by nothing but its driver's name: `make test-engine DRIVER=name
+Each case of `make test-engine` and how it went on two Docker engines. `make test` runs those marked "first" on the first
+engine, those marked "both" on both. The suite knows a plugin by nothing but its driver's name: `make test-engine DRIVER=name
 OPTS="size=1gb"` tries any volume plugin whose socket lies in `/run/docker/plugins` with the cases that are marked "anyone";
 the others stop and start the plugin, or look at its disks. `tests/conformance/test_suite.py` shows that the suite can fail.
 
@@ -153,7 +153,7 @@ def page(builds: Sequence[Build], outcomes: Outcomes) -> str:
     lines.append(_line(["case", "promise", "anyone", "make test", *versions]))
     lines.append(_line(["---"] * (4 + len(versions))))
     for case in CASES:
-        mine = ["" if case.needs else "anyone", "both" if case.quick else "first"]
+        mine = ["" if case.needs else "anyone", case.where]
         cells = [found.shown if (found := outcomes.get(_key(build, case))) else NOT_RUN for build in builds]
         lines.append(_line([f"`{case.id}`", case.promise.replace("|", "\\|"), *mine, *cells]))
     return "".join(lines)

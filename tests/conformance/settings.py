@@ -1,6 +1,7 @@
 """What a run of the suite is about: which plugin, which engines, which cases.
 
-Without the options (`make test`) it is our own plugin: every case on the installed engine, the quick ones on the next.
+Without the options (`make test`) it is our own plugin: every case but the long ones on the installed engine, the quick ones on
+the next.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Chosen:
         return frozenset() if self.driver else EVERYTHING
 
     def cases(self, build: Build) -> list[Case]:
-        return [case for case in possible(self.given) if self.full or build is OWN or case.quick]
+        return [case for case in possible(self.given) if self.full or case.quick or (build is OWN and not case.long)]
 
     def left_out(self) -> list[Case]:
         """Return the cases that this plugin cannot be tried with."""

@@ -36,7 +36,7 @@ def test_the_page_tells_of_each_case_of_the_suite_and_of_no_other() -> None:
 
     assert {id: cells[0] for id, cells in told.items()} == {case.id: case.promise.replace("|", "\\|") for case in CASES}
     assert {id: cells[1:3] for id, cells in told.items()} == {
-        case.id: ("" if case.needs else "anyone", "both" if case.quick else "first") for case in CASES
+        case.id: ("" if case.needs else "anyone", case.where) for case in CASES
     }
 
 
@@ -75,10 +75,12 @@ def test_every_fault_of_the_wrong_plugin_has_the_case_that_catches_it() -> None:
     assert set(CAUGHT.values()) <= {case.id for case in CASES if not case.needs}
 
 
-def test_by_default_every_case_runs_on_the_first_engine_and_a_good_slice_on_the_second() -> None:
+def test_by_default_all_but_a_few_long_cases_run_on_the_first_engine_and_a_good_slice_on_the_second() -> None:
     picked = Chosen()
 
-    assert picked.cases(OWN) == list(CASES)
+    assert picked.cases(OWN) == [case for case in CASES if not case.long]
+    assert len(CASES) - len(picked.cases(OWN)) < 10
+    assert [case.id for case in CASES if case.quick and case.long] == []
     assert 30 <= len(picked.cases(NEXT)) < len(CASES)
     # What is asked at the socket does not depend on the engine.
     assert {case.group for case in picked.cases(NEXT)} == {group.name for group in GROUPS} - {"calls", "mounts"}

@@ -144,7 +144,7 @@ def cp_then_write(w: World) -> None:
     assert w.sh(name, "cat /data/note; test -s /data/copied && echo copied") == "after\ncopied"
 
 
-@DATA.case(16, "`docker cp` on a container with two volumes takes neither away, three times.")
+@DATA.case(16, "`docker cp` on a container with two volumes takes neither away, three times.", long=True)
 def cp_two_volumes(w: World) -> None:
     one, two = w.create(), w.create()
     w.container("cp", "-v", f"{one}:/one", "-v", f"{two}:/two")

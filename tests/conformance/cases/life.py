@@ -164,7 +164,7 @@ def six_at_once(w: World) -> None:
     assert said == names
 
 
-@LIFE.case(15, "One container with eight volumes, one of them taken twice.")
+@LIFE.case(15, "One container with eight volumes, one of them taken twice.", long=True)
 def eight_volumes(w: World) -> None:
     names = [w.create() for _ in range(8)]
     mounts = [word for name in [*names, names[0]] for word in ("-v", f"{name}:/data/{name}")]

@@ -53,7 +53,7 @@ def mount(w: World) -> None:
         w.said("volume", "rm", name)
 
 
-@LOST.case(3, "A lost Unmount keeps the data and takes nothing from a second container.", quick=True)
+@LOST.case(3, "A lost Unmount keeps the data and takes nothing from a second container.")
 def unmount(w: World) -> None:
     for fault in LOSSES:
         name = made(w)
@@ -70,7 +70,7 @@ def unmount(w: World) -> None:
         w.said("volume", "rm", name)
 
 
-@LOST.case(4, "After a lost Remove the volume is there whole or gone; the second try ends with it gone.", quick=True)
+@LOST.case(4, "After a lost Remove the volume is there whole or gone; the second try ends with it gone.")
 def remove(w: World) -> None:
     for fault in LOSSES:
         name, other = made(w), made(w)
@@ -86,7 +86,7 @@ def remove(w: World) -> None:
         w.said("volume", "rm", name, other)
 
 
-@LOST.case(5, "A lost Get makes the engine forget neither labels nor references.", quick=True)
+@LOST.case(5, "A lost Get makes the engine forget neither labels nor references.")
 def get(w: World) -> None:
     """Any answer to the empty repeat would purge (docker-facts 2.6); a plugin hangs up and is asked again.
 

@@ -66,7 +66,7 @@ def created(w: World) -> None:
     wait_until(lambda: tasks(w, "s") == 1, "the task has written", SWARM_S)
 
 
-@SWARM.case(2, "One use of the driver makes a node report it; the unit for that does just this.", quick=True)
+@SWARM.case(2, "One use of the driver makes a node report it; the unit for that does just this.")
 def made_known(w: World) -> None:
     w.engine.restart()
     joined(w)
@@ -84,7 +84,7 @@ def scope(w: World) -> None:
     assert w.inspect(name)["Scope"] == w.raw("Capabilities", b"{}").json["Capabilities"]["Scope"].lower()
 
 
-@SWARM.case(4, "A service is scaled to three tasks on one volume, and to one; the last goes on.", quick=True)
+@SWARM.case(4, "A service is scaled to three tasks on one volume, and to one; the last goes on.")
 def scaled(w: World) -> None:
     service(w, "s", mount(w, "db"))
     w.said("service", "scale", "-d", "s=3")
@@ -95,7 +95,7 @@ def scaled(w: World) -> None:
     assert w.said("exec", containers(w, "s")[0], "sh", "-c", "echo y > /data/note; cat /data/note") == "y"
 
 
-@SWARM.case(5, "An update in the order stop-first goes on with the data.", quick=True)
+@SWARM.case(5, "An update in the order stop-first goes on with the data.")
 def updated_stop_first(w: World) -> None:
     service(w, "s", mount(w, "db"), "--update-order", "stop-first")
     wait_until(lambda: tasks(w, "s") == 1, "the first task has written", SWARM_S)
@@ -113,7 +113,7 @@ def updated_start_first(w: World) -> None:
     wait_until(lambda: len(containers(w, "s")) == 1 and tasks(w, "s") == 2, "the second task goes on with the data", SWARM_S)
 
 
-@SWARM.case(7, "A killed task is started again on its data.", quick=True)
+@SWARM.case(7, "A killed task is started again on its data.", long=True)
 def task_killed(w: World) -> None:
     service(w, "s", mount(w, "db"))
     wait_until(lambda: tasks(w, "s") == 1, "the first task has written", SWARM_S)
@@ -121,7 +121,7 @@ def task_killed(w: World) -> None:
     wait_until(lambda: len(containers(w, "s")) == 1 and tasks(w, "s") == 2, "the next task goes on with the data", SWARM_S)
 
 
-@SWARM.case(8, "With `{{.Task.Slot}}` in the name each task has a volume of its own.")
+@SWARM.case(8, "With `{{.Task.Slot}}` in the name each task has a volume of its own.", long=True)
 def by_slot(w: World) -> None:
     joined(w)
     service(w, "s", mount(w, "data-{{.Task.Slot}}"))
@@ -131,7 +131,7 @@ def by_slot(w: World) -> None:
     wait_until(lambda: tasks(w, "s") == 1, "each task is alone on its volume", SWARM_S)
 
 
-@SWARM.case(9, "`service rm` gives the volume back and keeps it; then it can be removed.", quick=True)
+@SWARM.case(9, "`service rm` gives the volume back and keeps it; then it can be removed.", long=True)
 def service_removed(w: World) -> None:
     service(w, "s", mount(w, "db"))
     w.said("service", "rm", "s")
@@ -141,7 +141,7 @@ def service_removed(w: World) -> None:
     w.said("volume", "rm", "db")
 
 
-@SWARM.case(10, "A node that is drained gives the volume back, and takes it again when it is active.")
+@SWARM.case(10, "A node that is drained gives the volume back, and takes it again when it is active.", long=True)
 def drained(w: World) -> None:
     service(w, "s", mount(w, "db"))
     wait_until(lambda: tasks(w, "s") == 1, "the first task has written", SWARM_S)
@@ -153,7 +153,7 @@ def drained(w: World) -> None:
     wait_until(lambda: tasks(w, "s") == 2, "the next task goes on with the data", SWARM_S)
 
 
-@SWARM.case(11, "A service in mode global runs on the volume.")
+@SWARM.case(11, "A service in mode global runs on the volume.", long=True)
 def global_mode(w: World) -> None:
     service(w, "s", mount(w, "db"), "--mode", "global")
     wait_until(lambda: tasks(w, "s") == 1, "the task has written", SWARM_S)
@@ -174,7 +174,7 @@ def held_elsewhere(w: World) -> None:
     assert w.second.sh_in("user", "echo unharmed > /data/x; cat /data/x") == "unharmed"
 
 
-@SWARM.case(13, "A service goes on after a restart of the manager's engine.")
+@SWARM.case(13, "A service goes on after a restart of the manager's engine.", long=True)
 def manager_restarted(w: World) -> None:
     service(w, "s", mount(w, "db"))
     wait_until(lambda: tasks(w, "s") == 1, "the first task has written", SWARM_S)
