@@ -10,10 +10,10 @@ from typing import Any
 from uuid import uuid4
 
 from vmdkvol import logs
-from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.errors import ServiceUnreachable
 from vmdkvol.lanes import Lanes
-from vmdkvol.line import Line
+from vmdkvol.line import PATIENCE_S, Line
 from vmdkvol.messages import Welcome
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import VmId
@@ -71,21 +71,34 @@ class Agent:
 class Identity:
     """Who the service says this host is: kept while the line is down, since a host does not become another one."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, patience_s: float = PATIENCE_S) -> None:
+        self._clock = clock
+        self._patience_s = patience_s
+        self._learned = clock.condition()
         self._vm: VmId | None = None
         self._name = ""
 
     def learn(self, welcome: Welcome) -> None:
-        self._name = welcome.vm_name
-        self._vm = welcome.vm
+        with self._learned:
+            self._name = welcome.vm_name
+            self._vm = welcome.vm
+            self._learned.notify_all()
 
     def vm_or_none(self) -> VmId | None:
         return self._vm
 
     def vm(self) -> VmId:
-        if self._vm is None:
-            raise ServiceUnreachable("the service was not reached yet, so this host does not know which one it is")
-        return self._vm
+        """Return it; wait for the first Hello as long as a question would: an agent has often just been restarted.
+
+        Raises ServiceUnreachable if it does not come.
+        """
+        deadline = Deadline.after(self._clock, self._patience_s)
+        with self._learned:
+            while self._vm is None:
+                if deadline.passed:
+                    raise ServiceUnreachable("the service was not reached yet, so this host does not know which one it is")
+                self._learned.wait(deadline.left_s)
+            return self._vm
 
     def vm_name(self) -> str:
         self.vm()

@@ -35,7 +35,7 @@ class Worker:
         self._settings = settings
         self._at = at
         self._clock = SystemClock()
-        self._identity = Identity()
+        self._identity = Identity(self._clock)
         self._changed = threading.Condition()
         self._acting: Agent | None = None
         self._early: Agent | None = None
