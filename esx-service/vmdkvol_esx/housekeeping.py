@@ -219,6 +219,10 @@ class Housekeeping:
 
     def _write_sidecar(self, volume: VolumeId) -> None:
         record = self._store.volume(volume)
+        if self._store.open_intent(volume) is not None:
+            # The record stands as it does meanwhile. If the work is undone its generation goes back, and a sidecar with the
+            # raised one would say for ever that an old database was put back.
+            return
         if record is not None and record.state in (State.READY, State.DAMAGED):
             self._journal.write_sidecar(record)
             self._log.info("sidecar written", volume=record.name, id=str(volume))

@@ -7,12 +7,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.unit.esx.site import DS1, A, Site
+from tests.unit.esx.site import DS1, A, B, Site
 from vmdkvol.clock import Deadline
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, CreateDisk, DiskPath, DiskRef
 
 
 @pytest.fixture
@@ -313,3 +313,20 @@ def test_a_bug_in_one_scan_is_logged_and_the_thread_goes_on(site: Site) -> None:
 def test_it_ends_twice(site: Site) -> None:
     assert site.housekeeping.stop(Deadline.after(site.clock, 1.0))
     assert site.housekeeping.stop(Deadline.after(site.clock, 1.0))
+
+
+def test_a_sidecar_is_not_written_anew_while_work_on_its_volume_is_open(site: Site, volume: VolumeId) -> None:
+    """Undone, the work takes its generation back: the sidecar would be newer than the record from then on (F40)."""
+    record = site.record(volume)
+    raised = replace(record, generation=record.generation + 1, last_vm=B)
+    site.verbs.journal.begin(AttachDisk(B, disk_ref(record), "independent_persistent"), raised, B, before=record)
+    site.hypervisor.unread(B)
+    site.hypervisor.write_sidecar(disk_path(record), b"overwritten by somebody")
+    site.housekeeping.scan()
+    assert site.store.open_intent(volume) is not None
+    site.hypervisor.unread(B, unread=False)
+
+    site.housekeeping.scan()
+    site.housekeeping.scan()
+
+    assert site.attach(volume, A).volume == volume
