@@ -107,6 +107,7 @@ OUTSIDE = (
     "vmdkvol_guest.worker",
     "vmdkvol_esx.cli",
     "vmdkvol_esx.daemon",
+    "vmdkvol_esx.signals",
     "vmdkvol_esx.local",
     "vmdkvol_esx.reception",
     "vmdkvol_esx.server",

@@ -36,6 +36,7 @@ from vmdkvol_esx.rebuilding import check_new
 from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.signals import Told
 from vmdkvol_esx.store import SqlStore, open_store
 
 Around = Callable[[Hypervisor], Hypervisor]
@@ -183,21 +184,6 @@ def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[An
             return answer(request, call)
 
     return answered
-
-
-class Told:
-    """Signals as something to wait for, from now on; one that came before ``wait`` is not lost.
-
-    A pipe, not an Event: a handler runs in the middle of the main thread's own wait, whose lock it would wait for.
-    """
-
-    def __init__(self, *numbers: signal.Signals) -> None:
-        self._reader, writer = os.pipe()
-        for number in numbers:
-            signal.signal(number, lambda *_: os.write(writer, b"\0"))
-
-    def wait(self) -> None:
-        os.read(self._reader, 1)
 
 
 def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, around: Around | None = None) -> None:
