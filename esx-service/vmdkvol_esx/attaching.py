@@ -50,7 +50,7 @@ class Attaching:
         that is being made is waited for, and not attached for a caller that has left by then.
         """
         if self._lanes.busy(request.volume):
-            self._wait_until_made(request.volume, deadline)
+            self._wait_until_made(caller, request.volume, deadline)
 
         def step() -> Attachment | Held:
             return self._lanes.run(
@@ -91,8 +91,8 @@ class Attaching:
         self._handover.kept(caller, request.volume)
         return Done()
 
-    def _wait_until_made(self, volume: VolumeId, deadline: Deadline) -> None:
-        record = self._store.volume(volume)
+    def _wait_until_made(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> None:
+        record = self._own(caller, volume)
         if record is not None and record.state is State.PREPARING:
             self._lanes.run(volume, ("made",), lambda: None, deadline, f"creating volume {record.name}")
 
@@ -150,11 +150,12 @@ class Attaching:
 
     def _detach(self, caller: VmId, request: Detach, reply: Reply) -> Done:
         deadline = Deadline.after(self._clock, WORK_S)
-        self._journal.clear(request.volume, deadline)
-        record = self._store.volume(request.volume)
+        if self._own(caller, request.volume) is not None:
+            self._journal.clear(request.volume, deadline)
+        record = self._own(caller, request.volume)
         self._at(Point.DETACH_LOCKED)
         if record is None:
-            # A volume that is gone is on no VM: its disk was deleted when no list had it.
+            # A volume that is gone is on no VM: its disk was deleted when no list had it. Another vmgroup's is as none.
             return Done()
         device = self._own_device(caller, record)
         if device is not None:
@@ -208,11 +209,16 @@ class Attaching:
 
     def _settled(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> VolumeRecord:
         """Return the caller's volume with no work open on it; another vmgroup's does not exist for the caller (I7)."""
-        self._journal.clear(volume, deadline)
-        record = self._store.volume(volume)
-        if record is None or record.vmgroup != self._store.vmgroup(caller).id:
+        if self._own(caller, volume) is not None:
+            self._journal.clear(volume, deadline)
+        record = self._own(caller, volume)
+        if record is None:
             raise VolumeNotFound(f"there is no volume with the id {volume}", volume=str(volume))
         return record
+
+    def _own(self, caller: VmId, volume: VolumeId) -> VolumeRecord | None:
+        record = self._store.volume(volume)
+        return None if record is None or record.vmgroup != self._store.vmgroup(caller).id else record
 
     def _check_generation(self, record: VolumeRecord, generation: int) -> None:
         # A higher one is of a database that was lost: after a rebuild the guest asks again what it has.

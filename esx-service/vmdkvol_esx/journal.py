@@ -127,6 +127,7 @@ class Journal:
         record = self._store.volume(intent.volume)
         if record is None:
             self._store.abandon(intent.id, None)
+            self._underway.ended(intent.volume)
             return
         told, seen = self._ask_task(intent, record, deadline), self._look(intent.change, record)
         step = decide(intent.change, told, seen)

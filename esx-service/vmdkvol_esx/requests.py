@@ -176,7 +176,7 @@ class Requests:
             case CreateVolume():
                 return self._store.vmgroup(caller).id, request.ref.text
             case RemoveVolume() | Attach() | Detach():
-                return request.volume
+                return self._store.vmgroup(caller).id, request.volume
             case _:
                 return None
 

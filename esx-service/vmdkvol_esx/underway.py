@@ -20,8 +20,8 @@ from vmdkvol_esx.records import Intent, VolumeRecord
 # Whoever waits hears of a piece of work at most so often, however fast it goes.
 TELL_EVERY_S = 0.5
 
-# A volume by its id, or by its name before the caller can know the id.
-Subject = VolumeId | tuple[VmgroupId, str]
+# A volume by its id, or by its name before the caller can know the id; of a vmgroup, since others' do not exist for it (I7).
+Subject = tuple[VmgroupId, VolumeId | str]
 
 
 @dataclass(slots=True)
@@ -104,14 +104,17 @@ class Underway:
             if entry.told_at is not None and now - entry.told_at < TELL_EVERY_S:
                 return
             entry.told_at = now
-            waiting = [*self._waiting.get(volume, ()), *self._waiting.get(entry.name, ())]
+            group = entry.name[0]
+            waiting = [*self._waiting.get((group, volume), ()), *self._waiting.get(entry.name, ())]
         for tell in waiting:
             tell(percent)
 
     def _entry(self, subject: Subject) -> _Entry | None:
-        if not isinstance(subject, tuple):
-            return self._entries.get(subject)
-        return next((entry for entry in self._entries.values() if entry.name == subject), None)
+        group, which = subject
+        if isinstance(which, str):
+            return next((entry for entry in self._entries.values() if entry.name == subject), None)
+        entry = self._entries.get(which)
+        return entry if entry is not None and entry.name[0] == group else None
 
     def _work(self, entry: _Entry) -> Work:
         return Work(entry.doing, entry.percent, entry.since, self._left(entry))

@@ -24,11 +24,13 @@ from vmdkvol.errors import (
     VolumeLost,
     VolumeNotFound,
 )
-from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Mark
+from vmdkvol.messages import Attach, CreateVolume, Detach, Done, Keep, ListAttached, Mark
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Attachment, Content, State, VmgroupId, VolumeId
 from vmdkvol_esx.attaching import WORK_S
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import AttachDisk, DetachDisk
+from vmdkvol_esx.ports import AttachDisk, CreateDisk, DetachDisk
 from vmdkvol_esx.records import Vmgroup
 
 
@@ -270,6 +272,21 @@ def test_another_vmgroups_volume_does_not_exist(site: Site, what: str) -> None:
 
     assert site.record(volume).content is Content.UNFORMATTED
     assert site.hypervisor.truth().holders == {}
+
+
+def test_another_vmgroup_does_not_wait_for_a_volume_that_is_made_nor_sees_it_settled(site: Site) -> None:
+    """I7: a wait would tell that there is such a volume, and so would its text."""
+    site.store = MemoryStore(site.clock, {B: Vmgroup(VmgroupId(uuid4()), "other", None)})
+    site.restart()
+    site.hypervisor.takes(CreateDisk, 1000.0)
+    site.leave(CreateVolume(VolumeRef.parse("db"), CreateOptions.parse({})))
+    (intent,) = site.store.open_intents()
+
+    with pytest.raises(VolumeNotFound):
+        site.ask(Attach(intent.volume), B)
+    assert site.ask(Detach(intent.volume, 1), B) == Done()
+
+    assert [each.id for each in site.store.open_intents()] == [intent.id]
 
 
 def test_a_silent_vm_that_may_have_the_disk_stops_the_attach(site: Site, volume: VolumeId) -> None:

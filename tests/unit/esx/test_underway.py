@@ -9,7 +9,7 @@ import pytest
 
 from tests.doubles.hand_clock import HandClock
 from tests.reference import example_record
-from vmdkvol.volume import Doing, VmId, VolumeId, Work
+from vmdkvol.volume import Doing, VmgroupId, VmId, VolumeId, Work
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, Progress
 from vmdkvol_esx.records import Intent
@@ -20,6 +20,7 @@ DISK = disk_ref(RECORD)
 VM = VmId(UUID(int=0xA))
 CREATE = CreateDisk(DISK, RECORD.size_bytes, "eagerzeroedthick", {})
 NAMED = (RECORD.vmgroup, RECORD.name)
+KNOWN = (RECORD.vmgroup, RECORD.id)
 
 
 def intent(change: Change = CREATE) -> Intent:
@@ -166,7 +167,7 @@ def test_a_wall_clock_that_jumps_changes_no_guess(underway: Underway, progress: 
 # --- who is told -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subject", [RECORD.id, NAMED], ids=["by-id", "by-name"])
+@pytest.mark.parametrize("subject", [KNOWN, NAMED], ids=["by-id", "by-name"])
 def test_whoever_waits_for_the_volume_hears_it(underway: Underway, progress: Progress, subject: Subject) -> None:
     heard: list[int] = []
     with underway.watched(subject, heard.append):
@@ -185,19 +186,19 @@ def test_whoever_came_before_the_work_hears_it(underway: Underway) -> None:
 def test_whoever_joins_hears_at_once_how_far_it_is(underway: Underway, progress: Progress) -> None:
     progress(43)
     heard: list[int] = []
-    with underway.watched(RECORD.id, heard.append):
+    with underway.watched(KNOWN, heard.append):
         assert heard == [43]
 
 
 def test_whoever_joins_what_is_not_known_to_have_begun_hears_nothing(underway: Underway, progress: Progress) -> None:
     heard: list[int] = []
-    with underway.watched(RECORD.id, heard.append):
+    with underway.watched(KNOWN, heard.append):
         assert heard == []
 
 
 def test_nobody_hears_more_than_twice_a_second(underway: Underway, progress: Progress, clock: HandClock) -> None:
     heard: list[int] = []
-    with underway.watched(RECORD.id, heard.append):
+    with underway.watched(KNOWN, heard.append):
         for percent in range(1, 100):
             progress(percent)
             clock.pass_time(0.125)
@@ -206,7 +207,7 @@ def test_nobody_hears_more_than_twice_a_second(underway: Underway, progress: Pro
 
 def test_the_same_percent_again_is_no_news(underway: Underway, progress: Progress, clock: HandClock) -> None:
     heard: list[int] = []
-    with underway.watched(RECORD.id, heard.append):
+    with underway.watched(KNOWN, heard.append):
         for _ in range(5):
             progress(3)
             clock.pass_time(10.0)
@@ -223,7 +224,7 @@ def test_what_was_not_told_is_known_all_the_same(underway: Underway, progress: P
 
 def test_whoever_left_hears_nothing(underway: Underway, progress: Progress) -> None:
     heard: list[int] = []
-    with underway.watched(RECORD.id, heard.append):
+    with underway.watched(KNOWN, heard.append):
         pass
     progress(50)
     assert heard == []
@@ -232,7 +233,7 @@ def test_whoever_left_hears_nothing(underway: Underway, progress: Progress) -> N
 def test_who_waits_for_another_volume_hears_nothing(underway: Underway, progress: Progress) -> None:
     heard: list[int] = []
     other = replace(RECORD, id=VolumeId(uuid4()), name="other")
-    with underway.watched(other.id, heard.append), underway.watched((other.vmgroup, other.name), heard.append):
+    with underway.watched((other.vmgroup, other.id), heard.append), underway.watched((other.vmgroup, other.name), heard.append):
         progress(50)
     assert heard == []
 
@@ -240,6 +241,18 @@ def test_who_waits_for_another_volume_hears_nothing(underway: Underway, progress
 def test_two_that_wait_for_one_volume_both_hear_it(underway: Underway, progress: Progress) -> None:
     first: list[int] = []
     second: list[int] = []
-    with underway.watched(RECORD.id, first.append), underway.watched(NAMED, second.append):
+    with underway.watched(KNOWN, first.append), underway.watched(NAMED, second.append):
         progress(50)
     assert (first, second) == ([50], [50])
+
+
+@pytest.mark.parametrize("which", [RECORD.id, RECORD.name], ids=["by-id", "by-name"])
+def test_another_vmgroup_hears_nothing_of_it(underway: Underway, progress: Progress, which: VolumeId | str) -> None:
+    """I7: not even that there is such a volume, by a percent or in a text."""
+    progress(43)
+    other = (VmgroupId(uuid4()), which)
+    heard: list[int] = []
+    with underway.watched(other, heard.append):
+        progress(50)
+    assert heard == []
+    assert underway.find(other) is None
