@@ -26,6 +26,7 @@ def listener() -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix="vmdkvol-unread-"))
     path = root / "plugin.sock"
     options = ["--worker-class", "tests.daemons.unread.HastyWorker", "--threads", str(_THREADS), "--keep-alive", "0"]
+    options.append("--no-control-socket")  # it would be made in the home of whoever runs the tests
     command = [sys.executable, "-m", "gunicorn", "--bind", f"unix:{path}", *options, "tests.daemons.unread:application"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     eventually(path.exists, "it listens")
