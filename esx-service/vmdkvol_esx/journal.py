@@ -104,8 +104,7 @@ class Journal:
     def settle(self, intent: Intent, deadline: Deadline) -> None:
         """Bring an open intent to its end by looking at what happened.
 
-        Raises StillWorking while its task runs, TruthUnknown while its outcome cannot be seen, and what a removal that
-        goes on, or an undo, runs into; the intent is open then.
+        Raises, and leaves it open: StillWorking (its task runs), TruthUnknown (not seen), what an undo or a removal meets.
         """
         while True:
             try:
