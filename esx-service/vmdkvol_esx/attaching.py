@@ -50,7 +50,9 @@ class Attaching:
         that is being made is waited for, and not attached for a caller that has left by then.
         """
         if self._lanes.busy(request.volume):
-            self._wait_until_made(caller, request.volume, deadline)
+            record = self._existing(caller, request.volume)
+            if record.state is State.PREPARING:
+                self._lanes.run(record.id, ("made",), lambda: None, deadline, f"creating volume {record.name}")
 
         def step() -> Attachment | Held:
             return self._lanes.run(
@@ -68,6 +70,9 @@ class Attaching:
 
         StillMounted, SnapshotPresent: the disk stays, and so does the generation.
         """
+        if self._lanes.busy(request.volume) and self._own(caller, request.volume) is None:
+            # As in the lane, but without a wait for another vmgroup's work: that would tell that there is some (I7).
+            return Done()
         return self._lanes.run(
             request.volume,
             ("detach", caller, request.generation),
@@ -78,6 +83,8 @@ class Attaching:
 
     def mark(self, caller: VmId, request: Mark, deadline: Deadline, _: Reply) -> Done:
         """Afterwards record and sidecar say what lies on the disk. Raises StaleRequest for what cannot follow."""
+        if self._lanes.busy(request.volume):
+            self._existing(caller, request.volume)
         return self._lanes.run(
             request.volume,
             ("mark", caller, request),
@@ -90,11 +97,6 @@ class Attaching:
         """Whoever waits for the disk that the caller has hears at once that it is in use. Changes nothing."""
         self._handover.kept(caller, request.volume)
         return Done()
-
-    def _wait_until_made(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> None:
-        record = self._own(caller, volume)
-        if record is not None and record.state is State.PREPARING:
-            self._lanes.run(volume, ("made",), lambda: None, deadline, f"creating volume {record.name}")
 
     # --- attach --------------------------------------------------------------------------------------------------
 
@@ -211,6 +213,9 @@ class Attaching:
         """Return the caller's volume with no work open on it; another vmgroup's does not exist for the caller (I7)."""
         if self._own(caller, volume) is not None:
             self._journal.clear(volume, deadline)
+        return self._existing(caller, volume)
+
+    def _existing(self, caller: VmId, volume: VolumeId) -> VolumeRecord:
         record = self._own(caller, volume)
         if record is None:
             raise VolumeNotFound(f"there is no volume with the id {volume}", volume=str(volume))

@@ -57,8 +57,12 @@ class Removing:
         VM has the disk, after it was asked to give it back; what stands against the volume; nothing is changed then.
         StillWorking, at once, for one that is being made: not removed later, when nobody expects it any more.
         """
-        if self._lanes.busy(request.volume):
-            self._check_made(caller, request.volume)
+        record = self._store.volume(request.volume)
+        if record is not None and record.vmgroup != self._store.vmgroup(caller).id:
+            # Said of another vmgroup's volume as of none: what exists elsewhere is not told (T5), by no wait either (I7).
+            return Done()
+        if record is not None and self._lanes.busy(request.volume):
+            self._check_made(record)
 
         def step() -> Done | Held:
             return self._lanes.run(
@@ -79,11 +83,10 @@ class Removing:
         work = partial(self._empty, volume, WORK_S)
         self._lanes.run(volume, ("empty",), work, deadline, f"emptying the trash of volume {volume}")
 
-    def _check_made(self, caller: VmId, volume: VolumeId) -> None:
-        record = self._store.volume(volume)
-        if record is None or record.state is not State.PREPARING or record.vmgroup != self._store.vmgroup(caller).id:
+    def _check_made(self, record: VolumeRecord) -> None:
+        if record.state is not State.PREPARING:
             return
-        work = self._underway.of(volume) or Work(Doing.CREATE, 0, record.created_at)
+        work = self._underway.of(record.id) or Work(Doing.CREATE, 0, record.created_at)
         raise StillWorking(
             f"volume {record.name} cannot be removed yet: still {words(work)}",
             remedy="wait until it is ready, then remove it",
@@ -98,7 +101,6 @@ class Removing:
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
         if record is None or record.vmgroup != self._store.vmgroup(caller).id:
-            # Said of another vmgroup's volume as of none: what exists elsewhere is not told (T5).
             return Done()
         self._at(Point.REMOVE_LOCKED)
         if record.state is not State.TRASHED:

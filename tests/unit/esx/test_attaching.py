@@ -24,7 +24,7 @@ from vmdkvol.errors import (
     VolumeLost,
     VolumeNotFound,
 )
-from vmdkvol.messages import Attach, CreateVolume, Detach, Done, Keep, ListAttached, Mark
+from vmdkvol.messages import Attach, CreateVolume, Detach, Done, Keep, ListAttached, Mark, RemoveVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Attachment, Content, State, VmgroupId, VolumeId
@@ -278,15 +278,22 @@ def test_another_vmgroup_does_not_wait_for_a_volume_that_is_made_nor_sees_it_set
     """I7: a wait would tell that there is such a volume, and so would its text."""
     site.store = MemoryStore(site.clock, {B: Vmgroup(VmgroupId(uuid4()), "other", None)})
     site.restart()
-    site.hypervisor.takes(CreateDisk, 1000.0)
+    site.hypervisor.takes(CreateDisk, 5000.0)
     site.leave(CreateVolume(VolumeRef.parse("db"), CreateOptions.parse({})))
     (intent,) = site.store.open_intents()
 
+    began = site.clock.monotonic()
+
     with pytest.raises(VolumeNotFound):
         site.ask(Attach(intent.volume), B)
+    with pytest.raises(VolumeNotFound):
+        site.ask(Mark(intent.volume, 1, Content.FORMATTED, uuid4()), B)
     assert site.ask(Detach(intent.volume, 1), B) == Done()
+    assert site.ask(RemoveVolume(intent.volume), B) == Done()
 
     assert [each.id for each in site.store.open_intents()] == [intent.id]
+    # The disk is being made for ten times as long.
+    assert site.clock.monotonic() - began < 500.0
 
 
 def test_a_silent_vm_that_may_have_the_disk_stops_the_attach(site: Site, volume: VolumeId) -> None:
