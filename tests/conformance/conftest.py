@@ -18,6 +18,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--page", default="", help="write the table into this file too")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the cases in the suite's order again, engine by engine: pytest brings the same case on all engines together."""
+    places = [place for place, item in enumerate(items) if item.path.name == "test_conformance.py"]
+    cases = sorted((items[place] for place in places), key=_given)
+    for place, item in zip(places, cases, strict=True):
+        items[place] = item
+
+
+def _given(item: pytest.Item) -> int:
+    assert isinstance(item, pytest.Function)
+    return item.callspec.indices["case"]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Here, and not above: what these import must not be imported before it is registered.
     from tests.conformance.report import Table

@@ -18,7 +18,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     picked = chosen(metafunc.config)
     pairs = [(build, case) for build in picked.builds for case in picked.cases(build)]
     ids = [f"{build.name}-{case.id}" for build, case in pairs]
-    metafunc.parametrize(("world", "case"), pairs, ids=ids, indirect=["world"])
+    # The scope must be said: where not all that is parametrized is a fixture, pytest takes each for a single test's, whatever
+    # the fixture says, and every case would start an engine, a service and an agent of its own.
+    metafunc.parametrize(("world", "case"), pairs, ids=ids, indirect=["world"], scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.conformance import directory_driver
 from tests.conformance.case import Case
@@ -45,6 +49,20 @@ def test_no_case_on_the_page_has_failed_and_each_has_passed_on_the_first_engine(
 
     assert [id for id, cells in told.items() if not re.fullmatch(r"\d+\.\d", cells[3])] == []
     assert [id for id, cells in told.items() if not re.fullmatch(rf"\d+\.\d|{NOT_RUN}", cells[4])] == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("options", [[], ["--full"]], ids=["some", "full"])
+def test_all_cases_of_an_engine_share_one_world_in_the_order_of_the_suite(options: list[str]) -> None:
+    command = ["-m", "pytest", "-p", "no:cacheprovider", "--setup-plan", "tests/conformance/test_conformance.py", *options]
+
+    plan = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    chosen = Chosen(full=bool(options))
+    assert re.findall(r"SETUP +M world\[Build\(name='(\w+)'", plan) == [build.name for build in chosen.builds]
+    assert re.findall(r"::test_case\[([\w-]+)\] \(fixtures", plan) == [
+        f"{build.name}-{case.id}" for build in chosen.builds for case in chosen.cases(build)
+    ]
 
 
 def outcome(case: Case, result: str = OK) -> Outcome:
