@@ -49,11 +49,15 @@ class Quiet:
         for disk, vm in truth.holders.items():
             off, note = self._host(vm), truth.disks[disk].note
             others = [host for host in world.hosts if host.on and host.group == off.group]
-            named = world.oracle.named(f"{note['vmgroup']} {note['name']}")
+            key = f"{note['vmgroup']} {note['name']}"
+            named = world.oracle.named(key)
             if off.on or not others or named.state != "present" or world.oracle.ledger(disk).removed:
                 continue
             world.oracle.count("left behind")
-            if self._engines.run(others[0], note["name"]) is None:
+            if self._engines.run(others[0], note["name"]) is not None:
+                continue
+            # What somebody else put on a disk is refused, rightly, once the disk is there.
+            if not world.oracle.is_overwritten(key) or world.datacenter.truth().holders.get(disk) == vm:
                 world.oracle.fail("I5", f"{note['name']} stays on {off.letter}, which is switched off: {world.lines[-3:]}")
 
     def _forget_holders(self) -> None:
