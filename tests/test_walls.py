@@ -95,6 +95,7 @@ OUTSIDE = (
     # The clock port and the system's clock: the one value that may know time and threads.
     "vmdkvol.clock",
     "vmdkvol_guest.app",
+    "vmdkvol_guest.arbiter",
     "vmdkvol_guest.cli",
     "vmdkvol_guest.composing",
     "vmdkvol_guest.daemon",

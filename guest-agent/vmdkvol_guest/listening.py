@@ -11,9 +11,12 @@ takes the loop that accepts for 2 s, and a process without descriptors ends its 
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +39,8 @@ _OWN_DESCRIPTORS = 512
 _FEWEST_CONNECTIONS = 64
 _PAUSE_S = 0.05
 _GONE = frozenset({errno.EAGAIN, errno.ECONNABORTED})
+# What a master sends to a worker to end it, a terminal to both.
+STOPS = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGINT})
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -71,6 +76,20 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         super().__init__(*made_of, **named)
         # Until when each open connection may send, the oldest first.
         self._reading: dict[_Connection, float] = {}
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        # What a stop sends is held back since the fork, see arbiter.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        if not self.alive:
+            # It was told before it could listen: nothing that it would load now is of use to anybody.
+            sys.exit(0)
+
+    def run(self) -> None:
+        # The interpreter's C handler writes here from whatever thread the kernel gives a signal to; Python's own handler
+        # runs in this thread alone, which would only look once in a second.
+        self.poller.register(self.PIPE[0], EVENT_READ, _emptied)
+        super().run()
 
     def accept(self, listener: Any) -> None:
         try:
@@ -119,6 +138,13 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
 
     def _forget(self, connection: _Connection) -> None:
         self._reading.pop(connection, None)
+
+
+def _emptied(descriptor: int) -> None:
+    try:
+        os.read(descriptor, 4096)
+    except BlockingIOError:
+        return
 
 
 def _readable(sock: socket.socket) -> bool:
