@@ -21,7 +21,7 @@ SHRINK ?=
 # Of mutants: one defect of the list, or several.
 NAME ?=
 
-.PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines scale test-engine clean
+.PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -30,6 +30,7 @@ help:
 	@echo 'make mutants [NAME=ID]   put each deliberate defect into a copy and see which check finds it (half an hour)'
 	@echo 'make test-engine [DRIVER=name OPTS="size=1gb"]  the conformance suite on two Docker engines, ours or any plugin'
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
+	@echo 'make simulator  build the vSphere simulator of the tests under .cache (Go and govmomi of Debian)'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'
 	@echo 'make clean  remove .venv and caches'
@@ -52,7 +53,10 @@ mutants: bootstrap
 engines: bootstrap
 	@packaging/dev/engines.sh >/dev/null
 
-test: engines lint
+simulator: bootstrap
+	@packaging/dev/simulator.sh >/dev/null
+
+test: engines simulator lint
 	@echo '== pytest: everything, with a real Docker engine in a namespace of its own'
 	@$(PY) -m pytest -q $(PYTEST_ARGS)
 	@echo 'make test: all of it passed'

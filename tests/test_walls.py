@@ -38,7 +38,8 @@ BAD = {
     "owner-of-pyudev": ("vmdkvol_esx.local.loops", "pyudev"),
     "owner-of-click": ("vmdkvol.options", "click"),
     "owner-of-sockets": ("vmdkvol_esx.callers", "socket"),
-    "no-vsphere": ("vmdkvol_esx.ports", "pyVmomi"),
+    "owner-of-pyvmomi": ("vmdkvol_esx.vsphere.session", "pyVmomi"),
+    "vsphere-unreachable": ("vmdkvol_esx.daemon", "vmdkvol_esx.vsphere.session"),
     "pure": ("vmdkvol.names", "os"),
     "use-cases": ("vmdkvol.lanes", "time"),
     "adapters": ("vmdkvol_esx.store.volumes", "vmdkvol_esx.creating"),
@@ -114,6 +115,7 @@ OUTSIDE = (
     "vmdkvol_esx.server",
     "vmdkvol_esx.settings",
     "vmdkvol_esx.store",
+    "vmdkvol_esx.vsphere",
 )
 
 

@@ -20,7 +20,7 @@ die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
 wanted="dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs busybox:busybox-static unshare:util-linux losetup:mount nsenter:util-linux
   iptables:iptables python3:python3"
-[ "$purpose" = demo ] || wanted="$wanted qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd"
+[ "$purpose" = demo ] || wanted="$wanted qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd go:golang-go"
 [ "$purpose" != bench ] || wanted="$wanted fio:fio"
 # Where the kernel enforces AppArmor the engine starts no container without its parser.
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
@@ -33,6 +33,10 @@ for pair in $wanted; do
 done
 # Debian's plain busybox needs libraries that no container of ours has.
 if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then packages="$packages busybox-static"; fi
+# The tests' vSphere simulator: a library, which has no command.
+if [ "$purpose" != demo ] && [ ! -d /usr/share/gocode/src/github.com/vmware/govmomi ]; then
+  packages="$packages golang-github-vmware-govmomi-dev"
+fi
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
 
 # apt starts the services of what it installs; the demo and the tests use engines of their own (exit 101 = "do not").

@@ -1,0 +1,63 @@
+"""Properties of objects, by path, in one call for each page: what is there, what is not set, and nothing that was withheld.
+
+A server that ended the session answers all the same: without a single value, and with each path in ``missingSet`` under
+NotAuthenticated. Who looks at the values alone would take that for a virtual machine without disks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pyVmomi import vmodl
+
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
+from vmdkvol_esx.vsphere.stub import fault_trouble
+
+PC = vmodl.query.PropertyCollector
+# Each of them a page of the server's choice; a server that never ends is not asked for ever.
+MAX_PAGES = 10_000
+
+Values = Mapping[str, Any]
+
+
+def properties(service: Service, kind: Any, objects: Sequence[Any], paths: Sequence[str]) -> Mapping[str, Values]:
+    """Return, by the object's id, the values of those of ``paths`` that are set; every object has its entry.
+
+    For ``session.read``. Raises Failed if one value was withheld: by its fault, which for an ended session is
+    LOGGED_OUT; GONE if an object is not there any more, or is not in the answer. Leaf paths only: whole objects cost
+    milliseconds for each device, and break with servers that are newer than the bindings.
+    """
+    if not objects:
+        return {}
+    spec = PC.FilterSpec(
+        objectSet=[PC.ObjectSpec(obj=each) for each in objects], propSet=[PC.PropertySpec(type=kind, pathSet=list(paths))]
+    )
+    found = {each.obj._moId: _values(each) for each in _pages(service, spec)}
+    lacking = [each._moId for each in objects if each._moId not in found]
+    if lacking:
+        raise Failed(Trouble(Meaning.GONE, f"{lacking[0]} is not in the answer"))
+    return found
+
+
+def _pages(service: Service, spec: Any) -> Iterator[Any]:
+    collector = service.content.propertyCollector
+    page = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions())
+    for _ in range(MAX_PAGES):
+        # None: not one of the objects is there.
+        if page is None:
+            return
+        yield from page.objects
+        if not page.token:
+            return
+        page = collector.ContinueRetrievePropertiesEx(page.token)
+    raise Failed(Trouble(Meaning.NOT_UNDERSTOOD, f"more than {MAX_PAGES} pages of properties"))
+
+
+def _values(found: Any) -> Values:
+    for missing in found.missingSet:
+        # What the object just has not set, some servers do not tell from what no object of its kind has.
+        if not isinstance(missing.fault, vmodl.query.InvalidProperty):
+            raise Failed(fault_trouble(missing.fault))
+    return {each.name: each.val for each in found.propSet}

@@ -1,0 +1,165 @@
+"""The vSphere simulator as a process of a test: built once, started with a folder of its own, ended by its pid."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from select import select
+from typing import Any, Literal
+
+ROOT = Path(__file__).parents[2]
+Model = Literal["vcenter", "esxi"]
+
+BUILD_S = 900
+# A busy machine has other things to do than to start a process.
+START_S = 60.0
+END_S = 10.0
+
+
+@cache
+def program() -> Path:
+    """Return the built simulator; a RuntimeError that says what to install, if it cannot be built."""
+    command = [str(ROOT / "packaging/dev/simulator.sh")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=BUILD_S + 10)
+    if done.returncode:
+        raise RuntimeError(f"the vSphere simulator cannot be built: {done.stderr.strip()}")
+    return Path(done.stdout.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """All of one authority, see tests/vsphere/simulator/certificates.go."""
+
+    ca: str
+    good: Pair
+    other: Pair
+    elsewhere: Pair
+    expired: Pair
+
+
+def certificates() -> Certificates:
+    """Return certificates that nobody had before."""
+    done = subprocess.run([str(program()), "-certificates"], capture_output=True, check=True, timeout=60)
+    made = json.loads(done.stdout)
+    return Certificates(made.pop("ca"), **{name: Pair(**pair) for name, pair in made.items()})
+
+
+@dataclass(slots=True)
+class Simulator:
+    """A running simulator. ``password`` is made up for it; ``port`` stays the same when it is started ``again``."""
+
+    model: Model
+    folder: Path
+    password: str
+    process: subprocess.Popen[bytes]
+    port: int
+    account: str
+    ca: str
+    pair: Pair
+
+    def calls(self) -> Mapping[str, int]:
+        """Return how often each method was asked for."""
+        found: Mapping[str, int] = json.loads(self._get("/ctl/calls"))
+        return found
+
+    def answer_next_with(self, status: int) -> None:
+        """Let the next call be answered with this HTTP status, and not be carried out."""
+        self._get(f"/ctl/next-status?code={status}")
+
+    def _get(self, path: str) -> bytes:
+        context = ssl.create_default_context(cadata=self.ca)
+        with urllib.request.urlopen(f"https://localhost:{self.port}{path}", context=context, timeout=30) as answer:
+            content: bytes = answer.read()
+        return content
+
+    def end(self) -> None:
+        """End the process, by its pid; afterwards nothing of it is left, not its datastores' folders either."""
+        _end(self.process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End it as a power failure does: nobody is told, the folders stay."""
+        self.process.kill()
+        _end(self.process)
+
+    def again(self, *, same_certificate: bool = True) -> None:
+        """Start it anew on the same port: the same machines, no session."""
+        listen = f"127.0.0.1:{self.port}"
+        said = _start(self.model, self.folder, self.password, listen, self.pair if same_certificate else None)
+        self.process = said.process
+        if not same_certificate:
+            self.ca, self.pair = said.ca, said.pair
+
+
+@contextmanager
+def simulator(model: Model, folder: Path) -> Iterator[Simulator]:
+    """Run a simulator whose files lie in ``folder``, which goes with it."""
+    found = _start(model, folder, secrets.token_urlsafe(12), "127.0.0.1:0")
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+def _start(model: Model, folder: Path, password: str, listen: str, pair: Pair | None = None) -> Simulator:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [str(program()), "-model", model, "-listen", listen]
+    if pair is not None:
+        file = folder / "pair.pem"
+        file.write_text(pair.cert + pair.key)
+        command += ["-pair", str(file)]
+    # Its standard input is a pipe of ours: it ends when we do, however that happens.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=(folder / "log").open("ab"),
+        env={**os.environ, "TMPDIR": str(folder), "SIMULATOR_PASSWORD": password},
+    )
+    try:
+        said = _first_line(process)
+    except BaseException:
+        _end(process)
+        raise
+    port = int(said["url"].rsplit(":", 1)[1])
+    return Simulator(model, folder, password, process, port, said["account"], said["ca"], Pair(said["cert"], said["key"]))
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert process.stdout is not None
+    ready, _, _ = select([process.stdout], [], [], START_S)
+    line = process.stdout.readline() if ready else b""
+    if not line:
+        raise RuntimeError(f"the simulator said nothing within {START_S:g} s; its exit code is {process.poll()}")
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(END_S)
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
