@@ -27,8 +27,8 @@ from vmdkvol_esx.vsphere.pins import Pin
 CONNECT_S = 10.0
 # Idle for longer, a connection may have been forgotten by a firewall on the way.
 IDLE_S = 60
-# The devices of a thousand virtual machines have a tenth of it.
-MAX_ANSWER = 256 << 20
+# The devices of a page's hundred virtual machines have a tenth of it.
+MAX_ANSWER = 64 << 20
 
 _ENVELOPE = re.compile(
     rb"\A\s*(<\?xml[^>]*\?>)?\s*<(\w+:)?Envelope\b[^>]*>\s*(<(\w+:)?Header\b.*?</(\w+:)?Header>\s*)?<(\w+:)?Body\b[^>]*>\s*"

@@ -20,7 +20,6 @@ from vmdkvol.errors import (
     NoSpace,
     NotPermitted,
     OutcomeUnknown,
-    StillWorking,
     TruthUnknown,
     VolumeError,
     VolumeInUse,
@@ -159,7 +158,7 @@ ROWS: Mapping[Meaning, Row] = MappingProxyType(
             HypervisorUnreachable, "compare it with the one on the server's console; if it is genuine, give its CA or pin it"
         ),
         Meaning.NOT_UNDERSTOOD: Row(TruthUnknown, "report it with the server's version", refused=False, undone=False),
-        Meaning.LATE: Row(StillWorking),
+        Meaning.LATE: Row(HypervisorUnreachable, "try again"),
     }
 )
 

@@ -16,7 +16,9 @@ from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
 from vmdkvol_esx.vsphere.stub import fault_trouble
 
 PC = vmodl.query.PropertyCollector
-# Each of them a page of the server's choice; a server that never ends is not asked for ever.
+# Objects in an answer: what bounds its size. The server may send fewer.
+PAGE = 100
+# Of one read; a server that never ends is not asked for ever.
 MAX_PAGES = 10_000
 
 Values = Mapping[str, Any]
@@ -43,7 +45,7 @@ def properties(service: Service, kind: Any, objects: Sequence[Any], paths: Seque
 
 def _pages(service: Service, spec: Any) -> Iterator[Any]:
     collector = service.content.propertyCollector
-    page = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions())
+    page = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions(maxObjects=PAGE))
     for _ in range(MAX_PAGES):
         # None: not one of the objects is there.
         if page is None:

@@ -58,9 +58,9 @@ class Session(Generic[S]):
     def read(self, what: str, call: Callable[[S], T], deadline: Deadline, *, operation: str = "", limit_s: float = CALL_S) -> T:
         """Return what ``call`` reads; it may run up to three times, each time with the session that holds then.
 
+        So it uses nothing but what it got through its argument: objects of an earlier login know only that one's stub.
         ``what`` is for the error, such as "reading the devices of vm-12"; ``operation`` is our request's id in the
-        server's own logs; ``limit_s`` bounds one call. Raises what ``faults.ROWS`` says, HypervisorUnreachable, or
-        StillWorking when the deadline passed before anything was asked.
+        server's own logs; ``limit_s`` bounds one call. Raises what ``faults.ROWS`` says.
         """
         return self._ask(Kind.READ, what, call, deadline, operation, limit_s)
 
@@ -95,7 +95,8 @@ class Session(Generic[S]):
             except Failed as failure:
                 trouble = failure.trouble
                 step = next_step(kind, trouble.meaning, done)
-                if step is Step.GIVE_UP:
+                # With no time left the first cause is the one to tell.
+                if step is Step.GIVE_UP or deadline.passed:
                     raise error_of(kind, trouble, where) from failure
                 self._log.info("asked again", endpoint=str(self._connector), why=str(failure), step=step.value)
             done |= {step}

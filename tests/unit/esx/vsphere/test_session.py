@@ -16,7 +16,6 @@ from vmdkvol.errors import (
     Internal,
     NoSpace,
     OutcomeUnknown,
-    StillWorking,
     TruthUnknown,
     VolumeError,
 )
@@ -293,10 +292,22 @@ def test_no_call_is_begun_after_its_deadline() -> None:
     site, calls = Site(), Calls()
     site.read(Calls())
 
-    with pytest.raises(StillWorking):
+    with pytest.raises(HypervisorUnreachable, match="no time was left to ask"):
         site.session.read("reading vm-1", calls, Deadline.after(site.clock, 0.0))
 
     assert calls.sessions == []
+
+
+def test_a_read_that_took_all_the_time_tells_what_it_met() -> None:
+    site = Site()
+    deadline = site.soon()
+
+    def slow(_: int) -> str:
+        site.clock.pass_time(PATIENCE_S)
+        raise Failed(Trouble(Meaning.LOST, "The read operation timed out"))
+
+    with pytest.raises(HypervisorUnreachable, match="The read operation timed out"):
+        site.session.read("reading vm-1", slow, deadline)
 
 
 def test_close_logs_out_and_later_calls_are_refused() -> None:
