@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import insert
-
 from vmdkvol.clock import SystemClock
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
@@ -24,7 +22,6 @@ from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store import volumes
 from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.schema import record_to_row
-from vmdkvol_esx.store.schema import volumes as volumes_table
 
 SIZE_BYTES = 1 << 30
 _ROWS = 5000
@@ -45,9 +42,9 @@ def fill_database(database: Path, new: Sequence[VolumeRecord]) -> None:
     opened = open_database(database, SystemClock().wall())
     try:
         for begin in range(0, len(new), _ROWS):
-            with opened.writing() as connection:
-                rows = [record_to_row(record, volumes.next_change(connection)) for record in new[begin : begin + _ROWS]]
-                connection.execute(insert(volumes_table), rows)
+            with opened.writing() as transaction:
+                rows = [record_to_row(record, volumes.next_change(transaction)) for record in new[begin : begin + _ROWS]]
+                transaction.change_many(volumes.INSERT, rows)
     finally:
         opened.close()
 

@@ -19,12 +19,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown
+from vmdkvol_esx.store.statements import Transaction
 
 REBUILD = "the disks are not touched; stop the service and run `vmdkvol-esxd rebuild`"
 RESTART = "put the file back, with the one that ends in -wal, then restart the service"
 # A commit takes a millisecond; a writer that waits this long waits for something that hangs.
 WAIT_S = 20.0
 _READERS = 8
+_WRITE, _READ = "BEGIN IMMEDIATE", "BEGIN"
 
 
 class Database:
@@ -42,32 +44,58 @@ class Database:
         self._read = self._write if path is None else _engine(path, wait_s, writes=False)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Transaction]:
         """A transaction that no other write runs beside: committed at the end of the block, undone on any error.
 
         Raises NoSpace, Busy, TruthUnknown or MetadataDamaged, and then nothing is done that a reader could see.
         """
-        if self._failed:
-            raise MetadataDamaged(
-                f"{self.name} takes no writes since: {self._failed}", remedy="check the disk under it, then restart the service"
-            )
-        self._check_in_place()
-        with self._translated(), self._write.begin() as connection:
-            if self._inode is None and self._path is not None:
-                self._inode = _inode(self._path)
-            yield connection
+        self._check_writable()
+        with self._translated(), self._connected(self._write) as connection:
+            self._note_file()
+            with _transaction(connection, _WRITE) as transaction:
+                yield transaction
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Transaction]:
         """A transaction in which every read sees the same moment. Raises MetadataDamaged if the file was taken away."""
         self._check_in_place()
-        with self._translated(), self._read.begin() as connection:
+        begin = _READ if self._read is not self._write else _WRITE
+        with self._translated(), self._connected(self._read) as connection, _transaction(connection, begin) as transaction:
+            yield transaction
+
+    @contextmanager
+    def altering(self) -> Iterator[Connection]:
+        """As ``writing``, through SQLAlchemy, for whoever looks at the tables themselves or makes them."""
+        self._check_writable()
+        with self._translated(), self._write.begin() as connection:
+            self._note_file()
             yield connection
 
     def close(self) -> None:
         """Close every connection that is not in use; the last one puts the log back into the file."""
         self._read.dispose()
         self._write.dispose()
+
+    @contextmanager
+    def _connected(self, engine: Engine) -> Iterator[sqlite3.Connection]:
+        pooled = engine.raw_connection()
+        try:
+            connection = pooled.dbapi_connection
+            assert isinstance(connection, sqlite3.Connection), "it is checked out"
+            yield connection
+        finally:
+            pooled.close()
+
+    def _note_file(self) -> None:
+        if self._inode is None and self._path is not None:
+            self._inode = _inode(self._path)
+
+    def _check_writable(self) -> None:
+        if self._failed:
+            raise MetadataDamaged(
+                f"{self.name} takes no writes since: {self._failed}", remedy="check the disk under it, then restart the service"
+            )
+        self._check_in_place()
 
     def _check_in_place(self) -> None:
         """Raise MetadataDamaged if the file was removed or replaced since it was opened.
@@ -89,15 +117,18 @@ class Database:
         except PoolTimeout as error:
             raise Busy(f"{self.name}: no connection became free in {self._wait_s:g} s") from error
         except DBAPIError as error:
-            raise self._in_our_words(error) from error
+            raise self._in_our_words(error.orig, error) from error
+        except sqlite3.Error as error:
+            raise self._in_our_words(error, error) from error
         except UnicodeDecodeError as error:
             # A flipped bit in the schema comes back in SQLite's own message, which Python then cannot read.
             raise MetadataDamaged(f"{self.name} has text that is not UTF-8: {error.object!r}", remedy=REBUILD) from error
 
-    def _in_our_words(self, error: DBAPIError) -> Exception:
+    def _in_our_words(self, said: BaseException | None, error: Exception) -> Exception:
+        """Return our error for what SQLite ``said``, or ``error`` itself."""
         # The low byte is the primary code, the rest says more about it (sqlite.org/rescode.html).
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-        told = f"{self.name}: {error.orig}"
+        code = getattr(said, "sqlite_errorcode", 0) & 0xFF
+        told = f"{self.name}: {said}"
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Busy(told)
         if code == sqlite3.SQLITE_FULL:
@@ -106,12 +137,25 @@ class Database:
             return MetadataDamaged(told, remedy=REBUILD)
         if code == sqlite3.SQLITE_IOERR:
             # After a failed fsync the kernel may call lost pages clean, so a second try proves nothing (faults 7.10).
-            self._failed = str(error.orig)
+            self._failed = str(said)
             return MetadataDamaged(told, remedy="check the disk under it, then restart the service")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             return TruthUnknown(told, remedy="check owner, mode and file system of the service's state directory")
         # A broken constraint or a wrong statement is a bug of ours: the request's last handler says so.
         return error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[Transaction]:
+    connection.execute(begin)
+    try:
+        yield Transaction(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk or an I/O error may have ended it already (sqlite.org/lang_transaction.html).
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -146,6 +190,6 @@ def _engine(path: Path | None, wait_s: float, *, writes: bool) -> Engine:
         connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
 
     event.listen(engine, "connect", connected)
-    begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+    begin = _WRITE if writes else _READ
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from vmdkvol.errors import StaleRequest, VolumeInUse, VolumeNotFound
@@ -13,49 +13,54 @@ from vmdkvol.volume import State, VmId, VolumeId
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.store import volumes
 from vmdkvol_esx.store.schema import answers, intent_to_row, intents, row_to_intent
+from vmdkvol_esx.store.statements import Statement, Transaction
 
 # How long a repeated call gets its first answer, and a closed intent keeps its id from being used again (F31).
 KEPT_S = 24 * 3600.0
 
-# Built once, as those of ``volumes``.
-_KNOWN = select(intents.c.id).where(intents.c.id == bindparam("key"))
-_INSERT = insert(intents)
+_KNOWN = Statement(select(intents.c.id).where(intents.c.id == bindparam("key")))
+_BEGIN = Statement(insert(intents))
 _OPEN = (intents.c.id == bindparam("key"), intents.c.closed_at.is_(None))
-_VOLUME = select(intents.c.volume).where(*_OPEN)
-_NOTE = update(intents).where(*_OPEN)
-_CLOSE = update(intents).where(intents.c.id == bindparam("key"))
-_FORGET = delete(intents).where(intents.c.closed_at < bindparam("before_then"))
-_OPEN_OF = select(intents).where(intents.c.closed_at.is_(None), intents.c.volume == bindparam("key"))
-_ANSWER = select(answers.c.answer).where(
-    answers.c.caller == bindparam("vm"), answers.c.call == bindparam("key"), answers.c.kept_at > bindparam("after")
+_VOLUME = Statement(select(intents.c.volume).where(*_OPEN))
+_NOTE = Statement(update(intents).where(*_OPEN).values(task=bindparam("told")))
+_CLOSE = Statement(
+    update(intents).where(intents.c.id == bindparam("key")).values(closed_at=bindparam("now"), outcome=bindparam("end"))
 )
-_OLD_ANSWERS = delete(answers).where(answers.c.kept_at <= bindparam("until"))
-_KEEP = insert(answers).on_conflict_do_nothing()
+_FORGET = Statement(delete(intents).where(intents.c.closed_at < bindparam("before_then")))
+_ALL_OPEN = Statement(select(intents).where(intents.c.closed_at.is_(None)).order_by(intents.c.opened_at, intents.c.id))
+_OPEN_OF = Statement(select(intents).where(intents.c.closed_at.is_(None), intents.c.volume == bindparam("key")))
+_ANSWER = Statement(
+    select(answers.c.answer).where(
+        answers.c.caller == bindparam("vm"), answers.c.call == bindparam("key"), answers.c.kept_at > bindparam("after")
+    )
+)
+_OLD_ANSWERS = Statement(delete(answers).where(answers.c.kept_at <= bindparam("until")))
+_KEEP = Statement(insert(answers).on_conflict_do_nothing())
 
 
-def begin(connection: Connection, intent: Intent, record: VolumeRecord) -> None:
+def begin(transaction: Transaction, intent: Intent, record: VolumeRecord) -> None:
     if intent.volume != record.id:
         raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}", volume=str(record.id))
-    if connection.execute(_KNOWN, {"key": str(intent.id)}).first() is not None:
-        volumes.check_idle(connection, record.id)
+    if transaction.first(_KNOWN, key=str(intent.id)) is not None:
+        volumes.check_idle(transaction, record.id)
         raise StaleRequest(f"volume {record.name}: this piece of work has ended already", volume=str(record.id))
-    volumes.check_idle(connection, record.id)
+    volumes.check_idle(transaction, record.id)
     if record.generation != 1:
-        volumes.check_generation(connection, record.id, record.generation - 1)
-    elif volumes.fetch(connection, record.id) is not None:
+        volumes.check_generation(transaction, record.id, record.generation - 1)
+    elif volumes.fetch(transaction, record.id) is not None:
         raise StaleRequest(f"volume {record.name} ({record.id}) is not new", volume=str(record.id))
     if intent.source is not None:
-        _check_source(connection, intent.source)
-    volumes.put(connection, record, volumes.next_change(connection))
-    connection.execute(_INSERT, intent_to_row(intent))
+        _check_source(transaction, intent.source)
+    volumes.put(transaction, record, volumes.next_change(transaction))
+    transaction.change(_BEGIN, **intent_to_row(intent), closed_at=None, outcome=None)
 
 
-def _check_source(connection: Connection, source: VolumeId) -> None:
-    record = volumes.fetch(connection, source)
+def _check_source(transaction: Transaction, source: VolumeId) -> None:
+    record = volumes.fetch(transaction, source)
     if record is None or record.state in (State.TRASHED, State.REMOVING):
         name = source if record is None else record.name
         raise VolumeNotFound(f"volume {name}, the source of the clone, does not exist", volume=str(source))
-    own = open_intent(connection, source)
+    own = open_intent(transaction, source)
     if record.state is not State.READY or own is not None:
         stands = f"is {record.state}" if own is None else f"has {type(own.change).__name__} under way"
         raise VolumeInUse(
@@ -65,34 +70,34 @@ def _check_source(connection: Connection, source: VolumeId) -> None:
         )
 
 
-def note_task(connection: Connection, intent: UUID, task: str) -> None:
-    connection.execute(_NOTE, {"key": str(intent), "task": task})
+def note_task(transaction: Transaction, intent: UUID, task: str) -> None:
+    transaction.change(_NOTE, key=str(intent), told=task)
 
 
-def close(connection: Connection, intent: UUID, record: VolumeRecord | None, outcome: str, now: float) -> bool:
+def close(transaction: Transaction, intent: UUID, record: VolumeRecord | None, outcome: str, now: float) -> bool:
     """Close the intent and put ``record`` in place (None: away); False for one that is not open any more: it is left alone.
 
     ``finished`` wants the generation that ``begin`` stored; ``abandoned`` also takes the one before it.
     """
-    row = connection.execute(_VOLUME, {"key": str(intent)}).first()
+    row = transaction.first(_VOLUME, key=str(intent))
     if row is None:
         return False
-    volume = VolumeId(UUID(row.volume))
-    change = volumes.next_change(connection)
+    volume = VolumeId(UUID(row["volume"]))
+    change = volumes.next_change(transaction)
     if record is None:
-        volumes.forget(connection, volume, change)
+        volumes.forget(transaction, volume, change)
     else:
-        _check_end(connection, volume, record, outcome)
-        volumes.put(connection, record, change)
-    connection.execute(_CLOSE, {"key": str(intent), "closed_at": now, "outcome": outcome})
-    connection.execute(_FORGET, {"before_then": now - KEPT_S})
+        _check_end(transaction, volume, record, outcome)
+        volumes.put(transaction, record, change)
+    transaction.change(_CLOSE, key=str(intent), now=now, end=outcome)
+    transaction.change(_FORGET, before_then=now - KEPT_S)
     return True
 
 
-def _check_end(connection: Connection, volume: VolumeId, record: VolumeRecord, outcome: str) -> None:
+def _check_end(transaction: Transaction, volume: VolumeId, record: VolumeRecord, outcome: str) -> None:
     if record.id != volume:
         raise StaleRequest(f"the intent is for volume {volume}, the record for {record.id}", volume=str(volume))
-    stored = volumes.fetch(connection, volume)
+    stored = volumes.fetch(transaction, volume)
     allowed = set() if stored is None else {stored.generation}
     if stored is not None and outcome == "abandoned":
         # Nobody was told the raised generation of work that did not happen, so the record may go back whole.
@@ -103,23 +108,21 @@ def _check_end(connection: Connection, volume: VolumeId, record: VolumeRecord, o
         )
 
 
-def open_intents(connection: Connection) -> Sequence[Intent]:
-    query = select(intents).where(intents.c.closed_at.is_(None)).order_by(intents.c.opened_at, intents.c.id)
-    return tuple(row_to_intent(row) for row in connection.execute(query).mappings())
+def open_intents(transaction: Transaction) -> Sequence[Intent]:
+    return tuple(row_to_intent(row) for row in transaction.all(_ALL_OPEN))
 
 
-def open_intent(connection: Connection, volume: VolumeId) -> Intent | None:
-    row = connection.execute(_OPEN_OF, {"key": str(volume)}).mappings().first()
+def open_intent(transaction: Transaction, volume: VolumeId) -> Intent | None:
+    row = transaction.first(_OPEN_OF, key=str(volume))
     return None if row is None else row_to_intent(row)
 
 
-def stored_answer(connection: Connection, caller: VmId, call: UUID, now: float) -> bytes | None:
-    found = connection.execute(_ANSWER, {"vm": str(caller), "key": str(call), "after": now - KEPT_S}).scalar()
-    return None if found is None else bytes(found)
+def stored_answer(transaction: Transaction, caller: VmId, call: UUID, now: float) -> bytes | None:
+    row = transaction.first(_ANSWER, vm=str(caller), key=str(call), after=now - KEPT_S)
+    return None if row is None else bytes(row["answer"])
 
 
-def keep_answer(connection: Connection, caller: VmId, call: UUID, answer: bytes, now: float) -> None:
+def keep_answer(transaction: Transaction, caller: VmId, call: UUID, answer: bytes, now: float) -> None:
     """Keep the answer; one that is there already stays, because it is what the caller may have been told."""
-    connection.execute(_OLD_ANSWERS, {"until": now - KEPT_S})
-    row = {"caller": str(caller), "call": str(call), "answer": answer, "kept_at": now}
-    connection.execute(_KEEP, row)
+    transaction.change(_OLD_ANSWERS, until=now - KEPT_S)
+    transaction.change(_KEEP, caller=str(caller), call=str(call), answer=answer, kept_at=now)

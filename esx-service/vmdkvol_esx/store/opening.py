@@ -80,7 +80,7 @@ def _make_tables(database: Database, wall: float) -> None:
     # Change numbers start at the time, in ms: a rebuilt database never gives out a number of the lost one again, so an
     # agent that asks for "what changed since" by an old number is told to list everything.
     start = int(wall * 1000)
-    with database.writing() as connection:
+    with database.altering() as connection:
         _upgrade(connection)
         connection.execute(counters.update().values(change=start, floor=start))
 
@@ -100,7 +100,7 @@ def _check_header(path: Path) -> None:
 def _check(database: Database) -> None:
     """Raise MetadataDamaged unless the file is whole and readable to the last record; bring it to our schema."""
     try:
-        with database.writing() as connection:
+        with database.altering() as connection:
             found = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
             if found != "ok" or connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                 raise MetadataDamaged(str(found).replace("ok", "a record's vmgroup is missing"))

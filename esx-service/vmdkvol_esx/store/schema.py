@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any, get_args
 from uuid import UUID
 
-from sqlalchemy import REAL, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, RowMapping, Table, Text, text
+from sqlalchemy import REAL, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from vmdkvol.errors import MetadataDamaged, VolumeError
 from vmdkvol.names import DatastoreName
@@ -21,6 +21,7 @@ from vmdkvol.volume import VmgroupId, VmId, VolumeId
 from vmdkvol.wire import dump, load
 from vmdkvol_esx.ports import Change
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.store.statements import Row
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
 REVISION = "0003"
@@ -147,7 +148,7 @@ def _real(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _checksum(row: Mapping[str, Any] | RowMapping, names: Sequence[str]) -> str:
+def _checksum(row: Row, names: Sequence[str]) -> str:
     return hashlib.sha256(_json([row[name] for name in names]).encode()).hexdigest()
 
 
@@ -179,7 +180,7 @@ def check_records(rows: Iterable[Sequence[Any]]) -> None:
             )
 
 
-def row_to_record(row: RowMapping) -> VolumeRecord:
+def row_to_record(row: Row) -> VolumeRecord:
     """Return the record in ``row``; raise MetadataDamaged if it is not what was once written."""
     name = f"the database's record of volume {row['name']!r} ({row['id']})"
     if _record_checksum([row[name] for name in _RECORD_FIELDS]) != row["checksum"]:
@@ -208,7 +209,7 @@ def intent_to_row(intent: Intent) -> dict[str, Any]:
     return {**row, "checksum": _checksum(row, _INTENT_FIELDS)}
 
 
-def row_to_intent(row: RowMapping) -> Intent:
+def row_to_intent(row: Row) -> Intent:
     """Return the intent in ``row``; raise MetadataDamaged if it is not what was once written."""
     name = f"the database's intent {row['id']} of volume {row['volume']}"
     if _checksum(row, _INTENT_FIELDS) != row["checksum"]:
@@ -229,6 +230,6 @@ def row_to_intent(row: RowMapping) -> Intent:
         raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["volume"]) from error
 
 
-def row_to_vmgroup(row: RowMapping) -> Vmgroup:
+def row_to_vmgroup(row: Row) -> Vmgroup:
     default = row["default_datastore"]
     return Vmgroup(VmgroupId(UUID(row["id"])), row["name"], None if default is None else DatastoreName(default))

@@ -17,8 +17,15 @@ from vmdkvol_esx.store import intents, volumes
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.schema import datastores, row_to_vmgroup, vmgroups
+from vmdkvol_esx.store.statements import Statement
 
-_GROUP = select(vmgroups).where(vmgroups.c.id == bindparam("group"))
+_GROUP = Statement(select(vmgroups).where(vmgroups.c.id == bindparam("group")))
+_SET_DEFAULT = Statement(
+    update(vmgroups).where(vmgroups.c.id == bindparam("group")).values(default_datastore=bindparam("datastore"))
+)
+_DATASTORES = Statement(select(datastores))
+_DATASTORE = Statement(select(datastores).where(datastores.c.name == bindparam("called")))
+_NEW_DATASTORE = Statement(insert(datastores))
 
 
 def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> SqlStore:
@@ -43,98 +50,98 @@ class SqlStore:
         self._database.close()
 
     def begin(self, intent: Intent, record: VolumeRecord) -> None:
-        with self._database.writing() as connection:
-            intents.begin(connection, intent, record)
+        with self._database.writing() as transaction:
+            intents.begin(transaction, intent, record)
 
     def note_task(self, intent: UUID, task: str) -> None:
-        with self._database.writing() as connection:
-            intents.note_task(connection, intent, task)
+        with self._database.writing() as transaction:
+            intents.note_task(transaction, intent, task)
 
     def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
         now = self._clock.wall()
-        with self._database.writing() as connection:
-            ended = intents.close(connection, intent, record, "finished", now)
+        with self._database.writing() as transaction:
+            ended = intents.close(transaction, intent, record, "finished", now)
             if ended and answer is not None:
-                intents.keep_answer(connection, answer.caller, answer.call, answer.answer, now)
+                intents.keep_answer(transaction, answer.caller, answer.call, answer.answer, now)
         return ended
 
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
-        with self._database.writing() as connection:
-            intents.close(connection, intent, record, "abandoned", self._clock.wall())
+        with self._database.writing() as transaction:
+            intents.close(transaction, intent, record, "abandoned", self._clock.wall())
 
     def update(self, record: VolumeRecord, *, expect: int) -> None:
-        with self._database.writing() as connection:
-            volumes.check_idle(connection, record.id)
-            volumes.check_generation(connection, record.id, expect)
+        with self._database.writing() as transaction:
+            volumes.check_idle(transaction, record.id)
+            volumes.check_generation(transaction, record.id, expect)
             if record.generation < expect:
                 raise StaleRequest(f"volume {record.name}: a generation never goes back", volume=str(record.id))
-            volumes.put(connection, record, volumes.next_change(connection))
+            volumes.put(transaction, record, volumes.next_change(transaction))
 
     def delete(self, volume: VolumeId, *, expect: int) -> None:
-        with self._database.writing() as connection:
-            if volumes.fetch(connection, volume) is None:
+        with self._database.writing() as transaction:
+            if volumes.fetch(transaction, volume) is None:
                 return
-            volumes.check_idle(connection, volume)
-            volumes.check_generation(connection, volume, expect)
-            volumes.forget(connection, volume, volumes.next_change(connection))
+            volumes.check_idle(transaction, volume)
+            volumes.check_generation(transaction, volume, expect)
+            volumes.forget(transaction, volume, volumes.next_change(transaction))
 
     def restore(self, *records: VolumeRecord) -> None:
-        with self._database.writing() as connection:
+        with self._database.writing() as transaction:
             for record in records:
-                if volumes.fetch(connection, record.id) is not None:
+                if volumes.fetch(transaction, record.id) is not None:
                     raise Busy(f"volume {record.name} ({record.id}) is known already", volume=str(record.id))
-                volumes.put(connection, record, volumes.next_change(connection))
+                volumes.put(transaction, record, volumes.next_change(transaction))
 
     def volume(self, volume: VolumeId) -> VolumeRecord | None:
-        with self._database.reading() as connection:
-            return volumes.fetch(connection, volume)
+        with self._database.reading() as transaction:
+            return volumes.fetch(transaction, volume)
 
     def find(self, vmgroup: VmgroupId, name: str) -> VolumeRecord | None:
-        with self._database.reading() as connection:
-            return volumes.find(connection, vmgroup, name)
+        with self._database.reading() as transaction:
+            return volumes.find(transaction, vmgroup, name)
 
     def elsewhere(self, vmgroup: VmgroupId, base: str) -> VolumeRecord | None:
-        with self._database.reading() as connection:
-            return volumes.elsewhere(connection, vmgroup, base)
+        with self._database.reading() as transaction:
+            return volumes.elsewhere(transaction, vmgroup, base)
 
     def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
-        with self._database.reading() as connection:
-            return volumes.with_disk(connection, disk)
+        with self._database.reading() as transaction:
+            return volumes.with_disk(transaction, disk)
 
     def page(
         self, vmgroup: VmgroupId | None, after: VolumeId | None, limit: int, since: int | None = None
     ) -> Sequence[VolumeRecord]:
-        with self._database.reading() as connection:
-            return volumes.page(connection, vmgroup, after, limit, since)
+        with self._database.reading() as transaction:
+            return volumes.page(transaction, vmgroup, after, limit, since)
 
     def change_number(self) -> int:
-        with self._database.reading() as connection:
-            return volumes.change_number(connection)
+        with self._database.reading() as transaction:
+            return volumes.change_number(transaction)
 
     def removed_since(self, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:
-        with self._database.reading() as connection:
-            return volumes.removed_since(connection, vmgroup, since)
+        with self._database.reading() as transaction:
+            return volumes.removed_since(transaction, vmgroup, since)
 
     def open_intents(self) -> Sequence[Intent]:
-        with self._database.reading() as connection:
-            return intents.open_intents(connection)
+        with self._database.reading() as transaction:
+            return intents.open_intents(transaction)
 
     def open_intent(self, volume: VolumeId) -> Intent | None:
-        with self._database.reading() as connection:
-            return intents.open_intent(connection, volume)
+        with self._database.reading() as transaction:
+            return intents.open_intent(transaction, volume)
 
     def stored_answer(self, caller: VmId, call: UUID) -> bytes | None:
-        with self._database.reading() as connection:
-            return intents.stored_answer(connection, caller, call, self._clock.wall())
+        with self._database.reading() as transaction:
+            return intents.stored_answer(transaction, caller, call, self._clock.wall())
 
     def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None:
-        with self._database.writing() as connection:
-            intents.keep_answer(connection, caller, call, answer, self._clock.wall())
+        with self._database.writing() as transaction:
+            intents.keep_answer(transaction, caller, call, answer, self._clock.wall())
 
     def vmgroup(self, vm: VmId) -> Vmgroup:
         # Every VM is in the one group that there is.
-        with self._database.reading() as connection:
-            row = connection.execute(_GROUP, {"group": str(DEFAULT_VMGROUP)}).mappings().first()
+        with self._database.reading() as transaction:
+            row = transaction.first(_GROUP, group=str(DEFAULT_VMGROUP))
         if row is None:
             raise MetadataDamaged(f"{self._database.name} has no vmgroup _DEFAULT", remedy=REBUILD, vm=str(vm))
         return row_to_vmgroup(row)
@@ -144,27 +151,24 @@ class SqlStore:
 
         Raises NotPermitted if there is no such group.
         """
-        with self._database.writing() as connection:
-            known = connection.execute(
-                update(vmgroups).where(vmgroups.c.id == str(vmgroup)).values(default_datastore=datastore)
-            )
-            if not known.rowcount:
+        with self._database.writing() as transaction:
+            if not transaction.change(_SET_DEFAULT, group=str(vmgroup), datastore=datastore):
                 raise NotPermitted(f"vmgroup {vmgroup} does not exist")
 
     def datastore_ids(self) -> Mapping[DatastoreName, UUID]:
         """Return what each datastore's marker says, as far as it was seen once; raises MetadataDamaged for no UUID."""
-        with self._database.reading() as connection:
-            rows = connection.execute(select(datastores)).all()
+        with self._database.reading() as transaction:
+            rows = transaction.all(_DATASTORES)
         try:
-            return {DatastoreName(row.name): UUID(row.id) for row in rows}
+            return {DatastoreName(row["name"]): UUID(row["id"]) for row in rows}
         except ValueError as error:
             raise MetadataDamaged(f"{self._database.name} has a datastore without a UUID", remedy=REBUILD) from error
 
     def remember_datastore(self, name: DatastoreName, marker: UUID) -> None:
         """Afterwards the datastore is only what has this marker. Raises NotPermitted if it is known by another one."""
-        with self._database.writing() as connection:
-            known = connection.execute(select(datastores.c.id).where(datastores.c.name == name)).scalar()
+        with self._database.writing() as transaction:
+            known = transaction.first(_DATASTORE, called=name)
             if known is None:
-                connection.execute(insert(datastores).values(name=name, id=str(marker)))
-            elif known != str(marker):
-                raise NotPermitted(f"datastore {name} is {known}, not {marker}")
+                transaction.change(_NEW_DATASTORE, name=name, id=str(marker))
+            elif known["id"] != str(marker):
+                raise NotPermitted(f"datastore {name} is {known['id']}, not {marker}")

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -125,7 +124,7 @@ def test_a_directory_that_cannot_be_made_says_so(tmp_path: Path) -> None:
 
 
 def test_the_tables_are_those_of_the_migrations(path: Path) -> None:
-    with closing(Database(None)) as database, database.writing() as connection:
+    with closing(Database(None)) as database, database.altering() as connection:
         from vmdkvol_esx.store import migrations
 
         migrations.upgrade(connection)
@@ -136,7 +135,7 @@ def test_the_tables_are_those_of_the_migrations(path: Path) -> None:
 
 def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Path) -> None:
     before = filled(path)
-    with closing(Database(path)) as database, database.writing() as connection:
+    with closing(Database(path)) as database, database.altering() as connection:
         connection.exec_driver_sql("DROP TABLE datastores")
         connection.exec_driver_sql("ALTER TABLE volumes DROP COLUMN copied_uuids")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
@@ -164,22 +163,23 @@ def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Pat
 def test_no_look_at_one_volume_reads_them_all(path: Path, ask: Callable[[SqlStore], object]) -> None:
     """SQLite takes an index of some rows only for a query with its condition word by word, not with parameters in it."""
     filled(path)
-    sent: list[tuple[str, Any]] = []
+    sent: list[str] = []
 
-    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        sent.append((statement, parameters))
+    def listen(connection: sqlite3.Connection, _: object) -> None:
+        # With the values that the statement was given.
+        connection.set_trace_callback(sent.append)
 
-    event.listen(Engine, "before_cursor_execute", note)
+    event.listen(Engine, "connect", listen)
     try:
         with opened(path) as store:
             sent.clear()
             ask(store)
     finally:
-        event.remove(Engine, "before_cursor_execute", note)
+        event.remove(Engine, "connect", listen)
 
     with closing(sqlite3.connect(path)) as plain:
-        asked = [(statement, given) for statement, given in sent if statement.lstrip().startswith(("SELECT", "UPDATE"))]
-        plans = {line[3] for each in asked for line in plain.execute(f"EXPLAIN QUERY PLAN {each[0]}", each[1])}
+        asked = [statement for statement in sent if statement.lstrip().startswith(("SELECT", "UPDATE"))]
+        plans = {line[3] for each in asked for line in plain.execute(f"EXPLAIN QUERY PLAN {each}")}
     assert asked
     assert {plan for plan in plans if plan.startswith("SCAN") and "counters" not in plan} == set()
 
@@ -201,7 +201,7 @@ def test_every_table_is_strict(path: Path) -> None:
 )
 def test_the_writer_is_durable_and_strict(path: Path, pragma: str, value: object) -> None:
     filled(path)
-    with closing(Database(path)) as database, database.writing() as connection:
+    with closing(Database(path)) as database, database.altering() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
 
 
