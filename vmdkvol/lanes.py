@@ -17,6 +17,8 @@ T = TypeVar("T")
 class _Entry:
     equal: Hashable
     work: Callable[[], Any]
+    # Of this piece of work alone: one for all would rouse everybody who waits whenever anything ends.
+    ended: Condition
     done: bool = False
     result: Any = None
     error: BaseException | None = None
@@ -39,11 +41,11 @@ class Lanes:
         the same call joins it. ``work`` therefore keeps deadlines of its own. Busy if no thread can be started.
         """
         entry = self._join(key, equal, work)
-        with self._changed:
+        with entry.ended:
             while not entry.done:
                 if deadline.passed:
                     raise StillWorking(f"{doing} takes longer than Docker waits")
-                self._changed.wait(deadline.left_s)
+                entry.ended.wait(deadline.left_s)
         if entry.error is not None:
             raise entry.error
         return cast(T, entry.result)
@@ -67,7 +69,7 @@ class Lanes:
             lane = self._lanes.get(key)
             if lane and lane[-1].equal == equal:
                 return lane[-1]
-            entry = _Entry(equal, work)
+            entry = _Entry(equal, work, self._clock.condition())
             if lane is None:
                 self._lanes[key] = deque([entry])
                 self._start(key)
@@ -93,11 +95,13 @@ class Lanes:
             except BaseException as error:  # noqa: BLE001 - handed to every waiter, none is lost
                 entry.error = error
             with self._changed:
-                entry.done = True
                 lane = self._lanes[key]
                 lane.popleft()
                 if not lane:
                     del self._lanes[key]
-                self._changed.notify_all()
-                if key not in self._lanes:
-                    return
+                    self._changed.notify_all()
+            with entry.ended:
+                entry.done = True
+                entry.ended.notify_all()
+            if not lane:
+                return

@@ -1,7 +1,7 @@
 """``Service`` over one kept connection: many calls in flight, found again after the connection or the service broke.
 
-One thread owns the connection both ways (corrections 20); callers hand it their request and wait. A call that was in
-flight when the connection broke is sent again with its id, so that it is carried out once (F34).
+One thread owns the connection (corrections 20); a caller sends its request itself if nothing is in the way, and waits. A
+call that was in flight when the connection broke is sent again with its id, so that it is carried out once (F34).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import select
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -74,7 +75,10 @@ class Line:
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._trouble: VolumeError = ServiceUnreachable(f"the service at {address} was not reached yet")
-        self._calls = Calls(clock, self._trouble, patience_s, self._wake)
+        self._calls = Calls(clock, self._trouble, patience_s, self._push, self._wake)
+        # The connection for whoever sends, and the turn to do so. Reading, opening and closing are its thread's alone.
+        self._turn_to_send = threading.Lock()
+        self._link: Link | None = None
         self._hooks = Hooks(clock.condition())
         self._listeners: tuple[Callable[[Notice], None], ...] = ()
         self._welcome: Welcome | None = None
@@ -147,6 +151,8 @@ class Line:
         link = None
         try:
             link = Link(connect(self._address, CONNECT_S), self._clock, MAX_FRAME)
+            with self._turn_to_send:
+                self._link = link
             self._greet(link)
             while not self._closed and self._turn(link):
                 greeted = greeted or self.up
@@ -163,20 +169,24 @@ class Line:
             error = ServiceUnreachable(f"the connection to the service broke by a bug: {type(reason).__name__}")
         finally:
             if link is not None:
+                with self._turn_to_send:
+                    self._link = None
                 link.close()
         self._down(error)
         return greeted
 
     def _greet(self, link: Link) -> None:
         self._greeting = _Greeting(uuid4(), self._clock.monotonic() + HELLO_S)
-        link.send(wire.write_request(self._hello, self._greeting.id, HELLO_S))
+        with self._turn_to_send:
+            link.send(wire.write_request(self._hello, self._greeting.id, HELLO_S))
 
     def _turn(self, link: Link) -> bool:
         """Wait for something to do and do it; False when the connection ended."""
         happened = self._wait(link)
         alive = True
         if happened & select.POLLOUT:
-            link.flush()
+            with self._turn_to_send:
+                link.flush()
         if happened & ~select.POLLOUT:
             # A hang-up too is found by reading: answers may stand before it.
             alive = link.receive()
@@ -186,7 +196,8 @@ class Line:
         if alive and self.up:
             if self._calls.doubted() and self._greeting is None:
                 self._greet(link)
-            alive = self._send_calls(link)
+            with self._turn_to_send:
+                alive = self._send_calls(link)
         return alive
 
     def _wait(self, link: Link) -> int:
@@ -217,6 +228,17 @@ class Line:
             if not link.send(wire.write_request(pending.request, pending.call.id, left_s, version)):
                 return False
         return True
+
+    def _push(self) -> None:
+        """Send what waits to be sent, here and now; what is in the way of that is the connection's thread's to do."""
+        if self._turn_to_send.acquire(blocking=False):
+            try:
+                link = self._link
+                if link is not None and self.up and not link.sending and self._send_calls(link) and not link.sending:
+                    return
+            finally:
+                self._turn_to_send.release()
+        self._wake()
 
     def _arrived(self, frame: Frame) -> None:
         greeting = self._greeting

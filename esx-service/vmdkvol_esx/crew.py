@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Clock, Condition, Deadline
 from vmdkvol.errors import BadRequest, Busy
 from vmdkvol_esx.turns import Turns
 
@@ -50,13 +50,37 @@ class _Job(Generic[R]):
 
 
 @dataclass(slots=True, eq=False)
+class _Seat(Generic[R]):
+    """Where an idle worker waits for a job of its own: one place for all would rouse some eighty threads with each call."""
+
+    roused: Condition
+    job: _Job[R] | None = None
+    ended: bool = False
+
+    def give(self, job: _Job[R]) -> None:
+        with self.roused:
+            self.job = job
+            self.roused.notify_all()
+
+    def end(self) -> None:
+        with self.roused:
+            self.ended = True
+            self.roused.notify_all()
+
+    def wait(self, deadline: Deadline) -> None:
+        with self.roused:
+            while self.job is None and not self.ended and not deadline.passed:
+                self.roused.wait(deadline.left_s)
+
+
+@dataclass(slots=True, eq=False)
 class _Bench(Generic[R]):
-    """The workers for one kind of call, and what waits for them."""
+    """The workers for one kind of call, and what waits for them. Of the idle ones the last is asked first."""
 
     most: int
     queue: deque[_Job[R]] = field(default_factory=deque)
     workers: int = 0
-    idle: int = 0
+    idle: list[_Seat[R]] = field(default_factory=list)
 
 
 class Crew(Generic[R]):
@@ -103,12 +127,14 @@ class Crew(Generic[R]):
             # Reading is bounded by its few workers, and an engine that starts asks for a thousand volumes at once.
             begins = 0.0 if kind is Kind.READ else self._turns.came(self._name)
             self._jobs[call] = job = _Job(call, equal, work, deadline, bench, begins, [recipient])
+            if bench.idle:
+                self._running += 1
+                bench.idle.pop().give(job)
+                return
             bench.queue.append(job)
-            if len(bench.queue) > bench.idle and bench.workers < bench.most:
+            if bench.workers < bench.most:
                 bench.workers += 1
                 self._clock.start(f"call-{self._name}", lambda: self._work(bench))
-            else:
-                self._changed.notify_all()
 
     def tell(self, call: UUID, data: bytes) -> None:
         """Send ``data`` to whoever waits for the call; nothing once that has ended."""
@@ -132,7 +158,9 @@ class Crew(Generic[R]):
         """Begin nothing more."""
         with self._changed:
             self._ended = True
-            self._changed.notify_all()
+            for bench in self._benches.values():
+                for seat in bench.idle:
+                    seat.end()
 
     def finish(self, deadline: Deadline) -> bool:
         """After ``stop``: wait for what runs; tell whether all of it ended before the deadline."""
@@ -148,7 +176,8 @@ class Crew(Generic[R]):
             job.recipients.append(recipient)
 
     def _work(self, bench: _Bench[R]) -> None:
-        while (job := self._next(bench)) is not None:
+        seat: _Seat[R] = _Seat(self._clock.condition())
+        while (job := self._next(bench, seat)) is not None:
             data = self._result(job)
             with self._changed:
                 # Up to here the same call joined this one; what comes later finds the stored answer.
@@ -158,7 +187,8 @@ class Crew(Generic[R]):
                 self._reply(recipient, data)
             with self._changed:
                 self._running -= 1
-                self._changed.notify_all()
+                if not self._running:
+                    self._changed.notify_all()
 
     def _result(self, job: _Job[R]) -> bytes:
         wait_s = self._turns.wait_s(self._name, job.begins)
@@ -168,16 +198,22 @@ class Crew(Generic[R]):
             return self._refuse(job.call, Busy("the service had no time for this call"))
         return job.work()
 
-    def _next(self, bench: _Bench[R]) -> _Job[R] | None:
+    def _next(self, bench: _Bench[R], seat: _Seat[R]) -> _Job[R] | None:
         """Return what to do next, or None when this worker is not needed any more."""
         with self._changed:
-            idle_until = Deadline.after(self._clock, _IDLE_S)
-            while not bench.queue and not self._ended and not idle_until.passed:
-                bench.idle += 1
-                self._changed.wait(idle_until.left_s)
-                bench.idle -= 1
-            if not bench.queue or self._ended:
+            if self._ended:
                 bench.workers -= 1
                 return None
-            self._running += 1
-            return bench.queue.popleft()
+            if bench.queue:
+                self._running += 1
+                return bench.queue.popleft()
+            bench.idle.append(seat)
+        seat.wait(Deadline.after(self._clock, _IDLE_S))
+        with self._changed:
+            if seat in bench.idle:
+                bench.idle.remove(seat)
+            # Given in the last moment, or before the end, it counts as running already.
+            job, seat.job = seat.job, None
+            if job is None:
+                bench.workers -= 1
+            return job

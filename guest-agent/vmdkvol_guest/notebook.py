@@ -1,10 +1,11 @@
 """The agent's own records in two SQLite files: this boot's holders in the run directory, the catalogue in the state directory.
 
-Both are copies of facts that the kernel, Docker and the service have. So a file that is damaged or of another version
-is put aside and begun anew, and one that is taken away meanwhile is made again from memory (F65). A new holder is on the
-disk before the call returns. Everything else is too, unless the disk is full or takes nothing: then it counts in memory
-and is written with the next write that succeeds (F26). What was read once is kept in memory: List must answer for 10,000
-volumes at any time.
+Both are copies of facts that the kernel, Docker and the service have. So a file that is damaged or of another version is put
+aside and begun anew, and one that is taken away meanwhile is made again from memory (F65). A new holder is on the disk
+before the call returns. Other news of holders is too, unless the disk is full or takes nothing: then it counts in memory and
+is written with the next write that succeeds (F26). The catalogue outlives any end of the process; a loss of power may set it
+back a little, and then the service tells again what changed since. What was read once is kept in memory: List must answer
+for 10,000 volumes at any time.
 """
 
 from __future__ import annotations
@@ -49,9 +50,14 @@ class SqliteNotebook:
         self._change: int | None = None
         # Whether the file has another number than memory.
         self._change_unstored = False
-        self._holders = NotebookFile(run_dir / "holders.db", _HOLDERS, self._store_holdings, lambda: self._held, log)
+        self._holders = NotebookFile(
+            run_dir / "holders.db", _HOLDERS, self._store_holdings, lambda: self._held, log, synced="FULL"
+        )
         self._holders.read_or_begin_anew(self._open_holdings)
-        self._names = NotebookFile(state_dir / "catalogue.db", _CATALOGUE, self._store_infos, lambda: self._infos, log)
+        # The service has every name too, and tells what changed since the number that lies in the same file.
+        self._names = NotebookFile(
+            state_dir / "catalogue.db", _CATALOGUE, self._store_infos, lambda: self._infos, log, synced="NORMAL"
+        )
         self._names.read_or_begin_anew(self._open_catalogue)
 
     def end(self) -> None:

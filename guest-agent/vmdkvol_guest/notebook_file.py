@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from vmdkvol.errors import MetadataDamaged, NoSpace, VolumeError
 from vmdkvol.volume import VolumeId
@@ -32,10 +32,24 @@ class Rows(Protocol):
 
 
 class NotebookFile:
-    """One file with one connection; its caller has a lock around it. ``known`` are all volumes that memory has."""
+    """One file with one connection; its caller has a lock around it. ``known`` are all volumes that memory has.
 
-    def __init__(self, path: Path, schema: str, rows: Rows, known: Callable[[], Collection[VolumeId]], log: Log | None) -> None:
+    ``synced`` is when a commit is on the disk: FULL at once; NORMAL within a checkpoint, which a loss of power may take
+    away, whole, with the later ones (sqlite.org/pragma.html#pragma_synchronous). The process may die at any time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        rows: Rows,
+        known: Callable[[], Collection[VolumeId]],
+        log: Log | None,
+        *,
+        synced: Literal["FULL", "NORMAL"],
+    ) -> None:
         self._path = path
+        self._synced = synced
         self._schema = schema
         self._rows = rows
         self._known = known
@@ -154,7 +168,7 @@ class NotebookFile:
         # Names of volumes are nobody else's business.
         os.chmod(self._path, 0o600)
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
+        database.execute(f"PRAGMA synchronous = {self._synced}")
         if database.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError(f"{self._path} is damaged")
         (version,) = database.execute("PRAGMA user_version").fetchone()

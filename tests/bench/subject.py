@@ -19,6 +19,8 @@ from vmdkvol.settings import dump_toml
 
 # Docker looks for plugins here; the bench has a /run of its own.
 PLUGINS = Path("/run/docker/plugins")
+# Agents keep this boot's holders below it, in memory as on every Linux host: a tmpfs, in the bench's namespace too.
+RUN = Path("/run")
 _START_S = 180.0
 
 
@@ -60,7 +62,7 @@ class Subject(Site):
         PLUGINS.mkdir(parents=True, exist_ok=True)
         root.mkdir()
         (root / "plugins").symlink_to(PLUGINS)
-        quiet = {"linger_s": 0.0, "reconcile_s": 600.0, "socket": str(PLUGINS / f"{name}.sock")}
+        quiet = {"linger_s": 0.0, "reconcile_s": 600.0, "socket": str(PLUGINS / f"{name}.sock"), "run_dir": str(RUN / name)}
         super().__init__(root, (name,), **{**quiet, **settings})
         self.calls_log = root / "calls"
         self.calls_log.touch()

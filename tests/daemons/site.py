@@ -191,7 +191,7 @@ class Site:
             devices.detach(loop)
 
     def _host(self, name: str, settings: dict[str, Any]) -> Host:
-        run = self.root / "run" / name
+        run = Path(settings.get("run_dir", self.root / "run" / name))
         plugin = self.root / "plugins" / f"{name}.sock"
         config = self.root / f"{name}.toml"
         config.write_text(

@@ -160,10 +160,10 @@ MUTANTS = (
         "the-notebook-is-not-flushed",
         "a holder that was noted is gone after a loss of power of the machine's disk",
         f"{AGENT}/notebook_file.py",
-        'database.execute("PRAGMA synchronous = FULL")',
+        'database.execute(f"PRAGMA synchronous = {self._synced}")',
         'database.execute("PRAGMA synchronous = OFF")',
         ("I6",),
-        ("tests/integration/local/test_flushes.py::test_a_commit_of_the_notebook_is_on_the_disk",),
+        ("tests/integration/local/test_flushes.py::test_a_commit_of_the_notebook_s_holders_is_on_the_disk",),
         By.TESTS,
     ),
     Mutant(

@@ -105,7 +105,7 @@ class SimulatedLine:
         self._new_id = new_id
         self._gives_up = gives_up
         self.buffer = Buffer(clock)
-        self._calls = Calls(process, ServiceUnreachable("the service was not reached yet"), PATIENCE_S, self._wake)
+        self._calls = Calls(process, ServiceUnreachable("the service was not reached yet"), PATIENCE_S, self._wake, self._wake)
         self._listeners: list[Callable[[Notice], None]] = []
         self._hello: UUID | None = None
         self._hello_until = 0.0

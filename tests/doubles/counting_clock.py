@@ -1,0 +1,37 @@
+"""The system's clock, which counts how often a waiting thread was roused. Each such turn costs every other thread its time."""
+
+from __future__ import annotations
+
+import threading
+
+from vmdkvol.clock import Condition, SystemClock
+
+
+class CountingClock(SystemClock):
+    """``roused`` counts the returns from ``wait``; ``waiting``, who waits at this moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.roused = 0
+        self.waiting = 0
+
+    def condition(self) -> Condition:
+        return _Counting(self)
+
+    def note(self, roused: int, waiting: int) -> None:
+        with self._lock:
+            self.roused += roused
+            self.waiting += waiting
+
+
+class _Counting(threading.Condition):
+    def __init__(self, clock: CountingClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._clock.note(0, 1)
+        try:
+            return super().wait(timeout)
+        finally:
+            self._clock.note(1, -1)

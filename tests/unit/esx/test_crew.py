@@ -1,0 +1,111 @@
+"""The workers of one VM: who is roused by a call, and what becomes of calls at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from tests.doubles.counting_clock import CountingClock
+from vmdkvol.clock import Deadline
+from vmdkvol.wire import write_error
+from vmdkvol_esx.crew import WORKERS, Crew, Kind
+from vmdkvol_esx.turns import Turns
+
+
+class Place:
+    """A crew, and what it answered."""
+
+    def __init__(self) -> None:
+        self.clock = CountingClock()
+        self.answers: list[bytes] = []
+        self.crew: Crew[str] = Crew("vm", self.clock, Turns(self.clock), lambda _, data: self.answers.append(data), write_error)
+        self._calls = 0
+
+    def take(self, work: Callable[[], bytes], kind: Kind = Kind.READ) -> None:
+        self._calls += 1
+        deadline = Deadline.after(self.clock, 60)
+        self.crew.take(UUID(int=self._calls), "equal", work, kind=kind, deadline=deadline, recipient="guest")
+
+    def until(self, true: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < end, "not within a minute"
+            time.sleep(0.002)
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+def several_idle(place: Place, kind: Kind, count: int) -> None:
+    together = threading.Barrier(count, timeout=60)
+
+    def work() -> bytes:
+        together.wait()
+        return b"first"
+
+    for _ in range(count):
+        place.take(work, kind)
+    place.until(lambda: place.clock.waiting == count)
+
+
+def test_a_call_rouses_one_idle_worker_and_no_other(place: Place) -> None:
+    several_idle(place, Kind.BEGIN, 12)
+    before = place.clock.roused
+
+    place.take(lambda: b"second", Kind.BEGIN)
+
+    place.until(lambda: b"second" in place.answers and place.clock.waiting == 12)
+    assert place.clock.roused == before + 1
+
+
+def test_more_calls_than_workers_are_all_answered(place: Place) -> None:
+    several_idle(place, Kind.READ, WORKERS[Kind.READ])
+
+    for number in range(50):
+        place.take(lambda number=number: b"%d" % number)  # type: ignore[misc]
+
+    place.until(lambda: len(place.answers) == 50 + WORKERS[Kind.READ])
+    assert set(place.answers) == {b"first", *(b"%d" % number for number in range(50))}
+
+
+def test_an_end_lets_idle_workers_go_at_once(place: Place) -> None:
+    several_idle(place, Kind.READ, WORKERS[Kind.READ])
+
+    place.crew.stop()
+
+    assert place.crew.finish(Deadline.after(place.clock, 60))
+    place.until(lambda: place.clock.waiting == 0)
+
+
+def test_after_the_end_nothing_is_begun(place: Place) -> None:
+    several_idle(place, Kind.READ, 2)
+    place.crew.stop()
+
+    place.take(lambda: b"late")
+
+    assert place.crew.finish(Deadline.after(place.clock, 60))
+    assert b"late" not in place.answers
+
+
+def test_the_end_waits_for_what_runs(place: Place) -> None:
+    go_on, began = threading.Event(), threading.Event()
+
+    def work() -> bytes:
+        began.set()
+        go_on.wait(60)
+        return b"done"
+
+    place.take(work)
+    began.wait(60)
+    place.crew.stop()
+
+    assert not place.crew.finish(Deadline.after(place.clock, 0.05))
+    go_on.set()
+    assert place.crew.finish(Deadline.after(place.clock, 60))
+    assert place.answers == [b"done"]
