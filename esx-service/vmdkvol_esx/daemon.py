@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -194,7 +195,10 @@ def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, arou
     told = Told(signal.SIGTERM, signal.SIGINT)
     with _alone(settings):
         _install_rebuilt(Path(settings.database), SystemClock())
-        service = compose(settings, at, around).start()
+        service = compose(settings, at, around)
+        gc.freeze()
+        gc.enable()
+        service.start()
         log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastores), version=__version__)
         told.wait()
         log.info("stopping: what is under way is finished first", seconds=settings.drain_s)

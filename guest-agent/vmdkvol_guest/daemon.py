@@ -42,12 +42,10 @@ def serve(settings: AgentSettings, at: At = pass_by) -> NoReturn:
 
     Raises Conflict if another agent serves the socket. systemd may hand over the listening socket (LISTEN_FDS).
     """
-    # What is loaded now is never garbage: looking for some in it is a tenth of the start.
-    gc.disable()
     output = logs.configure(settings.log_level)
     inherited = os.environ.get("LISTEN_PID") == str(os.getpid())
     guard = guard_socket(Path(settings.socket), SystemClock(), inherited=inherited)
-    PromptArbiter(_Application(settings, at, guard), partial(_leave, output)).run()
+    PromptArbiter(Application(settings, at, guard), partial(_leave, output)).run()
 
 
 def _leave(output: logs.Output, code: int) -> NoReturn:
@@ -55,7 +53,7 @@ def _leave(output: logs.Output, code: int) -> NoReturn:
     os._exit(code)
 
 
-class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, settings: AgentSettings, at: At, guard: int) -> None:
         self._settings = settings
         self._at = at
@@ -111,6 +109,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         gc.enable()
 
     def _forked(self, _arbiter: object, _worker: object) -> None:
+        # Until ``load`` has loaded, as in cli.
         gc.disable()
         # The guard is the master's: it must be free as soon as that one is gone (corrections 36).
         os.close(self._guard)

@@ -44,13 +44,19 @@ def measured(options: Namespace, seed: int) -> list[dict[str, Any]]:
                 Engine(machine, name)
             path = ":".join(str(ROOT / part) for part in ("", "guest-agent", "esx-service"))
             command = machine.inside([sys.executable, "-m", "tests.bench.inside", json.dumps(order)])
-            subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL)
+            subprocess.run(command, check=False, env=_environment(root, path), stdin=subprocess.DEVNULL)
             errors = root / "stage" / "errors"
             if errors.exists():
                 sys.stderr.write(errors.read_text())
         assert loops.under(root) == {}
         found: list[dict[str, Any]] = json.loads(results.read_text()) if results.exists() else []
         return found
+
+
+def _environment(root: Path, path: str) -> dict[str, str]:
+    """Byte code is kept, in a place of the run's own: an installed product has it, and so have the floors' libraries."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(root / "bytecode")}
 
 
 def take(options: Namespace) -> dict[str, Any]:

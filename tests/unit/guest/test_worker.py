@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from vmdkvol.points import pass_by
+from vmdkvol_guest.daemon import Application
 from vmdkvol_guest.guards import is_alone, open_instance
 from vmdkvol_guest.settings import AgentSettings
 from vmdkvol_guest.worker import Worker
@@ -129,3 +131,15 @@ def test_whatever_the_umask_every_uid_passes_to_the_mounts(tmp_path: Path) -> No
 
     run_dir = Path(settings(tmp_path).run_dir)
     assert [path.stat().st_mode & 0o777 for path in (run_dir, run_dir.parent, run_dir.parent.parent)] == [0o711] * 3
+
+
+def test_garbage_that_a_start_leaves_alone_is_looked_for_once_the_worker_serves(tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        loaded = Application(settings(tmp_path), pass_by, -1).load()
+        loaded.stop()
+
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
