@@ -7,13 +7,14 @@ and two transactions that read and then write lose an update without any error (
 from __future__ import annotations
 
 import os
+import queue
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
@@ -39,9 +40,9 @@ class Database:
         self._path = path
         # Which file it is, once the first transaction has found it.
         self._inode: tuple[int, int] | None = None
-        self._write = _engine(path, wait_s, writes=True)
+        self._write = _Kept(_engine(path, wait_s, writes=True), 1, wait_s)
         # Memory has one connection only: another one would see another, empty database.
-        self._read = self._write if path is None else _engine(path, wait_s, writes=False)
+        self._read = self._write if path is None else _Kept(_engine(path, wait_s, writes=False), _READERS, wait_s)
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -50,7 +51,7 @@ class Database:
         Raises NoSpace, Busy, TruthUnknown or MetadataDamaged, and then nothing is done that a reader could see.
         """
         self._check_writable()
-        with self._translated(), self._connected(self._write) as connection:
+        with self._translated(), self._write.connection() as connection:
             self._note_file()
             with _transaction(connection, _WRITE) as transaction:
                 yield transaction
@@ -60,31 +61,21 @@ class Database:
         """A transaction in which every read sees the same moment. Raises MetadataDamaged if the file was taken away."""
         self._check_in_place()
         begin = _READ if self._read is not self._write else _WRITE
-        with self._translated(), self._connected(self._read) as connection, _transaction(connection, begin) as transaction:
+        with self._translated(), self._read.connection() as connection, _transaction(connection, begin) as transaction:
             yield transaction
 
     @contextmanager
     def altering(self) -> Iterator[Connection]:
         """As ``writing``, through SQLAlchemy, for whoever looks at the tables themselves or makes them."""
         self._check_writable()
-        with self._translated(), self._write.begin() as connection:
+        with self._translated(), self._write.engine() as engine, engine.begin() as connection:
             self._note_file()
             yield connection
 
     def close(self) -> None:
         """Close every connection that is not in use; the last one puts the log back into the file."""
-        self._read.dispose()
-        self._write.dispose()
-
-    @contextmanager
-    def _connected(self, engine: Engine) -> Iterator[sqlite3.Connection]:
-        pooled = engine.raw_connection()
-        try:
-            connection = pooled.dbapi_connection
-            assert isinstance(connection, sqlite3.Connection), "it is checked out"
-            yield connection
-        finally:
-            pooled.close()
+        self._read.close()
+        self._write.close()
 
     def _note_file(self) -> None:
         if self._inode is None and self._path is not None:
@@ -114,7 +105,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except PoolTimeout as error:
+        except (PoolTimeout, queue.Empty) as error:
             raise Busy(f"{self.name}: no connection became free in {self._wait_s:g} s") from error
         except DBAPIError as error:
             raise self._in_our_words(error.orig, error) from error
@@ -143,6 +134,58 @@ class Database:
             return TruthUnknown(told, remedy="check owner, mode and file system of the service's state directory")
         # A broken constraint or a wrong statement is a bug of ours: the request's last handler says so.
         return error
+
+
+class _Kept:
+    """An engine's connections, taken from it once and handed on: to take one from it costs more than a statement."""
+
+    def __init__(self, engine: Engine, most: int, wait_s: float) -> None:
+        self._engine = engine
+        self._wait_s = wait_s
+        # Those that nobody uses; None for one that is still the engine's. The last one used comes first.
+        self._free: queue.LifoQueue[PoolProxiedConnection | None] = queue.LifoQueue()
+        self._most = most
+        for _ in range(most):
+            self._free.put(None)
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one user at a time; queue.Empty if none becomes free in time."""
+        kept = self._free.get(timeout=self._wait_s)
+        try:
+            if kept is None:
+                kept = self._engine.raw_connection()
+            connection = kept.dbapi_connection
+            assert isinstance(connection, sqlite3.Connection), "it is checked out"
+            yield connection
+        finally:
+            self._free.put(kept)
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """The engine itself, with one of its connections in it."""
+        kept = self._free.get(timeout=self._wait_s)
+        try:
+            if kept is not None:
+                kept.close()
+            yield self._engine
+        finally:
+            self._free.put(None)
+
+    def close(self) -> None:
+        """Close every connection that is not in use; whoever comes yet opens one anew."""
+        free = 0
+        for _ in range(self._most):
+            try:
+                kept = self._free.get_nowait()
+            except queue.Empty:
+                break
+            if kept is not None:
+                kept.close()
+            free += 1
+        self._engine.dispose()
+        for _ in range(free):
+            self._free.put(None)
 
 
 @contextmanager
