@@ -8,6 +8,7 @@ BOOTSTRAP := packaging/dev/bootstrap.sh
 CODE := vmdkvol guest-agent/vmdkvol_guest esx-service/vmdkvol_esx tests
 # Administrator's programs (mkfs, dockerd) are not on every user's path.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+# Options of pytest; of test, for each of its groups.
 PYTEST_ARGS ?=
 ARGS ?=
 
@@ -57,8 +58,8 @@ simulator: bootstrap
 	@packaging/dev/simulator.sh >/dev/null
 
 test: engines simulator lint
-	@echo '== pytest: everything, with a real Docker engine in a namespace of its own'
-	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@echo '== pytest: everything, two groups at a time; real Docker engines are in namespaces of their own'
+	@$(PY) -m tests.groups $(PYTEST_ARGS)
 	@echo 'make test: all of it passed'
 
 test-engine: engines

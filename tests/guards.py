@@ -3,7 +3,8 @@
 An unmarked test runs no command, opens no network connection and touches no loop device or mount: Python's audit events
 tell, so that no name has to be patched. A test marked ``integration`` (or ``engine``) may, and leaves no loop device,
 mount or child process behind. A skip needs a line in ``SKIPS``, or the run fails in CI. There, with nobody else on the
-machine, the whole run is also held to leave every loop device, mount and plugin socket as it was.
+machine, the whole run is also held to leave every loop device, mount and plugin socket as it was; of several runs beside each
+other each looks at its own mounts, and ``tests.groups``, which starts them, at the rest.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ import pytest
 
 # Tests that may be skipped, with the reason. Empty: on a Debian 12 machine everything runs.
 SKIPS: Mapping[str, str] = {}
+
+# Set for a pytest that is not alone on the machine, in a mount namespace of its own: what it leaves elsewhere cannot be told
+# from what the others have.
+BESIDE = "VMDKVOL_TESTS_BESIDE"
 
 _COMMANDS = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"})
 _MOUNT_CALLS = frozenset({"mount", "umount", "umount2", "fsmount", "move_mount", "unshare", "setns"})
@@ -85,7 +90,7 @@ def _within_bounds(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         base = str(tmp_path_factory.getbasetemp())
         before = leftovers(base)
         yield
-        left = _settled(partial(leftovers, base), before)
+        left = settled(partial(leftovers, base), before)
         if left:
             pytest.fail(f"the test left behind: {', '.join(sorted(left))}", pytrace=False)
         return
@@ -103,7 +108,8 @@ def leftovers(base: str) -> frozenset[str]:
     return frozenset({*_mounts(base), *_loops(base), *_children(os.getpid())})
 
 
-def _settled(look: Callable[[], frozenset[str]], before: frozenset[str]) -> frozenset[str]:
+def settled(look: Callable[[], frozenset[str]], before: frozenset[str]) -> frozenset[str]:
+    """Return what there is beyond ``before`` and does not go away within seconds."""
     until = time.monotonic() + _SETTLE_S
     while (left := look() - before) and time.monotonic() < until:
         time.sleep(0.05)
@@ -111,7 +117,9 @@ def _settled(look: Callable[[], frozenset[str]], before: frozenset[str]) -> froz
 
 
 def machine() -> frozenset[str]:
-    """Return every mount, loop device and plugin socket of this machine, whoever made it."""
+    """Return every mount, loop device and plugin socket of this machine, whoever made it; with ``BESIDE`` the mounts."""
+    if os.environ.get(BESIDE):
+        return frozenset(_mounts(""))
     sockets = (f"socket {path}" for path in Path("/run/docker/plugins").glob("*"))
     return frozenset({*_mounts(""), *_loops(""), *sockets})
 
@@ -159,7 +167,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not os.environ.get("CI"):
         return
-    session.config.stash[_LEFT] = _settled(machine, session.config.stash[_MACHINE])
+    session.config.stash[_LEFT] = settled(machine, session.config.stash[_MACHINE])
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     unlisted = reporter is not None and bool(_unlisted(reporter))
     if (session.config.stash[_LEFT] or unlisted) and session.exitstatus == pytest.ExitCode.OK:

@@ -28,23 +28,30 @@ class _HurriedCondition:
 
 
 class HurriedClock:
-    """``factor`` seconds pass in one. ``jump`` sets the wall clock, as an administrator does (F33)."""
+    """``factor`` seconds pass in one. ``jump`` sets the wall clock, as an administrator does (F33).
+
+    After ``skip`` it is later, also by the monotonic clock; who waits just then waits no less for it.
+    """
 
     def __init__(self, factor: float = 50.0) -> None:
         self._factor = factor
         self._system = SystemClock()
         self._wall_at_start = self._system.wall()
         self._jumped = 0.0
+        self._skipped = 0.0
         self._start = self._system.monotonic()
 
     def monotonic(self) -> float:
-        return 1000.0 + (self._system.monotonic() - self._start) * self._factor
+        return 1000.0 + self._skipped + (self._system.monotonic() - self._start) * self._factor
 
     def wall(self) -> float:
         return self._wall_at_start + self._jumped + self.monotonic() - 1000.0
 
     def jump(self, seconds: float) -> None:
         self._jumped += seconds
+
+    def skip(self, seconds: float) -> None:
+        self._skipped += seconds
 
     def sleep(self, seconds: float) -> None:
         self._system.sleep(seconds / self._factor)

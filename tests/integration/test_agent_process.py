@@ -281,7 +281,8 @@ def test_a_client_that_says_nothing_holds_up_nobody(site: Site) -> None:
 
     assert site.host.names() == []
 
-    assert time.monotonic() - began < 2
+    # An agent that is held up is so for the 10 s that it waits for the service, or for good.
+    assert time.monotonic() - began < 8
     for connection in silent:
         connection.close()
 
@@ -296,7 +297,8 @@ def test_list_is_answered_while_many_calls_wait(site: Site) -> None:
 
     assert site.host.call("/Plugin.Activate") == {"Implements": ["VolumeDriver"]}
 
-    assert time.monotonic() - began < 2
+    # An agent that is held up is so for the 10 s that it waits for the service, or for good.
+    assert time.monotonic() - began < 8
     site.service.start()
     for call in calls:
         call.join()

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +24,16 @@ from tests.integration.engine import loops
 # from its maker closes, so that a killed test run leaves nothing behind either.
 _INIT = """
 import fcntl, json, os, select, signal, socket, struct, subprocess
-OWN_RUN = %(own_run)r
+OWN_RUN, TEMPORARY = %(own_run)r, %(temporary)r
 # The new namespace is a copy of all mounts: without this it would keep a user's volumes under /run in use for as long
 # as it lives. Their mounts in the namespace outside are not touched (propagation is private here).
 with open("/proc/self/mountinfo") as table:
-    copied = [line.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape") for line in table]
-for target in reversed(copied):
-    if OWN_RUN and target.startswith("/run/"):
+    lines = [line.split() for line in table]
+for fields in reversed(lines):
+    target = fields[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+    source = fields[fields.index("-") + 2]
+    # Nor a disk of a test that runs beside.
+    if OWN_RUN and (target.startswith("/run/") or source.startswith("/dev/loop") and target.startswith(TEMPORARY)):
         subprocess.run(["umount", "--lazy", target], check=True)
 if OWN_RUN:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"], check=True)
@@ -108,7 +112,7 @@ class Machine:
         unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc", "--kill-child"]
         unshare += ["--propagation", "private" if self.own_run else "slave"]
         self._outer = subprocess.Popen(
-            [*unshare, sys.executable, "-c", _INIT % {"own_run": self.own_run}],
+            [*unshare, sys.executable, "-c", _INIT % {"own_run": self.own_run, "temporary": f"{tempfile.gettempdir()}/"}],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

