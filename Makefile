@@ -19,7 +19,7 @@ OPTS ?=
 STEPS ?= 50000
 SEED ?= 0
 SHRINK ?=
-# Of mutants: one defect of the list, or several.
+# Of mutants: one defect of the list, or several; with --keep what came out is kept for the table.
 NAME ?=
 
 .PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine clean

@@ -1,7 +1,8 @@
 """Put each deliberate defect into a copy of the product and see who finds it: ``python -m tests.mutants [NAME ...]``.
 
 Exit 1 when one survives, or when the state machine misses more than one in twenty of those that are its to find. Without a
-name the whole list is tried, and what came out is kept for ``docs/reference/mutants.md``.
+name the whole list is tried, and what came out is kept for ``docs/reference/mutants.md``; with ``--keep`` also that of some,
+beside what is known of the others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants.listed import MUTANTS, Results, failures, write
+from tests.mutants.listed import MUTANTS, Results, beside, failures, read, write
 from tests.mutants.mutant import ROOT, Mutant
 from tests.mutants.trial import Outcome, TrialFailed, tried
 
@@ -37,6 +38,7 @@ def main(
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="defects to try; without one: all, and keep the result")
     parser.add_argument("--steps", type=int, default=STEPS, help="of the state machine, for each")
+    parser.add_argument("--keep", action="store_true", help="keep the result of those that are named, too")
     asked = parser.parse_args(arguments)
     unknown = [name for name in asked.names if name not in mutants]
     if unknown:
@@ -47,8 +49,10 @@ def main(
     wrong = failures(outcomes, mutants)
     for line in wrong:
         print(line)
-    if not asked.names:
-        keep(Results(time.strftime("%Y-%m-%d", time.gmtime()), commit, asked.steps, outcomes, {m.id: m.digest for m in chosen}))
+    if asked.keep or not asked.names:
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        results = Results(date, commit, asked.steps, outcomes, {mutant.id: mutant.digest for mutant in chosen})
+        keep(beside(read(), results, mutants) if asked.names else results)
     return 1 if wrong else 0
 
 

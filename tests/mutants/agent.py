@@ -112,6 +112,15 @@ MUTANTS = (
         (f"{_UNIT}/test_mounting.py",),
     ),
     Mutant(
+        "anything-on-a-clone-is-taken-for-a-copy",
+        "a clone's disk is given a UUID of its own and handed out, whatever lies on it before its first mount",
+        f"{AGENT}/formatting.py",
+        "    return _not_copied(attachment, probe) if attachment.filesystem_uuid is None else None\n",
+        "    return None\n",
+        ("I1",),
+        (f"{_UNIT}/test_tables.py", f"{_UNIT}/test_mounting.py"),
+    ),
+    Mutant(
         "a-note-that-says-mounted-is-believed",
         "a Mount is answered from the agent's own note, without a look at the kernel",
         f"{AGENT}/mounting.py",

@@ -41,6 +41,20 @@ def read() -> Results:
     return Results(data["date"], data["commit"], data["steps"], outcomes, data["digests"])
 
 
+def beside(known: Results, new: Results, mutants: Mapping[str, Mutant] = MUTANTS) -> Results:
+    """Return the new results, and the known ones of what is still on the list as it was then and was not tried anew."""
+    outcomes = {**known.outcomes, **new.outcomes}
+    digests = {**known.digests, **new.digests}
+    kept = [id for id, mutant in mutants.items() if digests.get(id) == mutant.digest]
+    return Results(
+        new.date,
+        f"{known.commit.partition(' ')[0]} to {new.commit}, in several runs",
+        min(known.steps, new.steps),
+        {id: outcomes[id] for id in kept},
+        {id: digests[id] for id in kept},
+    )
+
+
 def failures(outcomes: Mapping[str, Outcome], mutants: Mapping[str, Mutant] = MUTANTS) -> list[str]:
     """Return what is wrong with the outcomes, a line for each survivor; empty if the tests can fail as they should.
 

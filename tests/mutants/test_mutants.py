@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.__main__ import main
-from tests.mutants.listed import MUTANTS, Results, failures, read
-from tests.mutants.mutant import ESX, ROOT, By, Mutant, copy_of_the_tree
+from tests.mutants.listed import MUTANTS, Results, beside, failures, read
+from tests.mutants.mutant import ESX, ROOT, By, Mutant, copy_of_the_tree, put_in
 from tests.mutants.trial import Outcome, TrialFailed, ran_in, tried
 
 # Each is found within a few runs, so that all of it takes seconds.
@@ -22,6 +23,13 @@ SLICE = (
     "formatted-is-not-recorded",
     "an-attach-that-does-not-ask-who-has-the-disk",
     "nothing-is-written-down-before-a-change",
+)
+# What the state machine itself once found in the product.
+FOUND_ONCE = (
+    "a-list-that-an-answer-leaves-out-is-empty",
+    "a-refused-call-is-carried-out-when-it-comes-again",
+    "the-trash-believes-a-clock-that-was-ahead",
+    "a-host-that-is-off-keeps-its-disks",
 )
 QUICK = "tests/unit/esx/test_paths.py"
 HARMLESS = Mutant(
@@ -84,6 +92,25 @@ def test_one_survivor_is_a_failure_and_so_is_a_state_machine_that_misses_one_in_
     assert failures({**found, "m3": Outcome(None)}, mutants) == ["m3 survived: nothing is wrong"]
 
 
+def test_results_of_some_stand_beside_those_of_the_others_that_are_still_the_same() -> None:
+    old, changed, new = (replace(HARMLESS, id=id, new=id) for id in ("old", "changed", "new"))
+    known = Results(
+        "d1", "a1 to b1, in several runs", 8000, dict.fromkeys(["old", "changed", "gone"], Outcome(By.TESTS, "t")), {}
+    )
+    known = replace(known, digests={"old": old.digest, "changed": "another", "gone": "g"})
+    tried_now = Results("d2", "c1+", 3000, {"new": Outcome(By.MACHINE, "I1", 60)}, {"new": new.digest})
+
+    both = beside(known, tried_now, {each.id: each for each in (old, changed, new)})
+
+    assert both == Results(
+        "d2",
+        "a1 to c1+, in several runs",
+        3000,
+        {"old": Outcome(By.TESTS, "t"), "new": Outcome(By.MACHINE, "I1", 60)},
+        {"old": old.digest, "new": new.digest},
+    )
+
+
 def test_a_name_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["no-such-defect"])
@@ -127,3 +154,16 @@ def test_the_state_machine_finds_it(tmp_path: Path, id: str) -> None:
 
     assert outcome.by is By.MACHINE
     assert outcome.said in MUTANTS[id].breaks
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("id", FOUND_ONCE)
+def test_the_story_that_found_it_once_finds_it_again(tmp_path: Path, id: str) -> None:
+    mutant = MUTANTS[id]
+    root = copy_of_the_tree(tmp_path / "tree")
+    put_in(mutant, root)
+
+    said = ran_in(root, ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.tests[0]]).stdout
+
+    assert any(f"{rule} at " in said for rule in mutant.breaks), said

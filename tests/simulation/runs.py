@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.simulation.engines import Engines, clone_of
-from tests.simulation.found import FOUND
 from tests.simulation.invariants import Container
 from tests.simulation.lives import Killed
 from tests.simulation.mishaps import Mishaps
@@ -217,18 +216,3 @@ def run(seed: int, steps: int = 60, world: World | None = None) -> Counter[str]:
         return run_plan(of_seed(seed, steps), world)
     except Broken as broken:
         raise Broken(f"seed {seed}, {steps} steps: {broken}") from broken
-
-
-def first_broken(count: int, steps: int = 60) -> str:
-    """Return what is broken first, in what was found once and in so many seeds; empty for nothing."""
-    for word in FOUND.values():
-        try:
-            run_plan(Plan.read(word))
-        except Broken as broken:
-            return str(broken).partition("\n")[0]
-    for seed in range(count):
-        try:
-            run(seed, steps)
-        except Broken as broken:
-            return str(broken).partition("\n")[0]
-    return ""

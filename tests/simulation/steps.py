@@ -91,7 +91,7 @@ KINDS: Mapping[str, Kind] = {
     "engine_restarts": _fault(1, host=HOSTS, live_restore=YES_OR_NO, left_alone_s=(0.0, 0.0, 700.0)),
     "power_off": _fault(3, host=HOSTS, seconds=(0.0, 0.0, 20.0, 150.0), back_s=RESTARTS),
     "busy": _fault(1, which=WHICH, seconds=(0.5, 5.0, 60.0)),
-    "overwritten": _fault(2, which=WHICH),
+    "overwritten": _fault(3, which=WHICH),
     "overwritten_half_made": _fault(1, host=HOSTS, back_s=RESTARTS),
     "by_hand": _fault(3, host=HOSTS, which=WHICH),
     "foreign": _fault(2, host=HOSTS, which=WHICH, seconds=(1.0, 10.0, 100.0)),
@@ -102,7 +102,7 @@ KINDS: Mapping[str, Kind] = {
     "unread": _fault(3, host=HOSTS, seconds=(2.0, 20.0)),
     "mkfs_dies": _fault(1, host=HOSTS, seconds=(1.0, 30.0), back_s=RESTARTS),
     "clock_jumps": _fault(1, who=("service", "agents", "both"), seconds=(DAY_S, -DAY_S)),
-    "hostile": _fault(1, host=HOSTS, which=WHICH, what=("attach", "detach", "mark", "remove", "keep")),
+    "hostile": _fault(3, host=HOSTS, which=WHICH, what=("attach", "detach", "mark", "remove", "keep")),
 }
 
 
