@@ -42,7 +42,8 @@ _LOOK_EVERY_S = 0.2
 # What an interrupted pytest may take to end what it has started.
 _END_S = 120.0
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?\.py(?:::\w+(?:\[.*?\])?)?)(?: - .*)?$", re.MULTILINE)
-_PERCENT = re.compile(r"\[ *(\d+)%\]$", re.MULTILINE)
+# pytest's line of dots; a last one without an end is still growing.
+_DOTS = re.compile(r"^([.FEsxX]+)(?: +\[ *\d+%\])?$", re.MULTILINE)
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|xfailed|xpassed|errors?)\b")
 # pytest's own: nothing was selected, which an option like -k may well mean for some groups.
 _NOTHING = 5
@@ -117,9 +118,9 @@ class Running:
             return None
         return Ended(self.group, code, time.monotonic() - self._began, self.log.read_text("utf-8", "replace"))
 
-    def percent(self) -> str:
-        found = _PERCENT.findall(self.log.read_text("utf-8", "replace"))
-        return f"{self.group} {found[-1] if found else 0} %"
+    def progress(self) -> str:
+        done = sum(map(len, _DOTS.findall(self.log.read_text("utf-8", "replace"))))
+        return f"{self.group} {done} tests"
 
     def interrupt(self, *, heard: bool) -> None:
         """End it and all that it started. ``heard``: the terminal has told it already, and twice would be too much."""
@@ -149,7 +150,7 @@ def each_ended(shares: Mapping[str, Sequence[str]], options: Sequence[str], logs
                 yield end
             if time.monotonic() - told > _TOLD_EVERY_S:
                 told = time.monotonic()
-                say(f"   {', '.join(each.percent() for each in running)}")
+                say(f"   {', '.join(each.progress() for each in running)}")
             time.sleep(_LOOK_EVERY_S)
     except Terminated:
         heard = False
