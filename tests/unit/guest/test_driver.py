@@ -487,6 +487,17 @@ def test_remove_never_takes_a_volume_that_got_the_name_meanwhile(host: Host, clo
     assert host.kept().info.name == "db"
 
 
+def test_corrections_9_a_mount_finds_the_volume_that_got_the_name_meanwhile(host: Host, clock: SimulatedClock) -> None:
+    other = Host(clock, host.service, VM_B)
+    other.remove()
+    other.create()
+
+    host.mount()
+
+    assert host.attached()
+    assert not other.attached()
+
+
 def test_a_refused_remove_forgets_nothing(host: Host) -> None:
     host.line.before[RemoveVolume] = [TruthUnknown("unread")]
     with pytest.raises(TruthUnknown):
