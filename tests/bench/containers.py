@@ -14,12 +14,12 @@ _RUN = ("run", "--rm", "--network", "none")
 
 
 def run(stage: Stage) -> Mapping[str, Measured]:
-    """Wall time of the command `docker run --rm -v` with a formatted volume of ours, instant hypervisor, no linger.
+    """Wall time of the command `docker run --rm -v` with a formatted volume of ours and an instant hypervisor.
 
     The floors are the same command without a volume, and with one of Docker's own `local` driver, in the same round and
-    on the same engine. So that each Mount attaches the disk anew, the disk is given back before the round goes on; that
-    detach is not in the figure, since the command has ended by then. Starting the container is in all of them, and is
-    most of it.
+    on the same engine. So that each Mount attaches the disk anew, the disk is given back before the round goes on. That
+    comes half a second after the Unmount, and so after the command, as it does with the product's own linger. Starting
+    the container is in all of them, and is most of it.
     """
     subject = stage.subject()
     docker = stage.docker("plain")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.bench.around import PROFILE
 from tests.bench.figures import Round
@@ -24,6 +25,8 @@ from vmdkvol_guest.settings import AgentSettings
 Side = Callable[[], float]
 # The outer machine forgets the control groups of engines of these names.
 ENGINES = ("bench-a", "bench-b", "bench-c")
+# Longer than what a command does after its Unmount.
+LINGER_S = 0.5
 
 
 @dataclass(slots=True)
@@ -58,8 +61,8 @@ class Stage:
     _engines: int = 0
 
     def subject(self) -> Subject:
-        """The product as it is, with the local hypervisor."""
-        return self._started("plain", None)
+        """The product as it is, with the local hypervisor. No detach falls into a call or a command."""
+        return self._started("plain", None, linger_s=LINGER_S)
 
     def counted(self) -> Subject:
         """The same with a note of each call that the hypervisor gets."""
@@ -147,12 +150,16 @@ class Stage:
             flask.process.wait(30)
 
     def _started(
-        self, name: str, delays: Mapping[str, float] | None, fill: Callable[[Subject], object] | None = None
+        self,
+        name: str,
+        delays: Mapping[str, float] | None,
+        fill: Callable[[Subject], object] | None = None,
+        **settings: Any,
     ) -> Subject:
         if name not in self._subjects:
             # Learning thousands of names may need more than one look, and none comes for the rest of the row otherwise.
-            looks = {"reconcile_s": 5.0} if fill is not None else {}
-            subject = Subject(self.root / name, name, delays=delays, spoil=self.spoil, **looks)
+            settings |= {"reconcile_s": 5.0} if fill is not None else {}
+            subject = Subject(self.root / name, name, delays=delays, spoil=self.spoil, **settings)
             self._subjects[name] = subject
             if fill is not None:
                 fill(subject)
