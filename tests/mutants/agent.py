@@ -311,7 +311,6 @@ MUTANTS = (
         "                    deadline = Deadline.after(self._clock, 60.0)\n",
         ("I8",),
         ("tests/unit/shared/test_lanes.py",),
-        By.TESTS,
     ),
     Mutant(
         "two-at-once-in-a-lane",

@@ -210,7 +210,6 @@ MUTANTS = (
         "",
         ("I2",),
         (f"{_UNIT}/test_cloning.py",),
-        By.TESTS,
     ),
     Mutant(
         "any-volume-of-that-name-will-do",
