@@ -83,6 +83,14 @@ class Simulator:
         """Let the next call be answered with this HTTP status, and not be carried out."""
         self._get(f"/ctl/next-status?code={status}")
 
+    def new_task(self) -> str:
+        """Return the id of a task that goes on until ``steer`` ends it."""
+        return self._get("/ctl/task").decode()
+
+    def steer(self, task: str, do: str, percent: int = 0) -> None:
+        """``do``: progress (to ``percent``), succeed, fail, or forget."""
+        self._get(f"/ctl/task?id={task}&do={do}&percent={percent}")
+
     def _get(self, path: str) -> bytes:
         context = ssl.create_default_context(cadata=self.ca)
         with urllib.request.urlopen(f"https://localhost:{self.port}{path}", context=context, timeout=30) as answer:

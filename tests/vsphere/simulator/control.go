@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 // counted stands before the simulator and counts the methods that are asked for, by the name in the SOAP body: what a test
-// compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls and /ctl/next-status?code=503.
+// compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/next-status?code=503 and
+// /ctl/task.
 type counted struct {
 	sync.Mutex
 	calls map[string]int
@@ -35,6 +38,8 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		simulator.StatusSDK = code
+	case r.URL.Path == "/ctl/task":
+		steer(w, r.URL.Query())
 	case r.Method == http.MethodPost:
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -49,5 +54,40 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.next.ServeHTTP(w, r)
 	default:
 		c.next.ServeHTTP(w, r)
+	}
+}
+
+// steer makes tasks that end when a test says so; the library's own have ended before their id is known. Without id: a new
+// one, whose id is the answer. With: do=progress&percent=30, do=succeed, do=fail (NoDiskSpace), do=forget.
+func steer(w http.ResponseWriter, query url.Values) {
+	id := query.Get("id")
+	if id == "" {
+		owner := simulator.Map.Get(*simulator.Map.Any("Datastore").(*simulator.Datastore).Parent)
+		_, _ = io.WriteString(w, simulator.CreateTask(owner, "steered", nil).Self.Value)
+		return
+	}
+	task, ok := simulator.Map.Get(types.ManagedObjectReference{Type: "Task", Value: id}).(*simulator.Task)
+	if !ok {
+		http.Error(w, "no task "+id, http.StatusNotFound)
+		return
+	}
+	set := func(changes ...types.PropertyChange) { simulator.Map.Update(task, changes) }
+	switch query.Get("do") {
+	case "progress":
+		percent, _ := strconv.Atoi(query.Get("percent"))
+		set(
+			types.PropertyChange{Name: "info.state", Val: types.TaskInfoStateRunning},
+			types.PropertyChange{Name: "info.progress", Val: int32(percent)},
+		)
+	case "succeed":
+		task.Execute = func(*simulator.Task) (types.AnyType, types.BaseMethodFault) { return "made", nil }
+		task.Run()
+	case "fail":
+		task.Execute = func(*simulator.Task) (types.AnyType, types.BaseMethodFault) { return nil, new(types.NoDiskSpace) }
+		task.Run()
+	case "forget":
+		simulator.Map.Remove(task.Self)
+	default:
+		http.Error(w, "do=progress, succeed, fail or forget", http.StatusBadRequest)
 	}
 }
