@@ -25,10 +25,11 @@ T = TypeVar("T")
 
 _REMEDY = "see docs/reference/settings.md"
 _MAX_BYTES = 1 << 20
-_WRONG_LINE = re.compile(r"(.*) \(at line (\d+), column \d+\)")
-_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?")
-_SETTING = re.compile(r"\s*([^\s=#\[{][^=]*?)\s*=")
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+# Compiled when they are needed: to find the line of a mistake, not at each start.
+_WRONG_LINE = r"(.*) \(at line (\d+), column \d+\)"
+_HEADER = r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(#.*)?"
+_SETTING = r"\s*([^\s=#\[{][^=]*?)\s*="
+_BARE_KEY = r"[A-Za-z0-9_-]+"
 # The keys and list positions that lead to a value, such as ("hosts", 1, "socket").
 _Place = tuple[str | int, ...]
 
@@ -50,7 +51,7 @@ def read_settings(kind: type[T], path: Path) -> T:
     try:
         return _table(kind, tomllib.loads(text), ())
     except tomllib.TOMLDecodeError as error:
-        match = _WRONG_LINE.fullmatch(str(error))
+        match = re.fullmatch(_WRONG_LINE, str(error))
         where, what = (f"{path}:{match[2]}", match[1]) if match else (str(path), str(error))
         raise BadRequest(f"{where}: {what}", remedy=_REMEDY) from None
     except _Mistake as mistake:
@@ -155,7 +156,7 @@ def _located(text: str) -> Iterator[tuple[int, _Place]]:
     table: _Place = ()
     counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        header, setting = _HEADER.fullmatch(line), _SETTING.match(line)
+        header, setting = re.fullmatch(_HEADER, line), re.match(_SETTING, line)
         if header:
             name = header[2]
             counts[name] = counts.get(name, -1) + 1
@@ -237,4 +238,4 @@ def dump_value(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else dump_value(key)
+    return key if re.fullmatch(_BARE_KEY, key) else dump_value(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from vmdkvol.errors import InvalidSize, quoted
 
@@ -29,9 +28,10 @@ def parse_size(text: str) -> int:
             raise InvalidSize(f"size {quoted(text)} has no unit")
         raise InvalidSize(f"size {quoted(text)} cannot be read")
     whole, fraction, unit = match.groups()
-    exact = Fraction(int(whole + (fraction or "")), 10 ** len(fraction or "")) * _FACTORS[unit.lower()]
-    sectors = -(-exact // SECTOR)
-    size = int(sectors) * SECTOR
+    # Exact, in whole numbers: the digits without their point, and what they are to be divided by for it.
+    digits = int(whole + (fraction or ""))
+    divisor: int = 10 ** len(fraction or "")
+    size = -(-digits * _FACTORS[unit.lower()] // (divisor * SECTOR)) * SECTOR
     if size == 0:
         raise InvalidSize(f"size {quoted(text)} is no size at all")
     if size > MAX_SIZE:

@@ -38,11 +38,9 @@ def _values(flag: str, prefix: str, *values: str) -> Allowed:
 
 
 def _between(shown: str, prefix: str, low: int, high: int) -> Allowed:
-    # [0-9], not \d, and few digits: the text comes from users.
-    number = re.compile(re.escape(prefix) + r"(0|[1-9][0-9]{0,9})")
-
     def takes(value: str) -> bool:
-        match = number.fullmatch(value)
+        # [0-9], not \d, and few digits: the text comes from users.
+        match = re.fullmatch(re.escape(prefix) + r"(0|[1-9][0-9]{0,9})", value)
         return match is not None and low <= int(match.group(1)) <= high
 
     return Allowed(shown, takes)
