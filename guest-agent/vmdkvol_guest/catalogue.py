@@ -12,7 +12,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import InvalidName, NotFound, ProtocolError, ServiceUnreachable, StillWorking, VolumeError
 from vmdkvol.messages import GetVolume, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
-from vmdkvol.volume import VolumeId, VolumeInfo
+from vmdkvol.volume import State, VolumeId, VolumeInfo
 from vmdkvol_guest.answers import Said
 from vmdkvol_guest.parts import Parts
 from vmdkvol_guest.plan import pause_after
@@ -175,11 +175,20 @@ class Catalogue:
             return self._removals
 
     def remember(self, ticket: int, *infos: VolumeInfo) -> None:
-        """Keep the volumes, but those removed since ``ticket``: once Remove is answered, List never shows it (C17)."""
+        """Keep the volumes, but those removed since ``ticket``: once Remove is answered, List never shows it (C17).
+
+        One that is being made is not kept: should that fail while the service is away, the engine would hear that it is there.
+        """
         with self._changed:
             kept = [info for info in infos if self._removed.get(info.id, 0) <= ticket]
+            made = [info for info in kept if info.state is not State.PREPARING]
             # How far its work is will be old when this is read.
-            self._parts.notebook.remember(*(info if info.work is None else replace(info, work=None) for info in kept))
+            self._parts.notebook.remember(*(info if info.work is None else replace(info, work=None) for info in made))
+            for info in kept:
+                known = self._parts.notebook.known(info.name)
+                if known is not None and known.id != info.id:
+                    # It had the name before the one that is being made.
+                    self._parts.notebook.forget(known.id)
 
     def forget(self, volume: VolumeId) -> None:
         """Take the volume out, also of answers that are on their way."""

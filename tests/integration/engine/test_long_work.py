@@ -156,9 +156,17 @@ def test_a_service_that_ends_in_the_middle_leaves_no_file_and_the_name_is_free(
 
 
 def test_after_that_the_same_clone_is_made_with_the_data_of_its_source(site: Bench, docker: Docker, source: str) -> None:
-    # Told that it takes long; or it is being made already, from a call that the line sent again, and the engine says OK.
+    # As a user does, who repeats a command that failed: told that it takes long; or it is being made already, from a call that
+    # the line sent again, and the engine says OK; or the call that it joined fails for the service that was killed under it.
     options = ["-o", f"clone-from={source}", "-o", "diskformat=zeroedthick"]
-    docker.engine.docker("volume", "create", "-d", docker.driver, *options, "copy", check=False)
+    said: list[str] = []
+
+    def taken() -> bool:
+        done = docker.engine.docker("volume", "create", "-d", docker.driver, *options, "copy", check=False)
+        said.append(done.stderr)
+        return done.returncode == 0 or TOLD.search(done.stderr) is not None
+
+    wait_until(taken, "the clone is being made", PATIENCE_S)
     site.vmdkvol("volume", "wait", "copy", timeout_s=PATIENCE_S)
     assert "OK" in repeated(docker, "copy", "md5sum -c /data/sum")
     site.wait_idle()

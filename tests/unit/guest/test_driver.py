@@ -31,7 +31,7 @@ from vmdkvol.errors import (
 from vmdkvol.messages import CreateVolume, GetVolume, ListVolumes, RemoveVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import State, VmId
+from vmdkvol.volume import State, VmId, VolumeId
 
 AWAY = ServiceUnreachable("the service is away")
 
@@ -283,12 +283,31 @@ def test_the_background_ends_a_distrust_that_no_hello_ended(host: Host) -> None:
 
 def test_a_volume_that_is_being_made_is_shown_by_get_and_hidden_by_list(host: Host) -> None:
     host.kept().info = replace(host.kept().info, state=State.PREPARING)
+    host.notebook.forget(host.volume())
 
     shown = host.driver.get("db")
 
     assert shown.status is not None
     assert shown.status["state"] == "preparing"
     assert [volume.name for volume in host.driver.list()] == []
+
+
+def test_a_volume_that_was_being_made_when_the_service_went_away_is_not_said_to_be_there(host: Host) -> None:
+    """It may have failed since: the engine would tell the user that a repeated `docker volume create` was done."""
+    host.kept().info = replace(host.kept().info, state=State.PREPARING)
+    host.notebook.forget(host.volume())
+    host.driver.get("db")
+    away(host)
+
+    with pytest.raises(TruthUnknown):
+        host.driver.get("db")
+
+
+def test_a_volume_that_is_being_made_takes_the_name_of_one_that_is_gone(host: Host) -> None:
+    host.kept().info = replace(host.kept().info, state=State.PREPARING, id=VolumeId(UUID(int=77)))
+    host.driver.get("db")
+
+    assert host.notebook.known("db") is None
 
 
 # --- list ------------------------------------------------------------------------------------------------------------

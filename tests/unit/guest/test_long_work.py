@@ -10,7 +10,7 @@ import pytest
 from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import Host
-from vmdkvol.errors import NameConflict, ServiceUnreachable, StillWorking
+from vmdkvol.errors import NameConflict, ServiceUnreachable, StillWorking, TruthUnknown
 from vmdkvol.messages import Attach, CreateVolume
 from vmdkvol.volume import Doing, State, Work
 
@@ -35,8 +35,9 @@ def host(clock: SimulatedClock) -> Host:
 
 
 def preparing(host: Host) -> None:
-    """The service says from now on that the volume is being made."""
+    """The service says from now on that the volume is being made, and this host has not heard of it yet."""
     kept = host.kept()
+    host.notebook.forget(kept.info.id)
     kept.info = replace(kept.info, state=State.PREPARING, work=WORK)
 
 
@@ -66,14 +67,13 @@ def test_list_hides_it(host: Host) -> None:
     assert host.driver.list() == []
 
 
-def test_how_far_it_was_is_not_kept(host: Host) -> None:
-    """With the service away it would be told as if it were so now."""
+def test_with_the_service_away_nothing_is_said_of_it(host: Host) -> None:
+    """Its making may have failed since."""
     preparing(host)
     host.driver.get("db")
     host.line.down = ServiceUnreachable("away")
-    status = host.driver.get("db").status
-    assert status is not None
-    assert (status["stale"], status["state"], status["progress"]) == (True, "preparing", None)
+    with pytest.raises(TruthUnknown):
+        host.driver.get("db")
 
 
 def test_time_that_passed_in_a_lane_of_this_host_is_told_with_how_far_it_is(host: Host) -> None:
