@@ -235,6 +235,9 @@ class World:
         if service.life.over:
             return
         service.housekeeping.start()
+        if service.life.over:
+            # It died just now, and the next one may serve already.
+            return
         self.serving = service
         for host in self.hosts:
             self.connect(host)
