@@ -276,6 +276,7 @@ def _remove_containers(engine: Engine) -> None:
 
 
 def _remove_volumes(engine: Engine) -> None:
-    volumes = engine.said("volume", "ls", "-q").splitlines()
+    # Once each: an engine that was restarted asks every plugin that it finds, and more than one of them may be the driver's.
+    volumes = dict.fromkeys(engine.said("volume", "ls", "-q").splitlines())
     if volumes:
         engine.said("volume", "rm", "--", *volumes)
