@@ -126,21 +126,35 @@ def kill(w: World) -> None:
     give_back(w, name)
 
 
+_LONG = "10009"
+
+
 @ENGINES.case(9, "The engine is killed -9 while six containers start: afterwards every volume works.")
 def kill_in_a_storm(w: World) -> None:
     names = [w.create() for _ in range(6)]
     for name in names:
-        w.said("create", "--name", f"c-{name}", "--network", "none", "-v", f"{name}:/data", IMAGE, "sleep", "10000")
+        w.said("create", "--name", f"c-{name}", "--network", "none", "-v", f"{name}:/data", IMAGE, "sleep", _LONG)
     with ThreadPoolExecutor(6) as pool:
         starts = [pool.submit(w.engine.docker, "start", f"c-{name}", check=False) for name in names]
         wait_until(lambda: any(start.done() for start in starts), "one of them has started", PATIENCE_S)
         w.engine.kill9()
     w.engine.start()
     w.said("rm", "-f", *(f"c-{name}" for name in names))
+    _end_half_started(w)
     assert sorted(w.volumes()) == sorted(names)
     assert [w.sh(name, "echo y > /data/note; cat /data/note") for name in names] == ["y"] * 6
     for name in names:
         give_back(w, name)
+
+
+def _end_half_started(w: World) -> None:
+    """End what the killed engine had started and the new one knows nothing of, as an administrator must.
+
+    The engine died before it wrote down that the container runs; the next one takes it for one that was never started, and
+    `docker rm -f` leaves it running (seen on 20.10.24). It uses its volume, and the plugin rightly gives no disk away.
+    """
+    for process in [*w.machine.processes("sleep\0" + _LONG), *w.machine.processes("runc\0init")]:
+        w.machine.kill(process)
 
 
 @ENGINES.case(10, "A container with --restart=always comes back on its data after a kill -9 of the engine.", quick=True)
