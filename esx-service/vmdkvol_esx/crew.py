@@ -133,8 +133,7 @@ class Crew(Generic[R]):
                 return
             bench.queue.append(job)
             if bench.workers < bench.most:
-                bench.workers += 1
-                self._clock.start(f"call-{self._name}", lambda: self._work(bench))
+                self._add_worker(bench, job)
 
     def tell(self, call: UUID, data: bytes) -> None:
         """Send ``data`` to whoever waits for the call; nothing once that has ended."""
@@ -168,6 +167,20 @@ class Crew(Generic[R]):
             while self._running and not deadline.passed:
                 self._changed.wait(deadline.left_s)
             return not self._running
+
+    def _add_worker(self, bench: _Bench[R], job: _Job[R]) -> None:
+        """Start one more worker for what is queued; the lock is held. Busy, and ``job`` dropped, if nobody would come to it."""
+        bench.workers += 1
+        try:
+            self._clock.start(f"call-{self._name}", lambda: self._work(bench))
+        except RuntimeError as error:
+            # No thread left (F60). One that is counted and never came would in the end keep every call waiting.
+            bench.workers -= 1
+            if bench.workers:
+                return
+            bench.queue.remove(job)
+            del self._jobs[job.call]
+            raise Busy(f"{self._name}: no thread can be started for this call: {error}") from error
 
     def _join(self, job: _Job[R], equal: object, recipient: R) -> None:
         if job.equal != equal:

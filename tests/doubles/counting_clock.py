@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
-from vmdkvol.clock import Condition, SystemClock
+from vmdkvol.clock import Condition, SystemClock, Worker
 
 
 class CountingClock(SystemClock):
-    """``roused`` counts the returns from ``wait``; ``waiting``, who waits at this moment."""
+    """``roused`` counts the returns from ``wait``; ``waiting``, who waits at this moment.
+
+    ``threads_left``: how many more threads can be started.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.roused = 0
         self.waiting = 0
+        self.threads_left = 1000
+
+    def start(self, name: str, work: Callable[[], None]) -> Worker:
+        if self.threads_left == 0:
+            raise RuntimeError("can't start new thread")
+        self.threads_left -= 1
+        return super().start(name, work)
 
     def condition(self) -> Condition:
         return _Counting(self)

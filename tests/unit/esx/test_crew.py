@@ -11,6 +11,7 @@ import pytest
 
 from tests.doubles.counting_clock import CountingClock
 from vmdkvol.clock import Deadline
+from vmdkvol.errors import Busy
 from vmdkvol.wire import write_error
 from vmdkvol_esx.crew import WORKERS, Crew, Kind
 from vmdkvol_esx.turns import Turns
@@ -72,6 +73,29 @@ def test_more_calls_than_workers_are_all_answered(place: Place) -> None:
 
     place.until(lambda: len(place.answers) == 50 + WORKERS[Kind.READ])
     assert set(place.answers) == {b"first", *(b"%d" % number for number in range(50))}
+
+
+def test_f60_a_call_for_which_no_thread_can_be_started_is_refused_and_keeps_no_later_one_waiting(place: Place) -> None:
+    place.clock.threads_left = 0
+    for _ in range(WORKERS[Kind.READ] + 1):
+        with pytest.raises(Busy, match="no thread can be started"):
+            place.take(lambda: b"refused")
+    place.clock.threads_left = 1
+
+    place.take(lambda: b"answered")
+
+    place.until(lambda: place.answers == [b"answered"])
+
+
+def test_f60_without_another_thread_a_call_waits_for_the_worker_that_there_is(place: Place) -> None:
+    go_on = threading.Event()
+    place.take(lambda: b"first" if go_on.wait(60) else b"")
+    place.clock.threads_left = 0
+
+    place.take(lambda: b"second")
+
+    go_on.set()
+    place.until(lambda: place.answers == [b"first", b"second"])
 
 
 def test_an_end_lets_idle_workers_go_at_once(place: Place) -> None:
