@@ -159,7 +159,7 @@ class _Kept:
             assert isinstance(connection, sqlite3.Connection), "it is checked out"
             yield connection
         finally:
-            self._free.put(kept)
+            self._free.put(_usable(kept))
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:
@@ -186,6 +186,18 @@ class _Kept:
         self._engine.dispose()
         for _ in range(free):
             self._free.put(None)
+
+
+def _usable(kept: PoolProxiedConnection | None) -> PoolProxiedConnection | None:
+    """Return the connection, or None after closing one whose transaction neither COMMIT nor ROLLBACK could end.
+
+    Whoever came next could begin none on it.
+    """
+    connection = None if kept is None else kept.dbapi_connection
+    if kept is not None and isinstance(connection, sqlite3.Connection) and connection.in_transaction:
+        kept.invalidate()
+        return None
+    return kept
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, StaleRequest, TruthUnknown
@@ -31,6 +31,7 @@ from vmdkvol_esx.store import SqlStore, open_store
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.opening import _fingerprint
 from vmdkvol_esx.store.schema import intent_to_row, metadata
+from vmdkvol_esx.store.statements import Statement, Transaction
 
 CLOCK = SystemClock()
 VM = VmId(UUID(int=1))
@@ -203,6 +204,36 @@ def test_the_writer_is_durable_and_strict(path: Path, pragma: str, value: object
     filled(path)
     with closing(Database(path)) as database, database.altering() as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+
+
+@pytest.mark.parametrize("begin", [Database.writing, Database.reading])
+def test_a_transaction_that_could_not_be_ended_is_in_nobody_s_way(
+    path: Path, begin: Callable[[Database], AbstractContextManager[Transaction]]
+) -> None:
+    """A disk that fails at COMMIT may fail at ROLLBACK, too."""
+    filled(path)
+    failing = [True]
+
+    def allow(action: int, what: str | None, *_: object) -> int:
+        failed = failing[0] and action == sqlite3.SQLITE_TRANSACTION and what in ("COMMIT", "ROLLBACK")
+        return sqlite3.SQLITE_DENY if failed else sqlite3.SQLITE_OK
+
+    def listen(connection: sqlite3.Connection, _: object) -> None:
+        connection.set_authorizer(allow)
+
+    event.listen(Engine, "connect", listen)
+    try:
+        with closing(Database(path)) as database:
+            with pytest.raises(sqlite3.DatabaseError, match="not authorized"), begin(database):
+                pass
+            failing.clear()
+            failing.append(False)
+            # More than there are connections to read.
+            for _ in range(20):
+                with begin(database) as transaction:
+                    assert transaction.all(Statement(select(metadata.tables["vmgroups"]))) != []
+    finally:
+        event.remove(Engine, "connect", listen)
 
 
 @pytest.mark.integration
