@@ -118,9 +118,10 @@ class Waiter:
 
     def _watch(self, task: TaskId, what: str, deadline: Deadline, progress: Progress) -> End:
         with self._changed:
+            # First, since it may raise: nobody would take the task out again. The thread waits for this lock.
+            self._ensure_worker()
             watched = self._watched.setdefault(task, _Watched())
             watched.waiting += 1
-            self._ensure_worker()
             view, looked = self._view, watched.looks
         try:
             self._add(view, task, deadline)
