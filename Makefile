@@ -8,9 +8,9 @@ BOOTSTRAP := packaging/dev/bootstrap.sh
 CODE := vmdkvol guest-agent/vmdkvol_guest esx-service/vmdkvol_esx tests
 # Administrator's programs (mkfs, dockerd) are not on every user's path.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
-# Options of pytest; of test, for each of its groups.
 # The tests start some thousand processes of the product: without its byte code each of them compiles it anew, for 80 ms.
 unexport PYTHONDONTWRITEBYTECODE
+# Options of pytest; of test, for each of its groups.
 PYTEST_ARGS ?=
 ARGS ?=
 

@@ -181,13 +181,14 @@ class Catalogue:
         """
         with self._changed:
             kept = [info for info in infos if self._removed.get(info.id, 0) <= ticket]
+            being_made = [info for info in kept if info.state is State.PREPARING]
             made = [info for info in kept if info.state is not State.PREPARING]
             # How far its work is will be old when this is read.
             self._parts.notebook.remember(*(info if info.work is None else replace(info, work=None) for info in made))
-            for info in kept:
+            for info in being_made:
                 known = self._parts.notebook.known(info.name)
                 if known is not None and known.id != info.id:
-                    # It had the name before the one that is being made.
+                    # It had the name before, so it is gone.
                     self._parts.notebook.forget(known.id)
 
     def forget(self, volume: VolumeId) -> None:
