@@ -206,34 +206,39 @@ def test_the_writer_is_durable_and_strict(path: Path, pragma: str, value: object
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
 
 
-@pytest.mark.parametrize("begin", [Database.writing, Database.reading])
-def test_a_transaction_that_could_not_be_ended_is_in_nobody_s_way(
-    path: Path, begin: Callable[[Database], AbstractContextManager[Transaction]]
-) -> None:
-    """A disk that fails at COMMIT may fail at ROLLBACK, too."""
-    filled(path)
-    failing = [True]
+@pytest.fixture
+def failing() -> Iterator[list[str]]:
+    """Words of SQL that no connection made meanwhile carries out."""
+    words: list[str] = []
 
     def allow(action: int, what: str | None, *_: object) -> int:
-        failed = failing[0] and action == sqlite3.SQLITE_TRANSACTION and what in ("COMMIT", "ROLLBACK")
+        failed = action == sqlite3.SQLITE_TRANSACTION and what in words
         return sqlite3.SQLITE_DENY if failed else sqlite3.SQLITE_OK
 
     def listen(connection: sqlite3.Connection, _: object) -> None:
         connection.set_authorizer(allow)
 
     event.listen(Engine, "connect", listen)
-    try:
-        with closing(Database(path)) as database:
-            with pytest.raises(sqlite3.DatabaseError, match="not authorized"), begin(database):
-                pass
-            failing.clear()
-            failing.append(False)
-            # More than there are connections to read.
-            for _ in range(20):
-                with begin(database) as transaction:
-                    assert transaction.all(Statement(select(metadata.tables["vmgroups"]))) != []
-    finally:
-        event.remove(Engine, "connect", listen)
+    yield words
+    event.remove(Engine, "connect", listen)
+
+
+@pytest.mark.parametrize("begin", [Database.writing, Database.reading])
+def test_a_transaction_that_could_not_be_ended_is_in_nobody_s_way(
+    path: Path, failing: list[str], begin: Callable[[Database], AbstractContextManager[Transaction]]
+) -> None:
+    """A disk that fails at COMMIT may fail at ROLLBACK, too."""
+    filled(path)
+    with closing(Database(path)) as database:
+        failing += ["COMMIT", "ROLLBACK"]
+        with pytest.raises(sqlite3.DatabaseError, match="not authorized"), begin(database):
+            pass
+        failing.clear()
+
+        # More than there are connections to read.
+        for _ in range(20):
+            with begin(database) as transaction:
+                assert transaction.all(Statement(select(metadata.tables["vmgroups"]))) != []
 
 
 @pytest.mark.integration
