@@ -39,6 +39,16 @@ MUTANTS = (
         (f"{_UNIT}/test_reconcile.py",),
     ),
     Mutant(
+        "what-is-being-made-is-kept",
+        "with the service away Docker is told that a volume is there whose making may have failed since",
+        f"{AGENT}/catalogue.py",
+        "            made = [info for info in kept if info.state is not State.PREPARING]\n",
+        "            made = kept\n",
+        ("I6",),
+        (f"{_UNIT}/test_driver.py::test_a_volume_that_was_being_made_when_the_service_went_away_is_not_said_to_be_there",),
+        By.TESTS,
+    ),
+    Mutant(
         "remove-under-a-holder",
         "a volume that a container of this host holds is removed",
         f"{AGENT}/releasing.py",
