@@ -25,7 +25,7 @@ from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
-from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId, VolumeInfo
+from vmdkvol.volume import Content, State, VmId, VolumeId, VolumeInfo, new_disk_uuid
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.copying import FIRST_GENERATION, clone_content, clone_options
 from vmdkvol_esx.handover import Handover, Held
@@ -171,7 +171,7 @@ class Creating:
             name=request.ref.text,
             datastore=datastore.name,
             path=new_path(group.id, request.ref.text, volume),
-            disk_uuid=DiskUuid(self._new_id()),
+            disk_uuid=new_disk_uuid(self._new_id()),
             size_bytes=size,
             state=State.PREPARING,
             content=content,

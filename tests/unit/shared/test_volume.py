@@ -20,6 +20,7 @@ from vmdkvol.volume import (
     content_may_become,
     loop_tag,
     may_become,
+    new_disk_uuid,
     parse_loop_tag,
 )
 
@@ -118,3 +119,10 @@ def test_any_text_is_a_tag_that_reads_the_same_or_none(text: str) -> None:
 )
 def test_an_address_reads_as_people_know_it(address: LoopAddress | ScsiAddress, text: str) -> None:
     assert str(address) == text
+
+
+@given(random=st.uuids(version=4))
+def test_a_new_disks_identity_is_a_wwn_of_vmwares(random: UUID) -> None:
+    made = new_disk_uuid(random)
+
+    assert (made.hex[:7], made.hex[7:]) == ("6000c29", random.hex[7:])
