@@ -9,9 +9,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from tests.bench import written
@@ -39,7 +39,7 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.local import vmdk
 from vmdkvol_esx.paths import new_path
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings
+from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings, VsphereSetting
 from vmdkvol_guest.ports import Holdings
 from vmdkvol_guest.settings import AgentSettings
 from vmdkvol_guest.status import status
@@ -133,13 +133,15 @@ def _type(hint: Any) -> str:
     }
     if text in known:
         return known[text]
-    return "list of tables" if "tuple" in str(hint) else "text"
+    if get_origin(hint) is tuple:
+        return "list of tables" if is_dataclass(get_args(hint)[0]) else f"list of {_type(get_args(hint)[0])}s"
+    return "table" if any(is_dataclass(each) for each in get_args(hint)) else "text"
 
 
 def _default(each: Field[Any]) -> str:
     if each.default is MISSING:
         return "none: must be given" if each.default_factory is MISSING else "none"
-    if each.default is None:
+    if each.default in (None, ()):
         return "none"
     return f"`{each.default:g}`" if isinstance(each.default, float) else f"`{each.default}`"
 
@@ -158,6 +160,10 @@ def datastore_settings() -> str:
 
 def host_settings() -> str:
     return _settings(HostSetting)
+
+
+def vsphere_settings() -> str:
+    return _settings(VsphereSetting)
 
 
 def example_record() -> VolumeRecord:
@@ -249,6 +255,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "service-settings": service_settings,
     "datastore-settings": datastore_settings,
     "host-settings": host_settings,
+    "vsphere-settings": vsphere_settings,
     "paths": paths,
     "descriptor": descriptor,
     "mutants": mutants,

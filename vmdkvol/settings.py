@@ -1,7 +1,8 @@
 """A TOML file becomes a frozen dataclass. A mistake is told with file and line; nothing is guessed, ignored or repaired.
 
-A setting's type and default are the field's, its one line of help is ``metadata["help"]``. A class may check itself in
-``__post_init__`` and raise BadRequest with ``setting=<key>``: the line is added here.
+A setting's type and default are the field's, its one line of help is ``metadata["help"]``; with ``metadata["private"]`` its
+value, which may be a password in the wrong place, is never told. A class may check itself in ``__post_init__`` and raise
+BadRequest with ``setting=<key>``: the line is added here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import stat
 import tomllib
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -35,32 +36,46 @@ _Place = tuple[str | int, ...]
 
 
 class _Mistake(Exception):
-    def __init__(self, place: _Place, text: str) -> None:
+    def __init__(self, place: _Place, text: str, remedy: str = "") -> None:
         super().__init__(text)
         self.place = place
         self.text = text
+        self.remedy = remedy or _REMEDY
 
 
-def read_settings(kind: type[T], path: Path) -> T:
+def read_settings(kind: type[T], path: Path, check: Callable[[T], object] | None = None) -> T:
     """Return the ``kind`` that the file says.
 
-    Raises BadRequest, naming file and line, for a file that is missing, of somebody else, writable by others, no TOML,
-    or has an unknown, missing or wrong setting: a daemon must not start on half of what its administrator wrote (F58).
+    ``check`` may look at more than the text, at files that are named say, and raise VolumeError with ``setting``, such as
+    ``vsphere.ca_file``. Raises BadRequest, naming file and line, for what it finds, and for a file that is missing, of
+    somebody else, writable by others, no TOML, or has an unknown, missing or wrong setting: a daemon must not start on half
+    of what its administrator wrote (F58).
     """
-    text = _read_own(path)
+    text = read_own(path)
     try:
-        return _table(kind, tomllib.loads(text), ())
+        made = _table(kind, tomllib.loads(text), ())
+        if check is not None:
+            _checked(check, made)
+        return made
     except tomllib.TOMLDecodeError as error:
         match = re.fullmatch(_WRONG_LINE, str(error))
         where, what = (f"{path}:{match[2]}", match[1]) if match else (str(path), str(error))
         raise BadRequest(f"{where}: {what}", remedy=_REMEDY) from None
     except _Mistake as mistake:
         line = _line_of(text, mistake.place)
-        raise BadRequest(f"{path}{f':{line}' if line else ''}: {mistake.text}", remedy=_REMEDY) from None
+        raise BadRequest(f"{path}{f':{line}' if line else ''}: {mistake.text}", remedy=mistake.remedy) from None
 
 
-def _read_own(path: Path) -> str:
-    """Return the file's text; what other users can write would be an order to a root process from them."""
+def _checked(check: Callable[[T], object], made: T) -> None:
+    try:
+        check(made)
+    except VolumeError as error:
+        place = tuple(str(error.fields.get("setting", "")).split("."))
+        raise _Mistake(place, error.text, error.remedy) from error
+
+
+def read_own(path: Path) -> str:
+    """Return the file's text; what other users can write would be an order to a root process from them. BadRequest."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
@@ -87,7 +102,9 @@ def _table(kind: type[T], data: Mapping[str, Any], place: _Place) -> T:
     hints = get_type_hints(kind)
     for key in data:
         if key not in fields:
-            raise _Mistake((*place, key), f"unknown setting {key!r}; known: {', '.join(fields)}")
+            raise _Mistake((*place, key), f"unknown setting {key[:60]!r}; known: {', '.join(fields)}")
+        if fields[key].metadata.get("private") and not isinstance(data[key], str):
+            raise _Mistake((*place, key), f"{_name((*place, key))} must be a text")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in data:
@@ -97,7 +114,7 @@ def _table(kind: type[T], data: Mapping[str, Any], place: _Place) -> T:
         return kind(**values)
     except VolumeError as error:
         setting = error.fields.get("setting")
-        raise _Mistake((*place, setting) if isinstance(setting, str) else place, error.text) from error
+        raise _Mistake((*place, setting) if isinstance(setting, str) else place, error.text, error.remedy) from error
 
 
 def _value(hint: Any, value: Any, place: _Place) -> Any:
@@ -186,7 +203,7 @@ def describe(kind: type) -> Sequence[Described]:
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
-        inner = get_args(hint)[0] if get_origin(hint) is tuple else hint
+        inner = get_args(hint)[0] if get_origin(hint) in (tuple, Union, types.UnionType) else hint
         default = "required" if field.default is dataclasses.MISSING else dump_value(field.default)
         found.append(Described(field.name, _type_name(hint), default, field.metadata["help"]))
         if dataclasses.is_dataclass(inner):
@@ -204,6 +221,8 @@ def _type_name(hint: Any) -> str:
         return "list of tables" if dataclasses.is_dataclass(inner) else f"list of {_type_name(inner)}"
     if get_origin(hint) in (Union, types.UnionType):
         return _type_name(next(inner for inner in get_args(hint) if inner is not type(None)))
+    if dataclasses.is_dataclass(hint):
+        return "table"
     return {str: "text", int: "whole number", float: "number", bool: "true or false", UUID: "UUID"}[hint]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,9 +47,14 @@ def serve(config: Path) -> None:
 @cli.command("check-config")
 @click.pass_obj
 def check_config(config: Path) -> None:
-    """Read the settings and say whether they are right; nothing is started or changed."""
-    settings = read_settings(ServiceSettings, config)
-    click.echo(f"{config}: right; {len(settings.datastores)} datastores, {len(settings.hosts)} hosts")
+    """Read the settings, and the files that they name, and say whether they are right; nothing is started or changed."""
+    from vmdkvol_esx.reaching import check  # TLS, for those who have an endpoint
+
+    notes: list[str] = []
+    settings = read_settings(ServiceSettings, config, lambda made: notes.extend(check(made, os.environ)))
+    click.echo(f"{config}: right; {len(settings.datastore_names)} datastores, {len(settings.hosts)} hosts")
+    for note in notes:
+        click.echo(note)
 
 
 @cli.command()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from vmdkvol.errors import BadRequest, InvalidName
 from vmdkvol.names import DatastoreName, datastore_name
 from vmdkvol.volume import VmId
+from vmdkvol_esx.vsphere.endpoint import Endpoint
 
 _LEVELS = ("debug", "info", "warning", "error")
 # sun_path has 108 bytes with its NUL.
 MAX_SOCKET = 107
 MAX_HOST_NAME = 80
+# What systemd takes for a credential's name and a plain file name has.
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +30,18 @@ class DatastoreSetting:
         try:
             datastore_name(self.name)
         except InvalidName as error:
-            raise BadRequest(error.text, setting="name") from error
+            raise BadRequest(error.text, remedy=error.remedy, setting="name") from error
         _check_path("path", self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class HostSetting:
-    """A simulated Docker host. Its socket is its identity: who may open it is this host (corrections 14)."""
+    """A Docker host. Its socket is its identity: who may open it is this host (corrections 14)."""
 
     name: str = field(metadata={"help": "The host's name, shown where a volume is in use."})
-    id: VmId = field(metadata={"help": "The UUID that stands for the virtual machine; never given to another host."})
+    id: VmId = field(
+        metadata={"help": "The virtual machine's instance UUID; without vSphere any UUID. Never given to another host."}
+    )
     socket: str = field(metadata={"help": "Where this host's agent reaches the service; no other agent may use it."})
 
     def __post_init__(self) -> None:
@@ -49,14 +55,67 @@ class HostSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class VsphereSetting:
+    """The vCenter or ESXi host whose disks the service makes. What the files hold is read when it is used (``reaching``)."""
+
+    host: str = field(metadata={"help": "Name or address of the vCenter, or of the one ESXi host."})
+    user: str = field(metadata={"help": "The account, such as vmdkvol@vsphere.local; its role is in docs/how-to/role.md."})
+    datastores: tuple[DatastoreName, ...] = field(metadata={"help": "The names of the datastores that hold volumes."})
+    port: int = field(default=443, metadata={"help": "The port of the vSphere API."})
+    password_file: str | None = field(
+        default=None, metadata={"help": "A file, chmod 600, that holds the password alone.", "private": True}
+    )
+    credential: str | None = field(
+        default=None, metadata={"help": "Instead of it: the name in the unit's LoadCredential=.", "private": True}
+    )
+    ca_file: str | None = field(
+        default=None, metadata={"help": "PEM: the only authorities whose certificates count. Not set: the machine's."}
+    )
+    pin_file: str | None = field(
+        default=None, metadata={"help": "PEM: the certificate that the server must present, and no other."}
+    )
+
+    def __post_init__(self) -> None:
+        # Raises with the setting's name.
+        Endpoint(self.host, self.user, self.port)
+        if not self.datastores:
+            raise BadRequest("there is no datastore", remedy="name at least one", setting="datastores")
+        for name in self.datastores:
+            try:
+                datastore_name(name)
+            except InvalidName as error:
+                raise BadRequest(error.text, remedy=error.remedy, setting="datastores") from error
+        _check_unique("datastores", "name", self.datastores)
+        self._check_password()
+        for setting in ("ca_file", "pin_file"):
+            if (path := getattr(self, setting)) is not None:
+                _check_path(setting, path)
+
+    def _check_password(self) -> None:
+        """Refuse none, two and a wrong one, without its text: who is in doubt writes the password itself there."""
+        remedy = "name a file that holds the password alone: password_file, or credential for the unit's LoadCredential="
+        if (self.password_file is None) == (self.credential is None):
+            how = "none" if self.credential is None else "both"
+            where = "user" if self.credential is None else "credential"
+            raise BadRequest(f"password_file or credential must be set, and {how} is", remedy=remedy, setting=where)
+        if self.password_file is not None and not _is_path(self.password_file):
+            raise BadRequest("password_file is not an absolute path without '..'", remedy=remedy, setting="password_file")
+        if self.credential is not None and not _CREDENTIAL.fullmatch(self.credential):
+            raise BadRequest("credential is no name of a credential", remedy=remedy, setting="credential")
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """The service of one site. BadRequest, with ``setting``, for a value that cannot work."""
 
     state_dir: str = field(
         metadata={"help": "The database's directory, on another file system than the datastores if one can be had."}
     )
-    datastores: tuple[DatastoreSetting, ...] = field(metadata={"help": "At least one datastore."})
-    hosts: tuple[HostSetting, ...] = field(metadata={"help": "The Docker hosts that may ask."})
+    datastores: tuple[DatastoreSetting, ...] = field(
+        default=(), metadata={"help": "Directories that serve as datastores; needed without `vsphere`, wrong with it."}
+    )
+    hosts: tuple[HostSetting, ...] = field(kw_only=True, metadata={"help": "The Docker hosts that may ask."})
+    vsphere: VsphereSetting | None = field(default=None, metadata={"help": "The vCenter or ESXi host that has the datastores."})
     default_datastore: DatastoreName | None = field(
         default=None, metadata={"help": "Where a volume lies if nothing else is said; needed with several datastores."}
     )
@@ -73,8 +132,14 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         _check_path("state_dir", self.state_dir)
-        if not self.datastores:
-            raise BadRequest("there is no datastore", setting="datastores")
+        if not self.datastores and self.vsphere is None:
+            raise BadRequest("there is no datastore", remedy="add a table [vsphere] or [[datastores]]", setting="datastores")
+        if self.datastores and self.vsphere is not None:
+            raise BadRequest(
+                "directories as datastores and [vsphere] exclude each other",
+                remedy="take the tables [[datastores]] or [vsphere] out; vSphere's datastores are vsphere.datastores",
+                setting="datastores",
+            )
         _check_unique("datastores", "name", [store.name for store in self.datastores])
         _check_unique("datastores", "path", [store.path.rstrip("/") for store in self.datastores])
         _check_unique("hosts", "name", [host.name for host in self.hosts])
@@ -93,18 +158,25 @@ class ServiceSettings:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
 
     def _check_default(self) -> None:
-        known = [store.name for store in self.datastores]
+        known = self.datastore_names
         if self.default_datastore is None and len(known) > 1:
-            raise BadRequest("default_datastore is needed with several datastores", setting="datastores")
+            raise BadRequest(
+                "default_datastore is needed with several datastores", setting="vsphere" if self.vsphere else "datastores"
+            )
         if self.default_datastore is not None and self.default_datastore not in known:
             raise BadRequest(
                 f"default_datastore {self.default_datastore!r} is none of: {', '.join(known)}", setting="default_datastore"
             )
 
     @property
+    def datastore_names(self) -> tuple[DatastoreName, ...]:
+        """The names of all datastores, in the order of the settings."""
+        return tuple(store.name for store in self.datastores) if self.vsphere is None else self.vsphere.datastores
+
+    @property
     def default(self) -> DatastoreName:
         """The default datastore, or the only one."""
-        return self.datastores[0].name if self.default_datastore is None else self.default_datastore
+        return self.datastore_names[0] if self.default_datastore is None else self.default_datastore
 
     @property
     def database(self) -> str:
@@ -113,8 +185,12 @@ class ServiceSettings:
 
 
 def _check_path(setting: str, path: str) -> None:
-    if not path.startswith("/") or path == "/" or ".." in path.split("/") or "\0" in path:
+    if not _is_path(path):
         raise BadRequest(f"{setting} {path[:100]!r} is not an absolute path without '..'", setting=setting)
+
+
+def _is_path(path: str) -> bool:
+    return path.startswith("/") and path != "/" and ".." not in path.split("/") and "\0" not in path
 
 
 def _check_unique(setting: str, what: str, values: Collection[str]) -> None:

@@ -23,7 +23,13 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         if not _HOST.fullmatch(self.host):
-            raise BadRequest(f"{self.host[:60]!r} is no host name or address of a vCenter or ESXi host", setting="host")
+            # Of an address for a browser only what follows the account, and with it a password, is told.
+            shown = self.host.rpartition("@")[2][:60]
+            raise BadRequest(
+                f"{shown!r} is no host name or address of a vCenter or ESXi host",
+                remedy="write the name alone: no https://, no path, no account; the port is a setting of its own",
+                setting="host",
+            )
         if not 1 <= self.port <= 65535:
             raise BadRequest(f"port {self.port} of {self.host} is not from 1 to 65535", setting="port")
         if not self.user or len(self.user) > _MAX_USER or not self.user.isprintable():

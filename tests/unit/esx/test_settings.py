@@ -13,13 +13,13 @@ from vmdkvol.errors import BadRequest
 from vmdkvol.names import DatastoreName
 from vmdkvol.settings import describe, dump_toml, read_settings
 from vmdkvol.volume import VmId
-from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings
+from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings, VsphereSetting
 
 DS1 = DatastoreSetting(DatastoreName("ds1"), "/srv/ds1")
 DS2 = DatastoreSetting(DatastoreName("ds2"), "/srv/ds2")
 HOST = HostSetting("host-a", VmId(UUID(int=1)), "/run/a.sock")
 OTHER = HostSetting("host-b", VmId(UUID(int=2)), "/run/b.sock")
-GOOD = ServiceSettings("/var/lib/x", (DS1, DS2), (HOST, OTHER), default_datastore=DatastoreName("ds2"))
+GOOD = ServiceSettings("/var/lib/x", (DS1, DS2), hosts=(HOST, OTHER), default_datastore=DatastoreName("ds2"))
 
 
 def test_written_settings_read_back(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_written_settings_read_back(tmp_path: Path) -> None:
 
 
 def test_the_only_datastore_is_the_default() -> None:
-    assert ServiceSettings("/var/lib/x", (DS1,), ()).default == "ds1"
+    assert ServiceSettings("/var/lib/x", (DS1,), hosts=()).default == "ds1"
 
 
 def test_the_default_datastore_is_the_named_one() -> None:
@@ -94,3 +94,62 @@ def test_a_datastore_that_cannot_work_is_refused(change: dict[str, Any]) -> None
 
 def test_every_setting_has_its_line_of_help() -> None:
     assert all(line.help.endswith(".") for line in describe(ServiceSettings))
+
+
+VSPHERE = VsphereSetting(
+    "vc.example.com", "vmdkvol@vsphere.local", (DatastoreName("ds 1"), DatastoreName("ds2")), credential="pw"
+)
+ON_VSPHERE = ServiceSettings("/var/lib/x", hosts=(HOST,), default_datastore=DatastoreName("ds2"), vsphere=VSPHERE)
+
+
+def test_written_settings_of_vsphere_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "service.toml"
+    path.touch(0o600)
+    path.write_text(dump_toml(ON_VSPHERE))
+    assert read_settings(ServiceSettings, path) == ON_VSPHERE
+
+
+def test_the_datastores_of_vsphere_are_the_datastores() -> None:
+    assert ON_VSPHERE.datastore_names == ("ds 1", "ds2")
+    assert ON_VSPHERE.default == "ds2"
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"datastores": (DS1,)}, "datastores"),
+        ({"default_datastore": None}, "vsphere"),
+        ({"default_datastore": "ds1"}, "default_datastore"),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_with_vsphere_is_refused_by_name(change: dict[str, Any], setting: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        replace(ON_VSPHERE, **change)
+    assert caught.value.fields["setting"] == setting
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ({"host": "https://vc/sdk"}, "host"),
+        ({"host": ""}, "host"),
+        ({"port": 0}, "port"),
+        ({"user": "a\nb"}, "user"),
+        ({"datastores": ()}, "datastores"),
+        ({"datastores": ("ds1", "ds1")}, "datastores"),
+        ({"datastores": ("a/b",)}, "datastores"),
+        ({"credential": None}, "user"),
+        ({"password_file": "/etc/pw"}, "credential"),
+        ({"credential": "a/b"}, "credential"),
+        ({"credential": ".pw"}, "credential"),
+        ({"credential": None, "password_file": "pw"}, "password_file"),
+        ({"ca_file": "ca.pem"}, "ca_file"),
+        ({"pin_file": "/etc/../pin.pem"}, "pin_file"),
+    ],
+    ids=str,
+)
+def test_a_setting_of_vsphere_that_cannot_work_is_refused(change: dict[str, Any], setting: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        replace(VSPHERE, **change)
+    assert caught.value.fields["setting"] == setting
