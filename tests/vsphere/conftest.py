@@ -28,10 +28,10 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Callable[[Model], Simulator]]:
-    """Start simulators that one test may restart or break."""
+def own(tmp_path: Path) -> Iterator[Callable[..., Simulator]]:
+    """Start simulators that one test may restart or break; after the model come flags of its program."""
     with ExitStack() as stack:
-        yield lambda model: stack.enter_context(simulator(model, tmp_path / "simulator"))
+        yield lambda model, *flags: stack.enter_context(simulator(model, tmp_path / "simulator", *flags))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import shutil
 import signal
 import ssl
 import subprocess
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -73,6 +75,7 @@ class Simulator:
     account: str
     ca: str
     pair: Pair
+    flags: tuple[str, ...] = ()
 
     def calls(self) -> Mapping[str, int]:
         """Return how often each method was asked for."""
@@ -91,10 +94,21 @@ class Simulator:
         """``do``: progress (to ``percent``), succeed, fail, or forget."""
         self._get(f"/ctl/task?id={task}&do={do}&percent={percent}")
 
+    def machine(self, vm: str, do: str, **more: str) -> None:
+        """Do to the VM (``vm-42``) what happens to one, see steerMachine in tests/vsphere/simulator/machines.go."""
+        self._get("/ctl/vm?" + urllib.parse.urlencode({"vm": vm, "do": do, **more}))
+
+    def datastore(self, name: str, do: str, **more: str | int) -> None:
+        """Do to the datastore what happens to one, see steerDatastore in tests/vsphere/simulator/machines.go."""
+        self._get("/ctl/datastore?" + urllib.parse.urlencode({"name": name, "do": do, **more}))
+
     def _get(self, path: str) -> bytes:
         context = ssl.create_default_context(cadata=self.ca)
-        with urllib.request.urlopen(f"https://localhost:{self.port}{path}", context=context, timeout=30) as answer:
-            content: bytes = answer.read()
+        try:
+            with urllib.request.urlopen(f"https://localhost:{self.port}{path}", context=context, timeout=30) as answer:
+                content: bytes = answer.read()
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"{path}: {error.read().decode().strip()}") from error
         return content
 
     def end(self) -> None:
@@ -110,25 +124,27 @@ class Simulator:
     def again(self, *, same_certificate: bool = True) -> None:
         """Start it anew on the same port: the same machines, no session."""
         listen = f"127.0.0.1:{self.port}"
-        said = _start(self.model, self.folder, self.password, listen, self.pair if same_certificate else None)
+        said = _start(self.model, self.folder, self.password, listen, self.flags, self.pair if same_certificate else None)
         self.process = said.process
         if not same_certificate:
             self.ca, self.pair = said.ca, said.pair
 
 
 @contextmanager
-def simulator(model: Model, folder: Path) -> Iterator[Simulator]:
-    """Run a simulator whose files lie in ``folder``, which goes with it."""
-    found = _start(model, folder, secrets.token_urlsafe(12), "127.0.0.1:0")
+def simulator(model: Model, folder: Path, *flags: str) -> Iterator[Simulator]:
+    """Run a simulator whose files lie in ``folder``, which goes with it; ``flags`` are those of its program."""
+    found = _start(model, folder, secrets.token_urlsafe(12), "127.0.0.1:0", flags)
     try:
         yield found
     finally:
         found.end()
 
 
-def _start(model: Model, folder: Path, password: str, listen: str, pair: Pair | None = None) -> Simulator:
+def _start(
+    model: Model, folder: Path, password: str, listen: str, flags: tuple[str, ...], pair: Pair | None = None
+) -> Simulator:
     folder.mkdir(parents=True, exist_ok=True)
-    command = [str(program()), "-model", model, "-listen", listen]
+    command = [str(program()), "-model", model, "-listen", listen, *flags]
     if pair is not None:
         file = folder / "pair.pem"
         file.write_text(pair.cert + pair.key)
@@ -147,7 +163,8 @@ def _start(model: Model, folder: Path, password: str, listen: str, pair: Pair | 
         _end(process)
         raise
     port = int(said["url"].rsplit(":", 1)[1])
-    return Simulator(model, folder, password, process, port, said["account"], said["ca"], Pair(said["cert"], said["key"]))
+    own = Pair(said["cert"], said["key"])
+    return Simulator(model, folder, password, process, port, said["account"], said["ca"], own, flags)
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:

@@ -11,16 +11,18 @@ import (
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
 // counted stands before the simulator and counts the methods that are asked for, by the name in the SOAP body: what a test
-// compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/next-status?code=503 and
-// /ctl/task.
+// compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/next-status?code=503,
+// /ctl/task, /ctl/vm and /ctl/datastore.
 type counted struct {
 	sync.Mutex
-	calls map[string]int
-	next  http.Handler
+	calls   map[string]int
+	service soap.RoundTripper
+	next    func(w http.ResponseWriter, r *http.Request, name string)
 }
 
 var method = regexp.MustCompile(`(?s)<[A-Za-z]+:Body>\s*<([A-Za-z_]+)`)
@@ -40,20 +42,32 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		simulator.StatusSDK = code
 	case r.URL.Path == "/ctl/task":
 		steer(w, r.URL.Query())
+	case r.URL.Path == "/ctl/vm":
+		said(w, steerMachine(c.service, r.URL.Query()))
+	case r.URL.Path == "/ctl/datastore":
+		said(w, steerDatastore(r.URL.Query()))
 	case r.Method == http.MethodPost:
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
 		}
+		name := ""
 		if found := method.FindSubmatch(body); found != nil {
+			name = string(found[1])
 			c.Lock()
-			c.calls[string(found[1])]++
+			c.calls[name]++
 			c.Unlock()
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		c.next.ServeHTTP(w, r)
+		c.next(w, r, name)
 	default:
-		c.next.ServeHTTP(w, r)
+		c.next(w, r, "")
+	}
+}
+
+func said(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 	}
 }
 

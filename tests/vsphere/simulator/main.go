@@ -1,12 +1,16 @@
 // A vCenter or an ESXi host for the tests: govmomi's simulator library behind TLS, with what our tests must see and do.
 //
-//	simulator -model vcenter|esxi [-listen 127.0.0.1:0] [-machines N] [-pair FILE]
+//	simulator -model vcenter|esxi [-listen 127.0.0.1:0] [-machines N] [-pair FILE] [-uuids]
 //	simulator -certificates
 //
 // The first writes one line of JSON (url, ca, cert, key, pid) when it serves, and ends with SIGTERM or with its standard
 // input: a test process that died takes its simulator along. The account is vmdkvol@vsphere.local, the password is in the
 // environment variable SIMULATOR_PASSWORD: an account of a simulator, made up anew by each run of the tests.
 // The second writes certificates for servers that are no simulator.
+//
+// Without flags it is the library's own lenient world with two exceptions, without which nothing of ours can be tried on it: an
+// identity that was set is told again, a copy has another one, and a disk that was created has a descriptor and a sparse extent
+// (disks.go). -uuids: device lists name the identities, as ESXi's do and the library's do not.
 package main
 
 import (
@@ -16,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -32,20 +37,21 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address; port 0 takes a free one")
 	machines := flag.Int("machines", 2, "virtual machines in each resource pool")
 	pair := flag.String("pair", "", "PEM file with certificate and key; made anew without")
+	uuids := flag.Bool("uuids", false, "tell backing.uuid in device lists")
 	only := flag.Bool("certificates", false, "write certificates and end")
 	flag.Parse()
 	var err error
 	if *only {
 		err = json.NewEncoder(os.Stdout).Encode(certificates())
 	} else {
-		err = serve(*model, *listen, *pair, *machines)
+		err = serve(*model, *listen, *pair, *machines, *uuids)
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve(kind, listen, file string, machines int) error {
+func serve(kind, listen, file string, machines int, uuids bool) error {
 	model := simulator.VPX()
 	if kind == "esxi" {
 		model = simulator.ESX()
@@ -61,6 +67,7 @@ func serve(kind, listen, file string, machines int) error {
 	// The datastores' folders.
 	defer model.Remove()
 	numberMachines()
+	keepDisks()
 
 	made := certificates()
 	pair, err := tls.X509KeyPair([]byte(made.Good.Cert), []byte(made.Good.Key))
@@ -74,7 +81,12 @@ func serve(kind, listen, file string, machines int) error {
 	model.Service.Listen = &url.URL{Host: listen, User: url.UserPassword(account, os.Getenv("SIMULATOR_PASSWORD"))}
 	server := model.Service.NewServer()
 	// Nobody knows the address yet.
-	server.Config.Handler = &counted{calls: map[string]int{}, next: server.Config.Handler}
+	library := server.Config.Handler
+	next := func(w http.ResponseWriter, r *http.Request, _ string) { library.ServeHTTP(w, r) }
+	if uuids {
+		next = (&told{next: library}).ServeHTTP
+	}
+	server.Config.Handler = &counted{calls: map[string]int{}, service: model.Service, next: next}
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
