@@ -43,6 +43,28 @@ def properties(service: Service, kind: Any, objects: Sequence[Any], paths: Seque
     return found
 
 
+def below(
+    service: Service, top: Any, steps: Sequence[Any], paths: Mapping[Any, Sequence[str]]
+) -> Mapping[str, tuple[type, Values]]:
+    """Return, by id, the kind and the values of ``top`` and of the objects below it of the kinds that ``paths`` names.
+
+    ``steps`` are traversals, the first of them begins at ``top``. As ``properties``, but objects that the account may not
+    see lack: an inventory has others' too.
+    """
+    spec = PC.FilterSpec(
+        objectSet=[PC.ObjectSpec(obj=top, skip=False, selectSet=list(steps))],
+        propSet=[PC.PropertySpec(type=kind, pathSet=list(wanted)) for kind, wanted in paths.items()],
+    )
+    found: dict[str, tuple[type, Values]] = {}
+    for each in _pages(service, spec):
+        try:
+            found[each.obj._moId] = type(each.obj), _values(each)
+        except Failed as failed:
+            if failed.trouble.meaning is not Meaning.FORBIDDEN:
+                raise
+    return found
+
+
 def _pages(service: Service, spec: Any) -> Iterator[Any]:
     collector = service.content.propertyCollector
     page = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions(maxObjects=PAGE))

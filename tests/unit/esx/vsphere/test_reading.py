@@ -10,7 +10,7 @@ from pyVmomi import vim, vmodl
 
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Failed, Meaning
-from vmdkvol_esx.vsphere.reading import MAX_PAGES, PAGE, PC, properties
+from vmdkvol_esx.vsphere.reading import MAX_PAGES, PAGE, PC, below, properties
 
 VMS = [vim.VirtualMachine(f"vm-{number}") for number in range(5)]
 
@@ -117,3 +117,36 @@ def test_a_value_that_is_not_set_is_absent() -> None:
 
 def test_nothing_is_asked_for_no_objects() -> None:
     assert read(Collector(None), 0) == {}
+
+
+# --- what lies below an object -----------------------------------------------------------------------------------
+
+
+def under(collector: Collector) -> Any:
+    service = cast(Service, SimpleNamespace(content=SimpleNamespace(propertyCollector=collector)))
+    return below(service, VMS[0], [], {vim.VirtualMachine: ["name"]})
+
+
+def test_objects_below_come_from_all_pages_with_their_kind() -> None:
+    found = under(Collector(page(values(VMS[0], name="a"), token="1"), page(values(VMS[1], name="b"))))
+
+    assert found == {"vm-0": (vim.VirtualMachine, {"name": "a"}), "vm-1": (vim.VirtualMachine, {"name": "b"})}
+
+
+def test_an_object_that_the_account_may_not_see_lacks_and_hides_no_other() -> None:
+    hidden = values(VMS[0], missing=vim.fault.NoPermission(privilegeId="System.Read"))
+
+    assert under(Collector(page(hidden, values(VMS[1], name="b")))) == {"vm-1": (vim.VirtualMachine, {"name": "b"})}
+
+
+def test_an_ended_session_is_no_empty_inventory() -> None:
+    withheld = values(VMS[1], missing=vim.fault.NotAuthenticated())
+
+    with pytest.raises(Failed) as caught:
+        under(Collector(page(values(VMS[0], name="a"), withheld)))
+
+    assert caught.value.trouble.meaning is Meaning.LOGGED_OUT
+
+
+def test_where_there_is_nothing_nothing_is_found() -> None:
+    assert under(Collector(None)) == {}

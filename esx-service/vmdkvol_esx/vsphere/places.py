@@ -1,0 +1,159 @@
+"""The datastores of our settings as they are in the inventory now: by name at first, then by what does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from pyVmomi import vim
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import DatastoreNotFound, NotPermitted, TruthUnknown
+from vmdkvol.names import DatastoreName
+from vmdkvol_esx import ports
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.reading import PC, below
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.sites import Node, Place, choose, places
+
+# For a method of ours that comes without a deadline.
+READ_S = 30.0
+# A name, a datacenter and an id change at an administrator's hand. What follows from an absence is looked at anew all the same.
+KEPT_S = 30.0
+_PATHS = {
+    vim.Datastore: (
+        "name",
+        "parent",
+        "summary.url",
+        "summary.type",
+        "summary.accessible",
+        "summary.maintenanceMode",
+        "summary.capacity",
+        "summary.freeSpace",
+        "host",
+    ),
+    vim.Datacenter: ("name", "parent"),
+    vim.Folder: ("name", "parent"),
+}
+
+
+class Places:
+    """Safe for any number of threads: one of them asks the server, the others wait for its answer."""
+
+    def __init__(
+        self,
+        session: Session[Service],
+        names: Collection[DatastoreName],
+        known_ids: Mapping[DatastoreName, UUID],
+        clock: Clock,
+    ) -> None:
+        """``known_ids``: what ``ids`` said earlier of these names. Nothing is asked of the server yet."""
+        self._session = session
+        self._clock = clock
+        self._changed = clock.condition()
+        self._names = tuple(names)
+        self._known = {name: known_ids[name] for name in self._names if name in known_ids}
+        self._found: Mapping[DatastoreName, Place | str] = {}
+        self._read_at = float("-inf")
+        self._reading = False
+
+    def place(self, name: DatastoreName, deadline: Deadline | None = None, *, fresh: bool = False) -> Place:
+        """Return the datastore; ``fresh``: as it is now, not as it was within the last ``KEPT_S``.
+
+        DatastoreNotFound if our settings do not name it; TruthUnknown if it is not there, is not the one that was in use
+        under this name, is one of two of this name, or cannot be reached: what lies on it is not known then.
+        """
+        if name not in self._names:
+            raise DatastoreNotFound(f"there is no datastore {name!r}", remedy=f"known: {', '.join(sorted(self._names))}")
+        found = self._site(deadline or Deadline.after(self._clock, READ_S), fresh=fresh)[name]
+        if isinstance(found, str):
+            raise TruthUnknown(found, remedy="an administrator must look at the datastores in vSphere, and at our settings")
+        if found.problem is not None:
+            raise TruthUnknown(f"datastore {name!r}: {found.problem}")
+        return found
+
+    def writable(self, name: DatastoreName, deadline: Deadline | None = None) -> Place:
+        """As ``place``; NotPermitted if nothing may be written there."""
+        found = self.place(name, deadline)
+        if not found.writable:
+            raise NotPermitted(f"datastore {name} is read-only", remedy="make it writable, or use another one")
+        return found
+
+    def states(self) -> Sequence[ports.Datastore]:
+        """Return how every datastore of our settings is now; ``fresh`` is left False: it takes a look at the files."""
+        site = self._site(Deadline.after(self._clock, READ_S), fresh=True)
+        return [_state(name, site[name]) for name in self._names]
+
+    def ids(self) -> Mapping[DatastoreName, UUID]:
+        """Return by what each datastore will be known again, of those that were found yet."""
+        self._site(Deadline.after(self._clock, READ_S), fresh=False)
+        with self._changed:
+            return dict(self._known)
+
+    def forget(self) -> None:
+        """Let the next caller see the datastores as they are: the server does not know one under its name any more."""
+        with self._changed:
+            self._read_at = float("-inf")
+
+    def _site(self, deadline: Deadline, *, fresh: bool) -> Mapping[DatastoreName, Place | str]:
+        asked_at = self._clock.monotonic()
+        with self._changed:
+            while True:
+                # What was read after it was asked for is as it is now, whoever read it.
+                if self._read_at >= (asked_at if fresh else self._clock.monotonic() - KEPT_S):
+                    return self._found
+                if not self._reading:
+                    break
+                if deadline.passed:
+                    raise TruthUnknown("the datastores were not read in this request's time")
+                self._changed.wait(deadline.left_s)
+            self._reading = True
+        begun_at = self._clock.monotonic()
+        try:
+            nodes = self._session.read("reading the datastores", _inventory, deadline)
+        except BaseException:
+            self._end()
+            raise
+        self._keep(places(nodes), begun_at)
+        with self._changed:
+            return self._found
+
+    def _end(self) -> None:
+        with self._changed:
+            self._reading = False
+            self._changed.notify_all()
+
+    def _keep(self, found: Sequence[Place], begun_at: float) -> None:
+        with self._changed:
+            self._found = {name: choose(name, self._known.get(name), found) for name in self._names}
+            for name, place in self._found.items():
+                # Not of one without a URL.
+                if isinstance(place, Place) and place.problem is None:
+                    self._known.setdefault(name, place.id)
+            self._read_at = begun_at
+            self._reading = False
+            self._changed.notify_all()
+
+
+def _inventory(service: Service) -> Mapping[str, Node]:
+    """Return the datastores with all that is above them; for ``session.read``."""
+    inside = [PC.SelectionSpec(name="folder"), PC.SelectionSpec(name="datacenter")]
+    steps = [
+        PC.TraversalSpec(name="folder", type=vim.Folder, path="childEntity", skip=False, selectSet=inside),
+        PC.TraversalSpec(name="datacenter", type=vim.Datacenter, path="datastoreFolder", skip=False, selectSet=inside[:1]),
+    ]
+    found = below(service, service.content.rootFolder, steps, _PATHS)
+    return {ref: Node(_kind(kind), values) for ref, (kind, values) in found.items()}
+
+
+def _kind(kind: type) -> str:
+    """Return the name of the object's kind; a group of datastores is a folder of them."""
+    return str(next(each.__name__.rsplit(".", 1)[-1] for each in _PATHS if issubclass(kind, each)))
+
+
+def _state(name: DatastoreName, found: Place | str) -> ports.Datastore:
+    if isinstance(found, str):
+        return ports.Datastore(name, 0, 0, writable=False, problem=found)
+    state = ports.Datastore(name, found.capacity_bytes, found.free_bytes, found.writable)
+    return state if found.problem is None else replace(state, writable=False, problem=f"datastore {name!r}: {found.problem}")
