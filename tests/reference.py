@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -203,6 +203,7 @@ def descriptor() -> str:
 def status_map() -> str:
     """Return what `docker volume inspect` shows as Status of a mounted volume."""
     record = example_record()
+    record = replace(record, options=replace(record.options, policy="gold"))
     info = VolumeInfo(
         id=record.id,
         name=record.name,

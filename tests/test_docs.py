@@ -13,7 +13,7 @@ import pytest
 
 from tests.reference import BLOCK, PARTS, filled, status_map
 from vmdkvol.errors import BY_CODE
-from vmdkvol.options import OPTIONS
+from vmdkvol.options import ALIASES, OPTIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -85,7 +85,7 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    known = {*OPTIONS, "help", "KEY", "sizee"}
+    known = {*OPTIONS, *ALIASES, "help", "KEY", "sizee"}
 
     assert {(page, key) for page, key in words(r"(?<![\w-])-o ([A-Za-z-]+)") if key not in known | {"json", "table"}} == set()
 

@@ -160,7 +160,10 @@ class PolicyNotFound(NotFound):
     """No storage policy has this name."""
 
     remedy = "name a storage policy that is there"
-    explanation = "No storage policy has this name."
+    explanation = (
+        "No storage policy of vCenter has the name given as `-o policy`, or it is none that a disk can have; nothing was made. "
+        "The message lists those that are known. A single ESXi host and a directory have none."
+    )
 
 
 # --- somebody else has it --------------------------------------------------------------------------------------

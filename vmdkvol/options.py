@@ -6,7 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vmdkvol.errors import InvalidOption, InvalidSize, quoted
@@ -14,7 +14,7 @@ from vmdkvol.names import DatastoreName, VolumeRef, datastore_name
 from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size
 from vmdkvol.tuning import MINIMUM_SIZE, check_mkfs_options, check_mount_option, check_mount_option_of_clone, smallest
 
-__all__ = ["MINIMUM_SIZE", "OPTIONS", "PACKAGES", "CreateOptions", "Option", "check_mount_option", "help_text"]
+__all__ = ["ALIASES", "MINIMUM_SIZE", "OPTIONS", "PACKAGES", "CreateOptions", "Option", "check_mount_option", "help_text"]
 
 # vDVS's default (vdvs-facts 4); scripts that rely on it exist.
 DEFAULT_SIZE = 100 << 20
@@ -28,6 +28,8 @@ LAYOUTS = ("data", "root")
 FSTYPES = tuple(PACKAGES)
 MAX_LABELS = 32
 MAX_LABEL_TEXT = 255
+
+MAX_POLICY = 80
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -58,6 +60,8 @@ class CreateOptions:
     layout: str = "data"
     labels: tuple[tuple[str, str], ...] = ()
     given: frozenset[str] = frozenset()
+    # Not written while it is not set: what has no policy is read by the version before this one.
+    policy: str | None = field(default=None, metadata={"since": 2})
 
     @classmethod
     def parse(cls, opts: Mapping[str, Any] | None) -> CreateOptions:
@@ -71,9 +75,12 @@ class CreateOptions:
             raise InvalidOption(f"Opts is {quoted(opts)}, not a JSON object", remedy="write -o KEY=VALUE")
         values: dict[str, Any] = {}
         for key, value in opts.items():
-            option = OPTIONS.get(key)
+            option = OPTIONS.get(ALIASES.get(key, key))
             if option is None:
                 raise _unknown(key)
+            if option.field in values:
+                both = " and ".join(sorted({option.key, *(each for each in opts if ALIASES.get(each) == option.key)}))
+                raise InvalidOption(f"options {both} are one option, given twice", remedy=f"leave out all but -o {option.key}=")
             if not isinstance(value, str):
                 # JSON null, true or 5 must not become the text "None", "True" or "5" (field case C08).
                 raise InvalidOption(
@@ -183,6 +190,15 @@ def _owner(key: str, value: str) -> int:
     return int(value)
 
 
+def _policy(key: str, value: str) -> str:
+    if not value or len(value) > MAX_POLICY or not value.isprintable():
+        raise InvalidOption(
+            f"option {key}={quoted(value)} is not a policy's name",
+            remedy=f"write its 1 to {MAX_POLICY} characters as vCenter does",
+        )
+    return value
+
+
 def _mode(key: str, value: str) -> int:
     if not _MODE.fullmatch(value):
         raise InvalidOption(
@@ -289,8 +305,11 @@ _ALL = (
         "Mount options, from an allow-list, such as noatime.",
     ),
     Option("label", "labels", _labels, "KEY=VALUE[,KEY=VALUE]", "none", "Labels kept with the volume and seen on every host."),
+    Option("policy", "policy", _policy, "NAME", "the datastore's", "The disk's storage policy; vsan-policy-name is the same."),
 )
 OPTIONS: dict[str, Option] = {option.key: option for option in _ALL}
+# Other spellings, as vDVS had them.
+ALIASES: dict[str, str] = {"vsan-policy-name": "policy"}
 
 
 def help_text() -> str:
@@ -301,15 +320,19 @@ def help_text() -> str:
 def _unknown(key: str) -> InvalidOption:
     if key == "help":
         return InvalidOption(help_text(), remedy="each is described in docs/reference/options.md")
-    near = difflib.get_close_matches(key.lower(), OPTIONS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key.lower(), (*OPTIONS, *ALIASES), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     return InvalidOption(f"unknown option {quoted(key)}", remedy=f"{hint}known: {', '.join(OPTIONS)}")
 
 
 def _consistent(options: CreateOptions) -> CreateOptions:
     if options.clone_from is not None:
-        for field, key in (("size_bytes", "size"), ("fstype", "fstype"), ("mkfs_options", "mkfs-options")):
-            if field in options.given:
+        if options.policy is not None:
+            raise InvalidOption(
+                "option policy cannot be given with clone-from", remedy="leave out policy: a copy has its datastore's default"
+            )
+        for name, key in (("size_bytes", "size"), ("fstype", "fstype"), ("mkfs_options", "mkfs-options")):
+            if name in options.given:
                 raise InvalidOption(
                     f"option {key} cannot be given with clone-from", remedy=f"leave out {key}: a clone has its source's"
                 )

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from vmdkvol import frames
-from vmdkvol.errors import BadFrame, BadRequest, Field, Internal, ProtocolVersion, VolumeError, from_code, one_line
+from vmdkvol.errors import (
+    BadFrame,
+    BadRequest,
+    Field,
+    Internal,
+    InvalidOption,
+    ProtocolVersion,
+    VolumeError,
+    from_code,
+    one_line,
+)
 from vmdkvol.frames import Frame
-from vmdkvol.messages import NEWEST_VERSION, NOTICES, OLDEST_VERSION, REQUESTS, A, Hello, Notice, Request
+from vmdkvol.messages import NEWEST_VERSION, NOTICES, OLDEST_VERSION, REQUESTS, A, CreateVolume, Hello, Notice, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Address
@@ -96,12 +106,20 @@ def _without_newer_fields(version: int, kind: Any, converter: cattrs.Converter) 
     """
     import cattrs
 
-    newer = {each.name: each.metadata["since"] for each in fields(kind) if "since" in each.metadata}
+    left_out = _newer_fields(kind, version)
     rules: dict[str, Any] = {
-        name: cattrs.gen.override(omit=True) if since > version else cattrs.gen.override(omit_if_default=True)
-        for name, since in newer.items()
+        name: cattrs.gen.override(omit=True) if name in left_out else cattrs.gen.override(omit_if_default=True)
+        for name in _newer_fields(kind, 0)
     }
-    return cattrs.gen.make_dict_unstructure_fn(kind, converter, **rules)
+    write = cattrs.gen.make_dict_unstructure_fn(kind, converter, **rules)
+    if kind is CreateOptions and left_out:
+        # A peer refuses options that are said to be given and that it does not know.
+        return lambda options: write(replace(options, given=options.given - left_out))
+    return write
+
+
+def _newer_fields(kind: Any, version: int) -> frozenset[str]:
+    return frozenset(each.name for each in fields(kind) if each.metadata.get("since", 0) > version)
 
 
 @cache
@@ -189,8 +207,14 @@ def common_version(oldest: int, newest: int) -> int:
 def write_request(request: Request[Any], call: UUID, left_s: float, version: int = NEWEST_VERSION) -> bytes:
     """Return the request as a frame for a service that speaks ``version``.
 
-    Raises BadRequest if it is too large for one: nothing else could be said to its user.
+    Raises BadRequest if it is too large for one: nothing else could be said to its user. InvalidOption if it has an option
+    that the service would not get to know of.
     """
+    unknown = request.options.given & _newer_fields(CreateOptions, version) if isinstance(request, CreateVolume) else ()
+    if unknown:
+        raise InvalidOption(
+            f"the service does not know option {min(unknown)} yet", remedy="upgrade the service, or leave it out"
+        )
     frame = Frame(call, int(left_s * 1000), type(request).__name__, dump(request, version))
     try:
         return frames.write(frame, frames.MAX_REQUEST)

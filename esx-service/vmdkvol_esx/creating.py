@@ -184,7 +184,7 @@ class Creating:
         )
         note = {"volume": str(volume), "vmgroup": str(group.id), "name": request.ref.text}
         if source is None:
-            return record, CreateDisk(disk_ref(record), size, options.diskformat, note)
+            return record, CreateDisk(disk_ref(record), size, options.diskformat, note, options.policy)
         return record, CloneDisk(disk_ref(source.record), disk_ref(record), options.diskformat, note)
 
     # --- in the volume's lane ------------------------------------------------------------------------------------

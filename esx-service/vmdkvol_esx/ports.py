@@ -40,12 +40,17 @@ class DiskRef:
 
 @dataclass(frozen=True, slots=True)
 class CreateDisk:
-    """Afterwards a blank disk of this identity and size exists, all of it or nothing. ``note`` goes into its descriptor."""
+    """Afterwards a blank disk of this identity and size exists, all of it or nothing. ``note`` goes into its descriptor.
+
+    ``policy`` is the name of the storage policy that it is made under; PolicyNotFound, with the known ones, if there is none.
+    """
 
     disk: DiskRef
     size_bytes: int
     diskformat: str
     note: Mapping[str, str]
+    # Not written while it says nothing, as ``only_off``.
+    policy: str | None = field(default=None, metadata={"since": 2})
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _vdvs(info: VolumeInfo, *, here: bool) -> dict[str, Any]:
         "fstype": info.options.fstype,
         "status": "attached" if info.attached_to is not None or here else "detached",
     }
+    if info.options.policy is not None:
+        shown["vsan-policy-name"] = info.options.policy
     if info.attached_to is not None:
         shown["attached to VM"] = info.attached_to.vm_name
         shown["attachedVMDevice"] = _device(info.attached_to.address)

@@ -34,6 +34,7 @@ from vmdkvol.errors import (
     NoSpace,
     NotEnrolled,
     NotPermitted,
+    PolicyNotFound,
     StillMounted,
     StillWorking,
     TruthUnknown,
@@ -99,6 +100,15 @@ def test_a_disk_that_is_created_twice_is_one_disk_with_its_content(bench: Bench)
     do(bench, CreateDisk(disk, 4 * MIB, "thin", {}))
 
     assert (paths(bench), bench.read(disk, 4)) == ([disk.path.path], b"data")
+
+
+def test_a_disk_under_an_unknown_policy_is_refused_and_not_made(bench: Bench) -> None:
+    disk = new_disk()
+
+    with pytest.raises(PolicyNotFound, match="no such policy"):
+        do(bench, CreateDisk(disk, 4 * MIB, "thin", {}, policy="no such policy"))
+
+    assert bench.hypervisor.disk(disk) is None
 
 
 @pytest.mark.parametrize("change", ["identity", "size"])

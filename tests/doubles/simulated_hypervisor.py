@@ -19,6 +19,7 @@ from vmdkvol.errors import (
     NoSpace,
     NotEnrolled,
     OutcomeUnknown,
+    PolicyNotFound,
     SnapshotPresent,
     StillMounted,
     StillWorking,
@@ -53,10 +54,11 @@ __all__ = ["Hold", "SimulatedHypervisor", "Truth"]
 class SimulatedHypervisor(SimulatedState):
     """Implements ``Hypervisor``. ``seconds`` is how long a change of each class takes; 0 is done in ``submit``.
 
-    ``whole_sidecars`` False breaks a promise of the port, to see that it is noticed.
+    ``whole_sidecars`` False breaks a promise of the port, to see that it is noticed. ``policies`` are the storage policies.
     """
 
     whole_sidecars = True
+    policies: Collection[str] = ()
 
     # --- the port ----------------------------------------------------------------------------------------------
 
@@ -64,6 +66,10 @@ class SimulatedHypervisor(SimulatedState):
         with self._now():
             if self._script.refusals:
                 raise self._script.refusals.popleft()
+            if isinstance(change, CreateDisk) and change.policy is not None and change.policy not in self.policies:
+                raise PolicyNotFound(
+                    f"there is no storage policy {change.policy!r}", remedy=f"known: {', '.join(self.policies)}"
+                )
             lost = self._script.lost_answers.popleft() if self._script.lost_answers else None
             if lost is False:
                 raise OutcomeUnknown(f"the answer to {type(change).__name__} of {change.disk.path} was lost")

@@ -18,7 +18,7 @@ from vmdkvol.errors import AtRisk, DatastoreNotFound, NotEnrolled, SnapshotPrese
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, LoopAddress, VmId, loop_tag
 from vmdkvol_esx.local import extents, loop_device
-from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
+from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore, check_policy
 from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.local.extents import Step
 from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops
@@ -135,6 +135,7 @@ class LocalHypervisor:
     # --- changes -----------------------------------------------------------------------------------------------
 
     def _create(self, change: CreateDisk, operation: UUID) -> TaskId | None:
+        check_policy(change.policy)
         running = self._tasks.running(change)
         if running is not None:
             return running

@@ -14,6 +14,7 @@ from vmdkvol.errors import (
     NoSpace,
     NotPermitted,
     OutcomeUnknown,
+    PolicyNotFound,
     StillWorking,
     TruthUnknown,
     VolumeLost,
@@ -312,3 +313,39 @@ def test_create_takes_one_change_and_no_delete(site: Site) -> None:
 def test_a_datastore_name_may_have_blanks() -> None:
     site = Site(datastores=(DatastoreName("vsanDatastore (1)"),))
     assert site.create("db@vsanDatastore (1)").datastore == "vsanDatastore (1)"
+
+
+def test_a_policy_that_is_known_is_kept_with_the_volume(site: Site) -> None:
+    site.hypervisor.policies = ("gold",)
+
+    assert site.create("db", policy="gold").options.policy == "gold"
+
+
+def test_an_unknown_policy_lists_the_known_ones_and_leaves_nothing(site: Site) -> None:
+    site.hypervisor.policies = ("gold", "silver")
+
+    with pytest.raises(PolicyNotFound) as refused:
+        site.create("db", policy="golden")
+
+    assert "gold, silver" in refused.value.remedy
+    assert nothing_is_left(site)
+
+
+@pytest.mark.parametrize("opts", [{"policy": "silver"}, {"vsan-policy-name": "silver"}], ids=str)
+def test_the_same_name_under_another_policy_is_a_conflict(site: Site, opts: dict[str, str]) -> None:
+    site.hypervisor.policies = ("gold", "silver")
+    site.create("db", policy="gold")
+
+    with pytest.raises(NameConflict, match="policy is gold, not silver"):
+        site.create("db", **opts)
+
+
+def test_the_same_name_with_the_policy_in_the_other_spelling_is_the_same_volume(site: Site) -> None:
+    site.hypervisor.policies = ("gold",)
+    assert site.create("db", policy="gold").id == site.create("db", **{"vsan-policy-name": "gold"}).id
+
+
+def test_a_policy_is_not_laid_on_a_volume_that_is_there_already(site: Site) -> None:
+    site.create("db")
+    with pytest.raises(NameConflict, match="policy is not set, not gold"):
+        site.create("db", policy="gold")

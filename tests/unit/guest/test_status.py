@@ -121,3 +121,13 @@ def test_created_at_always_has_a_zone(seconds: float) -> None:
 
 def test_asctime_pads_the_day_with_a_blank() -> None:
     assert asctime(1496740504) == "Tue Jun  6 09:15:04 2017"
+
+
+def test_a_policy_stands_there_as_vdvs_spelled_it() -> None:
+    under = replace(INFO, options=replace(INFO.options, policy="gold"))
+
+    assert shown(under)["vsan-policy-name"] == "gold"
+
+
+def test_without_a_policy_there_is_no_key_for_one() -> None:
+    assert "vsan-policy-name" not in shown(INFO)

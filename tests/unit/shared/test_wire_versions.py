@@ -12,8 +12,8 @@ import pytest
 from tests.unit.shared.test_wire_messages import arrived
 from tests.unit.shared.test_wire_values import INFO
 from vmdkvol import wire
-from vmdkvol.errors import BadFrame
-from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, GetVolume, ListVolumes, VolumePage
+from vmdkvol.errors import BadFrame, InvalidOption
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, CreateVolume, GetVolume, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Attachment, Content, DiskUuid, Doing, LoopAddress, VolumeId, VolumeInfo, Work
@@ -57,6 +57,29 @@ def test_a_guest_of_version_2_gets_the_work() -> None:
 def test_what_has_no_work_is_written_as_version_1_wrote_it() -> None:
     """So that an older agent reads the catalogue of a newer one, and a newer one the answers that are stored."""
     assert wire.dump(INFO).keys() == V1_INFO
+
+
+UNDER_A_POLICY = CreateOptions.parse({"size": "1gb", "policy": "gold"})
+
+
+def test_a_guest_of_version_1_gets_a_volume_under_a_policy_as_one_without() -> None:
+    options = wire.dump(replace(INFO, options=UNDER_A_POLICY), 1)["options"]
+
+    assert ("policy" in options, options["given"]) == (False, ["size_bytes"])
+
+
+def test_a_guest_of_version_2_gets_the_policy() -> None:
+    info = replace(INFO, options=UNDER_A_POLICY)
+    assert received(info, 2) == info
+
+
+def test_what_has_no_policy_is_written_as_version_1_wrote_it() -> None:
+    assert "policy" not in wire.dump(CreateOptions.parse({"size": "1gb"}))
+
+
+def test_a_service_of_version_1_is_never_asked_for_a_policy_that_it_would_not_see() -> None:
+    with pytest.raises(InvalidOption, match="does not know option policy"):
+        wire.write_request(CreateVolume(VolumeRef.parse("db"), UNDER_A_POLICY), ID, 1.0, 1)
 
 
 def test_a_volume_of_version_1_is_read() -> None:
