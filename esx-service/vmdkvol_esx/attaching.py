@@ -12,6 +12,7 @@ from vmdkvol.errors import BadRequest, SnapshotPresent, StaleRequest, TruthUnkno
 from vmdkvol.messages import Attach, Detach, Done, Keep, Mark
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, content_may_become, may_become
+from vmdkvol_esx.following import Following
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import attachment, check_ready
@@ -31,7 +32,7 @@ WORK_S = 600.0
 class Attaching:
     """Attach, Detach, Mark and Keep."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover, owners: Owners) -> None:
+    def __init__(self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, following: Following) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
@@ -40,6 +41,7 @@ class Attaching:
         self._handover = handover
         self._doubts = parts.doubts
         self._owners = owners
+        self._following = following
         self._at = parts.at
         self._log = parts.log
 
@@ -183,6 +185,7 @@ class Attaching:
                 f"snapshot {device.snapshot!r} of {self._handover.name(caller)} contains volume {record.name}",
                 snapshot=device.snapshot,
             )
+        record = self._following.followed(record, device)
         raised = replace(record, generation=record.generation + 1)
         intent = self._journal.begin(DetachDisk(caller, disk_ref(record)), raised, caller, before=record)
         self._at(Point.DETACH_BEGUN)

@@ -127,6 +127,7 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, ar
             parts,
             verbs.journal,
             verbs.removing,
+            verbs.whereabouts,
             retention_s=settings.trash_retention_s,
             every_s=settings.housekeeping_s,
         )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vmdkvol.clock import Deadline, Worker
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import MetadataDamaged, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VolumeId
@@ -21,6 +21,8 @@ from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
+from vmdkvol_esx.rounds import Rounds
+from vmdkvol_esx.whereabouts import Whereabouts
 
 # Open work holds up other work, and at start the first answer, for no longer than this; it goes on in its lane.
 _SETTLE_S = 10.0
@@ -38,17 +40,26 @@ Seen = Mapping[DatastoreName, Mapping[DiskUuid, Disk]]
 class Housekeeping:
     """``settle_all`` once before the first request, then ``start`` for the rest of the process's life."""
 
-    def __init__(self, parts: Parts, journal: Journal, removing: Removing, *, retention_s: float, every_s: float) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        journal: Journal,
+        removing: Removing,
+        whereabouts: Whereabouts,
+        *,
+        retention_s: float,
+        every_s: float,
+    ) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
         self._clock = parts.clock
         self._journal = journal
         self._removing = removing
+        self._whereabouts = whereabouts
         self._log = parts.log
         self._doubts = parts.doubts
         self._retention_s = retention_s
-        self._every_s = every_s
         self._started = (parts.clock.wall(), parts.clock.monotonic())
         self._scans = 0
         self._absent: dict[VolumeId, int] = {}
@@ -57,23 +68,19 @@ class Housekeeping:
         # The records whose sidecars were found right, by their hash, and how many scans it takes to read all of those again.
         self._right: dict[VolumeId, int] = {}
         self._shares = 1
-        self._woken = parts.clock.condition()
-        self._stopping = False
-        self._worker: Worker | None = None
+        self._rounds = Rounds(parts.clock, parts.log, self.scan, self._look_around, every_s=every_s)
 
     def start(self) -> None:
         """Scan now and then every ``every_s``, on a thread of its own, until ``stop``."""
-        self._worker = self._clock.start("housekeeping", self._run)
+        self._rounds.start()
+
+    def hint(self) -> None:
+        """Look soon where disks are: a machine was perhaps switched off."""
+        self._rounds.hint()
 
     def stop(self, deadline: Deadline) -> bool:
         """End the thread after the scan that runs; tell whether it ended before the deadline. Again is fine."""
-        with self._woken:
-            self._stopping = True
-            self._woken.notify_all()
-        if self._worker is None:
-            return True
-        self._worker.join(deadline.left_s)
-        return not self._worker.is_alive()
+        return self._rounds.stop(deadline)
 
     def settle_all(self) -> None:
         """Settle every open intent that can be settled soon; the others guard their volumes, and running tasks are followed.
@@ -94,6 +101,7 @@ class Housekeeping:
     def scan(self) -> None:
         """Compare records and datastores once, and put right what may be put right without a person."""
         self.settle_all()
+        self._look_around()
         seen = self._disks()
         known: set[DiskUuid] = set()
         volumes: set[VolumeId] = set()
@@ -106,6 +114,12 @@ class Housekeeping:
         self._forget_others(volumes)
         self._shares = max(1, -(-len(known) // _SIDECARS))
         self._scans += 1
+
+    def _look_around(self) -> None:
+        try:
+            self._whereabouts.look()
+        except VolumeError as error:
+            self._log.warning("machines not read", error=str(error))
 
     def _forget_others(self, volumes: Set[VolumeId]) -> None:
         memories: tuple[dict[VolumeId, Any], ...] = (self._absent, self._in_trash, self._right)
@@ -275,16 +289,3 @@ class Housekeeping:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._clock, _SETTLE_S)
-
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                self.scan()
-            except Exception as error:  # noqa: BLE001 - top of a thread: the next scan comes, whatever went wrong in this one
-                self._log.error("scan failed", error=str(error), kind=type(error).__name__)
-            self._pause(Deadline.after(self._clock, self._every_s))
-
-    def _pause(self, until: Deadline) -> None:
-        with self._woken:
-            while not self._stopping and not until.passed:
-                self._woken.wait(until.left_s)

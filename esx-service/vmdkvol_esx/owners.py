@@ -8,6 +8,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeInUse
 from vmdkvol.volume import VmId
 from vmdkvol_esx import ownership
+from vmdkvol_esx.following import Following
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind, Owner, Unread
@@ -23,11 +24,12 @@ Read = Free | Here | HeldBy | LeftBehind | Foreign
 class Owners:
     """Reads all device lists at once, decided by ``ownership``. Each call is within the volume's lane."""
 
-    def __init__(self, parts: Parts, journal: Journal, glance: Glance) -> None:
+    def __init__(self, parts: Parts, journal: Journal, glance: Glance, following: Following) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._journal = journal
         self._glance = glance
+        self._following = following
         self._log = parts.log
 
     def of(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None = None) -> Owner:
@@ -42,7 +44,7 @@ class Owners:
     def freed(
         self, record: VolumeRecord, caller: VmId | None, deadline: Deadline, *, speaking: VmId | None = None
     ) -> tuple[VolumeRecord, Read]:
-        """Return the record and who has the disk, after it was taken from a VM that is switched off (F16).
+        """Return the record, where its disk lies now, and who has it, after it was taken from a VM that is off (F16).
 
         The proof is the hypervisor's: it lists the disk there, says that the VM is off, and refuses the detach if that
         is not true any more when it is carried out. On anything less, such as a suspended VM or one that cannot be
@@ -50,6 +52,8 @@ class Owners:
         the hypervisor raised.
         """
         owner = self._read(record, caller, speaking)
+        if isinstance(owner, Here | HeldBy | LeftBehind):
+            record = self._following.followed(record, owner.device)
         if not isinstance(owner, LeftBehind):
             return record, owner
         if owner.device.snapshot is not None:

@@ -107,11 +107,16 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class AttachedDisk:
-    """A disk in a VM's device list. ``snapshot`` names the VM's snapshot if the backing is its delta child."""
+    """A disk in a VM's device list. ``snapshot`` names the VM's snapshot if the backing is its delta child.
+
+    ``path`` is where the disk lies now, of a snapshot's child where its base does: somebody may have moved it. None if the
+    hypervisor does not move disks.
+    """
 
     uuid: DiskUuid
     address: Address
     snapshot: str | None = None
+    path: DiskPath | None = None
 
 
 @dataclass(frozen=True, slots=True)

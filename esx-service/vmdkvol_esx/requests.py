@@ -50,6 +50,7 @@ from vmdkvol.volume import VmId
 from vmdkvol.wire import common_version, dump, load
 from vmdkvol_esx.attaching import Attaching
 from vmdkvol_esx.creating import Creating
+from vmdkvol_esx.following import Following
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.handover import Handover, Notify
 from vmdkvol_esx.journal import Journal
@@ -59,6 +60,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
 from vmdkvol_esx.reply import Reply
 from vmdkvol_esx.underway import Subject, Underway
+from vmdkvol_esx.whereabouts import Whereabouts
 
 # Errors that say what is. Every other one says that the call may still take effect, so its repeat goes on with it.
 REFUSALS = (BadRequest, NotFound, Conflict, Denied, Exhausted)
@@ -80,6 +82,7 @@ class Verbs:
     creating: Creating
     attaching: Attaching
     removing: Removing
+    whereabouts: Whereabouts
 
 
 def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
@@ -89,7 +92,8 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     journal = Journal(parts, underway, glance)
     handover = Handover(glance.name, parts.clock, notify)
     listing = Listing(parts, underway, glance)
-    owners = Owners(parts, journal, glance)
+    following = Following(parts, journal)
+    owners = Owners(parts, journal, glance, following)
     return Verbs(
         parts,
         underway,
@@ -97,8 +101,9 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
         handover,
         listing,
         Creating(parts, journal, handover, owners, listing),
-        Attaching(parts, journal, handover, owners),
+        Attaching(parts, journal, handover, owners, following),
         Removing(parts, journal, handover, owners, underway, retention_s=retention_s),
+        Whereabouts(parts, journal, owners, handover),
     )
 
 

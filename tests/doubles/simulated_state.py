@@ -230,6 +230,14 @@ class SimulatedState:
         with self._now():
             self._disks[path].ref = DiskRef(uuid, path)
 
+    def move(self, disk: DiskUuid, path: DiskPath) -> None:
+        """Storage vMotion: the disk, with what is on it, lies at another path from now on, attached as it is."""
+        with self._now():
+            found = next(found for found in self._disks.values() if found.ref.uuid == disk)
+            del self._disks[found.ref.path]
+            found.ref = DiskRef(disk, path)
+            self._disks[path] = found
+
     def lose(self, path: DiskPath) -> None:
         """The disk is gone without us."""
         with self._now():
@@ -290,7 +298,8 @@ class SimulatedState:
 
     def _list(self, vm: VmId) -> tuple[AttachedDisk, ...]:
         mine = [(disk, held) for disk, held in self._held.items() if held.vm == vm]
-        return tuple(AttachedDisk(disk, held.address, held.snapshot) for disk, held in mine)
+        paths = {disk.ref.uuid: path for path, disk in self._disks.items()} if mine else {}
+        return tuple(AttachedDisk(disk, held.address, held.snapshot, paths.get(disk)) for disk, held in mine)
 
     def _name(self, vm: VmId) -> str:
         return self._vms[vm].name if vm in self._vms else str(vm)

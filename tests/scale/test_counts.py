@@ -51,7 +51,9 @@ class Place:
         self.housekeeping = self._new_housekeeping()
 
     def _new_housekeeping(self) -> Housekeeping:
-        return Housekeeping(self._parts, self._verbs.journal, self._verbs.removing, retention_s=0, every_s=3600)
+        return Housekeeping(
+            self._parts, self._verbs.journal, self._verbs.removing, self._verbs.whereabouts, retention_s=0, every_s=3600
+        )
 
     def start_anew(self) -> None:
         """Have a housekeeping that has seen nothing yet, and nothing counted."""

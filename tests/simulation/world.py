@@ -116,7 +116,12 @@ class Service:
         vms = [host.vm for host in world.hosts]
         self.desk = Desk(world.clock, clock, life, vms, requests.answer, world.loses, world.stalls_s)
         self.housekeeping = Housekeeping(
-            parts, self.verbs.journal, self.verbs.removing, retention_s=world.retention_s, every_s=20.0
+            parts,
+            self.verbs.journal,
+            self.verbs.removing,
+            self.verbs.whereabouts,
+            retention_s=world.retention_s,
+            every_s=20.0,
         )
 
 

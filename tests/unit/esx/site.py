@@ -107,7 +107,7 @@ class Site:
         self.verbs = make_verbs(parts, notify=self._notify, retention_s=self.retention_s)
         self.requests = Requests(self.verbs)
         self.housekeeping = Housekeeping(
-            parts, self.verbs.journal, self.verbs.removing, retention_s=self.retention_s, every_s=60.0
+            parts, self.verbs.journal, self.verbs.removing, self.verbs.whereabouts, retention_s=self.retention_s, every_s=60.0
         )
         self.housekeeping.settle_all()
 
