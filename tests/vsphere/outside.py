@@ -88,18 +88,26 @@ def controller(vm: Any) -> int:
     return int(next(device.key for device in vm.config.hardware.device if isinstance(device, kinds)))
 
 
-def done(task: Any) -> Any:
-    """Return the result of a task that has ended, or raise what it failed with."""
+def told(task: Any) -> Mapping[str, Any]:
+    """Return state, error and result of a task, those that it has; ManagedObjectNotFound if it is not known.
+
+    Not ``task.info``: its entity may be a disk manager here, which the bindings refuse.
+    """
     collector = vim.PropertyCollector
     paths = collector.PropertySpec(type=vim.Task, pathSet=["info.state", "info.error", "info.result"])
     spec = collector.FilterSpec(objectSet=[collector.ObjectSpec(obj=task)], propSet=[paths])
     service = vim.ServiceInstance("ServiceInstance", task._stub)
     (found,) = service.content.propertyCollector.RetrievePropertiesEx([spec], collector.RetrieveOptions()).objects
-    told = {each.name: each.val for each in found.propSet}
-    if told["info.state"] == "error":
-        raise told["info.error"]
-    assert told["info.state"] == "success", told["info.state"]
-    return told.get("info.result")
+    return {each.name.removeprefix("info."): each.val for each in found.propSet}
+
+
+def done(task: Any) -> Any:
+    """Return the result of a task that has ended, or raise what it failed with."""
+    found = told(task)
+    if found["state"] == "error":
+        raise found["error"]
+    assert found["state"] == "success", found["state"]
+    return found.get("result")
 
 
 @contextmanager

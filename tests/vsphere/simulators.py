@@ -99,8 +99,16 @@ class Simulator:
         self._get("/ctl/vm?" + urllib.parse.urlencode({"vm": vm, "do": do, **more}))
 
     def datastore(self, name: str, do: str, **more: str | int) -> None:
-        """Do to the datastore what happens to one, see steerDatastore in tests/vsphere/simulator/machines.go."""
+        """Do to the datastore what happens to one, see steerDatastore in tests/vsphere/simulator/datastores.go."""
         self._get("/ctl/datastore?" + urllib.parse.urlencode({"name": name, "do": do, **more}))
+
+    def next(self, method: str, do: str, **more: str | int) -> None:
+        """Let something happen to the next calls of ``method``, see the rules in tests/vsphere/simulator/rules.go."""
+        self._get("/ctl/rule?" + urllib.parse.urlencode({"method": method, "do": do, **more}))
+
+    def clear(self) -> None:
+        """Take away what ``next`` has said."""
+        self._get("/ctl/rule?do=clear")
 
     def _get(self, path: str) -> bytes:
         context = ssl.create_default_context(cadata=self.ca)

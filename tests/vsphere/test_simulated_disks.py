@@ -213,13 +213,14 @@ def test_a_datastore_says_what_the_test_makes_of_it(told: tuple[Simulator, Outsi
     simulator, world = told
     store = world.datastore("LocalDS_0")
 
-    simulator.datastore("LocalDS_0", "free", bytes=4096)
+    simulator.datastore("LocalDS_0", "size", bytes=1 << 30)
     simulator.datastore("LocalDS_0", "type", to="vsan")
     simulator.datastore("LocalDS_0", "readonly")
     simulator.datastore("LocalDS_0", "inaccessible")
 
     summary = store.summary
-    assert (summary.freeSpace, summary.type, summary.accessible) == (4096, "vsan", False)
+    assert (summary.capacity, summary.type, summary.accessible) == (1 << 30, "vsan", False)
+    assert 0 < summary.freeSpace < 1 << 30
     assert {mount.mountInfo.accessMode for mount in store.host} == {"readOnly"}
 
 

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
@@ -17,12 +18,12 @@ import (
 
 // counted stands before the simulator and counts the methods that are asked for, by the name in the SOAP body: what a test
 // compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/next-status?code=503,
-// /ctl/task, /ctl/vm and /ctl/datastore.
+// /ctl/task, /ctl/vm, /ctl/datastore and /ctl/rule.
 type counted struct {
 	sync.Mutex
 	calls   map[string]int
 	service soap.RoundTripper
-	next    func(w http.ResponseWriter, r *http.Request, name string)
+	world   *world
 }
 
 var method = regexp.MustCompile(`(?s)<[A-Za-z]+:Body>\s*<([A-Za-z_]+)`)
@@ -43,9 +44,14 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/ctl/task":
 		steer(w, r.URL.Query())
 	case r.URL.Path == "/ctl/vm":
-		said(w, steerMachine(c.service, r.URL.Query()))
+		said(w, steerMachine(&c.world.RWMutex, c.service, r.URL.Query()))
 	case r.URL.Path == "/ctl/datastore":
-		said(w, steerDatastore(r.URL.Query()))
+		said(w, steerDatastore(&c.world.RWMutex, r.URL.Query()))
+	case r.URL.Path == "/ctl/rule":
+		said(w, c.world.rules.add(r.URL.Query()))
+	case strings.HasPrefix(r.URL.Path, "/folder/"):
+		c.count(r.Method + " /folder")
+		c.world.serveFolder(w, r)
 	case r.Method == http.MethodPost:
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -54,15 +60,19 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		name := ""
 		if found := method.FindSubmatch(body); found != nil {
 			name = string(found[1])
-			c.Lock()
-			c.calls[name]++
-			c.Unlock()
+			c.count(name)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		c.next(w, r, name)
+		c.world.rules.serve(w, r, name, body)
 	default:
-		c.next(w, r, "")
+		c.world.next.ServeHTTP(w, r)
 	}
+}
+
+func (c *counted) count(name string) {
+	c.Lock()
+	c.calls[name]++
+	c.Unlock()
 }
 
 func said(w http.ResponseWriter, err error) {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
@@ -152,7 +151,8 @@ func newIdentity() string {
 
 func descriptor(file string, size int64, thin bool) []byte {
 	text := "# Disk DescriptorFile\nversion=1\nencoding=\"UTF-8\"\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"vmfs\"\n\n"
-	text += fmt.Sprintf("# Extent description\nRW %d VMFS %q\n\n# The Disk Data Base\n#DDB\n\n", size>>9, filepath.Base(flat(file)))
+	text += fmt.Sprintf("# Extent description\nRW %d VMFS %q\n\n", size>>9, filepath.Base(flat(file)))
+	text += "# The Disk Data Base\n#DDB\n\n"
 	text += "ddb.adapterType = \"lsilogic\"\nddb.virtualHWVersion = \"13\"\n"
 	if thin {
 		text += "ddb.thinProvisioned = \"1\"\n"
@@ -197,25 +197,3 @@ func dig(file string) error {
 		}
 	}
 }
-
-// local is the file of a datastore path; the library has checked it.
-func local(name string) string {
-	var p object.DatastorePath
-	p.FromString(name)
-	if store := datastore(p.Datastore); store != nil {
-		return filepath.Join(store.Info.GetDatastoreInfo().Url, p.Path)
-	}
-	return ""
-}
-
-func datastore(name string) *simulator.Datastore {
-	for _, each := range simulator.Map.All("Datastore") {
-		if store := each.(*simulator.Datastore); store.Name == name {
-			return store
-		}
-	}
-	return nil
-}
-
-// flat is where the library puts the extent.
-func flat(file string) string { return strings.Replace(file, ".vmdk", "-flat.vmdk", 1) }

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,43 +15,13 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// told stands between the wire and the library where -uuids is given: a device list names each disk's identity, as ESXi's does,
-// from the moment at which the disk is in it.
-type told struct {
-	sync.RWMutex
-	next http.Handler
-}
-
-func (t *told) ServeHTTP(w http.ResponseWriter, r *http.Request, name string) {
-	switch name {
-	case "RetrieveProperties", "RetrievePropertiesEx":
-		t.RLock()
-		defer t.RUnlock()
-		t.next.ServeHTTP(w, r)
-	case "ReconfigVM_Task":
-		t.Lock()
-		defer t.Unlock()
-		answer := httptest.NewRecorder()
-		t.next.ServeHTTP(answer, r)
-		tell()
-		forward(w, answer)
-	default:
-		t.next.ServeHTTP(w, r)
-	}
-}
-
-func forward(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
-	for key, values := range answer.Header() {
-		w.Header()[key] = values
-	}
-	w.WriteHeader(answer.Code)
-	_, _ = w.Write(answer.Body.Bytes())
-}
-
 // tell writes the identities into the device lists where they are missing.
 func tell() {
 	for _, entity := range simulator.Map.All("VirtualMachine") {
 		for _, backing := range backings(entity.(*simulator.VirtualMachine)) {
+			if backing.Parent != nil {
+				continue
+			}
 			if digits := strings.NewReplacer(" ", "", "-", "").Replace(stored(local(backing.FileName))); len(digits) == 32 {
 				backing.Uuid = strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
 			}
@@ -72,8 +40,11 @@ func backings(vm *simulator.VirtualMachine) []*types.VirtualDiskFlatVer2BackingI
 }
 
 // steerMachine does to a VM what happens to one: vm=ID and do=off, on, suspend, destroy (what the API does), do=connected,
-// disconnected, inaccessible, orphaned or invalid, do=rename&to=NAME, do=move&from=PATH&to=PATH (Storage vMotion of one disk).
-func steerMachine(service soap.RoundTripper, query url.Values) error {
+// disconnected, inaccessible, orphaned or invalid, do=rename&to=NAME, do=host (to the next one), do=move&from=PATH&to=PATH
+// (Storage vMotion of one disk), do=snapshot&to=NAME (dependent disks get a delta child), do=consolidate (and lose it again).
+func steerMachine(world *sync.RWMutex, service soap.RoundTripper, query url.Values) error {
+	world.Lock()
+	defer world.Unlock()
 	ref := types.ManagedObjectReference{Type: "VirtualMachine", Value: query.Get("vm")}
 	vm, ok := simulator.Map.Get(ref).(*simulator.VirtualMachine)
 	if !ok {
@@ -100,6 +71,29 @@ func steerMachine(service soap.RoundTripper, query url.Values) error {
 		set("name", query.Get("to"))
 		set("config.name", query.Get("to"))
 		set("summary.config.name", query.Get("to"))
+	case "host":
+		for _, other := range simulator.Map.All("HostSystem") {
+			if other.Reference() != *vm.Runtime.Host {
+				to := other.Reference()
+				set("runtime.host", &to)
+				set("summary.runtime.host", &to)
+				break
+			}
+		}
+	case "snapshot":
+		made := types.CreateSnapshot_Task{This: ref, Name: query.Get("to")}
+		if _, err = methods.CreateSnapshot_Task(none, service, &made); err == nil {
+			err = branch(vm)
+		}
+	case "consolidate":
+		if _, err = methods.RemoveAllSnapshots_Task(none, service, &types.RemoveAllSnapshots_Task{This: ref}); err == nil {
+			for _, backing := range backings(vm) {
+				if backing.Parent != nil {
+					_ = os.Remove(local(backing.FileName))
+					backing.FileName, backing.Parent = backing.Parent.FileName, nil
+				}
+			}
+		}
 	case "move":
 		err = move(vm, query.Get("from"), query.Get("to"))
 	default:
@@ -127,46 +121,17 @@ func move(vm *simulator.VirtualMachine, from, to string) error {
 	return fmt.Errorf("%s has no disk %s", vm.Name, from)
 }
 
-// steerDatastore does to a datastore what happens to one: name=NAME and do=free&bytes=N, do=inaccessible, accessible, readonly,
-// writable, do=rename&to=NAME, do=type&to=vsan. The library itself does not mind any of it.
-func steerDatastore(query url.Values) error {
-	store := datastore(query.Get("name"))
-	if store == nil {
-		return fmt.Errorf("no datastore %q", query.Get("name"))
-	}
-	set := func(name string, value interface{}) {
-		simulator.Map.Update(store, []types.PropertyChange{{Name: name, Val: value}})
-	}
-	to := query.Get("to")
-	switch do := query.Get("do"); do {
-	case "free":
-		var bytes int64
-		if _, err := fmt.Sscan(query.Get("bytes"), &bytes); err != nil {
-			return err
-		}
-		set("summary.freeSpace", bytes)
-		store.Info.GetDatastoreInfo().FreeSpace = bytes
-	case "accessible", "inaccessible":
-		set("summary.accessible", do == "accessible")
-	case "readonly", "writable":
-		for i := range store.Host {
-			store.Host[i].MountInfo.AccessMode = map[string]string{"readonly": "readOnly", "writable": "readWrite"}[do]
-		}
-	case "rename":
-		for _, entity := range simulator.Map.All("VirtualMachine") {
-			for _, backing := range backings(entity.(*simulator.VirtualMachine)) {
-				if rest := strings.TrimPrefix(backing.FileName, "["+store.Name+"]"); rest != backing.FileName {
-					backing.FileName = "[" + to + "]" + rest
-				}
+// branch makes a delta child of each disk that takes part in snapshots: the child is what the machine has then.
+func branch(vm *simulator.VirtualMachine) error {
+	for _, backing := range backings(vm) {
+		if backing.DiskMode == string(types.VirtualDiskModePersistent) {
+			parent := *backing
+			child := strings.TrimSuffix(backing.FileName, ".vmdk") + "-000001.vmdk"
+			if err := os.WriteFile(local(child), nil, 0o600); err != nil {
+				return err
 			}
+			backing.FileName, backing.Parent, backing.Uuid = child, &parent, parent.Uuid
 		}
-		set("name", to)
-		set("summary.name", to)
-		store.Info.GetDatastoreInfo().Name = to
-	case "type":
-		set("summary.type", to)
-	default:
-		return fmt.Errorf("do=%s", do)
 	}
 	return nil
 }

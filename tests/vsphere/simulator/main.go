@@ -1,6 +1,6 @@
 // A vCenter or an ESXi host for the tests: govmomi's simulator library behind TLS, with what our tests must see and do.
 //
-//	simulator -model vcenter|esxi [-listen 127.0.0.1:0] [-machines N] [-pair FILE] [-uuids]
+//	simulator -model vcenter|esxi [-listen 127.0.0.1:0] [-machines N] [-pair FILE] [-uuids] [-strict]
 //	simulator -certificates
 //
 // The first writes one line of JSON (url, ca, cert, key, pid) when it serves, and ends with SIGTERM or with its standard
@@ -8,9 +8,11 @@
 // environment variable SIMULATOR_PASSWORD: an account of a simulator, made up anew by each run of the tests.
 // The second writes certificates for servers that are no simulator.
 //
-// Without flags it is the library's own lenient world with two exceptions, without which nothing of ours can be tried on it: an
-// identity that was set is told again, a copy has another one, and a disk that was created has a descriptor and a sparse extent
-// (disks.go). -uuids: device lists name the identities, as ESXi's do and the library's do not.
+// Without flags it is the library's own lenient world with these exceptions, without which nothing of ours can be tried on it:
+// an identity that was set is told again and a copy has another one, a disk that was created has a descriptor and a sparse
+// extent (disks.go), and /folder wants a session and takes any name (datastores.go). -uuids: device lists name the identities,
+// as ESXi's do and the library's do not. -strict: locks, units, versions, room and states are minded (strict.go). /ctl/... is
+// what a test does to it while it runs.
 package main
 
 import (
@@ -20,7 +22,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -38,20 +39,21 @@ func main() {
 	machines := flag.Int("machines", 2, "virtual machines in each resource pool")
 	pair := flag.String("pair", "", "PEM file with certificate and key; made anew without")
 	uuids := flag.Bool("uuids", false, "tell backing.uuid in device lists")
+	strict := flag.Bool("strict", false, "refuse what ESXi refuses")
 	only := flag.Bool("certificates", false, "write certificates and end")
 	flag.Parse()
 	var err error
 	if *only {
 		err = json.NewEncoder(os.Stdout).Encode(certificates())
 	} else {
-		err = serve(*model, *listen, *pair, *machines, *uuids)
+		err = serve(*model, *listen, *pair, *machines, *uuids, *strict)
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-func serve(kind, listen, file string, machines int, uuids bool) error {
+func serve(kind, listen, file string, machines int, uuids, strict bool) error {
 	model := simulator.VPX()
 	if kind == "esxi" {
 		model = simulator.ESX()
@@ -81,12 +83,14 @@ func serve(kind, listen, file string, machines int, uuids bool) error {
 	model.Service.Listen = &url.URL{Host: listen, User: url.UserPassword(account, os.Getenv("SIMULATOR_PASSWORD"))}
 	server := model.Service.NewServer()
 	// Nobody knows the address yet.
-	library := server.Config.Handler
-	next := func(w http.ResponseWriter, r *http.Request, _ string) { library.ServeHTTP(w, r) }
-	if uuids {
-		next = (&told{next: library}).ServeHTTP
+	world := &world{uuids: uuids, strict: strict, next: server.Config.Handler}
+	world.rules = &rules{busy: map[types.ManagedObjectReference]int{}, next: world.serve}
+	if strict {
+		for _, vm := range simulator.Map.All("VirtualMachine") {
+			newVersion(vm.Reference())
+		}
 	}
-	server.Config.Handler = &counted{calls: map[string]int{}, service: model.Service, next: next}
+	server.Config.Handler = &counted{calls: map[string]int{}, service: model.Service, world: world}
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
