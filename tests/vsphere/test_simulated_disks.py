@@ -143,6 +143,13 @@ def test_a_device_list_names_the_identity_only_where_the_test_asks_for_it(
         outside_.detach(vm, disk)
 
 
+def test_a_machine_is_found_by_its_instance_uuid_beside_our_own_objects(world: Outside) -> None:
+    vm = world.machines()[0]
+    search = world.service.content.searchIndex
+
+    assert search.FindByUuid(None, vm.config.instanceUuid, True, True)._moId == vm._moId
+
+
 def test_a_machine_is_switched_off_and_on_again(told: tuple[Simulator, Outside]) -> None:
     simulator, world = told
     vm = world.machines()[0]

@@ -13,7 +13,6 @@ import (
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
-	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
@@ -21,16 +20,15 @@ import (
 // disks makes of the library's empty files real disks: a descriptor with the identity, which Set stores and Query tells, and a
 // sparse extent of the size asked for, so that a loop device can have it. A copy has another identity, as vmkfstools makes it.
 // All else, and every fault of a path, is the library's.
+//
+// The library's is embedded as a value: its search for a machine by UUID digs into the first field of every object.
 type disks struct {
-	*simulator.VirtualDiskManager
+	simulator.VirtualDiskManager
 }
-
-// The property collector wants the library's own type.
-func (d *disks) Get() mo.Reference { return d.VirtualDiskManager }
 
 func keepDisks() {
 	inner := simulator.Map.VirtualDiskManager().(*simulator.VirtualDiskManager)
-	simulator.Map.Put(&disks{inner})
+	simulator.Map.Put(&disks{*inner})
 }
 
 var (
