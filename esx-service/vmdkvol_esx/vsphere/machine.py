@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
 
@@ -23,7 +23,8 @@ class Fitted:
 
     ``path`` is that of the root of its backing's chain, as "[datastore] folder/file.vmdk"; ``delta``: there is a chain,
     so a snapshot stands on it. ``uuid`` is None for a disk in our folder whose identity cannot be read: it may be any of
-    ours. ``device`` is the server's own description, which it wants back when the disk is taken off.
+    ours. ``told``: the list itself gave the identity. ``device`` is the server's own description, which it wants back when
+    the disk is taken off.
     """
 
     key: int
@@ -31,6 +32,7 @@ class Fitted:
     path: str
     uuid: DiskUuid | None
     delta: bool = False
+    told: bool = True
     device: object = field(default=None, compare=False, repr=False)
 
 
@@ -58,3 +60,12 @@ class Machine:
     def unidentified(self) -> tuple[Fitted, ...]:
         """Disks in our folder of which is not known which one they are."""
         return tuple(disk for disk in self.disks if disk.uuid is None)
+
+    @property
+    def told_all(self) -> bool:
+        """Whether the device list itself gave each disk's identity."""
+        return all(disk.uuid is not None and disk.told for disk in self.disks)
+
+    def without_devices(self) -> Machine:
+        """Return the machine without the server's own descriptions, which are large."""
+        return replace(self, disks=tuple(replace(disk, device=None) for disk in self.disks))

@@ -7,6 +7,7 @@ NotAuthenticated. Who looks at the values alone would take that for a virtual ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pyVmomi import vmodl
@@ -18,6 +19,8 @@ from vmdkvol_esx.vsphere.stub import fault_trouble
 PC = vmodl.query.PropertyCollector
 # Objects in an answer: what bounds its size. The server may send fewer.
 PAGE = 100
+# Where each object has a few short values.
+LIGHT_PAGE = 1000
 # Of one read; a server that never ends is not asked for ever.
 MAX_PAGES = 10_000
 
@@ -65,9 +68,50 @@ def below(
     return found
 
 
-def _pages(service: Service, spec: Any) -> Iterator[Any]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object of many; with ``trouble`` one of its values was withheld, so that others may be missing too."""
+
+    values: Values
+    trouble: Trouble | None = None
+
+
+def each_of(service: Service, kind: Any, objects: Sequence[Any], paths: Sequence[str]) -> Mapping[str, Found]:
+    """As ``properties``, but an object that withholds a value does not stand in the way of the others.
+
+    Raises Failed if the session has ended, or if one is not there any more (GONE, by servers that then answer nothing).
+    One that the answer leaves out is not in the mapping.
+    """
+    if not objects:
+        return {}
+    spec = PC.FilterSpec(
+        objectSet=[PC.ObjectSpec(obj=each) for each in objects], propSet=[PC.PropertySpec(type=kind, pathSet=list(paths))]
+    )
+    return {each.obj._moId: _found(each) for each in _pages(service, spec)}
+
+
+def all_in(service: Service, view: Any, kind: Any, paths: Sequence[str]) -> Mapping[str, Found]:
+    """As ``each_of``, for every object in a container view. Failed with GONE if the view is of a login that has ended."""
+    inside = PC.TraversalSpec(name="inside", type=type(view), path="view", skip=False)
+    spec = PC.FilterSpec(
+        objectSet=[PC.ObjectSpec(obj=view, skip=True, selectSet=[inside])],
+        propSet=[PC.PropertySpec(type=kind, pathSet=list(paths))],
+    )
+    return {each.obj._moId: _found(each) for each in _pages(service, spec, LIGHT_PAGE)}
+
+
+def _found(content: Any) -> Found:
+    try:
+        return Found(_values(content))
+    except Failed as failed:
+        if failed.trouble.meaning is Meaning.LOGGED_OUT:
+            raise
+        return Found({each.name: each.val for each in content.propSet}, failed.trouble)
+
+
+def _pages(service: Service, spec: Any, size: int = PAGE) -> Iterator[Any]:
     collector = service.content.propertyCollector
-    page = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions(maxObjects=PAGE))
+    page = collector.RetrievePropertiesEx([spec], PC.RetrieveOptions(maxObjects=size))
     for _ in range(MAX_PAGES):
         # None: not one of the objects is there.
         if page is None:
