@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from http.client import HTTPException
+from http.cookies import SimpleCookie
 from typing import Any
 from xml.parsers.expat import ExpatError
 
@@ -17,16 +18,18 @@ from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble, Where, meaning_
 
 # Of a foreign text in a message: what stands behind it must still fit.
 _MAX_DETAIL = 120
+_COOKIE = "vmware_soap_session"
 
 
 class Stub(SoapStubAdapter):  # type: ignore[misc]
     """Calls of one login. Raises ``Failed`` for whatever goes wrong with one; nothing is made again here."""
 
-    def __init__(self, endpoint: Endpoint, context: PinnedContext, version: str, pool: int) -> None:
+    def __init__(self, endpoint: Endpoint, context: PinnedContext, version: str, pool: int, path: str = "/sdk") -> None:
         super().__init__(
             host=endpoint.host,
             port=endpoint.port,
             version=version,
+            path=path,
             poolSize=pool,
             connectionPoolTimeout=IDLE_S,
             sslContext=context,
@@ -34,6 +37,18 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]
         # The bindings' own connection looks at a pin only after the check by CA failed, and starts each timeout anew.
         self.scheme = Connection
         self.schemeArgs = {"context": context}
+        self._endpoint = endpoint
+        self._trusted = context
+        # What vCenter's services beside the main one ask for in each call; that one has the cookie.
+        self._session_key = ""
+
+    def beside(self, path: str, version: str) -> Stub:
+        """Return a stub of the same session for another service of the server; it ends with the session."""
+        other = Stub(self._endpoint, self._trusted, version, 1, path)
+        other.cookie = self.cookie
+        found = SimpleCookie(self.cookie or "").get(_COOKIE)
+        other._session_key = found.value if found is not None else ""
+        return other
 
     def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
         own = flight()
@@ -41,12 +56,15 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]
         context = VmomiSupport.GetRequestContext()
         if own.operation:
             context["operationID"] = own.operation
+        if self._session_key:
+            context["vcSessionCookie"] = self._session_key
         try:
             return super().InvokeMethod(mo, info, args, outerStub)
         except Exception as error:  # noqa: BLE001 - the bindings raise whatever decoding met, down to a bare Exception
             raise Failed(trouble_of(error, own), asked=own.private and own.sent) from (None if own.private else error)
         finally:
             context.pop("operationID", None)
+            context.pop("vcSessionCookie", None)
 
     def InvokeAccessor(self, mo: Any, info: Any) -> Any:
         # It reads whole objects, and what it says of an unset property differs from server to server.

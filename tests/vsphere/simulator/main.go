@@ -82,6 +82,9 @@ func serve(kind, listen, file string, machines int, uuids, strict bool) error {
 	model.Service.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	model.Service.Listen = &url.URL{Host: listen, User: url.UserPassword(account, os.Getenv("SIMULATOR_PASSWORD"))}
 	server := model.Service.NewServer()
+	if kind == "vcenter" {
+		servePolicies(model.Service)
+	}
 	// Nobody knows the address yet.
 	world := &world{uuids: uuids, strict: strict, next: server.Config.Handler}
 	world.rules = &rules{busy: map[types.ManagedObjectReference]int{}, next: world.serve}

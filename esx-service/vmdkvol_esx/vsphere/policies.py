@@ -1,0 +1,136 @@
+"""Storage policies by name: asked of vCenter's policy service, in the session and over the trust of all other calls.
+
+An administrator knows a policy by its name, the API by its id. What is known of them is remembered for 5 minutes; a name
+that is not among them is looked for again first, so a policy that was made just now is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyVmomi import pbm, vim
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import InvalidOption, PolicyNotFound, quoted
+from vmdkvol_esx.vsphere import reading
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.session import Session
+
+REMEMBERED_S = 300.0
+# A name that is not known is looked for again, but not by each of many creates.
+AGAIN_S = 5.0
+
+_PATH = "/pbm"
+# The first with CheckRequirements: vCenter 6.5. The service's versions are none of the main one's.
+_VERSION = "pbm.version.version11"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Ids by names, and when they were read."""
+
+    ids: Mapping[str, str]
+    at: float
+
+
+class Policies:
+    """Safe for any number of threads: what is remembered is replaced whole."""
+
+    def __init__(self, session: Session[Service], clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        self._known: _Known | None = None
+        self._fits: dict[tuple[str, str], float] = {}
+
+    def known(self, deadline: Deadline) -> Mapping[str, str]:
+        """Return the ids of all policies that a disk can have, by their names; none on a single ESXi host."""
+        return self._within(REMEMBERED_S, deadline).ids
+
+    def profile(self, name: str, datastore: str, where: str, deadline: Deadline) -> str:
+        """Return the id of the policy ``name``; ``datastore`` is a datastore's managed object id, ``where`` its name.
+
+        PolicyNotFound, with the known ones, if there is none; InvalidOption if the datastore cannot satisfy it.
+        """
+        ids = self._within(REMEMBERED_S, deadline).ids
+        if name not in ids:
+            ids = self._within(AGAIN_S, deadline).ids
+        if name not in ids:
+            raise _unknown(name, ids)
+        self._check_fits(name, ids[name], datastore, where, deadline)
+        return ids[name]
+
+    def forget(self) -> None:
+        """Ask anew at the next use: a change under a policy was refused, which may have been replaced by one of its name."""
+        self._known = None
+        self._fits = {}
+
+    def _within(self, seconds: float, deadline: Deadline) -> _Known:
+        known, now = self._known, self._clock.monotonic()
+        if known is None or now - known.at > seconds:
+            known = _Known(self._session.read("reading the storage policies", _read, deadline), now)
+            self._known = known
+        return known
+
+    def _check_fits(self, name: str, policy: str, datastore: str, where: str, deadline: Deadline) -> None:
+        seen = self._fits.get((policy, datastore))
+        if seen is not None and self._clock.monotonic() - seen <= REMEMBERED_S:
+            return
+        reason = self._session.read(
+            f"checking policy {quoted(name)} on datastore {where}",
+            lambda service: _reason(service, policy, datastore),
+            deadline,
+        )
+        if reason is not None:
+            raise InvalidOption(
+                f"policy {quoted(name)} does not fit datastore {where}{reason}",
+                remedy="name another policy or datastore; vCenter shows which are compatible",
+                policy=name,
+            )
+        self._fits = {**self._fits, (policy, datastore): self._clock.monotonic()}
+
+
+def _unknown(name: str, ids: Mapping[str, str]) -> PolicyNotFound:
+    known = ", ".join(sorted(ids))
+    remedy = f"known: {known}" if known else "leave out -o policy: a single ESXi host has no storage policies"
+    return PolicyNotFound(f"there is no storage policy {quoted(name)}", remedy=remedy, policy=name)
+
+
+def _read(service: Service) -> Mapping[str, str]:
+    content = _content(service)
+    if content is None:
+        return {}
+    manager = content.profileManager
+    disks = pbm.profile.ResourceType(resourceType="STORAGE")
+    ids = manager.QueryProfile(resourceType=disks, profileCategory="REQUIREMENT")
+    # Of no ids the server would refuse to tell anything.
+    profiles = manager.RetrieveContent(profileIds=ids) if ids else ()
+    return {profile.name: profile.profileId.uniqueId for profile in profiles}
+
+
+def _reason(service: Service, policy: str, datastore: str) -> str | None:
+    """Return why the datastore cannot satisfy the policy, as a clause; None if it can."""
+    content = _content(service)
+    if content is None:
+        return ": a single ESXi host has no storage policies"
+    hub = pbm.placement.PlacementHub(hubType="Datastore", hubId=datastore)
+    wanted = pbm.placement.CapabilityProfileRequirement(profileId=pbm.profile.ProfileId(uniqueId=policy))
+    answers = content.placementSolver.CheckRequirements(hubsToSearch=[hub], placementSubjectRequirement=[wanted])
+    found = next((answer for answer in answers if answer.hub.hubId == datastore), None)
+    if found is None:
+        return ""
+    if not found.error:
+        return None
+    text = getattr(found.error[0], "msg", None)
+    return f": {text}" if text else ""
+
+
+def _content(service: Service) -> Any:
+    """Return what the policy service begins with; None where there is none."""
+    if service.content.about.apiType != "VirtualCenter":
+        return None
+    # First, whether the session lives: the policy service has its own words for one that has ended.
+    manager = service.content.sessionManager
+    reading.properties(service, vim.SessionManager, [manager], ["currentSession"])
+    return pbm.ServiceInstance("ServiceInstance", service.stub.beside(_PATH, _VERSION)).RetrieveContent()
