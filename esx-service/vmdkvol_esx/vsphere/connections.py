@@ -52,6 +52,8 @@ class Flight:
     method: str = ""
     sent: bool = False
     calls: int = 0
+    # Bytes of the answer to a call; more of it is not read.
+    limit: int = MAX_ANSWER
 
     def left_s(self, at_most: float = float("inf")) -> float:
         """Return the seconds left, more than 0; TimeoutError if there are none."""
@@ -176,13 +178,16 @@ class Connection(HTTPSConnection):
     def getresponse(self) -> Any:
         """Return the answer, read to its end. ValueError if it is not one to the call that was made."""
         answer = super().getresponse()
-        body = answer.read(MAX_ANSWER + 1)
+        own = flight()
+        body = answer.read(own.limit + 1)
+        if len(body) > own.limit:
+            # What is left of it would be taken for the next answer.
+            self.close()
+            raise ValueError(f"more than {own.limit} bytes")
         if answer.length:
             raise IncompleteRead(b"", answer.length)
-        if len(body) > MAX_ANSWER:
-            raise ValueError(f"more than {MAX_ANSWER} bytes")
-        if flight().method:
-            _check(answer, body, flight().method)
+        if own.method:
+            _check(answer, body, own.method)
         return Answer(answer, body)
 
 

@@ -15,6 +15,8 @@ from vmdkvol.errors import (
     Busy,
     HypervisorUnreachable,
     Internal,
+    InvalidSize,
+    MetadataDamaged,
     NameConflict,
     NoFreeSlot,
     NoSpace,
@@ -49,6 +51,9 @@ class Meaning(StrEnum):
     HELD = "somebody else holds the disk"
     EXISTS = "the file is there already"
     ABSENT = "the file is not there"
+    DAMAGED = "the disk's descriptor cannot be read as one"
+    TOO_LARGE = "the datastore takes no file of this size"
+    NO_DATASTORE = "the datastore has another name now, or cannot be reached"
     GONE = "the object is not there any more"
     STATE = "the object's state does not allow it now"
     LOGGED_OUT = "the session has ended"
@@ -79,6 +84,9 @@ _NAMED: Mapping[str, Meaning] = MappingProxyType(
         "ResourceInUse": Meaning.HELD,
         "FileAlreadyExists": Meaning.EXISTS,
         "FileNotFound": Meaning.ABSENT,
+        "InvalidDiskFormat": Meaning.DAMAGED,
+        "FileTooLarge": Meaning.TOO_LARGE,
+        "InvalidDatastore": Meaning.NO_DATASTORE,
         "ManagedObjectNotFound": Meaning.GONE,
         "InvalidState": Meaning.STATE,
         "InvalidPowerState": Meaning.STATE,
@@ -88,6 +96,7 @@ _NAMED: Mapping[str, Meaning] = MappingProxyType(
         "HostNotConnected": Meaning.OUT_OF_REACH,
         "NetworkDisruptedAndConfigRolledBack": Meaning.OUT_OF_REACH,
         "NoDiskSpace": Meaning.FULL,
+        "InsufficientStorageSpace": Meaning.FULL,
         "NoPermission": Meaning.FORBIDDEN,
         "RestrictedVersion": Meaning.LICENCE,
         "TooManyDevices": Meaning.NO_SLOT,
@@ -140,6 +149,9 @@ ROWS: Mapping[Meaning, Row] = MappingProxyType(
         Meaning.HELD: Row(VolumeInUse),
         Meaning.EXISTS: Row(NameConflict, "an administrator must look whose file it is; it was not touched"),
         Meaning.ABSENT: Row(VolumeLost),
+        Meaning.DAMAGED: Row(MetadataDamaged),
+        Meaning.TOO_LARGE: Row(InvalidSize, "use another datastore, or a smaller size"),
+        Meaning.NO_DATASTORE: Row(TruthUnknown),
         Meaning.GONE: Row(TruthUnknown, undone=False),
         Meaning.STATE: Row(Busy),
         Meaning.LOGGED_OUT: Row(HypervisorUnreachable, undone=False),

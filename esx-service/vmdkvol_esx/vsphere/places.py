@@ -25,6 +25,7 @@ _PATHS = {
     vim.Datastore: (
         "name",
         "parent",
+        "browser",
         "summary.url",
         "summary.type",
         "summary.accessible",

@@ -19,7 +19,7 @@ class Place:
     """One datastore as the server has it now. ``name`` is in the server's own spelling, as paths on it have it.
 
     ``datacenter`` is the id of its datacenter, ``dc_path`` where that is in the inventory, as URLs of files have it.
-    ``id`` stays when the name changes. ``problem`` says why it cannot be used at all.
+    ``id`` stays when the name changes. ``browser`` is the id of what lists its files. ``problem`` says why it cannot be used.
     """
 
     ref: str
@@ -27,6 +27,7 @@ class Place:
     datacenter: str
     dc_path: str
     id: UUID
+    browser: str
     type: str
     capacity_bytes: int
     free_bytes: int
@@ -76,6 +77,7 @@ def _place(ref: str, node: Node, nodes: Mapping[str, Node]) -> Place | None:
         datacenter=datacenter,
         dc_path=dc_path or "",
         id=spelling.datastore_id(url),
+        browser="" if values.get("browser") is None else values["browser"]._moId,
         type=values.get("summary.type") or "",
         capacity_bytes=values.get("summary.capacity") or 0,
         free_bytes=values.get("summary.freeSpace") or 0,

@@ -1,0 +1,189 @@
+"""Files on datastores: read and written over HTTP, moved, deleted and listed by tasks of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pyVmomi import vim
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import NoSpace, OutcomeUnknown, TruthUnknown, UnknownTask, VolumeError
+from vmdkvol.messages import untold
+from vmdkvol_esx.ports import TaskId
+from vmdkvol_esx.vsphere import framed, spelling, transfers
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.faults import Meaning
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.sites import Place
+from vmdkvol_esx.vsphere.tasks import Waiter
+
+_LIMIT = framed.MAX_BYTES + framed.MAX_HEAD
+# A datastore with less than that is full: a file of ours came back shorter than it was sent.
+_ROOM = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a listing; ``modified`` is the server's own text of when it was last written."""
+
+    size_bytes: int
+    modified: str
+
+
+def means(error: VolumeError, meaning: Meaning) -> bool:
+    """Tell whether the server's fault behind ``error`` means this."""
+    return error.fields.get("meaning") == meaning.name
+
+
+class Files:
+    """Paths are relative to the place's root. Safe for any number of threads."""
+
+    def __init__(self, session: Session[Service], waiter: Waiter, clock: Clock) -> None:
+        self._session = session
+        self._waiter = waiter
+        self._clock = clock
+
+    def get(self, place: Place, path: str, deadline: Deadline) -> bytes | None:
+        """Return the file's bytes; None if the server knows no such file there. At most ``framed.MAX_BYTES`` and its line."""
+        what = f"reading {place.path(path)}"
+        return self._session.read(what, lambda service: transfers.get(service, place.url(path), _LIMIT), deadline)
+
+    def put(self, place: Place, path: str, content: bytes, deadline: Deadline, operation: UUID | None = None) -> None:
+        """Write the file and read it back: afterwards it has these bytes. Killed in between, or on an error, any part of them.
+
+        OutcomeUnknown if that is not known; NoSpace if the datastore took only a part. The folder must be there (VolumeLost).
+        """
+        what = f"writing {place.path(path)}"
+        told = "" if operation is None else str(operation)
+        self._session.change(what, lambda service: transfers.put(service, place.url(path), content), deadline, operation=told)
+        try:
+            found = self.get(place, path, deadline)
+        except VolumeError as error:
+            raise OutcomeUnknown(f"{what}: it cannot be read back: {error.text}") from error
+        if found == content:
+            return
+        if found is not None and len(found) < len(content) and place.free_bytes < _ROOM:
+            raise NoSpace(f"{what}: the datastore took {len(found)} of {len(content)} bytes")
+        raise OutcomeUnknown(
+            f"{what}: it was read back otherwise than it was written", remedy="look at the datastore; try again"
+        )
+
+    def delete(self, place: Place, path: str, deadline: Deadline, operation: UUID | None = None) -> None:
+        """Afterwards there is no such file; not there before is fine."""
+
+        def start(service: Service) -> TaskId:
+            files = service.content.fileManager
+            return task_of(files.DeleteDatastoreFile_Task(place.path(path), datacenter(service, place)))
+
+        try:
+            self.carry_out(f"deleting {place.path(path)}", start, deadline, operation)
+        except VolumeError as error:
+            if not means(error, Meaning.ABSENT):
+                raise
+
+    def move(self, place: Place, path: str, to: str, deadline: Deadline, operation: UUID | None = None) -> None:
+        """Afterwards the file is at ``to``, and what was there is not; killed in the middle, at ``to`` may be nothing."""
+
+        def start(service: Service) -> TaskId:
+            files, there = service.content.fileManager, datacenter(service, place)
+            return task_of(files.MoveDatastoreFile_Task(place.path(path), there, place.path(to), there, True))
+
+        self.carry_out(f"moving {place.path(path)} to {to}", start, deadline, operation)
+
+    def listing(self, place: Place, folder: str, deadline: Deadline, *, below: bool = True) -> Mapping[str, File] | None:
+        """Return every file in the folder, and ``below`` it, by its path; None if there is no such folder.
+
+        TruthUnknown if it cannot be said: a listing is whole or none.
+        """
+        return self._search(place, folder, _everything(), deadline, below=below, read=_file)
+
+    def sizes(self, place: Place, folder: str, name: str, deadline: Deadline) -> int | None:
+        """Return the size of the disk of this file name as the server reads it from the disk itself, in bytes.
+
+        None if the server does not say it. It opens the disk: for one whose size is known nowhere else.
+        """
+        query = vim.host.DatastoreBrowser.VmDiskQuery(
+            details=vim.host.DatastoreBrowser.VmDiskQuery.Details(capacityKb=True, diskType=False, hardwareVersion=False)
+        )
+        spec = vim.host.DatastoreBrowser.SearchSpec(query=[query], matchPattern=[name])
+        found = self._search(place, folder, spec, deadline, below=False, read=_capacity) or {}
+        return found.get(f"{folder}/{name}" if folder else name)
+
+    def carry_out(
+        self, what: str, start: Callable[[Service], TaskId], deadline: Deadline, operation: UUID | None = None
+    ) -> object:
+        """Return the result of a task of the server's, started by one call and waited for; OutcomeUnknown in doubt."""
+        told = "" if operation is None else str(operation)
+        task = self._session.change(what, start, deadline, operation=told)
+        try:
+            return self._waiter.wait(task, what, deadline, untold)
+        except UnknownTask as error:
+            raise OutcomeUnknown(f"{what}: {error.text}") from error
+
+    def _search(
+        self,
+        place: Place,
+        folder: str,
+        spec: Any,
+        deadline: Deadline,
+        *,
+        below: bool,
+        read: Callable[[Any], Any],
+    ) -> dict[str, Any] | None:
+        what = f"listing {place.path(folder)}"
+
+        def start(service: Service) -> TaskId:
+            browser = vim.host.DatastoreBrowser(place.browser, service.stub)
+            search = browser.SearchDatastoreSubFolders_Task if below else browser.SearchDatastore_Task
+            return task_of(search(place.path(folder), spec))
+
+        try:
+            # A search changes nothing, so it may be started twice.
+            task = self._session.read(what, start, deadline)
+            result: Any = self._waiter.wait(task, what, deadline, untold)
+        except (OutcomeUnknown, UnknownTask) as error:
+            raise TruthUnknown(error.text) from error
+        except VolumeError as error:
+            if means(error, Meaning.ABSENT):
+                return None
+            raise
+        folders = result if below else [result]
+        return dict(_entries(place, folders, what, read))
+
+
+def _entries(place: Place, folders: Any, what: str, read: Callable[[Any], Any]) -> Any:
+    for each in folders:
+        folder = spelling.path_on(place.name, f"{each.folderPath}/")
+        if folder is None:
+            raise TruthUnknown(f"{what}: the server answers for {each.folderPath[:60]!r}")
+        for file in each.file or ():
+            found = None if isinstance(file, vim.host.DatastoreBrowser.FolderInfo) else read(file)
+            if found is not None:
+                yield f"{folder}/{file.path}", found
+
+
+def _everything() -> Any:
+    flags = vim.host.DatastoreBrowser.FileInfo.Details(fileType=True, fileSize=True, modification=True, fileOwner=False)
+    return vim.host.DatastoreBrowser.SearchSpec(details=flags, matchPattern=["*"])
+
+
+def _file(info: Any) -> File:
+    return File(info.fileSize or 0, "" if info.modification is None else info.modification.isoformat())
+
+
+def _capacity(info: Any) -> int | None:
+    found = getattr(info, "capacityKb", None)
+    return None if not found else int(found) << 10
+
+
+def task_of(task: Any) -> TaskId:
+    """Return the id of a task that the server has started."""
+    return TaskId(task._moId)
+
+
+def datacenter(service: Service, place: Place) -> Any:
+    """Return the datacenter of ``place`` as this session's calls want it."""
+    return vim.Datacenter(place.datacenter, service.stub)
