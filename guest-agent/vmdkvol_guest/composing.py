@@ -29,10 +29,13 @@ from vmdkvol_guest.linux.mounts import LinuxMounts
 from vmdkvol_guest.mounting import Mounting
 from vmdkvol_guest.notebook import SqliteNotebook
 from vmdkvol_guest.parts import Limits, Parts
+from vmdkvol_guest.ports import Devices
 from vmdkvol_guest.reconcile import Reconcile
 from vmdkvol_guest.settings import AgentSettings
 
 At = Callable[[Point], None]
+# How this host sees its disks; asked for who this host is, as far as the service has said it.
+MakeDevices = Callable[[Clock, Callable[[], VmId | None]], Devices]
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 # What the work that goes on after its answer may take at the end of the process; what it leaves is found at the start.
@@ -113,6 +116,7 @@ def compose(
     *,
     activated: Callable[[], None] | None = None,
     early: bool = False,
+    devices: MakeDevices = LinuxDevices,
 ) -> Agent:
     """Return the agent's parts, not started; the line is the caller's. ``at`` is called at each crash point.
 
@@ -125,7 +129,7 @@ def compose(
     limits = _limits(settings, early=early)
     parts = Parts(
         service=line,
-        devices=LinuxDevices(clock, identity.vm_or_none),
+        devices=devices(clock, identity.vm_or_none),
         filesystems=LinuxFilesystems(commands),
         mounts=LinuxMounts(Path(settings.run_dir) / "mnt", clock),
         notebook=notebook,
@@ -142,10 +146,9 @@ def compose(
     )
     catalogue = Catalogue(parts, lambda: line.up)
     reconcile = Reconcile(parts, lambda: random.uniform(0.9, 1.1), [catalogue.refresh])
-    driver = Driver(parts, catalogue, Mounting(parts, reconcile.wake), reconcile.release, reconcile.wake)
     gate = Gate(clock, slots=settings.slow_threads, waiting=(settings.threads - settings.slow_threads) // 2)
     app = create_app(
-        driver,
+        Driver(parts, catalogue, Mounting(parts, reconcile.wake), reconcile.release, reconcile.wake),
         gate,
         clock=clock,
         limits=limits,

@@ -27,6 +27,7 @@ from vmdkvol_guest.listening import BoundedWorker, connections
 from vmdkvol_guest.settings import AgentSettings
 
 if TYPE_CHECKING:
+    from vmdkvol_guest.composing import MakeDevices
     from vmdkvol_guest.worker import Worker
 
 At = Callable[[Point], None]
@@ -39,15 +40,17 @@ _FLUSH_S = 1.0
 _CANNOT_LOAD = 4
 
 
-def serve(settings: AgentSettings, at: At = pass_by) -> NoReturn:
+def serve(settings: AgentSettings, at: At = pass_by, devices: MakeDevices | None = None) -> NoReturn:
     """Serve Docker until SIGTERM; calls under way are answered first, mounts stay. Ends the process.
+
+    ``devices`` makes what finds this host's disks; without it, what does on Linux.
 
     Raises Conflict if another agent serves the socket. systemd may hand over the listening socket (LISTEN_FDS).
     """
     output = logs.configure(settings.log_level)
     inherited = os.environ.get("LISTEN_PID") == str(os.getpid())
     guard = guard_socket(Path(settings.socket), SystemClock(), inherited=inherited)
-    PromptArbiter(Application(settings, at, guard), partial(_leave, output)).run()
+    PromptArbiter(Application(settings, at, guard, devices), partial(_leave, output)).run()
 
 
 def _leave(output: logs.Output, code: int) -> NoReturn:
@@ -56,8 +59,9 @@ def _leave(output: logs.Output, code: int) -> NoReturn:
 
 
 class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, settings: AgentSettings, at: At, guard: int) -> None:
+    def __init__(self, settings: AgentSettings, at: At, guard: int, devices: MakeDevices | None = None) -> None:
         self._settings = settings
+        self._devices = devices
         self._at = at
         self._guard = guard
         self._worker: Worker | None = None
@@ -99,7 +103,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         from vmdkvol_guest.worker import Worker
 
         try:
-            self._worker = Worker(self._settings, self._at)
+            self._worker = Worker(self._settings, self._at, *filter(None, [self._devices]))
         except VolumeError as error:
             logs.get("agent").error("the agent cannot start", error=str(error))
             sys.exit(_CANNOT_LOAD)

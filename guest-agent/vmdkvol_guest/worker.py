@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import NoSpace, NotPermitted, VolumeError
 from vmdkvol.line import Line
 from vmdkvol.messages import Welcome
-from vmdkvol_guest.composing import Agent, At, Identity, boot_id, compose
+from vmdkvol_guest.composing import Agent, At, Identity, MakeDevices, boot_id, compose
 from vmdkvol_guest.guards import is_alone, open_instance, wait_alone
+from vmdkvol_guest.linux.devices import LinuxDevices
 from vmdkvol_guest.settings import AgentSettings
 
 _NAME = f"vmdkvol-agent {__version__}"
@@ -31,9 +32,10 @@ _SLOW = frozenset(f"/VolumeDriver.{name}" for name in ("Create", "Remove", "Moun
 class Worker:
     """What one gunicorn worker serves: a door that lets through what may be answered before the agent may act."""
 
-    def __init__(self, settings: AgentSettings, at: At) -> None:
+    def __init__(self, settings: AgentSettings, at: At, devices: MakeDevices = LinuxDevices) -> None:
         self._settings = settings
         self._at = at
+        self._devices = devices
         self._clock = SystemClock()
         self._identity = Identity(self._clock)
         self._changed = threading.Condition()
@@ -53,17 +55,28 @@ class Worker:
         self._served_early = 0
         self._lock = open_instance(Path(settings.run_dir) / "instance.lock")
         if is_alone(self._lock):
-            self._acting = compose(settings, self._line, self._identity, at)
+            self._acting = self._compose()
             self._act(self._acting)
         else:
             # It reads what the other worker still writes, so another one is made when this one may act.
-            self._early = compose(settings, self._line, self._identity, at, activated=self._note_activate, early=True)
+            self._early = self._compose(activated=self._note_activate, early=True)
             self._clock.start("instance", self._act_when_alone)
         self._line.start()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         acting = self._acting or self._await(environ["PATH_INFO"])
         return self._serve_early(environ, start_response) if acting is None else acting.app(environ, start_response)
+
+    def _compose(self, *, activated: Callable[[], None] | None = None, early: bool = False) -> Agent:
+        return compose(
+            self._settings,
+            self._line,
+            self._identity,
+            self._at,
+            activated=activated,
+            early=early,
+            devices=self._devices,
+        )
 
     def stop(self) -> None:
         """Let go of everything but mounts and attached disks; containers go on."""
@@ -116,7 +129,7 @@ class Worker:
         log = logs.get("agent")
         try:
             wait_alone(self._lock)
-            agent = compose(self._settings, self._line, self._identity, self._at)
+            agent = self._compose()
             self._act(agent)
         except Exception as error:  # noqa: BLE001 - top of a thread: without its agent the worker is of no use
             log.error("the agent cannot start", error=f"{type(error).__name__}: {error}")

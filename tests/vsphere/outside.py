@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -110,8 +111,23 @@ def done(task: Any) -> Any:
     return found.get("result")
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a process needs to look at a simulator that another one started. ``folder`` holds its datastores."""
+
+    port: int
+    account: str
+    password: str
+    ca: str
+    folder: str
+
+    @classmethod
+    def of(cls, simulator: Simulator) -> View:
+        return cls(simulator.port, simulator.account, simulator.password, simulator.ca, str(simulator.folder))
+
+
 @contextmanager
-def outside(simulator: Simulator) -> Iterator[Outside]:
+def outside(simulator: Simulator | View) -> Iterator[Outside]:
     context = ssl.create_default_context(cadata=simulator.ca)
     service = Connect(  # type: ignore[no-untyped-call]
         host="localhost",
