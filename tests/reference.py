@@ -203,7 +203,7 @@ def descriptor() -> str:
 def status_map() -> str:
     """Return what `docker volume inspect` shows as Status of a mounted volume."""
     record = example_record()
-    record = replace(record, options=replace(record.options, policy="gold"))
+    record = replace(record, options=replace(record.options, policy="gold", iops_limit=500, shares="high"))
     info = VolumeInfo(
         id=record.id,
         name=record.name,

@@ -30,6 +30,11 @@ MAX_LABELS = 32
 MAX_LABEL_TEXT = 255
 
 MAX_POLICY = 80
+SHARES = ("low", "normal", "high")
+# What vSphere takes as a disk's own number of shares; its "normal" is 1000.
+SHARES_NUMBER = range(200, 4001)
+# Fewer a second, and the file system's check before a mount takes longer than Docker waits.
+IOPS_LIMIT = range(16, 2**31)
 
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _ID = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -60,8 +65,10 @@ class CreateOptions:
     layout: str = "data"
     labels: tuple[tuple[str, str], ...] = ()
     given: frozenset[str] = frozenset()
-    # Not written while it is not set: what has no policy is read by the version before this one.
+    # Not written while they are not set: what has none of them is read by the version before this one.
     policy: str | None = field(default=None, metadata={"since": 2})
+    iops_limit: int | None = field(default=None, metadata={"since": 2})
+    shares: str = field(default="normal", metadata={"since": 2})
 
     @classmethod
     def parse(cls, opts: Mapping[str, Any] | None) -> CreateOptions:
@@ -199,6 +206,24 @@ def _policy(key: str, value: str) -> str:
     return value
 
 
+def _iops(key: str, value: str) -> int:
+    if not _ID.fullmatch(value) or int(value) not in IOPS_LIMIT:
+        raise InvalidOption(
+            f"option {key}={quoted(value)} is not a limit",
+            remedy=f"write operations a second, from {IOPS_LIMIT.start} on, or leave it out for no limit",
+        )
+    return int(value)
+
+
+def _shares(key: str, value: str) -> str:
+    if value not in SHARES and not (_ID.fullmatch(value) and int(value) in SHARES_NUMBER):
+        raise InvalidOption(
+            f"option {key}={quoted(value)} is not allowed",
+            remedy=f"use {', '.join(SHARES)}, or a number from {SHARES_NUMBER.start} to {SHARES_NUMBER.stop - 1}",
+        )
+    return value
+
+
 def _mode(key: str, value: str) -> int:
     if not _MODE.fullmatch(value):
         raise InvalidOption(
@@ -306,6 +331,12 @@ _ALL = (
     ),
     Option("label", "labels", _labels, "KEY=VALUE[,KEY=VALUE]", "none", "Labels kept with the volume and seen on every host."),
     Option("policy", "policy", _policy, "NAME", "the datastore's", "The disk's storage policy; vsan-policy-name is the same."),
+    Option(
+        "iops-limit", "iops_limit", _iops, "NUMBER", "none", "Operations a second that the disk may do, while it is attached."
+    ),
+    Option(
+        "shares", "shares", _shares, "low | normal | high | NUMBER", "normal", "Its share where disks wait for one another."
+    ),
 )
 OPTIONS: dict[str, Option] = {option.key: option for option in _ALL}
 # Other spellings, as vDVS had them.

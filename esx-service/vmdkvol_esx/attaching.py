@@ -132,7 +132,8 @@ class Attaching:
 
     def _attach_free(self, caller: VmId, record: VolumeRecord, deadline: Deadline, reply: Reply) -> Attachment:
         raised = replace(record, generation=record.generation + 1, last_vm=caller)
-        change = AttachDisk(caller, disk_ref(record), record.options.attach_as)
+        options = record.options
+        change = AttachDisk(caller, disk_ref(record), options.attach_as, options.iops_limit, options.shares)
         intent = self._journal.begin(change, raised, caller, before=record)
         self._at(Point.ATTACH_BEGUN)
         answered = Answered(reply, partial(self._told, caller))

@@ -72,11 +72,17 @@ class DeleteDisk:
 
 @dataclass(frozen=True, slots=True)
 class AttachDisk:
-    """Afterwards ``vm`` has the disk; already there is success. VolumeInUse when another VM has it."""
+    """Afterwards ``vm`` has the disk; already there is success. VolumeInUse when another VM has it.
+
+    ``iops_limit`` and ``shares`` (see the options) hold while it is attached; nobody keeps them where disks are only files.
+    """
 
     vm: VmId
     disk: DiskRef
     mode: str
+    # Not written while they say nothing, as ``only_off``.
+    iops_limit: int | None = field(default=None, metadata={"since": 2})
+    shares: str = field(default="normal", metadata={"since": 2})
 
 
 @dataclass(frozen=True, slots=True)

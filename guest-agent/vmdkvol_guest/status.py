@@ -76,6 +76,10 @@ def _vdvs(info: VolumeInfo, *, here: bool) -> dict[str, Any]:
     }
     if info.options.policy is not None:
         shown["vsan-policy-name"] = info.options.policy
+    if info.options.iops_limit is not None:
+        shown["iops-limit"] = info.options.iops_limit
+    if info.options.shares != "normal":
+        shown["shares"] = info.options.shares
     if info.attached_to is not None:
         shown["attached to VM"] = info.attached_to.vm_name
         shown["attachedVMDevice"] = _device(info.attached_to.address)

@@ -265,7 +265,9 @@ class SimulatedHypervisor(SimulatedState):
         self._check_free(change.disk, change.vm)
         if change.disk.uuid not in self._held:
             slot = self._free_slot(change.vm)
-            self._held[change.disk.uuid] = SimulatedHeld(change.vm, slot, change.mode, self._clock.monotonic())
+            held = SimulatedHeld(change.vm, slot, change.mode, self._clock.monotonic())
+            held.limits = (change.iops_limit, change.shares)
+            self._held[change.disk.uuid] = held
 
     def _detach(self, change: DetachDisk) -> None:
         held = self._held.get(change.disk.uuid)

@@ -50,6 +50,7 @@ class SimulatedHeld:
     since: float
     snapshot: str | None = None
     used_by_guest: bool = False
+    limits: tuple[int | None, str] = (None, "normal")
 
 
 @dataclass(slots=True)
@@ -210,6 +211,11 @@ class SimulatedState:
         """The guest has it mounted: a detach is StillMounted."""
         with self._now():
             self._held[disk].used_by_guest = using
+
+    def limits(self, disk: DiskUuid) -> tuple[int | None, str]:
+        """Return the limit and the shares with which the disk was attached."""
+        with self._now():
+            return self._held[disk].limits
 
     def destroy_vm(self, vm: VmId) -> None:
         """Delete the VM as an infrastructure tool does: every disk that it has is deleted with it (corrections 31)."""

@@ -53,6 +53,19 @@ def unhurried() -> Site:
 # --- attach ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("opts", "limits"),
+    [({}, (None, "normal")), ({"iops-limit": "500", "shares": "high"}, (500, "high")), ({"shares": "300"}, (None, "300"))],
+    ids=str,
+)
+def test_a_disk_is_attached_with_its_limits(site: Site, opts: dict[str, str], limits: tuple[int | None, str]) -> None:
+    volume = site.create("limited", **opts).id
+
+    site.attach(volume)
+
+    assert site.hypervisor.limits(site.record(volume).disk_uuid) == limits
+
+
 def test_an_attachment_says_where_the_disk_is_and_what_is_on_it(site: Site, volume: VolumeId) -> None:
     found = site.attach(volume)
     record = site.record(volume)

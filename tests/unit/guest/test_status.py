@@ -131,3 +131,10 @@ def test_a_policy_stands_there_as_vdvs_spelled_it() -> None:
 
 def test_without_a_policy_there_is_no_key_for_one() -> None:
     assert "vsan-policy-name" not in shown(INFO)
+
+
+def test_limits_stand_there_if_they_were_given() -> None:
+    limited = shown(replace(INFO, options=replace(INFO.options, iops_limit=500, shares="high")))
+
+    assert (limited["iops-limit"], limited["shares"]) == (500, "high")
+    assert shown(INFO).keys() & {"iops-limit", "shares"} == set()

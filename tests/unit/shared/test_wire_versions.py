@@ -14,9 +14,10 @@ from tests.unit.shared.test_wire_values import INFO
 from vmdkvol import wire
 from vmdkvol.errors import BadFrame, InvalidOption
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, CreateVolume, GetVolume, ListVolumes, VolumePage
-from vmdkvol.names import VolumeRef
+from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Attachment, Content, DiskUuid, Doing, LoopAddress, VolumeId, VolumeInfo, Work
+from vmdkvol.volume import Attachment, Content, DiskUuid, Doing, LoopAddress, VmId, VolumeId, VolumeInfo, Work
+from vmdkvol_esx.ports import AttachDisk, DiskPath, DiskRef
 
 ID = UUID(int=5)
 WORKING = replace(INFO, work=Work(Doing.CREATE, 43, 1_764_000_000.0, 240))
@@ -80,6 +81,27 @@ def test_what_has_no_policy_is_written_as_version_1_wrote_it() -> None:
 def test_a_service_of_version_1_is_never_asked_for_a_policy_that_it_would_not_see() -> None:
     with pytest.raises(InvalidOption, match="does not know option policy"):
         wire.write_request(CreateVolume(VolumeRef.parse("db"), UNDER_A_POLICY), ID, 1.0, 1)
+
+
+LIMITED = CreateOptions.parse({"size": "1gb", "iops-limit": "500", "shares": "high"})
+
+
+def test_a_guest_of_version_1_gets_a_limited_volume_as_one_without_limits() -> None:
+    options = wire.dump(replace(INFO, options=LIMITED), 1)["options"]
+
+    assert (options.keys() & {"iops_limit", "shares"}, options["given"]) == (set(), ["size_bytes"])
+
+
+def test_a_guest_of_version_2_gets_the_limits() -> None:
+    info = replace(INFO, options=LIMITED)
+    assert received(info, 2) == info
+
+
+def test_an_attach_without_limits_is_written_as_the_version_before_wrote_it() -> None:
+    plain = AttachDisk(VmId(ID), DiskRef(DiskUuid(ID), DiskPath(DatastoreName("ds1"), "a.vmdk")), "persistent")
+
+    assert wire.dump(plain).keys() == {"vm", "disk", "mode"}
+    assert wire.load(AttachDisk, wire.dump(replace(plain, iops_limit=500, shares="low"))).iops_limit == 500
 
 
 def test_a_volume_of_version_1_is_read() -> None:

@@ -1,0 +1,77 @@
+"""A planned reconfigure in the server's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyVmomi import vim
+
+from vmdkvol_esx.ports import AttachDisk, DiskPath
+from vmdkvol_esx.vsphere.batches import Move, Plan
+from vmdkvol_esx.vsphere.machine import Controller, Fitted, Machine
+from vmdkvol_esx.vsphere.slots import Slot
+
+Device = vim.vm.device
+Change = Device.VirtualDeviceSpec
+
+
+def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, spell: Callable[[DiskPath], str]) -> Any:
+    """Return the spec that does what ``plan`` says of ``moves``; ``spell`` returns a path as the server writes it.
+
+    Detaches first, then new controllers, then the disks that go on them. It holds for the configuration that was read: of a
+    server that gives a version, a later one refuses it.
+    """
+    changes = [_removed(fitted) for fitted in plan.detach.values()]
+    changes += [_controller(each) for each in plan.controllers]
+    for number, (at, slot) in enumerate(sorted(plan.attach.items()), start=1):
+        move = moves[at]
+        if isinstance(move, AttachDisk):
+            changes.append(_added(move, slot, -number, spell(move.disk.path)))
+    spec = vim.vm.ConfigSpec(deviceChange=changes)
+    if machine.version:
+        spec.changeVersion = machine.version
+    return spec
+
+
+def _removed(fitted: Fitted) -> Any:
+    # Without a fileOperation: "destroy" would delete the disk. The device goes back as it was read.
+    return Change(operation=Change.Operation.remove, device=fitted.device)
+
+
+def _controller(controller: Controller) -> Any:
+    device = Device.ParaVirtualSCSIController(
+        key=controller.key, busNumber=controller.bus, sharedBus=Device.VirtualSCSIController.Sharing.noSharing
+    )
+    return Change(operation=Change.Operation.add, device=device)
+
+
+def _added(move: AttachDisk, slot: Slot, key: int, path: str) -> Any:
+    # Its capacity, its format and its identity are in its own descriptor.
+    device = Device.VirtualDisk(
+        key=key,
+        controllerKey=slot.controller,
+        unitNumber=slot.unit,
+        backing=Device.VirtualDisk.FlatVer2BackingInfo(fileName=path, diskMode=move.mode),
+    )
+    allocation = _allocation(move)
+    if allocation is not None:
+        device.storageIOAllocation = allocation
+    return Change(operation=Change.Operation.add, device=device)
+
+
+def _allocation(move: AttachDisk) -> Any:
+    """Return the limit and the share of the disk's host; None if the server's defaults hold."""
+    if move.iops_limit is None and move.shares == "normal":
+        return None
+    allocation = vim.StorageResourceManager.IOAllocationInfo(shares=_shares(move.shares))
+    if move.iops_limit is not None:
+        allocation.limit = move.iops_limit
+    return allocation
+
+
+def _shares(said: str) -> Any:
+    # The number counts with "custom" alone; the other levels have theirs.
+    if said.isdigit():
+        return vim.SharesInfo(level="custom", shares=int(said))
+    return vim.SharesInfo(level=said, shares=0)
