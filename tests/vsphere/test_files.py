@@ -30,6 +30,7 @@ from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.connections import PinnedContext
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
 from vmdkvol_esx.vsphere.files import Files
+from vmdkvol_esx.vsphere.folders import Folders
 from vmdkvol_esx.vsphere.places import Places
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.sites import Place
@@ -61,11 +62,9 @@ class World:
 @pytest.fixture
 def world(shared: Simulator, stage: Stage) -> World:
     session = stage.session(shared.port, Trust(ca=shared.ca), password=shared.password)
-    return World(
-        Files(session, Waiter(session, CLOCK, stage.log), CLOCK),
-        Places(session, [DS], {}, CLOCK).place(DS),
-        f"files-{uuid4().hex[:8]}",
-    )
+    place, folder = Places(session, [DS], {}, CLOCK).place(DS), f"files-{uuid4().hex[:8]}"
+    Folders(session, CLOCK).make(place, f"{folder}/g", soon())
+    return World(Files(session, Waiter(session, CLOCK, stage.log), CLOCK), place, folder)
 
 
 @pytest.mark.vcsim_pure
@@ -135,7 +134,8 @@ class TestOnTheSimulator:
             session = stage.session(line.port, Trust(ca=shared.ca), password=shared.password)
             files = Files(session, Waiter(session, CLOCK, stage.log), CLOCK)
             place = Places(session, [DS], {}, CLOCK).place(DS)
-            path = f"lost-{uuid4().hex[:8]}/x"
+            path = f"lost-{uuid4().hex[:8]}"
+            before = shared.calls().get("PUT /folder", 0)
             line.answers_lost = True
 
             with pytest.raises(OutcomeUnknown):
@@ -143,6 +143,7 @@ class TestOnTheSimulator:
 
             line.answers_lost = False
             assert files.get(place, path, soon()) in (CONTENT, None)
+            assert shared.calls().get("PUT /folder", 0) <= before + 1
 
 
 # --- on servers that answer as the test says -------------------------------------------------------------------------
@@ -296,15 +297,27 @@ class TestOnOtherServers:
         assert script.verbs == ["PUT"]
 
     def test_a_server_that_is_overloaded_is_read_from_again_and_not_written_to_again(self, scripted: Scripted) -> None:
-        files, script = scripted(
-            answer(b"", "503 Service Unavailable"), answer(CONTENT), answer(b"", "503 Service Unavailable")
-        )
+        busy = answer(b"", "503 Service Unavailable")
+        files, script = scripted(busy, answer(CONTENT), busy, answer(OTHER))
 
         assert files.get(PLACE, PATH, soon()) == CONTENT
-        with pytest.raises(OutcomeUnknown):
+        with pytest.raises(OutcomeUnknown, match="503"):
             files.put(PLACE, PATH, CONTENT, soon())
 
-        assert script.verbs == ["GET", "GET", "PUT"]
+        assert script.verbs == ["GET", "GET", "PUT", "GET"]
+
+    def test_a_write_that_was_made_all_the_same_is_seen(self, scripted: Scripted) -> None:
+        files, script = scripted(answer(b"", "500 Internal Server Error"), answer(CONTENT))
+
+        files.put(PLACE, PATH, CONTENT, soon())
+
+        assert script.verbs == ["PUT", "GET"]
+
+    def test_a_full_datastore_is_told_though_its_server_does_not_say_it(self, scripted: Scripted) -> None:
+        files, _ = scripted(answer(b"", "500 Internal Server Error"), answer(b"", "404 Not Found"))
+
+        with pytest.raises(NoSpace):
+            files.put(replace(PLACE, free_bytes=0), PATH, CONTENT, soon())
 
     def test_a_write_that_a_proxy_answered_is_not_believed(self, scripted: Scripted) -> None:
         files, _ = scripted(PAGE, answer(b"", "404 Not Found"))

@@ -58,18 +58,22 @@ class Files:
         """
         what = f"writing {place.path(path)}"
         told = "" if operation is None else str(operation)
-        self._session.change(what, lambda service: transfers.put(service, place.url(path), content), deadline, operation=told)
+        doubt: VolumeError | None = None
+        try:
+            self._session.change(
+                what, lambda service: transfers.put(service, place.url(path), content), deadline, operation=told
+            )
+        except OutcomeUnknown as error:
+            doubt = error
         try:
             found = self.get(place, path, deadline)
         except VolumeError as error:
-            raise OutcomeUnknown(f"{what}: it cannot be read back: {error.text}") from error
+            raise doubt or OutcomeUnknown(f"{what}: it cannot be read back: {error.text}") from error
         if found == content:
             return
-        if found is not None and len(found) < len(content) and place.free_bytes < _ROOM:
-            raise NoSpace(f"{what}: the datastore took {len(found)} of {len(content)} bytes")
-        raise OutcomeUnknown(
-            f"{what}: it was read back otherwise than it was written", remedy="look at the datastore; try again"
-        )
+        if place.free_bytes < _ROOM:
+            raise NoSpace(f"{what}: the datastore is full") from doubt
+        raise doubt or OutcomeUnknown(f"{what}: it was read back otherwise than it was written", remedy="look at the datastore")
 
     def delete(self, place: Place, path: str, deadline: Deadline, operation: UUID | None = None) -> None:
         """Afterwards there is no such file; not there before is fine."""
