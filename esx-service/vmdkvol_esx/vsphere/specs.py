@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pyVmomi import vim
 
-from vmdkvol_esx.ports import AttachDisk, DiskPath
+from vmdkvol_esx.ports import AttachDisk
 from vmdkvol_esx.vsphere.batches import Move, Plan
 from vmdkvol_esx.vsphere.machine import Controller, Fitted, Machine
 from vmdkvol_esx.vsphere.slots import Slot
@@ -16,8 +16,8 @@ Device = vim.vm.device
 Change = Device.VirtualDeviceSpec
 
 
-def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, spell: Callable[[DiskPath], str]) -> Any:
-    """Return the spec that does what ``plan`` says of ``moves``; ``spell`` returns a path as the server writes it.
+def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, paths: Sequence[str]) -> Any:
+    """Return the spec that does what ``plan`` says of ``moves``; ``paths`` are those of their disks, as the server writes them.
 
     Detaches first, then new controllers, then the disks that go on them. It holds for the configuration that was read: of a
     server that gives a version, a later one refuses it.
@@ -27,7 +27,7 @@ def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, spell: Call
     for number, (at, slot) in enumerate(sorted(plan.attach.items()), start=1):
         move = moves[at]
         if isinstance(move, AttachDisk):
-            changes.append(_added(move, slot, -number, spell(move.disk.path)))
+            changes.append(_added(move, slot, -number, paths[at]))
     spec = vim.vm.ConfigSpec(deviceChange=changes)
     if machine.version:
         spec.changeVersion = machine.version

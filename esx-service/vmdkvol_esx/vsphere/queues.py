@@ -1,0 +1,97 @@
+"""What waits for a machine: one of those who wait carries out what all of them wait for, then the next one.
+
+No thread of its own: whoever comes first leads, the others wait for how it ends. What comes while a reconfigure is under way
+is taken together by the next one, without an artificial delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import Busy, VolumeError
+from vmdkvol_esx.ports import TaskId
+from vmdkvol_esx.vsphere.batches import Move
+
+
+@dataclass(eq=False, slots=True)
+class Member:
+    """One change that waits. ``path`` is the disk's, as the server writes it; ``alone``: it goes in a reconfigure of its own.
+
+    Afterwards ``error`` is set, or ``task`` is, or neither: then it is done already. ``shared``: it went with others.
+    """
+
+    move: Move
+    operation: str
+    path: str = ""
+    alone: bool = False
+    task: TaskId | None = None
+    error: VolumeError | None = None
+    shared: bool = False
+    ended: bool = False
+    # A leader has it, so it ends when that one's calls do.
+    carried: bool = False
+
+
+class Queue:
+    """Of one machine. ``flight`` is the task of the last reconfigure, as long as its end was not seen."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._changed = clock.condition()
+        self._waiting: list[Member] = []
+        self._leading = False
+        self.flight: TaskId | None = None
+
+    def through(self, member: Member, lead: Callable[[Queue], None], deadline: Deadline) -> None:
+        """Return when the member has ended. ``lead`` takes a ``batch`` and ends its members; it may end only some.
+
+        Busy if the deadline comes before anybody took it: then nothing was done for it.
+        """
+        with self._changed:
+            self._waiting.append(member)
+        while self._must_lead(member, deadline):
+            try:
+                lead(self)
+            finally:
+                with self._changed:
+                    self._leading = False
+                    for each in self._waiting:
+                        each.carried = False
+                    self._changed.notify_all()
+
+    def batch(self) -> Sequence[Member]:
+        """Return those who go next; all that wait, or the one that is to go alone."""
+        with self._changed:
+            alone = [each for each in self._waiting if each.alone][:1]
+            taken = alone or list(self._waiting)
+            for each in taken:
+                each.carried = True
+            return taken
+
+    def end(
+        self, member: Member, *, task: TaskId | None = None, error: VolumeError | None = None, shared: bool = False
+    ) -> None:
+        """Say how it ended."""
+        with self._changed:
+            member.task, member.error, member.shared = task, error, shared
+            member.ended = True
+            self._waiting.remove(member)
+            self._changed.notify_all()
+
+    def landed(self, task: TaskId) -> None:
+        """The task has ended."""
+        with self._changed:
+            if self.flight == task:
+                self.flight = None
+
+    def _must_lead(self, member: Member, deadline: Deadline) -> bool:
+        with self._changed:
+            while not member.ended and self._leading:
+                if deadline.passed and not member.carried:
+                    self._waiting.remove(member)
+                    raise Busy(f"{member.move.disk.path}: other changes of its virtual machine have not ended")
+                # Carried, it has the time of its leader's calls, which are bounded.
+                self._changed.wait(None if member.carried else deadline.left_s)
+            self._leading = not member.ended or self._leading
+            return not member.ended

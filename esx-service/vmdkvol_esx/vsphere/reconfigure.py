@@ -1,0 +1,275 @@
+"""Disks come to virtual machines and leave them: one reconfigure of a machine at a time, with whatever waits for it.
+
+A reconfigure that fails carries out none of its changes, as far as is known; so each is looked at again, and what is not done
+goes once more alone, so that everybody gets a fault of his own. A change is sent again only after the server said how the
+one before it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+from uuid import UUID
+
+from pyVmomi import vim
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import Busy, NoFreeSlot, NotEnrolled, UnknownTask, VolumeError, VolumeInUse, VolumeLost, WrongDisk
+from vmdkvol.messages import untold
+from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log, Progress, TaskId
+from vmdkvol_esx.vsphere.batches import Move, Plan, plan
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.faults import Meaning
+from vmdkvol_esx.vsphere.identities import Knows
+from vmdkvol_esx.vsphere.machine import Machine
+from vmdkvol_esx.vsphere.machines import Machines
+from vmdkvol_esx.vsphere.queues import Member, Queue
+from vmdkvol_esx.vsphere.receipts import Job, Receipt
+from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.specs import config_spec
+
+# What submit may take: the reconfigure before it, and its own calls.
+SUBMIT_S = 150.0
+# The reconfigure before is waited for so long; then the server is asked, which says that it is busy.
+FLIGHT_S = 60.0
+# For reading the machine and for starting its reconfigure.
+LEAD_S = 60.0
+# Of what was started and not waited for to the end: what a restart forgets too.
+_REMEMBERED = 4096
+
+
+class Waits(Protocol):
+    """See ``tasks.Waiter``."""
+
+    def wait(self, task: TaskId, what: str, deadline: Deadline, progress: Progress) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A change on its way. ``shared``: with others in one reconfigure."""
+
+    move: Move
+    operation: str
+    task: TaskId
+    shared: bool
+
+
+class Reconfiguring:
+    """Attaches and detaches. Safe for any number of threads; has none of its own."""
+
+    def __init__(
+        self, session: Session[Service], waiter: Waits, machines: Machines, clock: Clock, log: Log, disks: Knows
+    ) -> None:
+        self._session = session
+        self._waiter = waiter
+        self._machines = machines
+        self._clock = clock
+        self._log = log
+        self._disks = disks
+        self._lock = clock.condition()
+        self._queues: dict[VmId, Queue] = {}
+        self._sent: dict[tuple[TaskId, DiskUuid], _Sent] = {}
+
+    def submit(self, move: Move, operation: UUID) -> Receipt | None:
+        """Start the change, alone or with others; None says that it is done already. As ``Hypervisor.submit``."""
+        tries = Tries(self._clock, Deadline.after(self._clock, SUBMIT_S))
+        if isinstance(move, AttachDisk) and self._is_there(move, tries.deadline, str(operation)):
+            return None
+        sent = self._carry(move, str(operation), tries)
+        if sent is None:
+            return None
+        self._remember((sent.task, move.disk.uuid), sent)
+        job, only_off = (Job.ATTACH, False) if isinstance(move, AttachDisk) else (Job.DETACH, move.only_off)
+        return Receipt(job, sent.task, move.disk, move.vm, only_off)
+
+    def finish(self, receipt: Receipt, deadline: Deadline, progress: Progress) -> None:
+        """Return when the change is done; as ``Hypervisor.wait``.
+
+        One that failed with others, or because somebody else worked on the machine, is made again before an error is
+        told. After a restart it is not known what an attach was to be, and whether it went with others: then it is
+        there, or UnknownTask.
+        """
+        key = (receipt.task, receipt.disk.uuid)
+        sent = self._sent.get(key)
+        if sent is None:
+            sent = _Sent(_move_of(receipt), "", receipt.task, shared=True)
+        told = self._sent.get(key) is not None or isinstance(sent.move, DetachDisk)
+        tries = Tries(self._clock, deadline)
+        while True:
+            try:
+                self._wait(sent, deadline, progress)
+                break
+            except IN_DOUBT:
+                raise
+            except VolumeError as error:
+                if not told:
+                    self._look(sent.move, deadline, error)
+                    break
+                if not tries.again(error, shared=sent.shared):
+                    raise self._own(sent, error) from error
+            again = self._carry(sent.move, sent.operation, tries)
+            if again is None:
+                break
+            sent = again
+            self._remember(key, sent)
+        with self._lock:
+            self._sent.pop(key, None)
+
+    # --- one change --------------------------------------------------------------------------------------------
+
+    def _is_there(self, move: AttachDisk, deadline: Deadline, operation: str) -> bool:
+        """Check that the disk at the path is the one that is meant; True if the machine has it, wherever its file lies now."""
+        try:
+            self._disks.check(move.disk, deadline, operation)
+        except (VolumeLost, WrongDisk):
+            machine = self._machines.one(move.vm, deadline, operation)
+            if machine is None or not any(disk.uuid == move.disk.uuid for disk in machine.disks):
+                raise
+            return True
+        return False
+
+    def _carry(self, move: Move, operation: str, tries: Tries) -> _Sent | None:
+        """Bring the change through its machine's queue, again where that helps; None if it is done already."""
+        while True:
+            path = self._disks.spelled(move.disk.path, tries.deadline) if isinstance(move, AttachDisk) else ""
+            member = Member(move, operation, path, alone=tries.made > 0)
+            self._queue(move.vm).through(member, self._lead, tries.deadline)
+            if member.error is None:
+                return None if member.task is None else _Sent(move, operation, member.task, member.shared)
+            if not tries.again(member.error, shared=member.shared):
+                raise self._own(_Sent(move, operation, TaskId(""), member.shared), member.error)
+
+    def _wait(self, sent: _Sent, deadline: Deadline, progress: Progress) -> None:
+        queue = self._queue(sent.move.vm)
+        try:
+            self._waiter.wait(sent.task, _what(sent.move), deadline, progress)
+        except IN_DOUBT as error:
+            if isinstance(error, UnknownTask):
+                queue.landed(sent.task)
+            raise
+        except VolumeError:
+            queue.landed(sent.task)
+            raise
+        queue.landed(sent.task)
+
+    def _own(self, sent: _Sent, error: VolumeError) -> VolumeError:
+        """Return the error that is this change's own: never another's fault, and with the holder's name."""
+        if sent.shared and not isinstance(error, IN_DOUBT):
+            return Busy(f"{_what(sent.move)}: it failed together with others, and no time was left to do it alone")
+        if isinstance(sent.move, AttachDisk) and error.fields.get("meaning") == Meaning.HELD.name:
+            holder = self._machines.holder_of(sent.move.disk)
+            if holder is not None:
+                return VolumeInUse(f"{sent.move.disk.path} is attached to {holder}", holder=holder)
+        return error
+
+    def _look(self, move: Move, deadline: Deadline, error: VolumeError) -> None:
+        """Return if the machine has the disk of an attach that failed, of which no more is known."""
+        machine = self._machines.one(move.vm, deadline)
+        if machine is None or not any(disk.uuid == move.disk.uuid for disk in machine.disks):
+            raise UnknownTask(f"{_what(move)}: its task failed, perhaps for another's sake: {error.text}") from error
+
+    # --- one reconfigure ---------------------------------------------------------------------------------------
+
+    def _lead(self, queue: Queue) -> None:
+        self._await_flight(queue)
+        batch = queue.batch()
+        try:
+            self._reconfigure(queue, batch, Deadline.after(self._clock, LEAD_S))
+        except VolumeError as error:
+            for member in batch:
+                if not member.ended:
+                    queue.end(member, error=_copy(error))
+
+    def _await_flight(self, queue: Queue) -> None:
+        task = queue.flight
+        if task is None:
+            return
+        try:
+            self._waiter.wait(task, "the reconfigure before", Deadline.after(self._clock, FLIGHT_S), untold)
+        except VolumeError as error:
+            # Whoever it belongs to is told; if it still runs, the server will say that it is busy.
+            self._log.info("the reconfigure before", task=task, error=str(error))
+        queue.landed(task)
+
+    def _reconfigure(self, queue: Queue, batch: Sequence[Member], deadline: Deadline) -> None:
+        vm = batch[0].move.vm
+        machine = self._machines.one(vm, deadline, batch[0].operation)
+        if machine is None:
+            for member in batch:
+                gone = None if isinstance(member.move, DetachDisk) else NotEnrolled(f"there is no virtual machine {vm}")
+                queue.end(member, error=gone)
+            return
+        moves = [member.move for member in batch]
+        planned = self._planned(machine, moves, deadline)
+        for number in planned.done:
+            queue.end(batch[number])
+        for number, error in planned.refused.items():
+            queue.end(batch[number], error=error)
+        for number in planned.full:
+            queue.end(batch[number], error=NoFreeSlot(f"virtual machine {machine.name} has no free disk slot"))
+        if planned.taken:
+            self._start(queue, machine, batch, planned, deadline)
+
+    def _planned(self, machine: Machine, moves: Sequence[Move], deadline: Deadline) -> Plan:
+        planned = plan(machine, moves)
+        if not planned.full:
+            return planned
+        try:
+            return plan(machine, moves, self._machines.disks_per_controller(machine, deadline))
+        except VolumeError as error:
+            self._log.info("not said what a machine bears", machine=machine.name, error=str(error))
+            return planned
+
+    def _start(self, queue: Queue, machine: Machine, batch: Sequence[Member], planned: Plan, deadline: Deadline) -> None:
+        taken = [batch[number] for number in sorted(planned.taken)]
+        spec = config_spec(machine, [member.move for member in batch], planned, [member.path for member in batch])
+        what = _what(taken[0].move) if len(taken) == 1 else f"reconfiguring {machine.name} for {len(taken)} disks"
+        try:
+            task = self._session.change(what, partial(_begin, machine.ref, spec), deadline, operation=taken[0].operation)
+        except VolumeError as error:
+            for member in taken:
+                queue.end(member, error=_copy(error), shared=len(taken) > 1)
+            return
+        finally:
+            self._machines.changed(machine)
+        queue.flight = task
+        for member in taken:
+            queue.end(member, task=task, shared=len(taken) > 1)
+
+    def _queue(self, vm: VmId) -> Queue:
+        with self._lock:
+            return self._queues.setdefault(vm, Queue(self._clock))
+
+    def _remember(self, key: tuple[TaskId, DiskUuid], sent: _Sent) -> None:
+        with self._lock:
+            self._sent[key] = sent
+            while len(self._sent) > _REMEMBERED:
+                del self._sent[next(iter(self._sent))]
+
+
+def _begin(ref: str, spec: Any, service: Service) -> TaskId:
+    return TaskId(vim.VirtualMachine(ref, service.stub).ReconfigVM_Task(spec)._moId)
+
+
+def _what(move: Move) -> str:
+    verb, word = ("attaching", "to") if isinstance(move, AttachDisk) else ("detaching", "from")
+    return f"{verb} {move.disk.path} {word} virtual machine {move.vm}"
+
+
+def _move_of(receipt: Receipt) -> Move:
+    if receipt.vm is None:
+        raise UnknownTask(f"task {receipt.task} of {receipt.disk.path} names no virtual machine")
+    if receipt.job is Job.ATTACH:
+        return AttachDisk(receipt.vm, receipt.disk, "")
+    return DetachDisk(receipt.vm, receipt.disk, receipt.only_off)
+
+
+def _copy(error: VolumeError) -> VolumeError:
+    """Return the error for one more caller: an exception belongs to the thread that raises it."""
+    found = type(error)(error.text, remedy=error.remedy or None)
+    found.fields = dict(error.fields)
+    return found
