@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.vsphere.outside import outside
 from tests.vsphere.simulators import Certificates, Model, Simulator, certificates, program, simulator
-from tests.vsphere.stage import Stage
+from tests.vsphere.stage import Stage, soon
+from tests.vsphere.worlds import Begin, World
+from vmdkvol_esx.vsphere.endpoint import Trust
 
 MODELS: tuple[Model, ...] = ("vcenter", "esxi")
 
@@ -44,3 +47,17 @@ def stage() -> Iterator[Stage]:
     """Sessions on endpoints, closed at the end of the test."""
     with ExitStack() as stack:
         yield Stage(stack)
+
+
+@pytest.fixture
+def begin(own: Callable[..., Simulator], stage: Stage) -> Iterator[Begin]:
+    with ExitStack() as stack:
+
+        def begin(model: Model, *flags: str) -> World:
+            found = own(model, *flags)
+            session = stage.session(found.port, Trust(ca=found.ca), password=found.password)
+            world = World(found, stack.enter_context(outside(found)), session, stage.log)
+            stack.callback(lambda: world.waiter.close(soon()))
+            return world
+
+        yield begin

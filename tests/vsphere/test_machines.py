@@ -2,93 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
-from pyVmomi import vim
 
-from tests.vsphere.outside import Outside, outside
-from tests.vsphere.simulators import Model, Simulator
-from tests.vsphere.stage import CLOCK, Stage, soon
+from tests.vsphere.stage import soon
+from tests.vsphere.worlds import Begin, World
 from vmdkvol.errors import TruthUnknown
-from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
-from vmdkvol_esx.ports import AttachedDisk, DiskPath, DiskRef, Vm
-from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.endpoint import Trust
-from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.uuids import read_uuid
+from vmdkvol.volume import ScsiAddress, VmId
+from vmdkvol_esx.ports import AttachedDisk, Vm
 
 pytestmark = pytest.mark.integration
-STORE = DatastoreName("LocalDS_0")
-
-
-def at_path(service: Service, path: DiskPath) -> DiskUuid | None:
-    """The identity that the server says of a disk of ours."""
-    disks = service.content.virtualDiskManager
-    return read_uuid(disks.QueryVirtualDiskUuid(str(path), datacenter(service)))
-
-
-def datacenter(service: Service) -> object:
-    place = "datacenter-2" if service.content.about.apiType == "VirtualCenter" else "ha-datacenter"
-    return vim.Datacenter(place, service.stub)
-
-
-@dataclass
-class World:
-    """A simulator from outside, and what of it is ours: all its machines but the last are registered."""
-
-    simulator: Simulator
-    outside: Outside
-    machines: Machines
-    hosts: Sequence[tuple[str, VmId, str]]
-
-    def disk(self) -> DiskRef:
-        """A disk in our folder."""
-        path = DiskPath(STORE, f"vmdkvol/db-{uuid4().hex[:8]}.vmdk")
-        self.outside.create(str(path))
-        found = read_uuid(self.outside.uuid(str(path)))
-        assert found is not None
-        return DiskRef(found, path)
-
-    def attach(self, number: int, disk: DiskRef, unit: int = 5) -> None:
-        self.outside.attach(self.vm(number), str(disk.path), unit)
-
-    def vm(self, number: int) -> object:
-        return next(each for each in self.outside.machines() if each._moId == self.hosts[number][0])
-
-    def counted(self, act: Callable[[], object]) -> int:
-        before = sum(self.simulator.calls().values())
-        act()
-        return sum(self.simulator.calls().values()) - before
-
-
-@pytest.fixture
-def begin(own: Callable[..., Simulator], stage: Stage) -> Iterator[Callable[..., World]]:
-    with ExitStack() as stack:
-
-        def begin(model: Model, *flags: str) -> World:
-            simulator = own(model, *flags)
-            world = stack.enter_context(outside(simulator))
-            session = stage.session(simulator.port, Trust(ca=simulator.ca), password=simulator.password)
-            found = [(vm._moId, VmId(UUID(vm.config.instanceUuid)), vm.name) for vm in world.machines()]
-            world.files.MakeDirectory(f"[{STORE}] vmdkvol", world.datacenter, True)
-            machines = Machines(session, CLOCK, stage.log, [vm for _, vm, _ in found[:-1]], at_path)
-            return World(simulator, world, machines, found)
-
-        yield begin
 
 
 @pytest.fixture(params=["vcenter", "esxi"])
-def world(request: pytest.FixtureRequest, begin: Callable[..., World]) -> World:
+def world(request: pytest.FixtureRequest, begin: Begin) -> World:
     return begin(request.param)
 
 
 @pytest.fixture(params=["vcenter", "esxi"])
-def telling(request: pytest.FixtureRequest, begin: Callable[..., World]) -> World:
+def telling(request: pytest.FixtureRequest, begin: Begin) -> World:
     """As ``world``, with device lists that name the identities, as a real server's do."""
     return begin(request.param, "-uuids")
 
@@ -103,7 +36,7 @@ def test_a_machine_is_known_by_its_instance_uuid(world: World) -> None:
 
 @pytest.mark.vcsim_pure
 def test_a_bios_uuid_is_nobody(world: World) -> None:
-    bios = VmId(UUID(world.vm(0).config.uuid))  # type: ignore[attr-defined]
+    bios = VmId(UUID(world.vm(0).config.uuid))
 
     assert world.machines.vm(bios) is None
 
@@ -190,7 +123,7 @@ def test_a_machine_that_is_not_registered_is_listed_with_its_disks(telling: Worl
 
 @pytest.mark.parametrize("state", ["disconnected", "inaccessible", "orphaned", "invalid"])
 @pytest.mark.vcsim_injected
-def test_a_machine_out_of_reach_is_unread_and_counts_as_running(begin: Callable[..., World], state: str) -> None:
+def test_a_machine_out_of_reach_is_unread_and_counts_as_running(begin: Begin, state: str) -> None:
     world = begin("vcenter", "-uuids")
     disk = world.disk()
     world.attach(0, disk)
@@ -264,14 +197,14 @@ def test_one_machine_is_read_with_one_call_and_all_with_two(world: World) -> Non
     vm = world.hosts[0][1]
     world.machines.devices(None)
 
-    assert world.counted(lambda: world.machines.one(vm, soon())) == 1
-    assert world.counted(lambda: world.machines.devices([vm])) == 1
-    assert world.counted(lambda: world.machines.devices(None)) == 2
-    assert world.counted(world.machines.vms) == 1
+    assert world.counted(lambda: world.machines.one(vm, soon())) == {"RetrievePropertiesEx": 1}
+    assert world.counted(lambda: world.machines.devices([vm])) == {"RetrievePropertiesEx": 1}
+    assert world.counted(lambda: world.machines.devices(None)) == {"RetrievePropertiesEx": 2}
+    assert world.counted(world.machines.vms) == {"RetrievePropertiesEx": 1}
 
 
 @pytest.mark.vcsim_pure
-def test_where_the_server_is_away_nothing_is_known(begin: Callable[..., World]) -> None:
+def test_where_the_server_is_away_nothing_is_known(begin: Begin) -> None:
     world = begin("esxi")
     world.machines.devices(None)
     world.simulator.end()

@@ -43,6 +43,11 @@ class Queue:
         self._leading = False
         self.flight: TaskId | None = None
 
+    @property
+    def waiting(self) -> int:
+        with self._changed:
+            return len(self._waiting)
+
     def through(self, member: Member, lead: Callable[[Queue], None], deadline: Deadline) -> None:
         """Return when the member has ended. ``lead`` takes a ``batch`` and ends its members; it may end only some.
 

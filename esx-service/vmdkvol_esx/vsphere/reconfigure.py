@@ -62,7 +62,14 @@ class Reconfiguring:
     """Attaches and detaches. Safe for any number of threads; has none of its own."""
 
     def __init__(
-        self, session: Session[Service], waiter: Waits, machines: Machines, clock: Clock, log: Log, disks: Knows
+        self,
+        session: Session[Service],
+        waiter: Waits,
+        machines: Machines,
+        clock: Clock,
+        log: Log,
+        disks: Knows,
+        flight_s: float = FLIGHT_S,
     ) -> None:
         self._session = session
         self._waiter = waiter
@@ -70,6 +77,7 @@ class Reconfiguring:
         self._clock = clock
         self._log = log
         self._disks = disks
+        self._flight_s = flight_s
         self._lock = clock.condition()
         self._queues: dict[VmId, Queue] = {}
         self._sent: dict[tuple[TaskId, DiskUuid], _Sent] = {}
@@ -118,6 +126,10 @@ class Reconfiguring:
             self._remember(key, sent)
         with self._lock:
             self._sent.pop(key, None)
+
+    def waiting(self, vm: VmId) -> int:
+        """Return how many changes wait for a reconfigure of this machine."""
+        return self._queue(vm).waiting
 
     # --- one change --------------------------------------------------------------------------------------------
 
@@ -189,7 +201,7 @@ class Reconfiguring:
         if task is None:
             return
         try:
-            self._waiter.wait(task, "the reconfigure before", Deadline.after(self._clock, FLIGHT_S), untold)
+            self._waiter.wait(task, "the reconfigure before", Deadline.after(self._clock, self._flight_s), untold)
         except VolumeError as error:
             # Whoever it belongs to is told; if it still runs, the server will say that it is busy.
             self._log.info("the reconfigure before", task=task, error=str(error))
