@@ -59,11 +59,7 @@ class Queue:
             try:
                 lead(self)
             finally:
-                with self._changed:
-                    self._leading = False
-                    for each in self._waiting:
-                        each.carried = False
-                    self._changed.notify_all()
+                self._led()
 
     def batch(self) -> Sequence[Member]:
         """Return those who go next; all that wait, or the one that is to go alone."""
@@ -89,6 +85,13 @@ class Queue:
         with self._changed:
             if self.flight == task:
                 self.flight = None
+
+    def _led(self) -> None:
+        with self._changed:
+            self._leading = False
+            for each in self._waiting:
+                each.carried = False
+            self._changed.notify_all()
 
     def _must_lead(self, member: Member, deadline: Deadline) -> bool:
         with self._changed:
