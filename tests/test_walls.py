@@ -108,6 +108,8 @@ OUTSIDE = (
     "vmdkvol_guest.worker",
     "vmdkvol_esx.cli",
     "vmdkvol_esx.daemon",
+    "vmdkvol_esx.doctor",
+    "vmdkvol_esx.roles",
     "vmdkvol_esx.signals",
     "vmdkvol_esx.local",
     "vmdkvol_esx.reaching",

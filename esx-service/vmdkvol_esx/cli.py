@@ -6,12 +6,15 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from vmdkvol import __version__
+from vmdkvol import __version__, logs
+from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
 from vmdkvol.settings import read_settings
 from vmdkvol_esx.settings import ServiceSettings
@@ -55,6 +58,58 @@ def check_config(config: Path) -> None:
     click.echo(f"{config}: right; {len(settings.datastore_names)} datastores, {len(settings.hosts)} hosts")
     for note in notes:
         click.echo(note)
+
+
+@cli.command()
+@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.pass_obj
+def doctor(config: Path, output: str) -> int:
+    """Ask vSphere and this machine for all that the service needs, and say how to put it right; nothing is changed.
+
+    Exit code 0, 1 (a WARN) or 2 (a FAIL).
+    """
+    settings = read_settings(ServiceSettings, config)
+    from vmdkvol.cli.render import Table, show
+    from vmdkvol_esx.checkup import exit_code
+    from vmdkvol_esx.doctor import Doctor  # all of the bindings
+    from vmdkvol_esx.reaching import Unheard
+
+    findings = list(Doctor(settings, SystemClock(), Unheard(), os.environ, _say).examine())
+    show(Table(("status", "check", "finding", "fix")), [asdict(finding) for finding in findings], output)
+    return exit_code(findings)
+
+
+@cli.command("create-role")
+@click.option("--user", required=True, help="An administrator's account, such as administrator@vsphere.local.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="A file, chmod 600, that holds the administrator's password; asked for without.",
+)
+@click.option("--principal", help="Who gets the roles, as vSphere spells it; the user of the settings without.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.pass_obj
+def create_role(config: Path, user: str, password_file: Path | None, principal: str | None, dry_run: bool) -> None:
+    """Make the roles that the service's account needs, and give it each of them where it needs it."""
+    settings = read_settings(ServiceSettings, config)
+    from vmdkvol_esx.reaching import Unheard
+    from vmdkvol_esx.roles import RoleMaker
+    from vmdkvol_esx.vsphere.credentials import from_file
+
+    if password_file is None:
+        password = partial(logs.Secret, click.prompt(f"Password of {user}", hide_input=True, err=True))
+    else:
+        password = partial(from_file, password_file)
+    maker = RoleMaker(settings, user, password, SystemClock(), Unheard())
+    given_to = principal or (settings.vsphere.user if settings.vsphere is not None else "")
+    for line in maker.run(given_to, dry_run=dry_run):
+        click.echo(line)
+
+
+def _say(text: str) -> None:
+    """Tell somebody who waits what is being asked; a script has nobody who waits."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"asking: {text}", err=True)
 
 
 @cli.command()

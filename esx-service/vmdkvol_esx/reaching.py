@@ -17,6 +17,14 @@ from vmdkvol_esx.vsphere.pins import Pin, parse_pin
 _PEM = "give PEM certificates and nothing else: from https://VCENTER/certs/download.zip, or openssl s_client -showcerts"
 
 
+class Unheard:
+    """The log of a command: what it has to say it says itself."""
+
+    def info(self, event: str, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
+
+
 def endpoint(setting: VsphereSetting) -> Endpoint:
     """Return where the API is, and the account."""
     return Endpoint(setting.host, setting.user, setting.port)

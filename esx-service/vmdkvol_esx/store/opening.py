@@ -30,7 +30,7 @@ def open_database(path: Path | None, wall: float, wait_s: float = WAIT_S) -> Dat
         return database
     if not path.exists():
         _create(path, wall)
-    _check_header(path)
+    check_header(path)
     database = Database(path, wait_s)
     try:
         _check(database)
@@ -85,7 +85,7 @@ def _make_tables(database: Database, wall: float) -> None:
         connection.execute(counters.update().values(change=start, floor=start))
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Raise MetadataDamaged unless the file begins as ours does: SQLite would write into a foreign one to open it."""
     try:
         with path.open("rb") as file:

@@ -167,7 +167,7 @@ class Connection(HTTPSConnection):
 
     def connect(self) -> None:
         # Known here by the address that was given: what a name server says of it is not to be trusted.
-        self.sock = self._trusted.wrap_socket(_dial(self.host, self.port), server_hostname=self.host)
+        self.sock = self._trusted.wrap_socket(dial(self.host, self.port), server_hostname=self.host)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         # Found out before the first byte, it costs a connection; found out after it, nobody knows whether a change was made.
@@ -217,7 +217,7 @@ def _check(answer: HTTPResponse, body: bytes, method: str) -> None:
         raise ValueError(f"it is no {wanted} in a SOAP envelope")
 
 
-def _dial(host: str, port: int) -> socket.socket:
+def dial(host: str, port: int) -> socket.socket:
     """Return a TCP connection; OSError if no address of ``host`` answers in time. The name's lookup has the system's limits."""
     own = flight()
     until = own.deadline.at_most(CONNECT_S)

@@ -70,6 +70,7 @@ func serve(kind, listen, file string, machines int, uuids, strict bool) error {
 	defer model.Remove()
 	numberMachines()
 	keepDisks()
+	guardPrivileges(model.ServiceContent)
 
 	made := certificates()
 	pair, err := tls.X509KeyPair([]byte(made.Good.Cert), []byte(made.Good.Key))
