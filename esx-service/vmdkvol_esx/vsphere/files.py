@@ -97,23 +97,22 @@ class Files:
 
         self.carry_out(f"moving {place.path(path)} to {to}", start, deadline, operation)
 
-    def listing(self, place: Place, folder: str, deadline: Deadline, *, below: bool = True) -> Mapping[str, File] | None:
+    def listing(
+        self, place: Place, folder: str, deadline: Deadline, *, below: bool = True, pattern: str = "*"
+    ) -> Mapping[str, File] | None:
         """Return every file in the folder, and ``below`` it, by its path; None if there is no such folder.
 
-        TruthUnknown if it cannot be said: a listing is whole or none.
+        A disk's is the size that it takes on the datastore; its extent is not in the listing. TruthUnknown if it cannot be
+        said: a listing is whole or none.
         """
-        return self._search(place, folder, _everything(), deadline, below=below, read=_file)
+        return self._search(place, folder, _files(pattern), deadline, below=below, read=_file)
 
-    def sizes(self, place: Place, folder: str, name: str, deadline: Deadline) -> int | None:
+    def size(self, place: Place, folder: str, name: str, deadline: Deadline) -> int | None:
         """Return the size of the disk of this file name as the server reads it from the disk itself, in bytes.
 
         None if the server does not say it. It opens the disk: for one whose size is known nowhere else.
         """
-        query = vim.host.DatastoreBrowser.VmDiskQuery(
-            details=vim.host.DatastoreBrowser.VmDiskQuery.Details(capacityKb=True, diskType=False, hardwareVersion=False)
-        )
-        spec = vim.host.DatastoreBrowser.SearchSpec(query=[query], matchPattern=[name])
-        found = self._search(place, folder, spec, deadline, below=False, read=_capacity) or {}
+        found = self._search(place, folder, _one_disk(name), deadline, below=False, read=_capacity) or {}
         return found.get(f"{folder}/{name}" if folder else name)
 
     def carry_out(
@@ -169,9 +168,19 @@ def _entries(place: Place, folders: Any, what: str, read: Callable[[Any], Any]) 
                 yield f"{folder}/{file.path}", found
 
 
-def _everything() -> Any:
-    flags = vim.host.DatastoreBrowser.FileInfo.Details(fileType=True, fileSize=True, modification=True, fileOwner=False)
-    return vim.host.DatastoreBrowser.SearchSpec(details=flags, matchPattern=["*"])
+def _files(pattern: str) -> Any:
+    browser = vim.host.DatastoreBrowser
+    flags = browser.FileInfo.Details(fileType=True, fileSize=True, modification=True, fileOwner=False)
+    # As disks first, so that they come as such, without their extents; then everything.
+    return browser.SearchSpec(query=[browser.VmDiskQuery(), browser.Query()], details=flags, matchPattern=[pattern])
+
+
+def _one_disk(name: str) -> Any:
+    browser = vim.host.DatastoreBrowser
+    details = browser.VmDiskQuery.Details(capacityKb=True, diskType=False, hardwareVersion=False)
+    # Without its type a disk comes as any file, which has no capacity.
+    flags = browser.FileInfo.Details(fileType=True, fileSize=False, modification=False, fileOwner=False)
+    return browser.SearchSpec(query=[browser.VmDiskQuery(details=details)], details=flags, matchPattern=[name])
 
 
 def _file(info: Any) -> File:

@@ -16,6 +16,7 @@ from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.reading import PC, below
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.sites import Node, Place, choose, places
+from vmdkvol_esx.vsphere.spelling import plain_name
 
 # For a method of ours that comes without a deadline.
 READ_S = 30.0
@@ -56,6 +57,7 @@ class Places:
         self._names = tuple(names)
         self._known = {name: known_ids[name] for name in self._names if name in known_ids}
         self._found: Mapping[DatastoreName, Place | str] = {}
+        self._all: Sequence[Place] = ()
         self._read_at = float("-inf")
         self._reading = False
 
@@ -74,9 +76,16 @@ class Places:
             raise TruthUnknown(f"datastore {name!r}: {found.problem}")
         return found
 
-    def writable(self, name: DatastoreName, deadline: Deadline | None = None) -> Place:
+    def named(self, name: str, deadline: Deadline) -> Place | None:
+        """Return the only datastore that has this name now, in either spelling, whether our settings name it or not."""
+        self._site(deadline, fresh=False)
+        with self._changed:
+            named = [place for place in self._all if name in (place.name, plain_name(place.name))]
+        return named[0] if len(named) == 1 else None
+
+    def writable(self, name: DatastoreName, deadline: Deadline | None = None, *, fresh: bool = False) -> Place:
         """As ``place``; NotPermitted if nothing may be written there."""
-        found = self.place(name, deadline)
+        found = self.place(name, deadline, fresh=fresh)
         if not found.writable:
             raise NotPermitted(f"datastore {name} is read-only", remedy="make it writable, or use another one")
         return found
@@ -127,6 +136,7 @@ class Places:
 
     def _keep(self, found: Sequence[Place], begun_at: float) -> None:
         with self._changed:
+            self._all = found
             self._found = {name: choose(name, self._known.get(name), found) for name in self._names}
             for name, place in self._found.items():
                 # Not of one without a URL.

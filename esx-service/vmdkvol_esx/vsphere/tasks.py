@@ -77,6 +77,10 @@ class Waiter:
             raise error_of(Kind.CHANGE, end.trouble, what)
         return end.result
 
+    def ended(self, task: TaskId, deadline: Deadline) -> bool:
+        """Tell whether the task has ended, however it did, or is not known any more."""
+        return self._read(task, "looking after it", deadline) is not None
+
     def close(self, deadline: Deadline) -> None:
         """Let everyone who waits go, and the waiter's thread end; what it has on the server goes with the session."""
         with self._changed:

@@ -1,0 +1,132 @@
+"""One look at a disk by its path: where it is now, who it is, what its label says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import MetadataDamaged, TruthUnknown, VolumeError, VolumeInUse, WrongDisk
+from vmdkvol.names import DatastoreName
+from vmdkvol_esx.ports import DiskPath, DiskRef
+from vmdkvol_esx.vsphere.beside import Beside
+from vmdkvol_esx.vsphere.descriptors import Identities
+from vmdkvol_esx.vsphere.faults import Meaning
+from vmdkvol_esx.vsphere.files import File, Files, means
+from vmdkvol_esx.vsphere.places import Places
+from vmdkvol_esx.vsphere.sites import Place
+from vmdkvol_esx.vsphere.spelling import checked, folder_of, plain_name
+from vmdkvol_esx.vsphere.standing import Seen, Standing, standing
+
+T = TypeVar("T")
+
+# A datastore may get another name while it is looked at; nobody does that again and again.
+_TRIES = 3
+# Returns the name of a virtual machine that has the disk, None if none has it.
+HolderOf = Callable[[DiskRef], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a disk stands at a place that was, at the end of the look, the one that its path names."""
+
+    ref: DiskRef
+    place: Place
+    seen: Seen
+    standing: Standing
+
+    @property
+    def path(self) -> str:
+        return self.ref.path.path
+
+    def wrong(self) -> VolumeError:
+        """Return the error that says what stands there instead of the disk."""
+        told = f"{self.ref.path}: {self.standing.value}"
+        if self.standing in (Standing.OTHER, Standing.TAKEN):
+            return WrongDisk(f"{told}, not {self.ref.uuid}")
+        return MetadataDamaged(told)
+
+
+class Looking:
+    """Safe for any number of threads. Everything is read anew."""
+
+    def __init__(self, places: Places, identities: Identities, beside: Beside, files: Files, holder_of: HolderOf) -> None:
+        self._places = places
+        self._identities = identities
+        self._beside = beside
+        self._files = files
+        self._holder_of = holder_of
+
+    def look(self, ref: DiskRef, deadline: Deadline) -> Look:
+        """Return how the disk stands; TruthUnknown if that cannot be said."""
+
+        def seen(place: Place) -> Look:
+            found = self._seen(ref, place, deadline)
+            return Look(ref, place, found, standing(ref.uuid, found))
+
+        checked(ref.path.path)
+        return self.sure(ref.path.datastore, deadline, seen, lambda look: look.seen.disk)
+
+    def sure(self, name: DatastoreName, deadline: Deadline, ask: Callable[[Place], T], there: Callable[[T], bool]) -> T:
+        """Return what ``ask`` finds on the datastore; where it is not ``there``, only if the datastore was the right one.
+
+        Its name and state are read after the question: a datastore that was renamed meanwhile, or that no host reaches any
+        more, is not one without files.
+        """
+        place = self._places.place(name, deadline)
+        for _ in range(_TRIES):
+            try:
+                found = ask(place)
+                if there(found):
+                    return found
+            except VolumeError as error:
+                if not means(error, Meaning.NO_DATASTORE):
+                    raise
+            else:
+                now = self._places.place(name, deadline, fresh=True)
+                if (now.ref, now.name, now.dc_path) == (place.ref, place.name, place.dc_path):
+                    return found
+                place = now
+                continue
+            place = self._places.place(name, deadline, fresh=True)
+        raise TruthUnknown(f"datastore {name!r} gets other names while it is looked at")
+
+    def holder(self, look: Look) -> str | None:
+        """Return who has the disk, if somebody has."""
+        name = DatastoreName(plain_name(look.place.name))
+        return self._holder_of(replace(look.ref, path=DiskPath(name, look.path)))
+
+    def check_free(self, look: Look) -> None:
+        """Raise VolumeInUse if a virtual machine has the disk, attached or in its list alone."""
+        holder = self.holder(look)
+        if holder is not None:
+            raise VolumeInUse(f"{look.ref.path} is attached to {holder}", holder=holder)
+
+    def size(self, look: Look, deadline: Deadline) -> int | None:
+        """Return the size in bytes of a disk that is there, None if nobody says it: one without its label is opened."""
+        label = look.seen.label
+        if label is not None and label.uuid == look.ref.uuid:
+            return label.size_bytes
+        folder, name = folder_of(look.path), look.path.rpartition("/")[2]
+        return self._files.size(look.place, folder, name, deadline)
+
+    def file(self, look: Look, deadline: Deadline) -> File | None:
+        """Return the disk's own line of a listing."""
+        found = self._files.listing(
+            look.place, folder_of(look.path), deadline, below=False, pattern=look.path.rpartition("/")[2]
+        )
+        return None if found is None else found.get(look.path)
+
+    def _seen(self, ref: DiskRef, place: Place, deadline: Deadline) -> Seen:
+        found = Seen(disk=True)
+        try:
+            uuid = self._identities.at(place, ref.path.path, deadline)
+            found = Seen(disk=uuid is not None, uuid=uuid)
+        except MetadataDamaged:
+            # Something is there, and says nothing of itself.
+            pass
+        try:
+            return replace(found, label=self._beside.label(place, ref.path.path, deadline))
+        except MetadataDamaged:
+            return replace(found, torn=True)

@@ -1,0 +1,181 @@
+"""What lies in our folder of a datastore: all disks, all traces of disks, the room that they take."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import HypervisorUnreachable, MetadataDamaged, VolumeError
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import DiskUuid
+from vmdkvol_esx.paths import FOLDER
+from vmdkvol_esx.ports import Disk, DiskPath, DiskRef
+from vmdkvol_esx.vsphere.beside import Beside
+from vmdkvol_esx.vsphere.descriptors import Identities
+from vmdkvol_esx.vsphere.faults import Meaning
+from vmdkvol_esx.vsphere.files import File, Files, means
+from vmdkvol_esx.vsphere.labels import DESCRIPTOR, LABEL, Label, disk_of
+from vmdkvol_esx.vsphere.looking import Looking
+from vmdkvol_esx.vsphere.places import READ_S
+from vmdkvol_esx.vsphere.sites import Place
+from vmdkvol_esx.vsphere.spelling import folder_of
+
+# All labels and identities of a large datastore, the first time. What was read is kept, so the next listing goes on from there.
+LIST_S = 120.0
+# The child of a disk that a virtual machine's snapshot made beside it: it has the identity of its parent.
+_CHILD = re.compile(r"-[0-9]{6}\.vmdk\Z")
+
+# The files of each disk by their endings, by the descriptor's path.
+Groups = Mapping[str, Mapping[str, File]]
+
+
+class Shelves:
+    """Safe for any number of threads.
+
+    A label and an identity that were read are kept as long as the listing shows their file unchanged. Nothing that is kept
+    decides on a deletion or an attach: those look at the disk itself.
+    """
+
+    def __init__(self, looking: Looking, files: Files, beside: Beside, identities: Identities, clock: Clock) -> None:
+        self._looking = looking
+        self._files = files
+        self._beside = beside
+        self._identities = identities
+        self._clock = clock
+        self._lock = clock.condition()
+        self._labels: dict[DiskPath, tuple[File, Label | None]] = {}
+        self._uuids: dict[DiskPath, tuple[File, DiskUuid | None]] = {}
+        self._used: set[DatastoreName] = set()
+
+    def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
+        """See ``Hypervisor.disks``; HypervisorUnreachable if the server goes away in the middle."""
+        deadline = Deadline.after(self._clock, LIST_S)
+        place, groups = self._groups(datastore, deadline)
+        self._forget_others(datastore, groups)
+        found = []
+        for path, files in groups.items():
+            if DESCRIPTOR in files and not _CHILD.search(path):
+                disk = self._disk(place, DiskPath(datastore, path), files, deadline)
+                if disk is not None:
+                    found.append(disk)
+        return found
+
+    def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        """See ``Hypervisor.traces``."""
+        _, groups = self._groups(datastore, Deadline.after(self._clock, LIST_S))
+        return [DiskPath(datastore, path) for path in groups]
+
+    def fresh(self, datastore: DatastoreName) -> bool:
+        """Tell whether our folder never was there, as far as can be seen; asked until it is."""
+        with self._lock:
+            if datastore in self._used:
+                return False
+        deadline = Deadline.after(self._clock, READ_S)
+        found = self._looking.sure(
+            datastore,
+            deadline,
+            lambda place: self._files.listing(place, FOLDER, deadline, below=False),
+            lambda files: files is not None,
+        )
+        if found is not None:
+            with self._lock:
+                self._used.add(datastore)
+        return found is None
+
+    def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
+        """See ``Hypervisor.allocated``: one search for each folder."""
+        deadline = Deadline.after(self._clock, READ_S)
+        folders: dict[tuple[DatastoreName, str], list[DiskRef]] = defaultdict(list)
+        for ref in disks:
+            folders[ref.path.datastore, folder_of(ref.path.path)].append(ref)
+        found: dict[DiskUuid, int] = {}
+        for (datastore, folder), refs in folders.items():
+            files = self._listed(datastore, folder, deadline)
+            found |= {ref.uuid: files[ref.path.path].size_bytes for ref in refs if ref.path.path in files}
+        return found
+
+    def _listed(self, datastore: DatastoreName, folder: str, deadline: Deadline) -> Mapping[str, File]:
+        try:
+            return self._looking.sure(
+                datastore,
+                deadline,
+                lambda place: self._files.listing(place, folder, deadline, below=False) or {},
+                bool,
+            )
+        except VolumeError:
+            # For people: what cannot be read lacks.
+            return {}
+
+    def _groups(self, datastore: DatastoreName, deadline: Deadline) -> tuple[Place, Groups]:
+        def ask(place: Place) -> tuple[Place, Mapping[str, File] | None]:
+            return place, self._files.listing(place, FOLDER, deadline)
+
+        place, files = self._looking.sure(datastore, deadline, ask, lambda found: bool(found[1]))
+        groups: dict[str, dict[str, File]] = defaultdict(dict)
+        for path in sorted(files or {}):
+            belongs = disk_of(path)
+            if belongs is not None:
+                groups[belongs[0]][belongs[1]] = (files or {})[path]
+        return place, dict(sorted(groups.items()))
+
+    def _forget_others(self, datastore: DatastoreName, groups: Groups) -> None:
+        with self._lock:
+            memories: tuple[dict[DiskPath, Any], ...] = (self._labels, self._uuids)
+            for memory in memories:
+                for gone in [path for path in memory if path.datastore == datastore and path.path not in groups]:
+                    del memory[gone]
+
+    def _disk(self, place: Place, path: DiskPath, files: Mapping[str, File], deadline: Deadline) -> Disk | None:
+        """Return the disk; None if it is none that can be read, or none of ours yet."""
+        label = self._label(place, path, files[LABEL], deadline) if LABEL in files else None
+        uuid = self._uuid(place, path, files[DESCRIPTOR], label, deadline)
+        if uuid is None or (label is not None and label.uuid != uuid):
+            return None
+        size = label.size_bytes if label is not None else self._size(place, path, deadline)
+        if size is None:
+            return None
+        return Disk(DiskRef(uuid, path), size, files[DESCRIPTOR].size_bytes, label.note if label is not None else {})
+
+    def _label(self, place: Place, path: DiskPath, file: File, deadline: Deadline) -> Label | None:
+        with self._lock:
+            known = self._labels.get(path)
+        if known is not None and known[0] == file:
+            return known[1]
+        try:
+            label = self._beside.label(place, path.path, deadline)
+        except MetadataDamaged:
+            label = None
+        with self._lock:
+            self._labels[path] = file, label
+        return label
+
+    def _uuid(self, place: Place, path: DiskPath, file: File, label: Label | None, deadline: Deadline) -> DiskUuid | None:
+        with self._lock:
+            known = self._uuids.get(path)
+        if known is not None and known[0] == file:
+            return known[1]
+        try:
+            uuid = self._identities.at(place, path.path, deadline)
+        except HypervisorUnreachable:
+            raise
+        except MetadataDamaged:
+            uuid = None
+        except VolumeError as error:
+            if means(error, Meaning.NO_DATASTORE):
+                raise
+            # A disk in use may not be opened to be asked; its label says what it was when it was made.
+            return None if label is None else label.uuid
+        with self._lock:
+            self._uuids[path] = file, uuid
+        return uuid
+
+    def _size(self, place: Place, path: DiskPath, deadline: Deadline) -> int | None:
+        try:
+            return self._files.size(place, folder_of(path.path), path.path.rpartition("/")[2], deadline)
+        except HypervisorUnreachable:
+            raise
+        except VolumeError:
+            return None

@@ -1,0 +1,132 @@
+"""Disks are deleted, with all that lies beside them. It only goes forward: the label says that it has begun, and goes last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from pyVmomi import vim
+
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import Busy, OutcomeUnknown, VolumeError, VolumeInUse
+from vmdkvol_esx.ports import DeleteDisk, Log, TaskId
+from vmdkvol_esx.vsphere.beside import Beside
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.faults import Failed, Meaning
+from vmdkvol_esx.vsphere.files import Files, datacenter, means, task_of
+from vmdkvol_esx.vsphere.labels import FLAT, Label, beside
+from vmdkvol_esx.vsphere.looking import Look, Looking
+from vmdkvol_esx.vsphere.reading import properties
+from vmdkvol_esx.vsphere.receipts import Job, Receipt
+from vmdkvol_esx.vsphere.register import Register
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.standing import Standing
+
+# How the server names its tasks that make a disk, within a longer name.
+_MAKING = ("createvirtualdisk", "copyvirtualdisk")
+# Of a disk without a label whose size nobody says; the label is for its deletion alone.
+_NO_SIZE = 512
+
+
+class Unmaking:
+    """Deletes; each takes its disk in the register until it has ended."""
+
+    def __init__(
+        self, session: Session[Service], looking: Looking, beside: Beside, files: Files, register: Register, log: Log
+    ) -> None:
+        self._session = session
+        self._looking = looking
+        self._beside = beside
+        self._files = files
+        self._register = register
+        self._log = log
+
+    def delete(self, change: DeleteDisk, operation: UUID, deadline: Deadline) -> Receipt | None:
+        """As ``Hypervisor.submit``; the register has the disk for this change. None: nothing of it was there, or is left."""
+        look = self._looking.look(change.disk, deadline)
+        if look.standing in (Standing.OTHER, Standing.DAMAGED, Standing.TAKEN):
+            raise look.wrong()
+        self._looking.check_free(look)
+        if look.standing in (Standing.ABSENT, Standing.GOING):
+            self._clear_rest(look, deadline, operation)
+            return None
+        label = look.seen.label
+        if label is None or label.uuid != change.disk.uuid:
+            label = Label(change.disk.uuid, self._looking.size(look, deadline) or _NO_SIZE, "thin", {})
+        self._beside.put_label(look.place, look.path, replace(label, deleting=True), deadline, operation)
+
+        def start(service: Service) -> TaskId:
+            disks = service.content.virtualDiskManager
+            return task_of(disks.DeleteVirtualDisk_Task(look.place.path(look.path), datacenter(service, look.place)))
+
+        try:
+            task = self._session.change(f"deleting {look.place.path(look.path)}", start, deadline, operation=str(operation))
+        except OutcomeUnknown:
+            # Perhaps it goes on; whatever comes of it, the label says what it was for.
+            raise
+        except VolumeError as error:
+            raise self._kept(look, label, error, deadline) from error
+        return self._register.started(change, Receipt(Job.DELETE, task, change.disk))
+
+    def gone(self, receipt: Receipt, deadline: Deadline) -> None:
+        """Take away what lies beside a disk that its task deleted; Busy if something lies there all the same."""
+        look = self._looking.look(receipt.disk, deadline)
+        if look.seen.disk:
+            raise Busy(f"{receipt.disk.path}: {look.standing.value} after its deletion")
+        self._beside.clear(look.place, look.path, deadline)
+
+    def failed(self, receipt: Receipt, error: VolumeError, deadline: Deadline) -> VolumeError:
+        """Return the error to tell for a deletion that its task did not carry out; the disk is a usual one again."""
+        try:
+            look = self._looking.look(receipt.disk, deadline)
+        except VolumeError:
+            return error
+        if look.standing not in (Standing.OURS, Standing.BROKEN) or look.seen.label is None:
+            return error
+        return self._kept(look, look.seen.label, error, deadline)
+
+    def _kept(self, look: Look, label: Label, error: VolumeError, deadline: Deadline) -> VolumeError:
+        try:
+            self._beside.put_label(look.place, look.path, replace(label, deleting=False), deadline)
+            holder = self._looking.holder(look) if means(error, Meaning.HELD) else None
+        except VolumeError as failure:
+            self._log.warning("label not put back", disk=str(look.ref.path), error=str(failure))
+            return error
+        if holder is None:
+            return error
+        return VolumeInUse(f"{look.ref.path} is attached to {holder}", holder=holder)
+
+    def _clear_rest(self, look: Look, deadline: Deadline, operation: UUID) -> None:
+        """Take away what is left beside a disk that is not there."""
+        label = look.seen.label
+        if label is not None and not label.deleting:
+            # A create of it may be on its way with its task unknown: its disk would come when nothing of it is known here.
+            self._check_not_made(look, deadline)
+        if label is not None:
+            # An extent without its descriptor: the server was stopped in the middle.
+            self._files.delete(look.place, beside(look.path, FLAT), deadline, operation)
+        self._beside.clear(look.place, look.path, deadline, operation)
+
+    def _check_not_made(self, look: Look, deadline: Deadline) -> None:
+        known = self._register.tasks()
+
+        def read(service: Service) -> list[str]:
+            manager = service.content.taskManager
+            recent = properties(service, vim.TaskManager, [manager], ["recentTask"])[manager._moId].get("recentTask") or ()
+            return [task._moId for task in recent if task._moId not in known and _makes(service, task)]
+
+        found = self._session.read(f"looking for what makes {look.place.path(look.path)}", read, deadline)
+        if found:
+            raise Busy(f"task {found[0]} makes a disk, which may be {look.ref.path}")
+
+
+def _makes(service: Service, task: vim.Task) -> bool:
+    """Tell whether the task is making a disk."""
+    try:
+        values = properties(service, vim.Task, [task], ["info.state", "info.descriptionId", "info.name"])[task._moId]
+    except Failed as failed:
+        if failed.trouble.meaning is not Meaning.GONE:
+            raise
+        return False
+    told = f"{values.get('info.descriptionId')} {values.get('info.name')}".lower()
+    return values.get("info.state") in ("queued", "running") and any(name in told for name in _MAKING)
