@@ -1,0 +1,120 @@
+"""A server's inventory of virtual machines in memory: what no simulator does, a test says here. No network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+from pyVmomi import vim, vmodl
+
+from tests.doubles.hand_clock import HandClock
+from tests.vsphere.lines import Lines
+from vmdkvol.clock import Deadline
+from vmdkvol.volume import VmId
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.faults import Failed
+from vmdkvol_esx.vsphere.machines import Machines
+from vmdkvol_esx.vsphere.reading import PC
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.stub import fault_trouble
+
+Device = vim.vm.device
+
+
+def vm_id(number: int) -> VmId:
+    return VmId(UUID(int=number))
+
+
+def disk_device(number: int, *, path: str | None = None, uuid: str | None = "", parent: Any = None) -> Any:
+    """A disk in our folder; its identity is its number, unless another is said."""
+    backing = Device.VirtualDisk.FlatVer2BackingInfo(fileName=path or f"[ds1] vmdkvol/db-{number}.vmdk", diskMode="persistent")
+    backing.uuid = str(UUID(int=number)) if uuid == "" else uuid
+    backing.parent = parent
+    return Device.VirtualDisk(key=2000 + number, controllerKey=1000, unitNumber=number, backing=backing)
+
+
+def controller() -> Any:
+    return Device.ParaVirtualSCSIController(key=1000, busNumber=0, sharedBus="noSharing", scsiCtlrUnitNumber=7)
+
+
+class ToldSite:
+    """Answers property reads of machines. ``reads`` are what was asked: which machines, and how many of them whole."""
+
+    def __init__(self) -> None:
+        self.vms: dict[str, dict[str, Any]] = {}
+        self.withheld: dict[str, Any] = {}
+        self.reads: list[tuple[str, int]] = []
+        self.strict = False
+        self.before_read: list[Any] = []
+        self.clock, self.log = HandClock(), Lines()
+
+    def vm(self, number: int, *disks: Any, version: str = "1", **more: Any) -> dict[str, Any]:
+        """Put a machine there, or another one in its place."""
+        self.vms[f"vm-{number}"] = values = {
+            "name": f"host-{number}",
+            "config.instanceUuid": str(vm_id(number)),
+            "config.changeVersion": version,
+            "runtime.powerState": "poweredOn",
+            "runtime.connectionState": "connected",
+            "config.version": "vmx-19",
+            "config.hardware.device": [controller(), *disks],
+            **more,
+        }
+        return values
+
+    def machines(self, *hosts: int) -> Machines:
+        session: Session[Service] = Session(self, self.clock, self.log)
+        return Machines(session, self.clock, self.log, [vm_id(number) for number in hosts], lambda *_: None)
+
+    def whole(self) -> int:
+        """How many machines were read whole since this was asked last."""
+        found = sum(count for what, count in self.reads if what == "whole")
+        self.reads.clear()
+        return found
+
+    # --- the server --------------------------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        return "vc1:443"
+
+    def log_in(self, _: Deadline) -> Service:
+        content = SimpleNamespace(
+            propertyCollector=self,
+            rootFolder=vim.Folder("group-d1"),
+            searchIndex=self,
+            viewManager=SimpleNamespace(CreateContainerView=lambda *_: vim.view.ContainerView("view-1")),
+        )
+        return cast(Service, SimpleNamespace(content=content, stub=None))
+
+    def log_out(self, service: Service, deadline: Deadline) -> None:
+        """Nobody minds."""
+
+    def FindByUuid(self, _: Any, uuid: str, *__: bool) -> Any:
+        found = [ref for ref, values in self.vms.items() if values.get("config.instanceUuid") == uuid]
+        return vim.VirtualMachine(found[0]) if found else None
+
+    def RetrievePropertiesEx(self, specs: Sequence[Any], _: Any) -> Any:
+        if self.before_read:
+            self.before_read.pop(0)()
+        [spec] = specs
+        paths = spec.propSet[0].pathSet
+        objects = [each.obj._moId for each in spec.objectSet]
+        asked = sorted(self.vms) if objects == ["view-1"] else objects
+        self.reads.append(("whole" if "config.hardware.device" in paths else "light", len(asked)))
+        gone = [ref for ref in asked if ref not in self.vms]
+        if gone and self.strict:
+            raise Failed(fault_trouble(vmodl.fault.ManagedObjectNotFound(obj=vim.VirtualMachine(gone[0]))))
+        return SimpleNamespace(objects=[self._content(ref, paths) for ref in asked if ref in self.vms], token=None)
+
+    def _content(self, ref: str, paths: Sequence[str]) -> Any:
+        values = {path: self.vms[ref][path] for path in paths if self.vms[ref].get(path) is not None}
+        if ref in self.withheld:
+            values = {path: value for path, value in values.items() if not path.startswith("config")}
+        missing = [PC.MissingProperty(path="config.x", fault=self.withheld[ref])] if ref in self.withheld else []
+        return SimpleNamespace(
+            obj=vim.VirtualMachine(ref),
+            propSet=[SimpleNamespace(name=path, val=value) for path, value in values.items()],
+            missingSet=missing,
+        )
