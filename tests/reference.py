@@ -40,6 +40,7 @@ from vmdkvol_esx.local import vmdk
 from vmdkvol_esx.paths import new_path
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings, VsphereSetting
+from vmdkvol_esx.vsphere.role import NEEDS, TOO_MUCH, Need, Place, roles
 from vmdkvol_guest.ports import Holdings
 from vmdkvol_guest.settings import AgentSettings
 from vmdkvol_guest.status import status
@@ -166,6 +167,36 @@ def vsphere_settings() -> str:
     return _settings(VsphereSetting)
 
 
+def role() -> str:
+    """Return the privileges of the account, place by place."""
+    text = ""
+    for place in Place:
+        rows = [(f"`{need.privilege}`", need.why, f"{need.call}", _only(need)) for need in NEEDS if need.place is place]
+        text += f"On {place.value}:\n\n{_table(('privilege', 'what for', 'calls', 'only'), rows)}\n"
+    return text
+
+
+def _only(need: Need) -> str:
+    notes = ["vCenter"] if need.vcenter else []
+    notes += ["vSAN, vVols"] if need.objects else []
+    notes += [f"for {need.without}"] if need.without else []
+    return "; ".join(notes)
+
+
+def role_names() -> str:
+    """Return the roles that `create-role` makes."""
+    rows = [
+        (f"`{each.name}`", each.place.value, ", ".join(f"`{privilege}`" for privilege in each.privileges[3:]) or "these three")
+        for each in roles(vcenter=True)
+    ]
+    return _table(("role", "given on", "beside System.Anonymous, System.View, System.Read"), rows)
+
+
+def role_never() -> str:
+    """Return privileges that doctor warns of."""
+    return "".join(f"- `{privilege}`\n" for privilege in TOO_MUCH)
+
+
 def example_record() -> VolumeRecord:
     return VolumeRecord(
         id=VolumeId(_ID),
@@ -257,6 +288,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "datastore-settings": datastore_settings,
     "host-settings": host_settings,
     "vsphere-settings": vsphere_settings,
+    "role": role,
+    "role-names": role_names,
+    "role-never": role_never,
     "paths": paths,
     "descriptor": descriptor,
     "mutants": mutants,

@@ -79,6 +79,26 @@ def test_the_check_finds_a_mistake(machine: Path, good: str, bad: str, says: str
     assert says in verify(machine).stderr
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("part", ["network.conf", "credential.conf"])
+def test_systemd_accepts_the_service_with_each_part_for_vsphere(machine: Path, part: str) -> None:
+    folder = machine / "etc/systemd/system/vmdkvol-esxd.service.d"
+    folder.mkdir()
+    shutil.copy(ROOT / "packaging" / "vsphere" / part, folder)
+
+    done = verify(machine)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_credential_is_called_as_in_the_example_of_the_settings() -> None:
+    part = (ROOT / "packaging/vsphere/credential.conf").read_text(encoding="utf-8")
+    example = (ROOT / "packaging/service.toml").read_text(encoding="utf-8")
+
+    assert "LoadCredential=vmdkvol-password:" in part
+    assert 'credential = "vmdkvol-password"' in example
+
+
 # Each of these gives a unit a mount namespace of its own, whose mounts Docker never sees.
 NAMESPACED = (
     "Protect",

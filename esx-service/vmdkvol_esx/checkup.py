@@ -163,6 +163,13 @@ def host(name: str, uuid: str, seen: Host) -> Finding:
     return Finding(OK, check, f"{found}, {seen.controllers} PVSCSI controllers, disk.EnableUUID")
 
 
+def destroying() -> Finding:
+    """Say what no setting prevents: it is an administrator's hand that must know it."""
+    found = "vSphere deletes the disks that a machine has together with it, volumes too; after a power-off ours leave it"
+    fix = "switch it off, see that no volume is attached to it (`vmdkvol volume ls`), then destroy it"
+    return Finding(OK, "destroying a host", found, fix)
+
+
 def database(path: str, size_bytes: int | None, volumes: int, free_bytes: int) -> Finding:
     """Judge the database, that can be read, and the room it has to grow; ``size_bytes`` None: there is none yet."""
     room = f"{vdvs_capacity(free_bytes)} free"

@@ -142,6 +142,8 @@ class Doctor:
     def _hosts(self, examiner: Examiner, server: Server) -> Iterator[Finding]:
         if not self.settings.hosts:
             yield Finding(WARN, "hosts", "none in the settings: nobody may ask", "add a table [[hosts]] for each Docker host")
+        # Nothing that can be asked for, and nothing that may be forgotten.
+        yield checkup.destroying()
         for each in self.settings.hosts:
             seen = examiner.host(each.id)
             yield checkup.host(each.name, str(each.id), seen)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pyVmomi import vim
@@ -259,6 +260,20 @@ def test_a_bios_uuid_is_told_with_the_right_one(site: Site, client: Outside) -> 
 
     assert line["status"] == "FAIL"
     assert f'id = "{instance_uuid(vm)}"' in line["fix"]
+
+
+@pure
+def test_a_bios_uuid_as_a_guest_is_shown_it_is_told_with_the_right_one(site: Site, client: Outside) -> None:
+    vm = client.machines()[0]
+    site.host("docker1", str(UUID(bytes_le=UUID(str(vm.config.uuid)).bytes)))
+
+    assert f'id = "{instance_uuid(vm)}"' in site.doctor()["host docker1"]["fix"]
+
+
+@pure
+def test_what_destroying_a_host_does_is_said_each_time(site: Site) -> None:
+    site.host("docker1", NOBODY)
+    assert "deletes the disks" in site.doctor()["destroying a host"]["finding"]
 
 
 @pure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+from uuid import UUID
 
 from pyVmomi import vim
 
@@ -93,7 +94,9 @@ def _one(vm: VmId) -> Callable[[Service], Host]:
         # Lower case: others find nothing.
         found = search.FindByUuid(uuid=str(vm), vmSearch=True, instanceUuid=True)
         if found is None:
-            return Host(None, meant=_by_bios(service, str(vm)))
+            # A guest of a newer machine is shown its BIOS UUID with the first three groups turned round.
+            turned = UUID(bytes_le=vm.bytes)
+            return Host(None, meant=_by_bios(service, str(vm)) or _by_bios(service, str(turned)))
         return _host(found._moId, reading.properties(service, vim.VirtualMachine, [found], _MACHINE)[found._moId])
 
     return ask

@@ -240,12 +240,23 @@ def test_the_example_shows_every_setting(table: str, name: str, default: Any) ->
         assert said == dump_value(default)
 
 
+@pytest.mark.parametrize("page", ["reference/settings.md", "how-to/install-esxi.md"])
+def test_the_examples_in_the_documents_are_right(page: str, tmp_path: Path) -> None:
+    text = (EXAMPLE.parents[1] / "docs" / page).read_text()
+    example = next(block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "state_dir" in block)
+    path = tmp_path / "service.toml"
+    path.write_text(example)
+    path.chmod(0o600)
+
+    assert read_settings(ServiceSettings, path).hosts
+
+
 def test_every_setting_that_the_example_shows_can_be_switched_on(tmp_path: Path) -> None:
     lines = EXAMPLE.read_text().splitlines()
     end = lines.index("#[[datastores]]")
     path = tmp_path / "service.toml"
     # One of the two ways to give a password, and of the two kinds of datastores.
-    text = "\n".join(line for line in lines[:end] if not line.startswith("credential"))
+    text = "\n".join(line for line in lines[:end] if not line.startswith("password_file"))
     path.write_text(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE))
     path.chmod(0o600)
 
