@@ -395,3 +395,38 @@ def test_what_was_read_is_not_used_after_a_change_of_ours(world: World) -> None:
         world.do(move)
         found = world.machines.devices(None).of(world.id()) or ()
         assert (disk.uuid in {each.uuid for each in found if isinstance(each, AttachedDisk)}) is expected
+
+
+def test_an_attach_after_a_look_at_all_machines_reads_its_own_only_if_it_changed(world: World) -> None:
+    """What is planned on the look of a moment before is refused by its version, should it not hold any more."""
+    first, second, theirs = world.disk(), world.disk(), world.disk()
+    world.do(coming(world, first))
+    world.machines.devices(None)
+
+    assert world.counted(lambda: world.do(coming(world, second))) == {
+        "QueryVirtualDiskUuid": 1,
+        "ReconfigVM_Task": 1,
+        # The task's end.
+        "RetrievePropertiesEx": 1,
+    }
+    world.machines.devices(None)
+    world.attach(0, theirs, unit=3)
+    assert reconfigures(world, coming(world, world.disk())) == 2
+    assert len(world.listed()) == 4
+
+
+@pytest.mark.parametrize("what", ["done", "detached", "off"])
+def test_nothing_is_told_from_an_older_look(one: World, what: str) -> None:
+    disk = one.disk()
+    one.do(coming(one, disk))
+    one.machines.devices(None)
+    if what == "done":
+        one.outside.detach(one.vm(), str(disk.path))
+        assert reconfigures(one, coming(one, disk)) == 1
+        assert set(one.listed()) == paths([disk])
+    elif what == "detached":
+        one.outside.detach(one.vm(), str(disk.path))
+        assert reconfigures(one, leaving(one, disk)) == 0
+    else:
+        one.simulator.machine(one.hosts[0][0], "off")
+        assert reconfigures(one, leaving(one, disk, only_off=True)) == 1

@@ -30,6 +30,8 @@ READ_S = 30.0
 SITE_S = 120.0
 # Machines that are asked for by name are read whole, without the light read before, up to so many.
 FEW = 16
+# How old a machine may be that a change is planned on which the server refuses if its configuration has changed since.
+LATELY_S = 2.0
 # A machine that goes while it is read is seen to be gone at the next try.
 _TRIES = 3
 
@@ -107,6 +109,19 @@ class Machines:
         elif self._roll.double(vm):
             raise TruthUnknown(f"two virtual machines have the id {vm}", remedy="give one of them another instance UUID")
         return machine
+
+    def lately(self, vm: VmId) -> Machine | None:
+        """Return the machine as it was within the last ``LATELY_S``, without asking; None if that is not known.
+
+        It has a version: with that, the server refuses whatever is planned on a configuration that is not there any more.
+        """
+        seen = self._roll.lately(vm, LATELY_S)
+        with self._lock:
+            kept = None if seen is None else self._kept.get(seen.ref)
+        if seen is None or kept is None or kept.version != seen.version or kept.id != vm:
+            return None
+        now = replace(kept, name=seen.name, running=seen.running, connected=seen.connected)
+        return now if self._trusted(now) else None
 
     def changed(self, machine: Machine) -> None:
         """Whatever was read of this machine is not used any more."""

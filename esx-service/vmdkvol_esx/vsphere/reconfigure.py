@@ -209,7 +209,7 @@ class Reconfiguring:
 
     def _reconfigure(self, queue: Queue, batch: Sequence[Member], deadline: Deadline) -> None:
         vm = batch[0].move.vm
-        machine = self._machines.one(vm, deadline, batch[0].operation)
+        machine = self._seen(batch) or self._machines.one(vm, deadline, batch[0].operation)
         if machine is None:
             for member in batch:
                 gone = None if isinstance(member.move, DetachDisk) else NotEnrolled(f"there is no virtual machine {vm}")
@@ -225,6 +225,19 @@ class Reconfiguring:
             queue.end(batch[number], error=NoFreeSlot(f"virtual machine {machine.name} has no free disk slot"))
         if planned.taken:
             self._start(queue, machine, batch, planned, deadline)
+
+    def _seen(self, batch: Sequence[Member]) -> Machine | None:
+        """Return the machine as whoever looked who has the disk saw it a moment ago, if that will do; None: read it.
+
+        It will for attaches that are tried for the first time, if all of them are to be carried out: then the server
+        refuses them should its configuration have changed. Nothing else is told from an older look.
+        """
+        if not all(isinstance(member.move, AttachDisk) and not member.alone for member in batch):
+            return None
+        machine = self._machines.lately(batch[0].move.vm)
+        if machine is None or len(plan(machine, [member.move for member in batch]).taken) < len(batch):
+            return None
+        return machine
 
     def _planned(self, machine: Machine, moves: Sequence[Move], deadline: Deadline) -> Plan:
         planned = plan(machine, moves)

@@ -36,6 +36,7 @@ class Roll:
         self._begun = 0
         self._called = Called({})
         self._called_in = 0
+        self._called_at = float("-inf")
         # Who a machine was when it last said it, both ways.
         self._ids: dict[str, VmId] = {}
         self._refs: dict[VmId, str] = {}
@@ -55,7 +56,7 @@ class Roll:
                 self._changed.wait(deadline.left_s)
             self._reading = True
             self._begun += 1
-            begun = self._begun
+            begun, begun_at = self._begun, self._clock.monotonic()
         called = None
         try:
             called = self._sorted(self._session.read("looking at all virtual machines", self._inventory.glimpses, deadline))
@@ -64,8 +65,14 @@ class Roll:
             with self._changed:
                 self._reading = False
                 if called is not None:
-                    self._called, self._called_in = called, begun
+                    self._called, self._called_in, self._called_at = called, begun, begun_at
                 self._changed.notify_all()
+
+    def lately(self, vm: VmId, within_s: float) -> Glimpse | None:
+        """Return the machine as it was seen within the last seconds; None if it was not."""
+        with self._changed:
+            seen = self._clock.monotonic() - self._called_at <= within_s
+            return self._called.seen.get(vm) if seen else None
 
     def double(self, vm: VmId) -> bool:
         """Tell whether two machines had this id when all were last seen."""

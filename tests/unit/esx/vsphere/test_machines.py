@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +104,49 @@ def test_a_machine_that_comes_again_with_another_id_is_not_taken_for_the_old_one
 
     assert machines.devices([vm_id(1)]).lists == {vm_id(1): ()}
     assert machines.devices(None).lists == {vm_id(9): (attached(1),)}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda site: None, True),
+        (lambda site: site.clock.pass_time(1.9), True),
+        (lambda site: site.clock.pass_time(2.1), False),
+        (lambda site: site.vms["vm-1"].update({"config.changeVersion": "2"}), True),
+        (lambda site: site.seen.changed(site.seen.one(vm_id(1), soon())), False),
+    ],
+    ids=["at-once", "just-in-time", "too-late", "not-asked-again", "changed-by-us"],
+)
+def test_a_machine_is_told_without_asking_only_as_it_was_lately(
+    site: ToldSite, change: Callable[[ToldSite], None], told: bool
+) -> None:
+    site.vm(1, disk_device(1))
+    site.seen = machines = site.machines(1)
+    assert machines.lately(vm_id(1)) is None
+    machines.devices(None)
+    change(site)
+    site.reads.clear()
+
+    found = machines.lately(vm_id(1))
+
+    assert (found is not None, site.reads) == (told, [])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"config.changeVersion": ""},
+        {"runtime.connectionState": "disconnected"},
+        {"config.hardware.device": [controller(), disk_device(1, uuid=None)]},
+    ],
+    ids=["no-version", "out-of-reach", "unread-disk"],
+)
+def test_a_machine_that_is_not_to_be_trusted_is_not_told_without_asking(site: ToldSite, values: dict[str, Any]) -> None:
+    site.vm(1, **values)
+    machines = site.machines(1)
+    machines.devices(None)
+
+    assert machines.lately(vm_id(1)) is None
 
 
 # --- who is there ----------------------------------------------------------------------------------------------

@@ -48,6 +48,8 @@ class ToldSite:
         self.reads: list[tuple[str, int]] = []
         self.strict = False
         self.before_read: list[Any] = []
+        # For a test's own use.
+        self.seen: Any = None
         self.clock, self.log = HandClock(), Lines()
 
     def vm(self, number: int, *disks: Any, version: str = "1", **more: Any) -> dict[str, Any]:
