@@ -45,10 +45,11 @@ class Doctor:
     environment: Mapping[str, str]
     say: Callable[[str], None] = lambda text: None
     greet_s: float = GREET_S
+    all_s: float = ALL_S
     _end: Deadline = field(init=False)
 
     def __post_init__(self) -> None:
-        self._end = Deadline.after(self.clock, ALL_S)
+        self._end = Deadline.after(self.clock, self.all_s)
 
     def examine(self) -> Iterator[Finding]:
         """Yield every finding. What hangs on something that is wrong is not asked for, and its line says so."""
@@ -67,7 +68,7 @@ class Doctor:
             trust = reaching.trust(setting)
             reaching.password(setting, self.environment)()
         except VolumeError as error:
-            yield checkup.of_error("settings", error)
+            yield self._of_settings(setting, error)
             yield _unseen("vSphere", "the settings must be right first")
             return
         failed = False
@@ -82,6 +83,13 @@ class Doctor:
             yield from self._inside(setting, session)
         finally:
             session.close(Deadline.after(self.clock, END_S))
+
+    def _of_settings(self, setting: VsphereSetting, error: VolumeError) -> Finding:
+        if setting.credential is None or self.environment.get("CREDENTIALS_DIRECTORY"):
+            return checkup.of_error("settings", error)
+        # Somebody's own shell has none of the unit's credentials.
+        way = f"systemd-run --pipe --wait -p LoadCredential={setting.credential}:FILE vmdkvol-esxd doctor"
+        return Finding(FAIL, "settings", error.text, f"run it as: {way}")
 
     def _greeted(self, endpoint: Endpoint, trust: Trust) -> Iterator[Finding]:
         self.say(f"connecting to {endpoint}")
@@ -102,7 +110,7 @@ class Doctor:
         yield checkup.pin(trust)
 
     def _inside(self, setting: VsphereSetting, session: Session[Service]) -> Iterator[Finding]:
-        examiner = Examiner(session, self.clock)
+        examiner = Examiner(session, self.clock, self._end)
         self.say(f"logging in as {setting.user}")
         try:
             server = examiner.server()
@@ -175,7 +183,7 @@ class Doctor:
     def _asked(self, check: str, ask: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         """Yield what ``ask`` finds; what it cannot find out is a finding, and the next question is asked all the same."""
         if self._end.passed:
-            yield _unseen(check, f"{ALL_S:g} s were over")
+            yield _unseen(check, f"{self.all_s:g} s were over")
             return
         self.say(check)
         try:

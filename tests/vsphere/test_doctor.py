@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from click.testing import CliRunner
 from pyVmomi import vim
 
 from tests.vsphere.outside import Outside, done, outside
@@ -226,6 +227,42 @@ def test_a_server_that_never_answers_is_left_after_its_time(site: Site) -> None:
     assert next(each.status for each in findings if each.check == "certificate") == "FAIL"
 
 
+@injected
+@on("vcenter")
+def test_when_its_time_is_over_the_doctor_says_what_it_has_not_seen(site: Site) -> None:
+    for number in range(5):
+        site.host(f"docker{number}", str(UUID(int=number + 1)))
+    site.simulator.next("FindByUuid", "wait", ms=2000, times=99)
+    settings = read_settings(ServiceSettings, site.config())
+
+    findings = list(doctor.Doctor(settings, SystemClock(), Unheard(), {}, all_s=3.0).examine())
+
+    lines = {each.check: each for each in findings}
+    assert (lines["hosts"].status, lines["database"].finding) == ("FAIL", "not looked at: 3 s were over")
+    assert site.simulator.calls()["FindByUuid"] < 5
+
+
+@pure
+@on("vcenter")
+def test_a_password_file_that_is_missing_is_told_before_anything_is_asked(site: Site) -> None:
+    site.vsphere["password_file"] = "/nowhere/password"
+    before = site.simulator.calls()
+
+    found = site.doctor()
+
+    assert (found["settings"]["status"], "not looked at" in found["vSphere"]["finding"]) == ("FAIL", True)
+    assert site.simulator.calls() == before
+
+
+@pure
+@on("vcenter")
+def test_outside_of_its_unit_the_doctor_says_how_it_gets_the_credential(site: Site) -> None:
+    del site.vsphere["password_file"]
+    site.vsphere["credential"] = "vmdkvol-password"
+
+    assert "systemd-run --pipe --wait -p LoadCredential=vmdkvol-password:FILE" in site.doctor()["settings"]["fix"]
+
+
 @pure
 def test_a_datastore_that_is_not_there_fails_and_the_others_are_looked_at(site: Site) -> None:
     site.vsphere["datastores"] = ["no such one", "LocalDS_1"]
@@ -430,6 +467,17 @@ def test_nothing_is_changed_for_a_host_that_is_not_there(site: Site, client: Out
 
     assert (code, made_roles(client)) == (4, {})
     assert "docker1" in text
+
+
+@pure
+@on("vcenter")
+def test_the_administrators_password_is_asked_for(site: Site, client: Outside, docker: Any) -> None:
+    words = ["--config", str(site.config()), "create-role", "--user", site.simulator.account]
+
+    done = CliRunner().invoke(cli, words, input=f"{site.simulator.password}\n")
+
+    assert (done.exit_code, set(made_roles(client))) == (0, {"vmdkvol-root", "vmdkvol-datastore", "vmdkvol-machine"})
+    assert site.simulator.password not in done.output
 
 
 @pure

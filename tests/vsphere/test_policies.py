@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import pytest
 from pyVmomi import pbm, vim
 
 from tests.doubles.hand_clock import HandClock
+from tests.vsphere.disk_world import new_ref, world_of
 from tests.vsphere.servers import answering, listening, over_tls, request
 from tests.vsphere.simulators import Certificates, Simulator
 from tests.vsphere.stage import Stage, soon
 from tests.vsphere.test_session import end_session
-from vmdkvol.errors import InvalidOption, PolicyNotFound
+from vmdkvol.errors import InvalidOption, NoSpace, PolicyNotFound
+from vmdkvol_esx.ports import CreateDisk
 from vmdkvol_esx.vsphere import reading
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.connections import Flight, PinnedContext, flying
@@ -28,6 +31,7 @@ pytestmark = [pytest.mark.integration]
 pure, injected = pytest.mark.vcsim_pure, pytest.mark.vcsim_injected
 
 VSAN = "vSAN Default Storage Policy"
+VSAN_ID = "aa6d5a82-1c88-45da-85d3-3d74b91a5bad"
 MEMORY = "Host-local PMem Default Storage Policy"
 
 
@@ -226,6 +230,25 @@ def test_a_policy_that_did_not_fit_is_looked_at_again(site: Site) -> None:
 def test_a_datastore_that_the_server_does_not_speak_of_is_none_that_fits(site: Site) -> None:
     with pytest.raises(InvalidOption, match="does not fit"):
         site.policies.profile(VSAN, "datastore-of-nobody", "ds9", soon())
+
+
+@injected
+@on("vcenter")
+@pytest.mark.parametrize(("policy", "refused"), [(VSAN, True), ("VVol No Requirements Policy", False), (None, False)])
+def test_a_disk_is_asked_for_under_the_policy_of_its_name(
+    shared: Simulator, stage: Stage, policy: str | None, refused: bool
+) -> None:
+    """The simulator looks at no policy of a disk; so the call for one under this policy is met with a fault."""
+    with world_of(shared, stage) as world:
+        shared.next("CreateVirtualDisk_Task", "fault", fault="NoDiskSpace", match=VSAN_ID)
+        ref = new_ref()
+        try:
+            with pytest.raises(NoSpace) if refused else nullcontext():
+                world.do(CreateDisk(ref, 1 << 20, "thin", {}, policy))
+        finally:
+            shared.clear()
+
+        assert (world.disks.disk(ref) is None) == refused
 
 
 @injected

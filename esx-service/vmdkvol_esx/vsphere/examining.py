@@ -34,11 +34,12 @@ _MACHINE = (
 
 
 class Examiner:
-    """Asks over one session, from one thread."""
+    """Asks over one session, from one thread; not after ``end``."""
 
-    def __init__(self, session: Session[Service], clock: Clock) -> None:
+    def __init__(self, session: Session[Service], clock: Clock, end: Deadline) -> None:
         self._session = session
         self._clock = clock
+        self._end = end
 
     def server(self) -> Server:
         """Log in, and return what the server says it is."""
@@ -85,7 +86,7 @@ class Examiner:
         return self._read(f"looking for machine {vm}", _one(vm))
 
     def _read(self, what: str, ask: Callable[[Service], T]) -> T:
-        return self._session.read(what, ask, Deadline.after(self._clock, ASK_S), limit_s=ASK_S)
+        return self._session.read(what, ask, self._end.at_most(ASK_S), limit_s=ASK_S)
 
 
 def _one(vm: VmId) -> Callable[[Service], Host]:
