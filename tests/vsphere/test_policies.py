@@ -16,7 +16,7 @@ from tests.vsphere.servers import answering, listening, over_tls, request
 from tests.vsphere.simulators import Certificates, Simulator
 from tests.vsphere.stage import Stage, soon
 from tests.vsphere.test_session import end_session
-from vmdkvol.errors import InvalidOption, NoSpace, PolicyNotFound
+from vmdkvol.errors import InvalidOption, NoSpace, PolicyNotFound, VolumeError
 from vmdkvol_esx.ports import CreateDisk
 from vmdkvol_esx.vsphere import reading
 from vmdkvol_esx.vsphere.connecting import Service
@@ -249,6 +249,22 @@ def test_a_disk_is_asked_for_under_the_policy_of_its_name(
             shared.clear()
 
         assert (world.disks.disk(ref) is None) == refused
+
+
+@injected
+@on("vcenter")
+@pytest.mark.parametrize("do", ["fault", "soap"])
+def test_after_a_disk_was_refused_its_policy_is_looked_for_again(shared: Simulator, stage: Stage, do: str) -> None:
+    """An id that is remembered may be that of a policy which was replaced by one of its name."""
+    with world_of(shared, stage) as world:
+        shared.next("CreateVirtualDisk_Task", do, fault="InvalidArgument")
+        with pytest.raises(VolumeError):
+            world.do(CreateDisk(new_ref(), 1 << 20, "thin", {}, VSAN))
+        before = shared.calls()["PbmQueryProfile"]
+
+        world.do(CreateDisk(new_ref(), 1 << 20, "thin", {}, VSAN))
+
+        assert shared.calls()["PbmQueryProfile"] == before + 1
 
 
 @injected

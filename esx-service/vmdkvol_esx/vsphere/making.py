@@ -134,6 +134,8 @@ class Making:
         """
         ref = receipt.disk
         told: VolumeError = error
+        # It may be that its policy was replaced by another one of its name.
+        self._policies.forget()
         try:
             look = self._looking.look(ref, deadline)
             if means(error, Meaning.EXISTS) and look.standing is Standing.CUT:
@@ -202,6 +204,7 @@ class Making:
 
     def _take_back(self, place: Place, path: str, error: VolumeError, deadline: Deadline, operation: UUID) -> None:
         """Remove the label of a disk that certainly is not made; OutcomeUnknown if that fails: then something is left."""
+        self._policies.forget()
         try:
             self._beside.remove_label(place, path, deadline, operation)
         except VolumeError as failure:
