@@ -106,6 +106,7 @@ OUTSIDE = (
     "vmdkvol_guest.notebook_file",
     "vmdkvol_guest.settings",
     "vmdkvol_guest.worker",
+    "vmdkvol_esx.backends",
     "vmdkvol_esx.cli",
     "vmdkvol_esx.daemon",
     "vmdkvol_esx.doctor",

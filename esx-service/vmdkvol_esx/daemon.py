@@ -8,30 +8,27 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
 from vmdkvol.clock import Clock, Deadline, SystemClock
-from vmdkvol.errors import Conflict, MetadataDamaged, NoSpace, NotPermitted, VolumeError
+from vmdkvol.errors import Conflict, MetadataDamaged, NoSpace, NotPermitted
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, Notice, Request
-from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx import rebuilding
+from vmdkvol_esx.backends import Backend, claim, open_backend
 from vmdkvol_esx.callers import Callers
 from vmdkvol_esx.housekeeping import Housekeeping
-from vmdkvol_esx.local import marker
-from vmdkvol_esx.local.datastore import LocalDatastore
-from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.ports import Hypervisor, Vm
+from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.readonly import ReadOnlyRequests
 from vmdkvol_esx.rebuilding import check_new
 from vmdkvol_esx.requests import Requests, make_verbs
@@ -48,7 +45,6 @@ _END_S = 10.0
 # How long a thread with Python to run keeps the others waiting; 5 ms is the default. The calls of a guest that floods never
 # wait for anything, and another's call comes back from the kernel some ten times: p95 under a flood 0.9 s, with this 0.1 s.
 _SWITCH_S = 0.0005
-_MIB = 1 << 20
 _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
@@ -60,7 +56,7 @@ class Service:
     clock: Clock
     server: Server
     lanes: Lanes
-    hypervisor: LocalHypervisor
+    hypervisor: Backend
     housekeeping: Housekeeping | None
     store: SqlStore | None
 
@@ -71,6 +67,7 @@ class Service:
         self.server.start()
         if self.housekeeping is not None:
             self.housekeeping.start()
+            self.hypervisor.start(self.housekeeping.hint)
         return self
 
     def stop(self) -> bool:
@@ -115,10 +112,10 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, ar
         store = _open_store(settings, clock)
     except MetadataDamaged as error:
         log.error("serving read-only: the database cannot be used", reason=str(error))
-        hypervisor = _hypervisor(settings, clock, {})
+        hypervisor = open_backend(settings, clock, None)
         answer = ReadOnlyRequests(hypervisor, lanes, uuid4, log, error.text, remedy=error.remedy, service=_NAME).answer
     else:
-        hypervisor = _hypervisor(settings, clock, _claimed(settings, store))
+        hypervisor = open_backend(settings, clock, store)
         disks = hypervisor if around is None else around(hypervisor)
         store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
         parts = Parts(store, disks, lanes, clock, uuid4, log, at)
@@ -142,40 +139,19 @@ def _open_store(settings: ServiceSettings, clock: Clock) -> SqlStore:
     """Return the store; MetadataDamaged also if there is none while there are disks, or what there is cannot be read."""
     database = Path(settings.database)
     if not database.exists():
-        check_new(_hypervisor(settings, clock, {}), str(database))
+        with _opened(settings, clock) as hypervisor:
+            check_new(hypervisor, str(database))
     return open_store(database, clock)
 
 
-def _claimed(settings: ServiceSettings, store: SqlStore) -> Mapping[DatastoreName, UUID]:
-    """Return by which marker each datastore is known; one that is used for the first time gets one.
-
-    The marker is durable before the store knows it: killed in between, the next start finds it. Raises Conflict if two
-    datastores are one.
-    """
-    known = dict(store.datastore_ids())
-    for datastore in settings.datastores:
-        if datastore.name not in known:
-            try:
-                known[datastore.name] = marker.claim(datastore.path, uuid4())
-            except VolumeError as error:
-                logs.get("service").warning("datastore without a marker", datastore=datastore.name, reason=str(error))
-                continue
-            store.remember_datastore(datastore.name, known[datastore.name])
-    owners: dict[UUID, DatastoreName] = {}
-    for datastore in settings.datastores:
-        found = known.get(datastore.name)
-        if found is not None and owners.setdefault(found, datastore.name) != datastore.name:
-            raise Conflict(
-                f"datastores {owners[found]} and {datastore.name} are the same or copies: both are {found}",
-                remedy=f"give each a directory of its own, with its own {marker.TOP}/{marker.MARKER}",
-            )
-    return known
-
-
-def _hypervisor(settings: ServiceSettings, clock: Clock, markers: Mapping[DatastoreName, UUID]) -> LocalHypervisor:
-    datastores = [LocalDatastore(store.name, store.path, markers.get(store.name)) for store in settings.datastores]
-    vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
-    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
+@contextmanager
+def _opened(settings: ServiceSettings, clock: Clock) -> Iterator[Backend]:
+    """A hypervisor for a look before there is a store."""
+    hypervisor = open_backend(settings, clock, None)
+    try:
+        yield hypervisor
+    finally:
+        hypervisor.stop(Deadline.after(clock, _END_S))
 
 
 def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[Any], Call], Any]:
@@ -200,7 +176,7 @@ def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, arou
         gc.freeze()
         gc.enable()
         service.start()
-        log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastores), version=__version__)
+        log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastore_names), version=__version__)
         told.wait()
         log.info("stopping: what is under way is finished first", seconds=settings.drain_s)
         ended = service.stop()
@@ -223,8 +199,9 @@ def rebuild(settings: ServiceSettings) -> str:
             Path(f"{making}{suffix}").unlink(missing_ok=True)
         store = open_store(making, clock)
         try:
-            result = rebuilding.rebuild(store, _hypervisor(settings, clock, {}), logs.get("rebuild"))
-            _claimed(settings, store)
+            with _opened(settings, clock) as hypervisor:
+                result = rebuilding.rebuild(store, hypervisor, logs.get("rebuild"))
+            claim(settings, store)
         finally:
             store.close()
         # From this rename on the new one is complete and counts.

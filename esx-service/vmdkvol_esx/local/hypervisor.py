@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import assert_never
 from uuid import UUID
@@ -77,6 +77,9 @@ class LocalHypervisor:
 
     def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
         self._tasks.wait(task, deadline, progress)
+
+    def start(self, heard: Callable[[], None]) -> None:
+        """Nothing happens to hosts of the settings that would have to be looked at."""
 
     def stop(self, deadline: Deadline) -> None:
         """End tasks under way, whose files are taken away again. Attached disks stay attached."""
@@ -270,8 +273,7 @@ class LocalHypervisor:
         if loop.owner is None:
             what, end = loop_device.used_by_hand(loop.number)
             return VolumeInUse(f"{path} is bound to {what}", remedy=end)
-        vm = self._vms.get(loop.owner[0])
-        holder = vm.name if vm is not None else str(loop.owner[0])
+        holder = self._vms[loop.owner[0]].name if loop.owner[0] in self._vms else str(loop.owner[0])
         return VolumeInUse(f"{path} is attached to {holder} (/dev/loop{loop.number})", holder=holder)
 
     def _store(self, path: DiskPath) -> DatastoreFiles:

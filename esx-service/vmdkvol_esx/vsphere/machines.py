@@ -7,14 +7,14 @@ of them change. Of a server that gives no such version every list is read each t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import TruthUnknown
 from vmdkvol.volume import VmId
-from vmdkvol_esx.ports import AttachedDisk, DeviceLists, DiskRef, Log, Vm
+from vmdkvol_esx.ports import AttachedDisk, DeviceLists, DiskPath, DiskRef, Log, Vm
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
 from vmdkvol_esx.vsphere.inventory import Glimpse, Identify, Inventory, Whole
@@ -36,6 +36,11 @@ LATELY_S = 2.0
 _TRIES = 3
 
 
+def unlocated(_: str) -> DiskPath | None:
+    """Nobody knows where: records do not follow then."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Site:
     """``machines`` are those that could be read whole. ``doubtful``: one does not say who it is, so nobody is surely absent."""
@@ -48,8 +53,18 @@ class _Site:
 class Machines:
     """Safe for any number of threads. ``hosts`` are the machines that are registered with the service."""
 
-    def __init__(self, session: Session[Service], clock: Clock, log: Log, hosts: Collection[VmId], identify: Identify) -> None:
+    def __init__(
+        self,
+        session: Session[Service],
+        clock: Clock,
+        log: Log,
+        hosts: Collection[VmId],
+        identify: Identify,
+        located: Callable[[str], DiskPath | None] = unlocated,
+    ) -> None:
+        """``located`` says where a path as the server writes it is, by the names that our records have."""
         self._session = session
+        self._located = located
         self._clock = clock
         self._hosts = hosts
         self._inventory = Inventory(clock, identify)
@@ -70,7 +85,7 @@ class Machines:
         site = self._site(vms)
         asked = site.seen.keys() if vms is None else set(vms)
         trusted = {vm: site.machines[vm] for vm in asked & site.machines.keys() if self._trusted(site.machines[vm])}
-        lists = {vm: _attached(machine) for vm, machine in trusted.items()}
+        lists = {vm: self._attached(machine) for vm, machine in trusted.items()}
         unread = (asked & site.seen.keys()) - trusted.keys()
         absent = (self._registered() if vms is None else asked) - site.seen.keys()
         if site.doubtful:
@@ -236,6 +251,15 @@ class Machines:
 
     # --- who is who --------------------------------------------------------------------------------------------
 
+    def _attached(self, machine: Machine) -> tuple[AttachedDisk, ...]:
+        # A delta whose snapshot has no name that is known is one all the same.
+        snapshot = machine.snapshot or "?"
+        return tuple(
+            AttachedDisk(disk.uuid, disk.address, snapshot if disk.delta else None, self._located(disk.path))
+            for disk in machine.disks
+            if disk.uuid is not None
+        )
+
     def _registered(self) -> frozenset[VmId]:
         return frozenset(self._hosts)
 
@@ -262,13 +286,3 @@ def _unless_gone(inventory: Inventory, refs: Sequence[str], service: Service) ->
         if failed.trouble.meaning is not Meaning.GONE:
             raise
         return Whole()
-
-
-def _attached(machine: Machine) -> tuple[AttachedDisk, ...]:
-    # A delta whose snapshot has no name that is known is one all the same.
-    snapshot = machine.snapshot or "?"
-    return tuple(
-        AttachedDisk(disk.uuid, disk.address, snapshot if disk.delta else None)
-        for disk in machine.disks
-        if disk.uuid is not None
-    )

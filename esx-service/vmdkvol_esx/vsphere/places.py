@@ -12,11 +12,12 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import DatastoreNotFound, NotPermitted, TruthUnknown
 from vmdkvol.names import DatastoreName
 from vmdkvol_esx import ports
+from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.reading import PC, below
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.sites import Node, Place, choose, places
-from vmdkvol_esx.vsphere.spelling import plain_name
+from vmdkvol_esx.vsphere.spelling import path_on, plain_name
 
 # For a method of ours that comes without a deadline.
 READ_S = 30.0
@@ -82,6 +83,20 @@ class Places:
         with self._changed:
             named = [place for place in self._all if name in (place.name, plain_name(place.name))]
         return named[0] if len(named) == 1 else None
+
+    def located(self, text: str) -> DiskPath | None:
+        """Return where a path as the server writes it is, by our settings' name of its datastore; else by the server's.
+
+        By what was read last of the datastores. None if it is no path of a file.
+        """
+        with self._changed:
+            found = [(name, place) for name, place in self._found.items() if isinstance(place, Place)]
+        for name, place in found:
+            for spelling in (place.name, plain_name(place.name)):
+                if (path := path_on(spelling, text)) is not None:
+                    return DiskPath(name, path)
+        server, inside, path = text.partition("] ")
+        return DiskPath(DatastoreName(plain_name(server[1:])), path) if inside and server.startswith("[") and path else None
 
     def writable(self, name: DatastoreName, deadline: Deadline | None = None, *, fresh: bool = False) -> Place:
         """As ``place``; NotPermitted if nothing may be written there."""

@@ -1,0 +1,89 @@
+"""Which hypervisor the settings ask for: directories on this machine, or vSphere. Loads only the one that is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from vmdkvol import logs
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import Conflict, VolumeError
+from vmdkvol.names import DatastoreName
+from vmdkvol_esx.local import marker
+from vmdkvol_esx.local.datastore import LocalDatastore
+from vmdkvol_esx.local.hypervisor import LocalHypervisor
+from vmdkvol_esx.ports import Hypervisor, Vm
+from vmdkvol_esx.settings import ServiceSettings, VsphereSetting
+from vmdkvol_esx.store import SqlStore
+
+_MIB = 1 << 20
+
+
+class Backend(Hypervisor, Protocol):
+    """A hypervisor with a life."""
+
+    def start(self, heard: Callable[[], None]) -> None:
+        """Call ``heard`` from now on when machines should be looked at."""
+        ...
+
+    def stop(self, deadline: Deadline) -> None:
+        """End what runs in this process for it. Attached disks stay attached."""
+        ...
+
+
+def open_backend(settings: ServiceSettings, clock: Clock, store: SqlStore | None) -> Backend:
+    """Return the hypervisor, not started. ``store`` knows which datastore each name meant so far; without it nothing does.
+
+    Raises Conflict if two directories are one datastore, BadRequest for a file with certificates that cannot be used.
+    """
+    if settings.vsphere is not None:
+        return _vsphere(settings, settings.vsphere, clock, store)
+    markers = {} if store is None else _claimed(settings, store)
+    datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in settings.datastores]
+    vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
+    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
+
+
+def claim(settings: ServiceSettings, store: SqlStore) -> None:
+    """Let ``store`` know by what each datastore is known again; one on vSphere it learns at the first sight."""
+    if settings.vsphere is None:
+        _claimed(settings, store)
+
+
+def _vsphere(settings: ServiceSettings, setting: VsphereSetting, clock: Clock, store: SqlStore | None) -> Backend:
+    # The bindings cost 0.1 s and 20 MB, which a sandbox does not have to pay.
+    from vmdkvol_esx import reaching
+    from vmdkvol_esx.vsphere.hypervisor import VsphereHypervisor, connected
+
+    log = logs.get("vsphere")
+    trust, password = reaching.trust(setting), reaching.password(setting, os.environ)
+    session = connected(reaching.endpoint(setting), trust, password, clock, log)
+    return VsphereHypervisor(session, setting.datastores, [host.id for host in settings.hosts], clock, log, store)
+
+
+def _claimed(settings: ServiceSettings, store: SqlStore) -> Mapping[DatastoreName, UUID]:
+    """Return by which marker each datastore is known; one that is used for the first time gets one.
+
+    The marker is durable before the store knows it: killed in between, the next start finds it. Raises Conflict if two
+    datastores are one.
+    """
+    known = dict(store.datastore_ids())
+    for datastore in settings.datastores:
+        if datastore.name not in known:
+            try:
+                known[datastore.name] = marker.claim(datastore.path, uuid4())
+            except VolumeError as error:
+                logs.get("service").warning("datastore without a marker", datastore=datastore.name, reason=str(error))
+                continue
+            store.remember_datastore(datastore.name, known[datastore.name])
+    owners: dict[UUID, DatastoreName] = {}
+    for datastore in settings.datastores:
+        found = known.get(datastore.name)
+        if found is not None and owners.setdefault(found, datastore.name) != datastore.name:
+            raise Conflict(
+                f"datastores {owners[found]} and {datastore.name} are the same or copies: both are {found}",
+                remedy=f"give each a directory of its own, with its own {marker.TOP}/{marker.MARKER}",
+            )
+    return known

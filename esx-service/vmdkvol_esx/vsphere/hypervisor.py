@@ -1,0 +1,163 @@
+"""The hypervisor is vSphere: a vCenter, or one ESXi host. Each change goes to the part whose it is; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, assert_never
+from uuid import UUID
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.logs import Secret
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.ports import (
+    AttachDisk,
+    Change,
+    CloneDisk,
+    CreateDisk,
+    Datastore,
+    DeleteDisk,
+    DetachDisk,
+    DeviceLists,
+    Disk,
+    DiskPath,
+    DiskRef,
+    Log,
+    Progress,
+    TaskId,
+    Vm,
+)
+from vmdkvol_esx.vsphere import receipts
+from vmdkvol_esx.vsphere.connecting import Connector, Service
+from vmdkvol_esx.vsphere.descriptors import Identities
+from vmdkvol_esx.vsphere.disks import Disks
+from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
+from vmdkvol_esx.vsphere.machines import Machines
+from vmdkvol_esx.vsphere.places import Places
+from vmdkvol_esx.vsphere.policies import Policies
+from vmdkvol_esx.vsphere.receipts import Job
+from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.tasks import Waiter
+from vmdkvol_esx.vsphere.watch import Watch
+
+
+class Remembers(Protocol):
+    """Where it is kept which datastore a name means, see ``Places.ids``."""
+
+    def datastore_ids(self) -> Mapping[DatastoreName, UUID]: ...
+    def remember_datastore(self, name: DatastoreName, marker: UUID) -> None: ...
+
+
+class VsphereHypervisor:
+    """Implements ``Hypervisor``. Nothing is asked of the server before the first call; ``start`` is for the watch alone."""
+
+    def __init__(
+        self,
+        session: Session[Service],
+        datastores: Collection[DatastoreName],
+        hosts: Collection[VmId],
+        clock: Clock,
+        log: Log,
+        remembers: Remembers | None = None,
+    ) -> None:
+        """``datastores`` are those of the settings, ``hosts`` the registered machines."""
+        known = {} if remembers is None else remembers.datastore_ids()
+        self._clock = clock
+        self._log = log
+        self._remembers = remembers
+        self._remembered = set(known)
+        self._session = session
+        self._waiter = Waiter(session, clock, log)
+        self._places = Places(session, datastores, known, clock)
+        identities = Identities(session, self._places, clock)
+        self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
+        policies = Policies(session, clock)
+        self._disks = Disks(session, self._waiter, self._places, clock, log, policies, self._machines.holder_of, identities)
+        self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks)
+        self._watch: Watch | None = None
+
+    def start(self, heard: Callable[[], None]) -> None:
+        """Watch machines; ``heard`` is called when there is something to look at, and must not wait."""
+        self._watch = Watch(self._session, self._clock, self._log, heard)
+        self._watch.start()
+
+    def stop(self, deadline: Deadline) -> None:
+        """End what waits, and the session. Tasks of the server's go on; attached disks stay attached."""
+        if self._watch is not None:
+            self._watch.stop(deadline)
+        self._waiter.close(deadline)
+        self._session.close(deadline)
+
+    # --- changes -------------------------------------------------------------------------------------------------
+
+    def submit(self, change: Change, operation: UUID) -> TaskId | None:
+        match change:
+            case CreateDisk() | CloneDisk() | DeleteDisk():
+                receipt = self._disks.submit(change, operation)
+            case AttachDisk() | DetachDisk():
+                self._disks.check_idle(change)
+                receipt = self._reconfiguring.submit(change, operation)
+            case _:
+                assert_never(change)
+        return None if receipt is None else receipts.task_id(receipt)
+
+    def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
+        receipt = receipts.parse(task)
+        if receipt.job in (Job.ATTACH, Job.DETACH):
+            self._reconfiguring.finish(receipt, deadline, progress)
+        else:
+            self._disks.finish(receipt, deadline, progress)
+
+    # --- what is there -------------------------------------------------------------------------------------------
+
+    def disk(self, ref: DiskRef) -> Disk | None:
+        return self._disks.disk(ref)
+
+    def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
+        return self._disks.disks(datastore)
+
+    def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        return self._disks.traces(datastore)
+
+    def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
+        return self._disks.allocated(disks)
+
+    def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
+        return self._machines.devices(vms)
+
+    def check_unused(self, ref: DiskRef) -> None:
+        self._disks.check_unused(ref)
+
+    def vm(self, vm: VmId) -> Vm | None:
+        return self._machines.vm(vm)
+
+    def vms(self) -> Sequence[Vm]:
+        return self._machines.vms()
+
+    def datastores(self) -> Sequence[Datastore]:
+        found = self._disks.datastores()
+        self._remember()
+        return found
+
+    def read_sidecar(self, disk: DiskPath) -> bytes | None:
+        return self._disks.read_sidecar(disk)
+
+    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+        self._disks.write_sidecar(disk, content)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _remember(self) -> None:
+        """Keep by what datastores are known again, from the first sight of each on."""
+        if self._remembers is None:
+            return
+        for name, found in self._places.ids().items():
+            if name not in self._remembered:
+                self._remembers.remember_datastore(name, found)
+                self._remembered.add(name)
+
+
+def connected(endpoint: Endpoint, trust: Trust, password: Callable[[], Secret], clock: Clock, log: Log) -> Session[Service]:
+    """Return a session on ``endpoint`` that was not used yet; BadRequest if a certificate of ``trust`` cannot be read."""
+    return Session(Connector(endpoint, trust, password), clock, log)
