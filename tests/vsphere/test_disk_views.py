@@ -19,7 +19,7 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.volume import DiskUuid
-from vmdkvol_esx.ports import CreateDisk, Disk, DiskPath, DiskRef
+from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
 from vmdkvol_esx.vsphere.labels import LABEL, NEW_SIDECAR, SIDECAR, Label
 from vmdkvol_esx.vsphere.uuids import spaced
 
@@ -75,12 +75,17 @@ def test_a_disk_of_ours_without_its_identity_is_damaged(world: World) -> None:
     assert ref.path in world.disks.traces(DS)
 
 
-def test_a_disk_whose_deletion_has_begun_is_there_until_nothing_of_it_is_left(world: World) -> None:
+def test_a_disk_whose_deletion_has_begun_is_neither_there_nor_absent_until_nothing_of_it_is_left(world: World) -> None:
+    """A removal goes on with it; a create that was being undone is not finished by it."""
     ref = world.made()
     world.put_label(ref, replace(world.label(ref), deleting=True))
-    world.outside.delete(str(ref.path))
+    with pytest.raises(MetadataDamaged, match="deletion has begun"):
+        world.disks.disk(ref)
+    assert ref.path not in [disk.ref.path for disk in world.disks.disks(DS)]
 
-    assert world.disks.disk(ref) == Disk(ref, 4 * MIB, 0, {"name": "db"})
+    world.outside.delete(str(ref.path))
+    with pytest.raises(MetadataDamaged, match="deletion has begun"):
+        world.disks.disk(ref)
     world.deleted(ref)
     assert world.disks.disk(ref) is None
 

@@ -116,15 +116,16 @@ class Disks:
     # --- what is there -------------------------------------------------------------------------------------------
 
     def disk(self, ref: DiskRef) -> Disk | None:
-        """See ``Hypervisor.disk``. A disk whose deletion has begun is there until that has ended."""
+        """See ``Hypervisor.disk``. MetadataDamaged too while something is left of a disk whose deletion has begun.
+
+        So a removal goes on with it, and a create that was being undone is not taken for finished.
+        """
         deadline = Deadline.after(self._clock, READ_S)
         look = self._looking.look(ref, deadline)
         if look.standing in (Standing.ABSENT, Standing.TAKEN):
             return None
         label = look.seen.label
         note = label.note if label is not None and label.uuid == ref.uuid else {}
-        if look.standing is Standing.GOING and label is not None:
-            return Disk(ref, label.size_bytes, 0, note)
         if look.standing is not Standing.OURS:
             raise look.wrong()
         size = self._looking.size(look, deadline)

@@ -6,7 +6,6 @@ Killed at any point, what is there tells how far it came: a label alone, a disk 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import UUID
 
 from pyVmomi import vim
@@ -66,7 +65,7 @@ class Making:
             raise InvalidSize(f"{change.disk.path}: a disk of {change.size_bytes} bytes", remedy="vSphere counts in KiB")
         place = self._places.writable(change.disk.path.datastore, deadline, fresh=True)
         label = Label(change.disk.uuid, change.size_bytes, change.diskformat, change.note)
-        if self._there_already(change.disk, label, deadline, operation):
+        if self._there_already(change.disk, label, deadline):
             return None
         profile = []
         if change.policy is not None:
@@ -88,7 +87,7 @@ class Making:
     def clone(self, change: CloneDisk, operation: UUID, deadline: Deadline) -> Receipt | None:
         """As ``create``; the source must be there, and on no virtual machine."""
         place = self._places.writable(change.disk.path.datastore, deadline, fresh=True)
-        if self._there_already(change.disk, None, deadline, operation):
+        if self._there_already(change.disk, None, deadline):
             return None
         source = self._looking.look(change.source, deadline)
         if source.standing in (Standing.ABSENT, Standing.GOING, Standing.TAKEN):
@@ -150,7 +149,7 @@ class Making:
             return VolumeInUse(f"{error.text}: a disk that is read for {ref.path} is in use")
         return told
 
-    def _there_already(self, ref: DiskRef, wanted: Label | None, deadline: Deadline, operation: UUID) -> bool:
+    def _there_already(self, ref: DiskRef, wanted: Label | None, deadline: Deadline) -> bool:
         """Tell whether the disk is there, whole; raise what else stands at its path."""
         look = self._looking.look(ref, deadline)
         if look.standing in (Standing.ABSENT, Standing.GOING):
@@ -161,9 +160,6 @@ class Making:
             size = self._looking.size(look, deadline)
             if size != wanted.size_bytes:
                 raise WrongDisk(f"{ref.path} has {size} bytes instead of {wanted.size_bytes}")
-        label = look.seen.label
-        if label is not None and label.deleting:
-            self._beside.put_label(look.place, look.path, replace(label, deleting=False), deadline, operation)
         return True
 
     def _begin(

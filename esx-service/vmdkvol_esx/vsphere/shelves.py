@@ -129,10 +129,10 @@ class Shelves:
                     del memory[gone]
 
     def _disk(self, place: Place, path: DiskPath, files: Mapping[str, File], deadline: Deadline) -> Disk | None:
-        """Return the disk; None if it is none that can be read, or none of ours yet."""
+        """Return the disk; None if it is none that can be read, or none of ours yet, or none any more."""
         label = self._label(place, path, files[LABEL], deadline) if LABEL in files else None
         uuid = self._uuid(place, path, files[DESCRIPTOR], label, deadline)
-        if uuid is None or (label is not None and label.uuid != uuid):
+        if uuid is None or (label is not None and (label.uuid != uuid or label.deleting)):
             return None
         size = label.size_bytes if label is not None else self._size(place, path, deadline)
         if size is None:

@@ -17,6 +17,7 @@ class Standing(StrEnum):
     ABSENT = "nothing is there"
     GOING = "its deletion has begun, and the disk is gone"
     OURS = "it is there"
+    LEAVING = "it is there, and its deletion has begun"
     CUT = "it was made, and did not get its identity"
     BROKEN = "our disk lies there and cannot be read as one"
     OTHER = "another disk lies there"
@@ -47,5 +48,5 @@ def standing(wanted: DiskUuid, seen: Seen) -> Standing:
     if seen.uuid is None:
         return Standing.BROKEN if ours else Standing.DAMAGED
     if seen.uuid == wanted:
-        return Standing.OURS
+        return Standing.LEAVING if ours and seen.label is not None and seen.label.deleting else Standing.OURS
     return Standing.CUT if ours else Standing.OTHER

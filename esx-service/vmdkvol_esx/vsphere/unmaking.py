@@ -81,7 +81,7 @@ class Unmaking:
             look = self._looking.look(receipt.disk, deadline)
         except VolumeError:
             return error
-        if look.standing not in (Standing.OURS, Standing.BROKEN) or look.seen.label is None:
+        if look.standing is not Standing.LEAVING or look.seen.label is None:
             return error
         return self._kept(look, look.seen.label, error, deadline)
 

@@ -1,0 +1,314 @@
+"""The service dies after each single call of the API that a create, a clone or a removal makes; the next one settles it.
+
+Nothing of ours may be left that no record knows, and no record without its disk, whatever the dead process had noted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.unit.esx.site import A, Killed
+from tests.vsphere.disk_world import DS, PLAIN
+from tests.vsphere.outside import Outside, outside
+from tests.vsphere.simulators import Simulator
+from tests.vsphere.stage import CLOCK, Stage, soon
+from vmdkvol.clock import Deadline
+from vmdkvol.lanes import Lanes
+from vmdkvol.messages import Call, CreateVolume, RemoveVolume, Request
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import State, VmId
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import CloneDisk, CreateDisk, DeleteDisk, DeviceLists, Progress, TaskId, Vm
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.requests import Requests, make_verbs
+from vmdkvol_esx.store import open_store
+from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.descriptors import Identities
+from vmdkvol_esx.vsphere.disks import Disks
+from vmdkvol_esx.vsphere.endpoint import Trust
+from vmdkvol_esx.vsphere.labels import NEW_SIDECAR, SIDECAR, disk_of
+from vmdkvol_esx.vsphere.machines import Machines
+from vmdkvol_esx.vsphere.places import Places
+from vmdkvol_esx.vsphere.policies import Policies
+from vmdkvol_esx.vsphere.receipts import parse, task_id
+from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.tasks import Waiter
+
+pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
+
+
+class Mortal:
+    """A session whose process dies after the ``nth`` call of it; then nothing of that process does anything any more."""
+
+    def __init__(self, inner: Session[Service], nth: int | None) -> None:
+        self._inner = inner
+        self._nth = nth
+        self.calls: list[str] = []
+
+    @property
+    def generation(self) -> int:
+        return self._inner.generation
+
+    def read(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        return self._ask(what, lambda: self._inner.read(what, *args, **kwargs))
+
+    def change(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        return self._ask(what, lambda: self._inner.change(what, *args, **kwargs))
+
+    def _ask(self, what: str, call: Callable[[], Any]) -> Any:
+        if threading.current_thread().name == "vsphere-tasks":
+            return call()
+        if self._nth is not None and len(self.calls) > self._nth:
+            raise Killed(what)
+        answer: Any = None
+        try:
+            answer = call()
+        finally:
+            self.calls.append(what)
+        if self._nth is not None and len(self.calls) > self._nth:
+            raise Killed(what)
+        return answer
+
+
+class Hypervisor:
+    """The port for changes of disks, and for looking; nobody attaches here."""
+
+    def __init__(self, disks: Disks, machines: Machines) -> None:
+        self._disks = disks
+        self._machines = machines
+        self.disk = disks.disk
+        self.disks = disks.disks
+        self.traces = disks.traces
+        self.allocated = disks.allocated
+        self.check_unused = disks.check_unused
+        self.datastores = disks.datastores
+        self.read_sidecar = disks.read_sidecar
+        self.write_sidecar = disks.write_sidecar
+
+    def submit(self, change: object, operation: UUID) -> TaskId | None:
+        assert isinstance(change, CreateDisk | CloneDisk | DeleteDisk)
+        receipt = self._disks.submit(change, operation)
+        return None if receipt is None else task_id(receipt)
+
+    def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
+        self._disks.finish(parse(task), deadline, progress)
+
+    def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
+        return self._machines.devices(vms)
+
+    def vm(self, vm: VmId) -> Vm | None:
+        return self._machines.vm(vm)
+
+    def vms(self) -> list[Vm]:
+        return []
+
+
+@dataclass
+class Site:
+    """A service on the simulator, its database in memory."""
+
+    simulator: Simulator
+    outside: Outside
+    stage: Stage
+
+    def __post_init__(self) -> None:
+        self.store: Any = open_store(None, CLOCK)
+        self.volumes: set[UUID] = set()
+        self.restart()
+
+    def restart(self, nth: int | None = None) -> None:
+        """A new process over what the old one left; ``nth``: it dies after so many calls of the API."""
+        inner = self.stage.session(self.simulator.port, Trust(ca=self.simulator.ca), password=self.simulator.password)
+        session: Any = Mortal(inner, nth)
+        self.session = session
+        places = Places(session, [DS], {}, CLOCK)
+        identities = Identities(session, places, CLOCK)
+        machines = Machines(session, CLOCK, self.stage.log, [], identities.identify)
+        waiter = Waiter(session, CLOCK, self.stage.log)
+        policies = Policies(session, CLOCK)
+        disks = Disks(session, waiter, places, CLOCK, self.stage.log, policies, machines.holder_of, identities)
+        hypervisor: Any = Hypervisor(disks, machines)
+        parts = Parts(self.store, hypervisor, Lanes(CLOCK, "volume"), CLOCK, uuid4, self.stage.log)
+        verbs = make_verbs(parts, notify=lambda vm, notice: False, retention_s=0.0)
+        self.hypervisor = hypervisor
+        self.requests = Requests(verbs)
+        self.housekeeping = Housekeeping(parts, verbs.journal, verbs.removing, verbs.whereabouts, retention_s=0.0, every_s=60.0)
+
+    def ask(self, request: Request[Any]) -> Any:
+        return self.requests.answer(request, Call(uuid4(), soon(), A))
+
+    def settle(self) -> None:
+        """Let the next process look until no work is open."""
+        for _ in range(40):
+            self.housekeeping.scan()
+            if not self.store.open_intents():
+                return
+            CLOCK.sleep(0.25)
+
+    def records(self) -> list[VolumeRecord]:
+        return list(self.store.page(None, None, 1000))
+
+    def lying(self) -> dict[str, set[str]]:
+        """Return the endings of what lies in our folder, by disk."""
+        found: dict[str, set[str]] = {}
+        top = self.outside.file(f"[{DS}] vmdkvol")
+        for file in (each for each in top.rglob("*") if each.is_file()):
+            belongs = disk_of(str(file.relative_to(top.parent)))
+            assert belongs is not None, file
+            found.setdefault(belongs[0], set()).add(belongs[1])
+        return found
+
+    def check_settled(self) -> None:
+        """No work is open; each record has its whole disk, and nothing else of ours lies anywhere."""
+        assert list(self.store.open_intents()) == []
+        records = self.records()
+        # A sidecar may lie under the name under which it is written: it is read there too, and the next write moves it.
+        plain = {path: endings - {SIDECAR, NEW_SIDECAR} for path, endings in self.lying().items()}
+        assert plain == {record.path: set(PLAIN) for record in records}
+        for record in records:
+            assert record.state is State.READY
+            assert self.hypervisor.disk(disk_ref(record)) is not None
+            content = self.hypervisor.read_sidecar(disk_path(record))
+            assert sidecar.decode(content).disk_uuid == record.disk_uuid
+
+
+def named(name: str, **options: str) -> CreateVolume:
+    return CreateVolume(
+        VolumeRef.parse(name), CreateOptions.parse({key.replace("_", "-"): value for key, value in options.items()})
+    )
+
+
+def _create(site: Site) -> Request[Any]:
+    return named("db", size="8mb", fstype="ext4")
+
+
+def _clone(site: Site) -> Request[Any]:
+    site.ask(named("src", size="8mb"))
+    return named("db", clone_from="src")
+
+
+def _remove(site: Site) -> Request[Any]:
+    return RemoveVolume(site.ask(named("db", size="8mb")).id)
+
+
+WORK: dict[str, Callable[[Site], Request[Any]]] = {"create": _create, "clone": _clone, "remove": _remove}
+TASKS = {"create": "CreateVirtualDisk_Task", "clone": "CopyVirtualDisk_Task", "remove": "DeleteVirtualDisk_Task"}
+STARTS = {"create": "creating ", "clone": "copying to ", "remove": "deleting "}
+
+
+# Only a clone is asked for otherwise on one of them: these suffice.
+MODELS = [("create", "vcenter"), ("create", "esxi"), ("clone", "vcenter"), ("remove", "esxi")]
+
+
+@pytest.fixture
+def begin(own: Callable[..., Simulator], stage: Stage) -> Iterator[Callable[[str], Site]]:
+    with ExitStack() as stack:
+
+        def start(model: str) -> Site:
+            simulator = own(model, "-strict")
+            return Site(simulator, stack.enter_context(outside(simulator)), stage)
+
+        yield start
+
+
+def clean(site: Site) -> None:
+    """Let nothing be left of an earlier death: the next one begins with nothing."""
+    site.restart()
+    for record in site.records():
+        site.ask(RemoveVolume(record.id))
+    site.check_settled()
+    assert site.records() == []
+
+
+@pytest.mark.parametrize(("work", "model"), MODELS)
+def test_after_a_death_behind_any_call_nothing_is_lost_and_nothing_is_left(
+    begin: Callable[[str], Site], work: str, model: str
+) -> None:
+    site = begin(model)
+    nth = 0
+    while True:
+        request = WORK[work](site)
+        site.restart(nth)
+        try:
+            site.ask(request)
+        except Killed:
+            pass
+        else:
+            break
+        died_behind = site.session.calls[nth]
+
+        site.restart()
+        site.settle()
+
+        try:
+            site.check_settled()
+        except AssertionError as error:
+            raise AssertionError(f"after a death behind call {nth}, {died_behind!r}: {error}") from error
+        clean(site)
+        nth += 1
+
+    assert nth > 8
+
+
+@pytest.mark.parametrize(("work", "model"), MODELS)
+def test_a_task_that_runs_on_after_its_starter_died_is_brought_to_its_end(
+    begin: Callable[[str], Site], work: str, model: str
+) -> None:
+    """Nobody has its id: the process died before it was noted."""
+    site = begin(model)
+    request = WORK[work](site)
+    site.restart(10_000)
+    nth = calls_until(site, request, STARTS[work])
+    clean(site)
+    request = WORK[work](site)
+    site.simulator.next(TASKS[work], "slow", ms=1500)
+    site.restart(nth)
+    with pytest.raises(Killed):
+        site.ask(request)
+
+    site.restart()
+    site.settle()
+
+    site.check_settled()
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_a_second_death_while_it_is_settled_changes_nothing(begin: Callable[[str], Site], work: str) -> None:
+    site = begin("vcenter")
+    request = WORK[work](site)
+    site.restart(10_000)
+    nth = calls_until(site, request, STARTS[work])
+    clean(site)
+    request = WORK[work](site)
+    site.restart(nth)
+    with pytest.raises(Killed):
+        site.ask(request)
+    for again in range(0, 24, 2):
+        site.restart(again)
+        try:
+            site.settle()
+        except Killed:
+            continue
+        break
+
+    site.restart()
+    site.settle()
+
+    site.check_settled()
+
+
+def calls_until(site: Site, request: Request[Any], start: str) -> int:
+    """Return which call starts the task of ``request``, carried out undisturbed."""
+    site.ask(request)
+    return next(number for number, what in enumerate(site.session.calls) if what.startswith(start))
