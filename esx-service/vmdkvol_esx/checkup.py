@@ -140,8 +140,8 @@ def policies(seen: Server, names: Collection[str]) -> Finding:
     return Finding(OK, "policies", f"{len(names)}: {', '.join(sorted(names))}")
 
 
-def host(name: str, uuid: str, seen: Host) -> Finding:
-    """Judge the machine of a Docker host of the settings."""
+def host(name: str, uuid: str, seen: Host, stores: Mapping[str, str]) -> Finding:
+    """Judge the machine of a Docker host of the settings; ``stores`` are the ids of the datastores of the settings, by name."""
     check = f"host {name}"
     if seen.ref is None:
         if seen.meant:
@@ -155,6 +155,10 @@ def host(name: str, uuid: str, seen: Host) -> Finding:
     if seen.enable_uuid is False:
         fix = "switch it off and set disk.EnableUUID = TRUE in its configuration parameters; the guest finds disks by it"
         return Finding(FAIL, check, f"{found} has no disk.EnableUUID", fix)
+    apart = [] if seen.reaches is None else [store for store, ref in stores.items() if ref not in seen.reaches]
+    if apart:
+        fix = "give that ESXi host the datastore, or use it for other Docker hosts alone: its disks cannot be attached there"
+        return Finding(WARN, check, f"{found} is on an ESXi host without datastore {', '.join(apart)}", fix)
     if seen.enable_uuid is None:
         return Finding(WARN, check, f"{found}: whether it has disk.EnableUUID cannot be read", "look at its parameters")
     if not seen.controllers:

@@ -122,18 +122,16 @@ class Doctor:
         yield checkup.server(server)
         yield checkup.clock(server)
         yield from self._asked("privileges on the root folder", lambda: self._root(examiner, server))
-        yield from self._asked("datastores", lambda: self._datastores(setting, session, examiner, server))
+        places = Places(session, setting.datastores, {}, self.clock)
+        yield from self._asked("datastores", lambda: self._datastores(setting, places, examiner, server))
         yield from self._asked("policies", lambda: self._policies(session, server))
-        yield from self._asked("hosts", lambda: self._hosts(examiner, server))
+        yield from self._asked("hosts", lambda: self._hosts(places, examiner, server))
 
     def _root(self, examiner: Examiner, server: Server) -> Iterator[Finding]:
         yield self._privileges(examiner, "the root folder", ("Folder", None), needs(Place.ROOT, vcenter=server.vcenter))
         yield checkup.too_much(examiner.granted("Folder", None, TOO_MUCH))
 
-    def _datastores(
-        self, setting: VsphereSetting, session: Session[Service], examiner: Examiner, server: Server
-    ) -> Iterator[Finding]:
-        places = Places(session, setting.datastores, {}, self.clock)
+    def _datastores(self, setting: VsphereSetting, places: Places, examiner: Examiner, server: Server) -> Iterator[Finding]:
         found = {str(state.name): state for state in places.states()}
         yield from checkup.by_name(setting.datastores, found)
         for name in setting.datastores:
@@ -147,14 +145,16 @@ class Doctor:
     def _policies(self, session: Session[Service], server: Server) -> Iterator[Finding]:
         yield checkup.policies(server, Policies(session, self.clock).known(self._within(ASK_S)))
 
-    def _hosts(self, examiner: Examiner, server: Server) -> Iterator[Finding]:
+    def _hosts(self, places: Places, examiner: Examiner, server: Server) -> Iterator[Finding]:
+        usable = [state.name for state in places.states() if state.problem is None]
+        stores = {str(name): places.place(name).ref for name in usable}
         if not self.settings.hosts:
             yield Finding(WARN, "hosts", "none in the settings: nobody may ask", "add a table [[hosts]] for each Docker host")
         # Nothing that can be asked for, and nothing that may be forgotten.
         yield checkup.destroying()
         for each in self.settings.hosts:
             seen = examiner.host(each.id)
-            yield checkup.host(each.name, str(each.id), seen)
+            yield checkup.host(each.name, str(each.id), seen, stores)
             if seen.ref is not None:
                 needed = needs(Place.MACHINE, vcenter=server.vcenter)
                 yield self._privileges(examiner, f"host {each.name}", ("VirtualMachine", seen.ref), needed)

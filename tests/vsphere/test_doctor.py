@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from pyVmomi import vim
 
 from tests.vsphere.outside import Outside, done, outside
-from tests.vsphere.servers import listening, silent
+from tests.vsphere.servers import listening, over_tls, silent
 from tests.vsphere.simulators import Certificates, Model, Simulator
 from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
@@ -225,6 +225,33 @@ def test_a_server_that_never_answers_is_left_after_its_time(site: Site) -> None:
         findings = list(doctor.Doctor(settings, SystemClock(), Unheard(), {}, greet_s=0.5).examine())
 
     assert next(each.status for each in findings if each.check == "certificate") == "FAIL"
+
+
+@injected
+@on("vcenter")
+def test_an_expired_certificate_fails(site: Site, made: Certificates) -> None:
+    site.vsphere["ca_file"] = site.file("ca.pem", made.ca)
+    with listening(over_tls(made.expired, silent)) as server:
+        site.vsphere["port"] = server.port
+        line = site.doctor()["certificate"]
+
+    assert (line["status"], "expired" in line["finding"]) == ("FAIL", True)
+
+
+class TwoHoursAhead(SystemClock):
+    def wall(self) -> float:
+        return super().wall() + 7200.0
+
+
+@pure
+@on("vcenter")
+def test_clocks_that_differ_are_told_with_their_direction(site: Site) -> None:
+    settings = read_settings(ServiceSettings, site.config())
+
+    findings = list(doctor.Doctor(settings, TwoHoursAhead(), Unheard(), {}).examine())
+
+    line = next(each for each in findings if each.check == "clock")
+    assert (line.status, "behind ours" in line.finding) == ("FAIL", True)
 
 
 @injected

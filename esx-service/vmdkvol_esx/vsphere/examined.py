@@ -38,7 +38,8 @@ class Host:
     """A Docker host's machine. ``ref`` is None if no machine has the instance UUID; ``meant`` then is the instance UUID
     of the machine that has it as its BIOS UUID, if there is one.
 
-    ``controllers`` counts PVSCSI controllers; ``enable_uuid`` is None if that cannot be read.
+    ``controllers`` counts PVSCSI controllers; ``enable_uuid`` is None if that cannot be read. ``reaches`` are the ids of the
+    datastores of the ESXi host that it is on, None if those cannot be read.
     """
 
     ref: str | None
@@ -47,3 +48,4 @@ class Host:
     controllers: int = 0
     enable_uuid: bool | None = None
     meant: str = ""
+    reaches: frozenset[str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pyVmomi import vim
@@ -27,6 +27,7 @@ _UNASKED = frozenset({Meaning.NO_SUCH_CALL, Meaning.BAD_REQUEST, Meaning.FORBIDD
 _MACHINE = (
     "name",
     "runtime.connectionState",
+    "runtime.host",
     "config.hardware.device",
     "config.flags.diskUuidEnabled",
     "config.extraConfig",
@@ -98,7 +99,8 @@ def _one(vm: VmId) -> Callable[[Service], Host]:
             # A guest of a newer machine is shown its BIOS UUID with the first three groups turned round.
             turned = UUID(bytes_le=vm.bytes)
             return Host(None, meant=_by_bios(service, str(vm)) or _by_bios(service, str(turned)))
-        return _host(found._moId, reading.properties(service, vim.VirtualMachine, [found], _MACHINE)[found._moId])
+        values = reading.properties(service, vim.VirtualMachine, [found], _MACHINE)[found._moId]
+        return _host(found._moId, values, _reaches(service, values.get("runtime.host")))
 
     return ask
 
@@ -111,7 +113,14 @@ def _by_bios(service: Service, uuid: str) -> str:
     return values.get("config.instanceUuid") or ""
 
 
-def _host(ref: str, values: reading.Values) -> Host:
+def _reaches(service: Service, host: Any) -> frozenset[str] | None:
+    if host is None:
+        return None
+    found = reading.properties(service, vim.HostSystem, [host], ["datastore"])[host._moId]
+    return frozenset(each._moId for each in found["datastore"]) if "datastore" in found else None
+
+
+def _host(ref: str, values: reading.Values, reaches: frozenset[str] | None) -> Host:
     devices = values.get("config.hardware.device") or ()
     return Host(
         ref,
@@ -119,6 +128,7 @@ def _host(ref: str, values: reading.Values) -> Host:
         connected=str(values.get("runtime.connectionState")) == "connected",
         controllers=sum(each.ours for each in scsi_controllers(devices)),
         enable_uuid=_enable_uuid(values),
+        reaches=reaches,
     )
 
 

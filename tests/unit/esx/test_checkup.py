@@ -20,7 +20,8 @@ DAY = 86400.0
 GB = 1 << 30
 VCENTER = Server("VMware vCenter Server 8.0.3", "8.0.3.0", vcenter=True, ahead_s=0.0, within_s=0.01)
 STORE = Datastore(DatastoreName("ds1"), 1000 * GB, 500 * GB, writable=True)
-HOST = Host("vm-1", "docker1", connected=True, controllers=1, enable_uuid=True)
+HOST = Host("vm-1", "docker1", connected=True, controllers=1, enable_uuid=True, reaches=frozenset({"datastore-1"}))
+STORES = {"ds1": "datastore-1"}
 UUID = "502f3b1c-8d0e-4c5a-9b6f-0a1b2c3d4e5f"
 
 
@@ -164,11 +165,13 @@ def test_policies_are_a_vcenters(vcenter: bool, names: list[str], status: str) -
         (replace(HOST, enable_uuid=False), FAIL, "disk.EnableUUID"),
         (replace(HOST, enable_uuid=None), WARN, "parameters"),
         (replace(HOST, controllers=0), WARN, "first attach adds one"),
+        (replace(HOST, reaches=frozenset()), WARN, "cannot be attached there"),
+        (replace(HOST, reaches=None), OK, ""),
     ],
-    ids=["right", "nobody", "bios", "away", "hidden", "unknown", "no-controller"],
+    ids=["right", "nobody", "bios", "away", "hidden", "unknown", "no-controller", "no-datastore", "datastores-unknown"],
 )
 def test_a_host_is_a_machine_whose_guest_can_find_its_disks(seen: Host, status: str, fix: str) -> None:
-    finding = checkup.host("docker1", UUID, seen)
+    finding = checkup.host("docker1", UUID, seen, STORES)
 
     checked(finding, status)
     assert fix in finding.fix
