@@ -14,6 +14,7 @@ from tests.vsphere.simulators import Model, Simulator
 from tests.vsphere.stage import CLOCK, Stage, soon
 from vmdkvol.errors import DatastoreNotFound, HypervisorUnreachable, NotPermitted, TruthUnknown
 from vmdkvol.names import DatastoreName
+from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.endpoint import Trust
 from vmdkvol_esx.vsphere.places import Places
@@ -232,3 +233,51 @@ def test_after_a_read_that_failed_the_next_one_asks_again() -> None:
 
     session.meanwhile = lambda: None
     assert known.place(DS).name == DS
+
+
+# --- where a path is, by the names that records have --------------------------------------------------------------
+
+
+def read(*stores: tuple[str, str]) -> tuple[Told, Places]:
+    session, found = told(*stores)
+    found.states()
+    return session, found
+
+
+def test_a_path_on_one_of_ours_has_our_name_of_it() -> None:
+    _, found = read((DS, "ds:///a/"), (OTHER, "ds:///b/"))
+
+    assert found.located("store-1", f"[{OTHER}] vm/x] y.vmdk") == DiskPath(OTHER, "vm/x] y.vmdk")
+
+
+def test_a_path_on_a_renamed_one_of_ours_keeps_the_name_in_our_records() -> None:
+    session, found = read((DS, "ds:///a/"), (OTHER, "ds:///b/"))
+    session.inventory = inventory(("renamed", "ds:///a/"), (OTHER, "ds:///b/"))
+    found.states()
+
+    assert found.located("store-0", "[renamed] vmdkvol/x.vmdk") == DiskPath(DS, "vmdkvol/x.vmdk")
+
+
+def test_before_the_new_name_was_read_nobody_follows_to_it() -> None:
+    _, found = read((DS, "ds:///a/"), (OTHER, "ds:///b/"))
+
+    assert found.located("store-0", "[renamed] vmdkvol/x.vmdk") is None
+
+
+def test_a_path_on_one_that_our_settings_do_not_name_has_the_servers_name_of_it() -> None:
+    _, found = read((DS, "ds:///a/"), ("a%2fb [1]", "ds:///c/"))
+
+    assert found.located("store-1", "[a%2fb [1]] x.vmdk") == DiskPath(DatastoreName("a/b [1]"), "x.vmdk")
+
+
+@pytest.mark.parametrize("place", ["", "store-9"])
+def test_a_path_on_none_that_is_known_is_nowhere(place: str) -> None:
+    _, found = read((DS, "ds:///a/"))
+
+    assert found.located(place, f"[{DS}] x.vmdk") is None
+
+
+def test_before_the_first_read_nothing_is_anywhere() -> None:
+    _, found = told((DS, "ds:///a/"))
+
+    assert found.located("store-0", f"[{DS}] x.vmdk") is None

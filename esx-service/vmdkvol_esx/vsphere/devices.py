@@ -51,7 +51,8 @@ def fitted_disks(devices: Sequence[Any], identify: Callable[[DiskPath], DiskUuid
         uuid = identify(ours) if told is None and ours is not None else told
         if uuid is not None or ours is not None:
             address = ScsiAddress(buses.get(each.controllerKey, 0), each.unitNumber or 0)
-            found.append(Fitted(each.key, address, str(ours or path), uuid, delta, told is not None, each))
+            place = getattr(getattr(root, "datastore", None), "_moId", "")
+            found.append(Fitted(each.key, address, str(ours or path), uuid, delta, told is not None, each, place))
     return tuple(found)
 
 

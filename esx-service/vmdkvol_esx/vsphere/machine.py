@@ -24,7 +24,7 @@ class Fitted:
     ``path`` is that of the root of its backing's chain, as "[datastore] folder/file.vmdk"; ``delta``: there is a chain,
     so a snapshot stands on it. ``uuid`` is None for a disk in our folder whose identity cannot be read: it may be any of
     ours. ``told``: the list itself gave the identity. ``device`` is the server's own description, which it wants back when
-    the disk is taken off.
+    the disk is taken off. ``place`` is the server's id of the datastore; empty if it gave none.
     """
 
     key: int
@@ -34,6 +34,7 @@ class Fitted:
     delta: bool = False
     told: bool = True
     device: object = field(default=None, compare=False, repr=False)
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

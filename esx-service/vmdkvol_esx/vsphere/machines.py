@@ -36,7 +36,7 @@ LATELY_S = 2.0
 _TRIES = 3
 
 
-def unlocated(_: str) -> DiskPath | None:
+def unlocated(_: str, __: str) -> DiskPath | None:
     """Nobody knows where: records do not follow then."""
     return None
 
@@ -60,9 +60,9 @@ class Machines:
         log: Log,
         hosts: Collection[VmId],
         identify: Identify,
-        located: Callable[[str], DiskPath | None] = unlocated,
+        located: Callable[[str, str], DiskPath | None] = unlocated,
     ) -> None:
-        """``located`` says where a path as the server writes it is, by the names that our records have."""
+        """``located`` says where a path on a datastore of this id is, by the names that our records have."""
         self._session = session
         self._located = located
         self._clock = clock
@@ -255,7 +255,7 @@ class Machines:
         # A delta whose snapshot has no name that is known is one all the same.
         snapshot = machine.snapshot or "?"
         return tuple(
-            AttachedDisk(disk.uuid, disk.address, snapshot if disk.delta else None, self._located(disk.path))
+            AttachedDisk(disk.uuid, disk.address, snapshot if disk.delta else None, self._located(disk.place, disk.path))
             for disk in machine.disks
             if disk.uuid is not None
         )

@@ -84,19 +84,19 @@ class Places:
             named = [place for place in self._all if name in (place.name, plain_name(place.name))]
         return named[0] if len(named) == 1 else None
 
-    def located(self, text: str) -> DiskPath | None:
-        """Return where a path as the server writes it is, by our settings' name of its datastore; else by the server's.
+    def located(self, ref: str, text: str) -> DiskPath | None:
+        """Return where ``text``, a path as the server writes it, is on the datastore of this id, by our settings' name of that.
 
-        By what was read last of the datastores. None if it is no path of a file.
+        By the server's name of one that our settings do not name. None if the datastores, as they were read last, do not
+        say so for certain, as after one was renamed a moment ago: nobody follows a disk to a place that may be another one.
         """
         with self._changed:
-            found = [(name, place) for name, place in self._found.items() if isinstance(place, Place)]
-        for name, place in found:
-            for spelling in (place.name, plain_name(place.name)):
-                if (path := path_on(spelling, text)) is not None:
-                    return DiskPath(name, path)
-        server, inside, path = text.partition("] ")
-        return DiskPath(DatastoreName(plain_name(server[1:])), path) if inside and server.startswith("[") and path else None
+            place = next((place for place in self._all if place.ref == ref), None)
+            ours = [name for name, found in self._found.items() if isinstance(found, Place) and found.ref == ref]
+        if place is None:
+            return None
+        path = path_on(place.name, text) or path_on(plain_name(place.name), text)
+        return None if path is None else DiskPath(ours[0] if ours else DatastoreName(plain_name(place.name)), path)
 
     def writable(self, name: DatastoreName, deadline: Deadline | None = None, *, fresh: bool = False) -> Place:
         """As ``place``; NotPermitted if nothing may be written there."""
