@@ -22,6 +22,7 @@ from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.reading import PAGE
 from vmdkvol_esx.vsphere.roll import Roll
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.shared import Shared
 from vmdkvol_esx.vsphere.slots import DISKS
 
 # Of a read that its caller gave no deadline.
@@ -69,6 +70,7 @@ class Machines:
         self._hosts = hosts
         self._inventory = Inventory(clock, identify)
         self._roll = Roll(session, clock, log, self._inventory)
+        self._sites: Shared[_Site] = Shared(clock, "reading all device lists")
         self._lock = clock.condition()
         # Lists by the server's ids, each with the version of the configuration that it is of.
         self._kept: dict[str, Machine] = {}
@@ -184,7 +186,11 @@ class Machines:
     def _site(self, vms: Collection[VmId] | None) -> _Site:
         if vms is not None and len(vms) <= FEW:
             return self._few(vms, self._soon(READ_S))
-        deadline = self._soon(SITE_S)
+        if vms is None:
+            return self._sites.get(partial(self._all_of, None), self._soon(SITE_S))
+        return self._all_of(vms, self._soon(SITE_S))
+
+    def _all_of(self, vms: Collection[VmId] | None, deadline: Deadline) -> _Site:
         for _ in range(_TRIES):
             called = self._roll.call(deadline)
             asked = called.seen.values() if vms is None else [called.seen[vm] for vm in vms if vm in called.seen]

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import HypervisorUnreachable
 from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import Log
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.inventory import Glimpse, Inventory
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.shared import Shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,14 @@ class Called:
 
 
 class Roll:
-    """Safe for any number of threads: one of them reads for all who asked before its read began."""
+    """Safe for any number of threads."""
 
     def __init__(self, session: Session[Service], clock: Clock, log: Log, inventory: Inventory) -> None:
         self._session = session
-        self._clock = clock
         self._log = log
         self._inventory = inventory
         self._changed = clock.condition()
-        self._reading = False
-        self._begun = 0
-        self._called = Called({})
-        self._called_in = 0
-        self._called_at = float("-inf")
+        self._calls: Shared[Called] = Shared(clock, "looking at all virtual machines")
         # Who a machine was when it last said it, both ways.
         self._ids: dict[str, VmId] = {}
         self._refs: dict[VmId, str] = {}
@@ -44,39 +39,21 @@ class Roll:
 
     def call(self, deadline: Deadline) -> Called:
         """Return all machines as a read shows them that began after this was asked for."""
-        with self._changed:
-            wanted = self._begun + 1
-            while True:
-                if self._called_in >= wanted:
-                    return self._called
-                if not self._reading:
-                    break
-                if deadline.passed:
-                    raise HypervisorUnreachable("looking at all virtual machines: no answer in this request's time")
-                self._changed.wait(deadline.left_s)
-            self._reading = True
-            self._begun += 1
-            begun, begun_at = self._begun, self._clock.monotonic()
-        called = None
-        try:
-            called = self._sorted(self._session.read("looking at all virtual machines", self._inventory.glimpses, deadline))
-            return called
-        finally:
-            with self._changed:
-                self._reading = False
-                if called is not None:
-                    self._called, self._called_in, self._called_at = called, begun, begun_at
-                self._changed.notify_all()
+
+        def read(deadline: Deadline) -> Called:
+            return self._sorted(self._session.read("looking at all virtual machines", self._inventory.glimpses, deadline))
+
+        return self._calls.get(read, deadline)
 
     def lately(self, vm: VmId, within_s: float) -> Glimpse | None:
         """Return the machine as it was seen within the last seconds; None if it was not."""
-        with self._changed:
-            seen = self._clock.monotonic() - self._called_at <= within_s
-            return self._called.seen.get(vm) if seen else None
+        called = self._calls.last(within_s)
+        return None if called is None else called.seen.get(vm)
 
     def double(self, vm: VmId) -> bool:
         """Tell whether two machines had this id when all were last seen."""
-        return vm in self._called.doubles
+        called = self._calls.last()
+        return called is not None and vm in called.doubles
 
     def ref(self, vm: VmId) -> str | None:
         """Return what the server called the machine when it was last seen; whoever uses it checks ``same``."""
