@@ -75,12 +75,12 @@ class DatastoreFiles:
         return Datastore(name, room.f_blocks * room.f_frsize, room.f_bavail * room.f_frsize, writable, fresh=fresh)
 
     def disk(self, ref: DiskRef) -> Disk | None:
-        """See ``Hypervisor.disk``. A disk whose deletion has begun is still there until that has ended."""
+        """See ``Hypervisor.disk``."""
         with self._opened(ref.path) as (folder, names):
             deleting = disk_files.read_descriptor(folder, names.deleting, ref.path)
             if deleting is not None:
                 disk_files.check_identity(deleting, ref)
-                return Disk(ref, deleting.size_bytes, 0, deleting.note)
+                raise MetadataDamaged(f"{ref.path}: its deletion has begun")
             descriptor = disk_files.present(folder, names, ref.path)
             if descriptor is None:
                 return None

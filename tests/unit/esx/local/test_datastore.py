@@ -283,6 +283,8 @@ def test_a_disk_whose_deletion_was_killed_leaves_a_trace_until_it_is_finished(si
     site.extent(disk).unlink()
 
     assert list(site.hypervisor.traces(STORE)) == [disk.path]
+    with pytest.raises(MetadataDamaged, match="deletion has begun"):
+        site.hypervisor.disk(disk)
     site.delete(disk)
     assert list(site.hypervisor.traces(STORE)) == []
 
