@@ -9,15 +9,17 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import VolumeError
+from vmdkvol.names import DatastoreName
 from vmdkvol_esx import checkup, reaching
 from vmdkvol_esx.checkup import FAIL, WARN, Finding
 from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
 from vmdkvol_esx.ports import Log
 from vmdkvol_esx.settings import ServiceSettings, VsphereSetting
-from vmdkvol_esx.store.looking import look
+from vmdkvol_esx.store.looking import Looked, look
 from vmdkvol_esx.vsphere import handshake
 from vmdkvol_esx.vsphere.connecting import Connector, Service
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
@@ -122,7 +124,7 @@ class Doctor:
         yield checkup.server(server)
         yield checkup.clock(server)
         yield from self._asked("privileges on the root folder", lambda: self._root(examiner, server))
-        places = Places(session, setting.datastores, {}, self.clock)
+        places = Places(session, setting.datastores, self._known(), self.clock)
         yield from self._asked("datastores", lambda: self._datastores(setting, places, examiner, server))
         yield from self._asked("policies", lambda: self._policies(session, server))
         yield from self._asked("hosts", lambda: self._hosts(places, examiner, server))
@@ -170,13 +172,24 @@ class Doctor:
 
     def _database(self) -> Iterator[Finding]:
         path = Path(self.settings.database)
-        deadline = self._within(ASK_S)
-        looked = look(path, lambda: deadline.passed)
+        looked = self._look()
         # The nearest directory that is there already: the service makes the rest.
         there = next(parent for parent in path.parents if parent.is_dir())
         room = os.statvfs(there)
         size, volumes = (None, 0) if looked is None else (looked.size_bytes, looked.volumes)
         yield checkup.database(str(path), size, volumes, room.f_bavail * room.f_frsize)
+
+    def _look(self) -> Looked | None:
+        deadline = self._within(ASK_S)
+        return look(Path(self.settings.database), lambda: deadline.passed)
+
+    def _known(self) -> Mapping[DatastoreName, UUID]:
+        """Return by what the service knows its datastores again; what is wrong with the database has its own line."""
+        try:
+            looked = self._look()
+        except (VolumeError, OSError):
+            return {}
+        return {} if looked is None else looked.datastores
 
     # --- asking ----------------------------------------------------------------------------------------------------
 

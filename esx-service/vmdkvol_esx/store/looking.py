@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+from uuid import UUID
 
 from vmdkvol.errors import Busy, MetadataDamaged
+from vmdkvol.names import DatastoreName
 from vmdkvol_esx.store.engine import REBUILD
 from vmdkvol_esx.store.opening import check_header
 
@@ -21,12 +23,15 @@ _STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Looked:
+    """``datastores``: by what each is known again, of those that were seen once."""
+
     size_bytes: int
     volumes: int
+    datastores: Mapping[DatastoreName, UUID]
 
 
 def look(path: Path, late: Callable[[], bool]) -> Looked | None:
-    """Return the database's size and how many volumes it has; None if there is none.
+    """Return the database's size and some of what it says; None if there is none.
 
     ``late()`` is asked now and then, and ends the look when it is true. MetadataDamaged, with the way out, for one that is
     not whole or not ours; TruthUnknown if it cannot be read; Busy if it is locked, or ``late``.
@@ -57,10 +62,14 @@ def _looked(path: Path, how: str, late: Callable[[], bool]) -> Looked:
             if found != "ok":
                 raise MetadataDamaged(f"the database {path} is damaged: {found}", remedy=REBUILD)
             (volumes,) = database.execute("SELECT count(*) FROM volumes").fetchone()
+            rows = database.execute("SELECT name, id FROM datastores").fetchall()
+            datastores = {DatastoreName(name): UUID(known) for name, known in rows}
+    except ValueError as error:
+        raise MetadataDamaged(f"the database {path} has a datastore without a UUID", remedy=REBUILD) from error
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "interrupted" in str(error):
             raise Busy(f"the database {path} was not read in time: {error}", remedy="try again") from error
         raise MetadataDamaged(f"the database {path} cannot be read: {error}", remedy=REBUILD) from error
     except sqlite3.DatabaseError as error:
         raise MetadataDamaged(f"the database {path} is damaged: {error}", remedy=REBUILD) from error
-    return Looked(path.stat().st_size, volumes)
+    return Looked(path.stat().st_size, volumes, datastores)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from tests.contract.store_benches import new_record
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import Busy, MetadataDamaged
+from vmdkvol.names import DatastoreName
 from vmdkvol_esx.store import open_store
 from vmdkvol_esx.store.looking import look
 
@@ -44,6 +46,16 @@ def test_the_volumes_are_counted_while_a_service_has_the_database(path: Path) ->
 
     assert (looked.volumes if looked else None) == 2
     store.close()
+
+
+def test_it_says_by_what_datastores_are_known_again(path: Path) -> None:
+    store = open_store(path, SystemClock())
+    store.remember_datastore(DatastoreName("ds 1"), UUID(int=7))
+    store.close()
+
+    looked = look(path, never)
+
+    assert (looked.datastores if looked else None) == {"ds 1": UUID(int=7)}
 
 
 def test_a_look_leaves_the_file_as_it_was(path: Path) -> None:

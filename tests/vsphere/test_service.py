@@ -1,0 +1,177 @@
+"""The service as a process on a simulator: it is asked as an agent asks, and looked at from beside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+import pytest
+
+from tests.daemons.site import ROOT, eventually
+from tests.vsphere.outside import Outside, outside
+from tests.vsphere.simulators import Model, Simulator
+from vmdkvol.channel import Address
+from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import NameConflict, PolicyNotFound, VolumeError
+from vmdkvol.line import Line
+from vmdkvol.messages import Call, CreateVolume, RemoveVolume, Request
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.settings import dump_toml
+from vmdkvol.volume import State, VolumeInfo
+
+pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
+A = TypeVar("A")
+
+VSAN = "vSAN Default Storage Policy"
+
+
+@dataclass
+class Site:
+    simulator: Simulator
+    folder: Path
+    host: str
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "s"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def config(self) -> Path:
+        path = self.folder / "service.toml"
+        for name, content in (("password", self.simulator.password), ("ca.pem", self.simulator.ca), ("service.toml", "")):
+            (self.folder / name).touch(0o600)
+            (self.folder / name).write_text(content)
+        values = {
+            "state_dir": str(self.folder / "state"),
+            "default_datastore": "LocalDS_0",
+            "hosts": [{"name": "docker1", "id": self.host, "socket": str(self.socket)}],
+            "vsphere": {
+                "host": "localhost",
+                "port": self.simulator.port,
+                "user": self.simulator.account,
+                "datastores": ["LocalDS_0", "LocalDS_1"],
+                "password_file": str(self.folder / "password"),
+                "ca_file": str(self.folder / "ca.pem"),
+            },
+        }
+        path.write_text(dump_toml(values))
+        return path
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "vmdkvol_esx.cli", "--config", str(self.config()), *words]
+
+    @contextmanager
+    def serving(self) -> Iterator[subprocess.Popen[bytes]]:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(self.command("serve"), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            eventually(self.socket.exists, f"the service listens: {self.log.read_text(errors='replace')[-500:]}")
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+
+    def ask(self, request: Request[A]) -> A:
+        line = Line(Address(self.socket), SystemClock(), agent="a test", boot_id="1").start()
+        try:
+            return line.ask(request, Call(uuid4(), Deadline.after(SystemClock(), 60.0)))
+        finally:
+            line.close()
+
+    def create(self, name: str, **opts: str) -> VolumeInfo:
+        options = CreateOptions.parse({key.replace("_", "-"): value for key, value in opts.items()})
+        return self.ask(CreateVolume(VolumeRef.parse(name), options))
+
+    def doctor(self) -> dict[str, dict[str, str]]:
+        done = subprocess.run(self.command("doctor", "-o", "json"), cwd=ROOT, capture_output=True, text=True, timeout=100)
+        return {line["check"]: line for line in json.loads(done.stdout)}
+
+
+@pytest.fixture(params=["vcenter", "esxi"])
+def site(request: pytest.FixtureRequest, own: Callable[..., Simulator], tmp_path: Path) -> Site:
+    simulator = own(request.param, "-uuids")
+    with outside(simulator) as client:
+        host = str(client.machines()[0].config.instanceUuid)
+    (tmp_path / "service").mkdir()
+    return Site(simulator, tmp_path / "service", host)
+
+
+def on(model: Model) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("site", [model], indirect=True)
+
+
+def test_a_volume_is_made_on_the_datastore_and_removed_again(site: Site) -> None:
+    with site.serving(), outside(site.simulator) as client:
+        info = site.create("db", size="8mb")
+        there = files(client)
+        site.ask(RemoveVolume(info.id))
+
+        assert (info.state, info.created_by, [name for name in there if name.endswith(".vmdk")] != []) == (
+            State.READY,
+            str(client.machines()[0].name),
+            True,
+        )
+        assert [name for name in files(client) if name.endswith(".vmdk")] == []
+
+
+def files(client: Outside) -> list[str]:
+    top = Path(client.datastore("LocalDS_0").summary.url) / "vmdkvol"
+    return [path.name for path in top.rglob("*")] if top.exists() else []
+
+
+@on("vcenter")
+def test_a_volume_is_made_under_the_policy_of_its_name(site: Site) -> None:
+    with site.serving():
+        assert site.create("db", size="8mb", vsan_policy_name=VSAN).options.policy == VSAN
+        with pytest.raises(NameConflict, match="policy is vSAN Default Storage Policy, not VVol No Requirements Policy"):
+            site.create("db", policy="VVol No Requirements Policy")
+        with pytest.raises(PolicyNotFound) as refused:
+            site.create("other", policy="golden")
+
+    assert VSAN in refused.value.remedy
+
+
+@on("esxi")
+def test_a_single_host_refuses_a_policy(site: Site) -> None:
+    with site.serving(), pytest.raises(PolicyNotFound, match="no storage policy"):
+        site.create("db", size="8mb", policy=VSAN)
+
+
+@on("vcenter")
+def test_the_password_is_in_no_argument_no_environment_and_no_log(site: Site) -> None:
+    with site.serving() as process:
+        site.create("db", size="8mb")
+        with pytest.raises(VolumeError):
+            site.create("db", size="16mb")
+        seen = [Path(f"/proc/{process.pid}/{what}").read_bytes() for what in ("cmdline", "environ")]
+
+    secret = site.simulator.password.encode()
+    assert [secret in text for text in (*seen, site.log.read_bytes())] == [False, False, False]
+
+
+def test_the_doctor_looks_at_a_database_that_is_in_use(site: Site) -> None:
+    with site.serving():
+        site.create("db", size="8mb")
+        line = site.doctor()["database"]
+
+    assert (line["status"], "1 volumes" in line["finding"]) == ("OK", True)
+
+
+@on("vcenter")
+def test_the_doctor_knows_a_renamed_datastore_as_the_service_does(site: Site) -> None:
+    with site.serving():
+        site.create("db", size="8mb")
+        site.simulator.datastore("LocalDS_0", "rename", to="another [name] 50%")
+
+        assert site.doctor()["datastore LocalDS_0"]["status"] == "OK"
