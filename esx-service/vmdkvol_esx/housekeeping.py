@@ -266,10 +266,17 @@ class Housekeeping:
                 # The store is asked only about disks that came after the records were read.
                 if uuid in known or uuid in self._reported or self._store.with_disk(uuid) is not None:
                     continue
-                # Removed since it was listed?
-                if self._hypervisor.disk(disk.ref) is not None:
+                if self._there(disk):
                     self._reported.add(uuid)
                     self._log.warning("disk without a record", disk=str(disk.ref.path), uuid=str(uuid))
+
+    def _there(self, disk: Disk) -> bool:
+        """Tell whether a disk is there that was in a listing; it may have been removed since, or be on its way out."""
+        try:
+            return self._hypervisor.disk(disk.ref) is not None
+        except VolumeError:
+            # The next scan looks again.
+            return False
 
     # --- running -------------------------------------------------------------------------------------------------
 

@@ -160,6 +160,20 @@ def test_a_disk_without_a_record_is_told_once_and_never_deleted(site: Site) -> N
     assert site.log.events("warning").count("disk without a record") == 1
 
 
+def test_a_disk_that_cannot_be_read_any_more_when_it_is_told_ends_no_scan(site: Site) -> None:
+    orphan = DiskRef(DiskUuid(uuid4()), DiskPath(DS1, "vmdkvol/x/orphan-1.vmdk"))
+    site.hypervisor.submit(CreateDisk(orphan, 1 << 20, "thin", {}), uuid4())
+    listed = site.hypervisor.disks(DS1)
+    site.hypervisor.damage(orphan.path, "its deletion has begun")
+    site.hypervisor.disks = lambda datastore: listed  # type: ignore[method-assign]
+    scan(site)
+    assert "disk without a record" not in site.log.events("warning")
+
+    site.hypervisor.damage(orphan.path, None)
+    scan(site)
+    assert site.log.events("warning").count("disk without a record") == 1
+
+
 def test_a_disk_of_the_trash_is_no_orphan() -> None:
     site = Site(retention_s=1000.0)
     site.remove(site.create("db").id)
