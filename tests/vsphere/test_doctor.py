@@ -301,6 +301,18 @@ def test_a_datastore_that_is_not_there_fails_and_the_others_are_looked_at(site: 
 
 
 @injected
+@pytest.mark.parametrize("name", ["ds [1] 50% ü", "a.b_c-d", "%2f", "] x", "'"], ids=str)
+def test_a_datastore_may_have_any_name(site: Site, client: Outside, docker: Any, name: str) -> None:
+    site.simulator.datastore("LocalDS_0", "rename", to=name)
+    site.vsphere["datastores"] = [name]
+
+    code, _ = create_role(site)
+    found = site.doctor()
+
+    assert (code, found[f"datastore {name}"]["status"], found[f"privileges on datastore {name}"]["status"]) == (0, "OK", "OK")
+
+
+@injected
 @pytest.mark.parametrize("do", ["inaccessible", "readonly"])
 def test_a_datastore_that_cannot_be_used_fails(site: Site, do: str) -> None:
     site.simulator.datastore("LocalDS_0", do)

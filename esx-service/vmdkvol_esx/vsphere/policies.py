@@ -6,9 +6,9 @@ that is not among them is looked for again first, so a policy that was made just
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pyVmomi import pbm, vim
 
@@ -17,6 +17,8 @@ from vmdkvol.errors import InvalidOption, PolicyNotFound, quoted
 from vmdkvol_esx.vsphere import reading
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.session import Session
+
+T = TypeVar("T")
 
 REMEMBERED_S = 300.0
 # A name that is not known is looked for again, but not by each of many creates.
@@ -98,39 +100,46 @@ def _unknown(name: str, ids: Mapping[str, str]) -> PolicyNotFound:
 
 
 def _read(service: Service) -> Mapping[str, str]:
-    content = _content(service)
-    if content is None:
-        return {}
-    manager = content.profileManager
-    disks = pbm.profile.ResourceType(resourceType="STORAGE")
-    ids = manager.QueryProfile(resourceType=disks, profileCategory="REQUIREMENT")
-    # Of no ids the server would refuse to tell anything.
-    profiles = manager.RetrieveContent(profileIds=ids) if ids else ()
-    return {profile.name: profile.profileId.uniqueId for profile in profiles}
+    def ask(content: Any) -> Mapping[str, str]:
+        manager = content.profileManager
+        disks = pbm.profile.ResourceType(resourceType="STORAGE")
+        ids = manager.QueryProfile(resourceType=disks, profileCategory="REQUIREMENT")
+        # Of no ids the server would refuse to tell anything.
+        profiles = manager.RetrieveContent(profileIds=ids) if ids else ()
+        return {profile.name: profile.profileId.uniqueId for profile in profiles}
+
+    return _asked(service, ask, {})
 
 
 def _reason(service: Service, policy: str, datastore: str) -> str | None:
     """Return why the datastore cannot satisfy the policy, as a clause; None if it can."""
-    content = _content(service)
-    if content is None:
-        return ": a single ESXi host has no storage policies"
-    hub = pbm.placement.PlacementHub(hubType="Datastore", hubId=datastore)
-    wanted = pbm.placement.CapabilityProfileRequirement(profileId=pbm.profile.ProfileId(uniqueId=policy))
-    answers = content.placementSolver.CheckRequirements(hubsToSearch=[hub], placementSubjectRequirement=[wanted])
-    found = next((answer for answer in answers if answer.hub.hubId == datastore), None)
-    if found is None:
-        return ""
-    if not found.error:
-        return None
-    text = getattr(found.error[0], "msg", None)
-    return f": {text}" if text else ""
+
+    def ask(content: Any) -> str | None:
+        hub = pbm.placement.PlacementHub(hubType="Datastore", hubId=datastore)
+        wanted = pbm.placement.CapabilityProfileRequirement(profileId=pbm.profile.ProfileId(uniqueId=policy))
+        answers = content.placementSolver.CheckRequirements(hubsToSearch=[hub], placementSubjectRequirement=[wanted])
+        found = next((answer for answer in answers if answer.hub.hubId == datastore), None)
+        if found is None:
+            return ""
+        if not found.error:
+            return None
+        text = getattr(found.error[0], "msg", None)
+        return f": {text}" if text else ""
+
+    none: str | None = ": a single ESXi host has no storage policies"
+    return _asked(service, ask, none)
 
 
-def _content(service: Service) -> Any:
-    """Return what the policy service begins with; None where there is none."""
+def _asked(service: Service, ask: Callable[[Any], T], without: T) -> T:
+    """Return what ``ask`` makes of what the policy service begins with; ``without`` where there is no such service."""
     if service.content.about.apiType != "VirtualCenter":
-        return None
+        return without
     # First, whether the session lives: the policy service has its own words for one that has ended.
     manager = service.content.sessionManager
     reading.properties(service, vim.SessionManager, [manager], ["currentSession"])
-    return pbm.ServiceInstance("ServiceInstance", service.stub.beside(_PATH, _VERSION)).RetrieveContent()
+    stub = service.stub.beside(_PATH, _VERSION)
+    try:
+        return ask(pbm.ServiceInstance("ServiceInstance", stub).RetrieveContent())
+    finally:
+        # Asked so seldom that a kept connection would be an old one.
+        stub.DropConnections()
