@@ -6,7 +6,7 @@ Nothing of ours may be left that no record knows, and no record without its disk
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -19,31 +19,23 @@ from tests.vsphere.disk_world import DS, PLAIN
 from tests.vsphere.outside import Outside, outside
 from tests.vsphere.simulators import Simulator
 from tests.vsphere.stage import CLOCK, Stage, soon
-from vmdkvol.clock import Deadline
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, CreateVolume, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import State, VmId
+from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import CloneDisk, CreateDisk, DeleteDisk, DeviceLists, Progress, TaskId, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_esx.store import open_store
 from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.descriptors import Identities
-from vmdkvol_esx.vsphere.disks import Disks
 from vmdkvol_esx.vsphere.endpoint import Trust
+from vmdkvol_esx.vsphere.hypervisor import VsphereHypervisor
 from vmdkvol_esx.vsphere.labels import NEW_SIDECAR, SIDECAR, disk_of
-from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.places import Places
-from vmdkvol_esx.vsphere.policies import Policies
-from vmdkvol_esx.vsphere.receipts import parse, task_id
 from vmdkvol_esx.vsphere.session import Session
-from vmdkvol_esx.vsphere.tasks import Waiter
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
 
@@ -81,39 +73,6 @@ class Mortal:
         return answer
 
 
-class Hypervisor:
-    """The port for changes of disks, and for looking; nobody attaches here."""
-
-    def __init__(self, disks: Disks, machines: Machines) -> None:
-        self._disks = disks
-        self._machines = machines
-        self.disk = disks.disk
-        self.disks = disks.disks
-        self.traces = disks.traces
-        self.allocated = disks.allocated
-        self.check_unused = disks.check_unused
-        self.datastores = disks.datastores
-        self.read_sidecar = disks.read_sidecar
-        self.write_sidecar = disks.write_sidecar
-
-    def submit(self, change: object, operation: UUID) -> TaskId | None:
-        assert isinstance(change, CreateDisk | CloneDisk | DeleteDisk)
-        receipt = self._disks.submit(change, operation)
-        return None if receipt is None else task_id(receipt)
-
-    def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
-        self._disks.finish(parse(task), deadline, progress)
-
-    def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
-        return self._machines.devices(vms)
-
-    def vm(self, vm: VmId) -> Vm | None:
-        return self._machines.vm(vm)
-
-    def vms(self) -> list[Vm]:
-        return []
-
-
 @dataclass
 class Site:
     """A service on the simulator, its database in memory."""
@@ -132,16 +91,9 @@ class Site:
         inner = self.stage.session(self.simulator.port, Trust(ca=self.simulator.ca), password=self.simulator.password)
         session: Any = Mortal(inner, nth)
         self.session = session
-        places = Places(session, [DS], {}, CLOCK)
-        identities = Identities(session, places, CLOCK)
-        machines = Machines(session, CLOCK, self.stage.log, [], identities.identify)
-        waiter = Waiter(session, CLOCK, self.stage.log)
-        policies = Policies(session, CLOCK)
-        disks = Disks(session, waiter, places, CLOCK, self.stage.log, policies, machines.holder_of, identities)
-        hypervisor: Any = Hypervisor(disks, machines)
-        parts = Parts(self.store, hypervisor, Lanes(CLOCK, "volume"), CLOCK, uuid4, self.stage.log)
+        self.hypervisor = VsphereHypervisor(session, [DS], [], CLOCK, self.stage.log)
+        parts = Parts(self.store, self.hypervisor, Lanes(CLOCK, "volume"), CLOCK, uuid4, self.stage.log)
         verbs = make_verbs(parts, notify=lambda vm, notice: False, retention_s=0.0)
-        self.hypervisor = hypervisor
         self.requests = Requests(verbs)
         self.housekeeping = Housekeeping(parts, verbs.journal, verbs.removing, verbs.whereabouts, retention_s=0.0, every_s=60.0)
 
@@ -180,6 +132,7 @@ class Site:
             assert record.state is State.READY
             assert self.hypervisor.disk(disk_ref(record)) is not None
             content = self.hypervisor.read_sidecar(disk_path(record))
+            assert content is not None
             assert sidecar.decode(content).disk_uuid == record.disk_uuid
 
 
