@@ -21,10 +21,12 @@ OPTS ?=
 STEPS ?= 50000
 SEED ?= 0
 SHRINK ?=
+# Of test-esx: a service's settings with [vsphere], two datastores and two hosts; --dry takes a simulator for the endpoint.
+SETTINGS ?= /etc/vmdkvol/service.toml
 # Of mutants: one defect of the list, or several; with --keep what came out is kept for the table.
 NAME ?=
 
-.PHONY: help demo bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine clean
+.PHONY: help demo demo-vsphere test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -34,6 +36,8 @@ help:
 	@echo 'make test-engine [DRIVER=name OPTS="size=1gb"]  the conformance suite on two Docker engines, ours or any plugin'
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make simulator  build the vSphere simulator of the tests under .cache (Go and govmomi of Debian)'
+	@echo 'make demo-vsphere  the main job on a simulated vCenter: service, pyVmomi, agent and Docker engine are real'
+	@echo 'make test-esx [SETTINGS=FILE]  the hypervisor'"'"'s promises on a vCenter or ESXi host of your own; what it proved'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'
 	@echo 'make clean  remove .venv and caches'
@@ -41,6 +45,9 @@ help:
 demo:
 	@$(BOOTSTRAP) demo
 	@$(PY) -m tests.demo
+
+demo-vsphere: simulator
+	@$(PY) -m tests.demo_vsphere
 
 bench:
 	@$(BOOTSTRAP) bench
@@ -67,6 +74,9 @@ test: engines simulator lint
 test-engine: engines
 	@$(PY) -m pytest -q --no-header -p no:cacheprovider tests/conformance/test_conformance.py --full \
 	  $(if $(DRIVER),--driver '$(DRIVER)' --opts '$(OPTS)',--page docs/reference/conformance.md) $(PYTEST_ARGS)
+
+test-esx: simulator
+	@PYTHONPATH=.:guest-agent:esx-service $(PY) -m tests.vsphere.esx $(SETTINGS) $(PYTEST_ARGS)
 
 lint: bootstrap
 	@echo '== ruff check'; $(PY) -m ruff check .

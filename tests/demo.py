@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.integration.engine import loops
@@ -20,6 +21,11 @@ from tests.integration.engine.engine import Engine
 from tests.integration.engine.machine import CommandFailed, Machine
 
 Expectation = Callable[[str], bool]
+# What is shown in a machine with this root; returns what went wrong, or nothing.
+Inside = Callable[[Machine, Path], str]
+
+
+PROGRAMS: Mapping[str, Sequence[str]] = {"vmdkvol": [str(Path(sys.executable).with_name("vmdkvol"))]}
 
 
 class Unexpected(Exception):
@@ -29,23 +35,35 @@ class Unexpected(Exception):
 class Show:
     """Prints each command and its output, and stops at the first that is not as expected."""
 
-    def __init__(self, machine: Machine, engine: Engine, sandbox: Path) -> None:
+    def __init__(self, machine: Machine, env: Mapping[str, str], programs: Mapping[str, Sequence[str]] = PROGRAMS) -> None:
+        """``programs``: what is run where a command begins with this word."""
         self._machine = machine
-        self._env: Mapping[str, str] = {"DOCKER_HOST": engine.host, "VMDKVOL_DIR": str(sandbox)}
+        self._env = env
+        self._programs = programs
 
     def step(self, *argv: str, says: Expectation = lambda _: True, why: str = "") -> str:
         """Run a command that must exit 0 and whose output must satisfy ``says``; return the output."""
         if why:
             print(f"\n# {why}")
         print("$ " + " ".join(_quoted(word) for word in argv), flush=True)
-        program = str(Path(sys.executable).with_name("vmdkvol")) if argv[0] == "vmdkvol" else argv[0]
-        done = self._machine.run(program, *argv[1:], env=self._env, check=False, timeout_s=150)
+        done = self._run(argv)
         print((done.stdout + done.stderr).rstrip("\n"), flush=True)
         if done.returncode:
             raise Unexpected(f"exit code {done.returncode}")
         if not says(done.stdout):
             raise Unexpected("that is not the expected output")
         return done.stdout
+
+    def until(self, *argv: str, says: Expectation, why: str = "", within_s: float = 60.0) -> None:
+        """Run a command until it says so, then as ``step``: what follows of itself comes a moment later."""
+        end = time.monotonic() + within_s
+        while not says(self._run(argv).stdout) and time.monotonic() < end:
+            time.sleep(0.2)
+        self.step(*argv, says=says, why=why)
+
+    def _run(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [*self._programs.get(argv[0], argv[:1]), *argv[1:]]
+        return self._machine.run(*command, env=self._env, check=False, timeout_s=150)
 
 
 def _quoted(word: str) -> str:
@@ -99,8 +117,8 @@ def plugin_sockets() -> set[str]:
     return {str(path) for path in Path("/run/docker/plugins").glob("*")}
 
 
-def main() -> int:
-    """Run the demo; return the exit code."""
+def main(inside: Inside | None = None) -> int:
+    """Run the demo, or another one of its kind, ``inside``; return the exit code."""
     if os.geteuid() != 0:
         print("demo: must be root: it makes namespaces, mounts and loop devices; run it with sudo", file=sys.stderr)
         return 2
@@ -111,7 +129,7 @@ def main() -> int:
     trouble = ""
     try:
         with Machine(root) as machine:
-            trouble = _inside(machine, root)
+            trouble = (inside or _inside)(machine, root)
     except (CommandFailed, AssertionError) as error:
         trouble = str(error)
     finally:
@@ -133,13 +151,13 @@ def _inside(machine: Machine, root: Path) -> str:
     engine.start()
     engine.import_busybox()
     sandbox = root / "sandbox"
-    show = Show(machine, engine, sandbox)
+    show = Show(machine, {"DOCKER_HOST": engine.host, "VMDKVOL_DIR": str(sandbox)})
     try:
         show_the_main_job(show)
         show.step("vmdkvol", "sandbox", "down", "--purge", says=lambda text: "down" in text)
         engine.stop()
     except Unexpected as error:
-        _show_logs(sandbox)
+        show_logs(sandbox)
         return str(error)
     rest = [f"{device} over {file}" for device, file in loops.under(root).items()]
     rest += [f"process {pid}" for pid in machine.processes(str(sandbox))]
@@ -149,8 +167,8 @@ def _inside(machine: Machine, root: Path) -> str:
     return f"`sandbox down` left {', '.join(rest)}" if rest else ""
 
 
-def _show_logs(sandbox: Path) -> None:
-    for log in sorted((sandbox / "logs").glob("*.log")):
+def show_logs(root: Path) -> None:
+    for log in sorted((root / "logs").glob("*.log")):
         print(f"\n--- the last lines of {log.name}", file=sys.stderr)
         print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), file=sys.stderr)
 

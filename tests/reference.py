@@ -15,6 +15,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from tests.bench import written
+from tests.contract import proven
+from tests.contract.checklist import CHECKLIST
 from tests.mutants import listed
 from tests.mutants.mutant import By
 from tests.mutants.trial import Outcome
@@ -276,6 +278,24 @@ def mutants() -> str:
     return tried + _table(("defect", "what is wrong", "breaks", "found by", "as", "after steps"), rows)
 
 
+def proven_table() -> str:
+    """Return where each promise of the hypervisor's is shown."""
+    return _table(proven.head(), proven.rows())
+
+
+def proven_reasons() -> str:
+    """Return why a promise is not shown somewhere."""
+    return "".join(f"{number}. {reason[0].upper()}{reason[1:]}.\n" for number, reason in enumerate(proven.reasons(), 1))
+
+
+def checklist() -> str:
+    """Return what only a real endpoint can show."""
+    rows = [
+        (line.id, line.says, ", ".join(f"`{test}`" for test in line.tests) or f"by hand: {line.by_hand}") for line in CHECKLIST
+    ]
+    return _table(("", "what", "how"), rows)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "options": options,
     "file-systems": file_systems,
@@ -296,6 +316,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "mutants": mutants,
     "sidecar": sidecar_file,
     "status": status_map,
+    "proven": proven_table,
+    "proven-reasons": proven_reasons,
+    "checklist": checklist,
     "bench": written.table,
     "bench-methods": written.methods,
     "bench-summary": written.paragraph,

@@ -9,7 +9,15 @@ import pytest
 
 from tests.contract.store_benches import SQL_STORES, STORES, SqlStores, Stores
 from tests.doubles.hand_clock import HandClock
+from tests.vsphere.simulators import program
 from vmdkvol_esx.ports import Store
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the simulator before the first test that wants it: a build may take longer than a test may."""
+    wanted = any(item.get_closest_marker(mark) for item in session.items for mark in ("vcsim_pure", "vcsim_injected"))
+    if wanted and not session.config.option.collectonly:
+        program()
 
 
 @pytest.fixture

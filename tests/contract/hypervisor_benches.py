@@ -1,6 +1,7 @@
 """What the contract tests of Hypervisor need: datastores to fill, hide and damage, guests to write on disks.
 
-One bench has the simulated hypervisor, the other VMDK files in directories and this machine's loop devices.
+One bench has the simulated hypervisor, the other VMDK files in directories and this machine's loop devices. Those of the
+vSphere API are in vsphere_bench.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from tests.contract import given
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.local.loops import Loops
@@ -33,13 +35,14 @@ from vmdkvol_esx.ports import (
 )
 
 MIB = 1 << 20
-BIG = DatastoreName("big")
-SMALL = DatastoreName("small")
+NAMES = given.names()
+BIG, SMALL = NAMES.big, NAMES.small
 SMALL_BYTES = 24 * MIB
 # Larger than what the local hypervisor writes within submit.
 LONG_BYTES = 48 * MIB
-VM_A = Vm(VmId(UUID("4208aaaa-0000-4000-8000-00000000000a")), "host-a", running=True)
-VM_B = Vm(VmId(UUID("4208bbbb-0000-4000-8000-00000000000b")), "host-b", running=True)
+VM_A, VM_B = NAMES.first, NAMES.second
+# Of the vmgroup in whose folder the suite's disks lie; nobody's.
+NOBODY = UUID(int=1)
 
 
 class Bench(Protocol):
@@ -201,7 +204,7 @@ class LocalBench:
 def new_disk(datastore: DatastoreName = BIG) -> DiskRef:
     """A disk that is not there yet."""
     uuid = uuid4()
-    return DiskRef(DiskUuid(uuid), DiskPath(datastore, f"vmdkvol/{UUID(int=1)}/db-{uuid.hex[:8]}.vmdk"))
+    return DiskRef(DiskUuid(uuid), DiskPath(datastore, f"vmdkvol/{NOBODY}/db-{uuid.hex[:8]}.vmdk"))
 
 
 def begin(bench: Bench, change: Change) -> TaskId | None:

@@ -1,14 +1,15 @@
-"""The promises of Hypervisor, on the simulated one and on VMDK files with loop devices."""
+"""The promises of Hypervisor, on the simulated one, on VMDK files with loop devices, and on the vSphere API."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from tests.contract import given, proven
 from tests.contract.hypervisor_benches import (
     BIG,
     LONG_BYTES,
@@ -18,14 +19,14 @@ from tests.contract.hypervisor_benches import (
     VM_A,
     VM_B,
     Bench,
-    LocalBench,
-    SimulatedBench,
     attached,
     begin,
     do,
     made,
     new_disk,
 )
+from tests.contract.proven import Where
+from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
@@ -48,11 +49,41 @@ from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, TaskId
 
 MODE = "independent_persistent"
+# The smallest step of a size that all of them take.
+KIB = 1024
+MARKS: Mapping[Where, Sequence[pytest.MarkDecorator]] = {
+    Where.SIMULATED: [],
+    Where.LOCAL: [pytest.mark.integration],
+    Where.VCENTER: [pytest.mark.integration, pytest.mark.vcsim_pure],
+    Where.ESXI: [pytest.mark.integration, pytest.mark.vcsim_pure],
+    Where.STRICT: [pytest.mark.integration, pytest.mark.vcsim_injected],
+    Where.REAL: [pytest.mark.integration],
+}
 
 
-@pytest.fixture(params=["simulated", pytest.param("local", marks=pytest.mark.integration)])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    bench: Bench = SimulatedBench() if request.param == "simulated" else LocalBench(tmp_path)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test where its promise can be shown; why not elsewhere is in tests/contract/proven.py."""
+    if "where" in metafunc.fixturenames:
+        here = (Where.REAL,) if given.file() else tuple(where for where in Where if where is not Where.REAL)
+        shown = [where for where in proven.shown(metafunc.function.__name__) if where in here]
+        cases = [pytest.param(each, marks=MARKS[each], id=each) for each in shown]
+        metafunc.parametrize("where", cases, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def where(request: pytest.FixtureRequest) -> Where:
+    return Where(request.param)
+
+
+@pytest.fixture(scope="module")
+def site(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSite | None]:
+    with started(where, tmp_path_factory.mktemp(where) / "simulator") as found:
+        yield found
+
+
+@pytest.fixture
+def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[Bench]:
+    bench = bench_of(where, site, tmp_path)
     yield bench
     bench.end()
 
@@ -245,7 +276,7 @@ def test_attaching_twice_gives_the_same_address(bench: Bench) -> None:
 def test_a_disk_belongs_to_one_machine_at_a_time(bench: Bench) -> None:
     disk = attached(bench, VM_A)
 
-    with pytest.raises(VolumeInUse, match="host-a"):
+    with pytest.raises(VolumeInUse, match=VM_A.name):
         do(bench, AttachDisk(VM_B.id, disk, MODE))
 
     assert holders(bench, disk) == [VM_A.id]
@@ -380,7 +411,7 @@ def test_an_attached_disk_is_not_deleted(bench: Bench) -> None:
     disk = attached(bench)
     bench.write(disk, b"data")
 
-    with pytest.raises(VolumeInUse, match="host-a"):
+    with pytest.raises(VolumeInUse, match=VM_A.name):
         do(bench, DeleteDisk(disk))
 
     assert (paths(bench), bench.read(disk, 4)) == ([disk.path.path], b"data")
@@ -412,7 +443,7 @@ def test_a_deleted_disk_can_be_made_again_and_is_blank(bench: Bench) -> None:
 
 @pytest.mark.parametrize("diskformat", ["thin", "zeroedthick", "eagerzeroedthick"])
 def test_a_clone_has_its_sources_bytes_and_its_own_identity(bench: Bench, diskformat: str) -> None:
-    source, clone = attached(bench, size=3 * MIB + 512), new_disk()
+    source, clone = attached(bench, size=3 * MIB + KIB), new_disk()
     content = b"data" * 1000
     bench.write(source, content)
     do(bench, DetachDisk(VM_A.id, source))
@@ -421,7 +452,7 @@ def test_a_clone_has_its_sources_bytes_and_its_own_identity(bench: Bench, diskfo
 
     found = bench.hypervisor.disk(clone)
     assert found is not None
-    assert (found.size_bytes, dict(found.note)) == (3 * MIB + 512, {"name": "clone"})
+    assert (found.size_bytes, dict(found.note)) == (3 * MIB + KIB, {"name": "clone"})
     do(bench, AttachDisk(VM_B.id, clone, MODE))
     assert bench.read(clone, 8192) == content.ljust(8192, b"\0")
 
@@ -439,7 +470,7 @@ def test_a_clone_and_its_source_go_separate_ways(bench: Bench) -> None:
 def test_an_attached_source_is_not_cloned_and_nothing_is_left(bench: Bench) -> None:
     source, clone = attached(bench), new_disk()
 
-    with pytest.raises(VolumeInUse, match="host-a"):
+    with pytest.raises(VolumeInUse, match=VM_A.name):
         do(bench, CloneDisk(source, clone, "thin", {}))
 
     assert (bench.hypervisor.disk(clone), paths(bench)) == (None, [source.path.path])

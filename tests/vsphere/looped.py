@@ -20,6 +20,7 @@ from tests.vsphere.outside import Outside, attached
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import TruthUnknown
 from vmdkvol.volume import Attachment, DiskUuid, LoopAddress, ScsiAddress, VmId, loop_tag
+from vmdkvol_esx.local import loop_device
 from vmdkvol_esx.local.loops import Loop, Loops
 from vmdkvol_guest.linux.devices import LinuxDevices
 from vmdkvol_guest.ports import Device
@@ -52,9 +53,12 @@ class LoopedDevices:
         return self._linux.claim(device, deadline)
 
     def forget(self, device: Device) -> None:
-        """The kernel lets go of it, as after a write to a SCSI device's ``delete``."""
+        """It is gone when its last opener is: the agent forgets under a claim of its own, which nobody else can join."""
         for loop in self._bound(device.disk_uuid):
-            self._loops.detach(loop, device.path)
+            opened = loop_device.open_device(loop.number, os.O_RDONLY)
+            if opened is not None:
+                loop_device.unbind(opened)
+                os.close(opened)
 
     def present(self, vm: VmId) -> Collection[Device]:
         return self._linux.present(vm)
@@ -83,6 +87,12 @@ class LoopedDevices:
 
     def _bound(self, disk: DiskUuid) -> list[Loop]:
         return [loop for loop in self._loops.bound() if loop.owner == (self._owner(), disk)]
+
+
+def give_back() -> None:
+    """Give the kernel the numbers of what was forgotten back, as the local hypervisor does at its end."""
+    for number in loop_device.left_over():
+        loop_device.remove(number)
 
 
 def _at(world: Outside, owner: VmId, address: ScsiAddress) -> Any:

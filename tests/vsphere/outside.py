@@ -71,8 +71,10 @@ class Outside:
         self.reconfigure(vm, "remove", next(disk for disk in attached(vm) if disk.backing.fileName == path))
 
     def reconfigure(self, vm: Any, operation: str, device: Any, version: str | None = None) -> None:
-        change = vim.vm.device.VirtualDeviceSpec(operation=operation, device=device)
-        done(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=[change], changeVersion=version)))
+        self.reconfigure_all(vm, [vim.vm.device.VirtualDeviceSpec(operation=operation, device=device)], version)
+
+    def reconfigure_all(self, vm: Any, changes: list[Any], version: str | None = None) -> None:
+        done(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=changes, changeVersion=version)))
 
 
 def attached(vm: Any) -> list[Any]:

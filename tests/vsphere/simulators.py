@@ -12,7 +12,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 ROOT = Path(__file__).parents[2]
 Model = Literal["vcenter", "esxi"]
+Inside = Callable[[Sequence[str]], list[str]]
 
 BUILD_S = 900
 # A busy machine has other things to do than to start a process.
@@ -139,9 +140,12 @@ class Simulator:
 
 
 @contextmanager
-def simulator(model: Model, folder: Path, *flags: str) -> Iterator[Simulator]:
-    """Run a simulator whose files lie in ``folder``, which goes with it; ``flags`` are those of its program."""
-    found = _start(model, folder, secrets.token_urlsafe(12), "127.0.0.1:0", flags)
+def simulator(model: Model, folder: Path, *flags: str, inside: Inside = list) -> Iterator[Simulator]:
+    """Run a simulator whose files lie in ``folder``, which goes with it; ``flags`` are those of its program.
+
+    ``inside`` makes of a command one that runs in some namespace, where alone it is then reached.
+    """
+    found = _start(model, folder, secrets.token_urlsafe(12), "127.0.0.1:0", flags, inside=inside)
     try:
         yield found
     finally:
@@ -149,7 +153,14 @@ def simulator(model: Model, folder: Path, *flags: str) -> Iterator[Simulator]:
 
 
 def _start(
-    model: Model, folder: Path, password: str, listen: str, flags: tuple[str, ...], pair: Pair | None = None
+    model: Model,
+    folder: Path,
+    password: str,
+    listen: str,
+    flags: tuple[str, ...],
+    pair: Pair | None = None,
+    *,
+    inside: Inside = list,
 ) -> Simulator:
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(program()), "-model", model, "-listen", listen, *flags]
@@ -159,7 +170,7 @@ def _start(
         command += ["-pair", str(file)]
     # Its standard input is a pipe of ours: it ends when we do, however that happens.
     process = subprocess.Popen(
-        command,
+        inside(command),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=(folder / "log").open("ab"),

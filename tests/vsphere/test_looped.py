@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.integration.engine import loops
-from tests.vsphere.looped import LoopedDevices
+from tests.vsphere.looped import LoopedDevices, give_back
 from tests.vsphere.outside import Outside, View, outside
 from tests.vsphere.simulators import Simulator
 from tests.vsphere.stage import CLOCK, soon
@@ -48,6 +48,7 @@ class Site:
 def site(own: Callable[..., Simulator]) -> Iterator[Site]:
     with ExitStack() as stack:
         simulator = own("vcenter", "-uuids")
+        stack.callback(give_back)
         stack.callback(loops.sweep, simulator.folder)
         yield Site(stack.enter_context(outside(simulator)), simulator)
 
@@ -87,6 +88,16 @@ def test_another_disk_at_the_place_is_refused(site: Site, other: dict[str, Any])
 
     with pytest.raises(WrongDisk):
         site.devices.find(site.attachment(5, **other), soon())
+
+
+def test_a_device_is_forgotten_under_the_claim_that_proves_it_unused(site: Site) -> None:
+    site.world.attach(site.vm, DISK, 5)
+    device = site.devices.find(site.attachment(5), soon())
+
+    with site.devices.claim(device, soon()):
+        site.devices.forget(device)
+
+    assert list(site.devices.present(site.owner)) == []
 
 
 def test_a_forgotten_device_is_gone_and_comes_again(site: Site) -> None:

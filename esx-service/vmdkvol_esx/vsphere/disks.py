@@ -206,7 +206,7 @@ class Disks:
             case CloneDisk():
                 return self._making.clone(change, operation, deadline)
             case DeleteDisk():
-                self._places.writable(change.disk.path.datastore, deadline)
+                self._places.writable(change.disk.path.datastore, deadline, fresh=True)
                 return self._unmaking.delete(change, operation, deadline)
             case _:
                 assert_never(change)

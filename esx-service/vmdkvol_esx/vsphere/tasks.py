@@ -117,6 +117,9 @@ class Waiter:
                 raise
             return seen(dict(found[task]))
 
+        if deadline.passed:
+            # Not "no time was left to ask": whoever waits is told that it goes on.
+            raise StillWorking(f"{what}: task {task} has not ended, as far as is known")
         found = self._session.read(f"{what}: reading task {task}", read, deadline)
         return End(gone=True) if found is None else end_of(found)
 

@@ -1,4 +1,4 @@
-"""`make demo` is run by nobody but newcomers: here it is, and what it says when a step is not as expected."""
+"""`make demo` and `make demo-vsphere` are run by nobody but newcomers: here they are, and what they say of a wrong step."""
 
 from __future__ import annotations
 
@@ -18,6 +18,15 @@ def python(*argv: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_demo_shows_the_main_job_and_leaves_nothing() -> None:
     done = python("-m", "tests.demo")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nkept on a VMDK\n" in done.stdout
+    assert "every step as expected, nothing left behind" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.vcsim_injected
+def test_the_demo_on_a_simulated_vcenter_shows_the_main_job_and_leaves_nothing() -> None:
+    done = python("-m", "tests.demo_vsphere")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\nkept on a VMDK\n" in done.stdout

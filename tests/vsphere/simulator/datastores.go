@@ -114,7 +114,7 @@ func detail(task *simulator.Task) {
 	}
 }
 
-// steerDatastore does to a datastore what happens to one: name=NAME and do=size&bytes=N (0: as large as the disk here),
+// steerDatastore does to a datastore what happens to one: name=NAME and do=size&bytes=N, do=unsized (again),
 // inaccessible, accessible, readonly, writable, do=rename&to=NAME, do=type&to=vsan. The library itself does not mind any of it;
 // -strict does.
 func steerDatastore(world *sync.RWMutex, query url.Values) error {
@@ -130,12 +130,14 @@ func steerDatastore(world *sync.RWMutex, query url.Values) error {
 	to := query.Get("to")
 	switch do := query.Get("do"); do {
 	case "size":
-		var err error
-		if sizes[store.Self], err = strconv.ParseInt(query.Get("bytes"), 10, 64); err != nil || sizes[store.Self] == 0 {
-			delete(sizes, store.Self)
+		size, err := strconv.ParseInt(query.Get("bytes"), 10, 64)
+		if err != nil {
+			return err
 		}
+		sizes[store.Self] = size
 		tellRoom()
-		return err
+	case "unsized":
+		delete(sizes, store.Self)
 	case "accessible", "inaccessible":
 		set("summary.accessible", do == "accessible")
 	case "readonly", "writable":
@@ -143,13 +145,7 @@ func steerDatastore(world *sync.RWMutex, query url.Values) error {
 			store.Host[i].MountInfo.AccessMode = map[string]string{"readonly": "readOnly", "writable": "readWrite"}[do]
 		}
 	case "rename":
-		for _, entity := range simulator.Map.All("VirtualMachine") {
-			for _, backing := range backings(entity.(*simulator.VirtualMachine)) {
-				if rest := strings.TrimPrefix(backing.FileName, "["+store.Name+"]"); rest != backing.FileName {
-					backing.FileName = "[" + to + "]" + rest
-				}
-			}
-		}
+		renamePaths("["+store.Name+"]", "["+to+"]")
 		set("name", to)
 		set("summary.name", to)
 		store.Info.GetDatastoreInfo().Name = to
@@ -159,6 +155,31 @@ func steerDatastore(world *sync.RWMutex, query url.Values) error {
 		return fmt.Errorf("do=%s", do)
 	}
 	return nil
+}
+
+// renamePaths changes what machines say of their files.
+func renamePaths(old, to string) {
+	set := func(path *string) {
+		if strings.HasPrefix(*path, old) {
+			*path = to + (*path)[len(old):]
+		}
+	}
+	for _, entity := range simulator.Map.All("VirtualMachine") {
+		vm := entity.(*simulator.VirtualMachine)
+		for _, backing := range backings(vm) {
+			for ; backing != nil; backing = backing.Parent {
+				set(&backing.FileName)
+			}
+		}
+		for i := range vm.LayoutEx.File {
+			set(&vm.LayoutEx.File[i].Name)
+		}
+		files := &vm.Config.Files
+		for _, path := range []*string{&files.VmPathName, &files.LogDirectory, &files.SnapshotDirectory, &files.SuspendDirectory} {
+			set(path)
+		}
+		set(&vm.Summary.Config.VmPathName)
+	}
 }
 
 // serveFolder gives and takes the files of datastores, as /folder/PATH?dcPath=NAME&dsName=NAME. The library's own wants no

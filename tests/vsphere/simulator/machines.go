@@ -40,8 +40,9 @@ func backings(vm *simulator.VirtualMachine) []*types.VirtualDiskFlatVer2BackingI
 }
 
 // steerMachine does to a VM what happens to one: vm=ID and do=off, on, suspend, destroy (what the API does), do=connected,
-// disconnected, inaccessible, orphaned or invalid, do=rename&to=NAME, do=host (to the next one), do=move&from=PATH&to=PATH
-// (Storage vMotion of one disk), do=snapshot&to=NAME (dependent disks get a delta child), do=consolidate (and lose it again).
+// disconnected, inaccessible, orphaned or invalid, do=rename&to=NAME, do=identity&to=UUID, do=host (to the next one),
+// do=move&from=PATH&to=PATH (Storage vMotion of one disk), do=snapshot&to=NAME (dependent disks get a delta child),
+// do=consolidate (and lose it again).
 func steerMachine(world *sync.RWMutex, service soap.RoundTripper, query url.Values) error {
 	world.Lock()
 	defer world.Unlock()
@@ -71,6 +72,9 @@ func steerMachine(world *sync.RWMutex, service soap.RoundTripper, query url.Valu
 		set("name", query.Get("to"))
 		set("config.name", query.Get("to"))
 		set("summary.config.name", query.Get("to"))
+	case "identity":
+		set("config.instanceUuid", query.Get("to"))
+		set("summary.config.instanceUuid", query.Get("to"))
 	case "host":
 		for _, other := range simulator.Map.All("HostSystem") {
 			if other.Reference() != *vm.Runtime.Host {

@@ -50,7 +50,7 @@ func (t *rules) add(query url.Values) error {
 	defer t.Unlock()
 	made := &rule{query.Get("method"), query.Get("match"), query.Get("do"), query.Get("fault"), 1, 0}
 	if made.do == "clear" {
-		t.list = nil
+		t.list, t.busy = nil, map[types.ManagedObjectReference]int{}
 		return nil
 	}
 	if !strings.Contains(" fault soap never vanish slow wait lost dropped ", " "+made.do+" ") || made.method == "" {
@@ -125,7 +125,10 @@ func (t *rules) serve(w http.ResponseWriter, r *http.Request, name string, body 
 
 func (t *rules) hold(ref types.ManagedObjectReference, by int) {
 	t.Lock()
-	t.busy[ref] += by
+	if t.busy[ref] += by; t.busy[ref] < 0 {
+		// It was cleared meanwhile.
+		t.busy[ref] = 0
+	}
 	t.Unlock()
 }
 

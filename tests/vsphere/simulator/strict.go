@@ -139,7 +139,11 @@ func thickness(spec types.BaseVirtualDiskSpec) int64 {
 }
 
 func noRoom(path string, needed int64) types.BaseMethodFault {
-	if store := storeOf(path); store != nil && sizes[store.Self] != 0 && free(store) < needed {
+	store := storeOf(path)
+	if store == nil {
+		return nil
+	}
+	if _, sized := sizes[store.Self]; sized && free(store) < needed {
 		return &types.NoDiskSpace{FileFault: types.FileFault{File: path}, Datastore: store.Name}
 	}
 	return nil
