@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from tests.vsphere.outside import Outside, outside
@@ -16,6 +17,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, DeleteDisk, DiskPath, DiskRef
 from vmdkvol_esx.vsphere import labels
+from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks, OnDisk
 from vmdkvol_esx.vsphere.endpoint import Trust
@@ -24,6 +26,7 @@ from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.places import Places
 from vmdkvol_esx.vsphere.policies import Policies
 from vmdkvol_esx.vsphere.receipts import Receipt
+from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.tasks import Waiter
 
 DS = DatastoreName("LocalDS_0")
@@ -39,6 +42,30 @@ def new_ref(datastore: DatastoreName = DS) -> DiskRef:
     return DiskRef(DiskUuid(own), DiskPath(datastore, f"vmdkvol/{GROUP}/db-{uuid.hex[:8]}.vmdk"))
 
 
+class Hooked:
+    """A session that lets something happen just before a call, by the beginning of what the call is for; once."""
+
+    def __init__(self, inner: Session[Service], before: dict[str, Callable[[], object]]) -> None:
+        self._inner = inner
+        self._before = before
+
+    @property
+    def generation(self) -> int:
+        return self._inner.generation
+
+    def read(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        self._happen(what)
+        return self._inner.read(what, *args, **kwargs)
+
+    def change(self, what: str, *args: Any, **kwargs: Any) -> Any:
+        self._happen(what)
+        return self._inner.change(what, *args, **kwargs)
+
+    def _happen(self, what: str) -> None:
+        for start in [start for start in self._before if what.startswith(start)]:
+            self._before.pop(start)()
+
+
 @dataclass
 class World:
     simulator: Simulator
@@ -47,6 +74,7 @@ class World:
     places: Places
     stage: Stage
     again: Callable[[], tuple[Disks, Places]]
+    before: dict[str, Callable[[], object]]
     progress: list[int] = field(default_factory=list)
 
     def restart(self) -> None:
@@ -106,8 +134,11 @@ PLAIN = frozenset({".vmdk", "-flat.vmdk", ".vmdkvol.label"})
 
 @contextmanager
 def world_of(simulator: Simulator, stage: Stage) -> Iterator[World]:
+    before: dict[str, Callable[[], object]] = {}
+
     def again() -> tuple[Disks, Places]:
-        session = stage.session(simulator.port, Trust(ca=simulator.ca), password=simulator.password)
+        inner = stage.session(simulator.port, Trust(ca=simulator.ca), password=simulator.password)
+        session: Any = Hooked(inner, before)
         places = Places(session, [DS, OTHER_DS], {}, CLOCK)
         waiter = Waiter(session, CLOCK, stage.log)
         identities = Identities(session, places, CLOCK)
@@ -118,7 +149,7 @@ def world_of(simulator: Simulator, stage: Stage) -> Iterator[World]:
 
     with ExitStack() as stack:
         disks, places = again()
-        yield World(simulator, stack.enter_context(outside(simulator)), disks, places, stage, again)
+        yield World(simulator, stack.enter_context(outside(simulator)), disks, places, stage, again, before)
 
 
 __all__ = ["DS", "GROUP", "LABEL_OF_ANOTHER", "MIB", "OTHER_DS", "PLAIN", "World", "new_ref", "untold", "world_of"]

@@ -27,7 +27,7 @@ from vmdkvol.errors import (
 from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, DeleteDisk
 from vmdkvol_esx.vsphere import framed
-from vmdkvol_esx.vsphere.labels import LABEL, NEW_SIDECAR, SIDECAR
+from vmdkvol_esx.vsphere.labels import LABEL, NEW_SIDECAR, SIDECAR, Label
 from vmdkvol_esx.vsphere.receipts import Receipt
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
@@ -268,6 +268,49 @@ def test_nothing_is_taken_away_while_the_server_makes_a_disk_whose_task_is_not_k
             world.deleted(ref)
         except Busy:
             CLOCK.sleep(0.1)
+
+
+def test_a_disk_that_comes_between_the_look_and_the_question_for_its_task_keeps_its_label(world: World) -> None:
+    """Without it nobody would know whose disk it is."""
+    ref = new_ref()
+    world.put_label(ref, Label(ref.uuid, 4 * MIB, "thin", {}))
+    world.before["looking for what makes"] = lambda: world.strange(ref)
+
+    with pytest.raises(Busy, match="at this moment"):
+        world.begin(DeleteDisk(ref))
+
+    assert world.lying(ref) == PLAIN
+    world.deleted(ref)
+    assert world.lying(ref) == set()
+
+
+@pytest.mark.parametrize("change", ["create", "delete"])
+def test_a_datastore_that_is_renamed_between_two_calls_does_no_harm(world: World, change: str) -> None:
+    ref = new_ref() if change == "create" else world.made()
+    start = "creating" if change == "create" else "deleting"
+    world.before[start] = lambda: world.simulator.datastore(DS, "rename", to="renamed")
+    work = CreateDisk(ref, 4 * MIB, "thin", {}) if change == "create" else DeleteDisk(ref)
+
+    with pytest.raises(VolumeError):
+        world.do(work)
+
+    world.restart()
+    world.simulator.datastore("renamed", "rename", to=DS)
+    world.do(work)
+    assert world.lying(ref) == (PLAIN if change == "create" else set())
+
+
+def test_a_disk_that_goes_while_a_renamed_datastore_is_looked_at_is_not_absent(world: World) -> None:
+    """Under the name that it had the server knows no such file: that says nothing."""
+    ref = world.made()
+    asked = f"reading the identity of [{DS}]"
+    world.simulator.next("QueryVirtualDiskUuid", "soap", fault="FileNotFound")
+    world.before[asked] = lambda: world.simulator.datastore(DS, "rename", to="renamed")
+
+    found = world.disks.disk(ref)
+
+    assert found is not None
+    assert found.ref == ref
 
 
 def test_a_label_that_cannot_be_taken_back_leaves_the_create_in_doubt(world: World) -> None:

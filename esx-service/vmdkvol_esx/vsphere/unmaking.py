@@ -102,6 +102,9 @@ class Unmaking:
         if label is not None and not label.deleting:
             # A create of it may be on its way with its task unknown: its disk would come when nothing of it is known here.
             self._check_not_made(look, deadline)
+            if self._looking.look(look.ref, deadline).standing is not look.standing:
+                # It ended between the look and the question.
+                raise Busy(f"the disk {look.ref.path} came at this moment")
         if label is not None:
             # An extent without its descriptor: the server was stopped in the middle.
             self._files.delete(look.place, beside(look.path, FLAT), deadline, operation)
