@@ -90,8 +90,8 @@ class Doctor:
         if setting.credential is None or self.environment.get("CREDENTIALS_DIRECTORY"):
             return checkup.of_error("settings", error)
         # Somebody's own shell has none of the unit's credentials.
-        way = f"systemd-run --pipe --wait -p LoadCredential={setting.credential}:FILE vmdkvol-esxd doctor"
-        return Finding(FAIL, "settings", error.text, f"run it as: {way}")
+        way = "systemd-run --pipe --wait -p LoadCredential=NAME:FILE vmdkvol-esxd doctor"
+        return Finding(FAIL, "settings", error.text, f"with the unit's name and file, run it as: {way}")
 
     def _greeted(self, endpoint: Endpoint, trust: Trust) -> Iterator[Finding]:
         self.say(f"connecting to {endpoint}")

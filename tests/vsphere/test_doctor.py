@@ -287,7 +287,7 @@ def test_outside_of_its_unit_the_doctor_says_how_it_gets_the_credential(site: Si
     del site.vsphere["password_file"]
     site.vsphere["credential"] = "vmdkvol-password"
 
-    assert "systemd-run --pipe --wait -p LoadCredential=vmdkvol-password:FILE" in site.doctor()["settings"]["fix"]
+    assert "systemd-run --pipe --wait -p LoadCredential=NAME:FILE" in site.doctor()["settings"]["fix"]
 
 
 @pure

@@ -144,6 +144,18 @@ def test_what_is_old_is_asked_for_again(site: Site) -> None:
 
 @pure
 @on("vcenter")
+def test_whether_it_fits_is_asked_for_again_too(site: Site) -> None:
+    site.profile(VSAN)
+    before = site.simulator.calls()["PbmCheckRequirements"]
+
+    site.clock.pass_time(REMEMBERED_S + 1)
+    site.profile(VSAN)
+
+    assert site.simulator.calls()["PbmCheckRequirements"] == before + 1
+
+
+@pure
+@on("vcenter")
 def test_a_policy_that_was_made_just_now_is_found(site: Site) -> None:
     site.profile(VSAN)
     site.make_policy("made just now (50%) ü")
@@ -192,8 +204,11 @@ def test_policies_are_asked_for_in_the_session_that_is_there(site: Site) -> None
 @on("vcenter")
 def test_after_the_server_ended_the_session_the_policies_are_read(site: Site, stage: Stage) -> None:
     end_session(site.simulator, stage, site.session)
+    before = site.simulator.calls().get("PbmRetrieveServiceContent", 0)
 
     assert VSAN in site.policies.known(soon())
+    # Not asked in the session that has ended: its own words for that are not known.
+    assert site.simulator.calls()["PbmRetrieveServiceContent"] == before + 1
 
 
 @pure

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from vmdkvol.command import run
 from vmdkvol.errors import BadRequest
@@ -76,8 +78,7 @@ class Folder:
 
     def said(self, environment: Mapping[str, str]) -> str:
         self.write()
-        settings = read_settings(ServiceSettings, self.config)
-        return "\n".join(reaching.check(settings, environment))
+        return "\n".join(reaching.check(read_settings(ServiceSettings, self.config), environment))
 
 
 @pytest.fixture
@@ -191,6 +192,32 @@ def test_a_password_in_the_wrong_place_is_not_told(
     assert code == 2
     assert f"{folder.config}:{folder.line(setting)}: " in text
     assert SECRET not in text
+
+
+AROUND = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20)
+
+
+@given(
+    setting=st.sampled_from(["password_file", "credential"]),
+    before=AROUND,
+    after=AROUND,
+    inside=st.sampled_from(["{}", "[{}]", "{{x = {}}}"]),
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_written_where_the_password_is_named_is_not_told(
+    folder: Folder, setting: str, before: str, after: str, inside: str
+) -> None:
+    folder.lines = {key: value for key, value in folder.lines.items() if key not in ("password_file", "credential")}
+    folder.lines[setting] = inside.format(dump_value(f"{before}{SECRET}{after}"))
+    folder.write()
+
+    told = ""
+    try:
+        read_settings(ServiceSettings, folder.config)
+    except BadRequest as error:
+        told = str(error)
+
+    assert SECRET not in told
 
 
 def test_a_host_that_is_left_out_is_told_at_its_table(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,7 +83,7 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", [{}, {"CREDENTIALS_DIRECTORY": ""}, {"CREDENTIALS_DIRECTORY": "relative"}])
 def test_a_service_without_credentials_says_which_line_is_missing(environment: dict[str, str]) -> None:
-    with pytest.raises(BadRequest, match="LoadCredential=vsphere"):
+    with pytest.raises(BadRequest, match="LoadCredential=NAME:FILE"):
         from_systemd("vsphere", environment)
 
 
@@ -91,6 +91,14 @@ def test_a_service_without_credentials_says_which_line_is_missing(environment: d
 def test_a_credential_s_name_leads_nowhere_else(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadRequest, match="no name of a credential"):
         from_systemd(name, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_password_in_the_place_of_the_name_is_not_told(tmp_path: Path, there: bool) -> None:
+    with pytest.raises(BadRequest) as caught:
+        from_systemd("c4n4ry", {"CREDENTIALS_DIRECTORY": str(tmp_path)} if there else {})
+
+    assert "c4n4ry" not in str(caught.value)
 
 
 def test_the_environment_holds_no_password(tmp_path: Path) -> None:
