@@ -35,11 +35,10 @@ class Owners:
     def of(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None = None) -> Owner:
         """Return who has the disk. ``speaking``: that VM asks just now, so it is not switched off, whatever a list says."""
         mark = self._glance.begin()
-        vms = self._hypervisor.vms()
         lists = self._hypervisor.devices(None)
-        self._glance.saw(mark, vms, lists)
-        off = {vm.id for vm in vms if not vm.running} - {caller, speaking}
-        return ownership.decide(record.disk_uuid, lists, {vm.id for vm in vms}, record.last_vm, caller, off)
+        self._glance.saw(mark, lists.vms, lists)
+        off = {vm.id for vm in lists.vms if not vm.running} - {caller, speaking}
+        return ownership.decide(record.disk_uuid, lists, {vm.id for vm in lists.vms}, record.last_vm, caller, off)
 
     def freed(
         self, record: VolumeRecord, caller: VmId | None, deadline: Deadline, *, speaking: VmId | None = None

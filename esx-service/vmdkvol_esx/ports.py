@@ -127,10 +127,14 @@ class AttachedDisk:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLists:
-    """One bulk read. ``unread`` are VMs that exist and did not answer: for them nothing is known (corrections 38)."""
+    """One bulk read. ``unread`` are VMs that exist and did not answer: for them nothing is known (corrections 38).
+
+    ``vms``: of a read of all, those of ``Hypervisor.vms`` as the same read shows them.
+    """
 
     lists: Mapping[VmId, tuple[AttachedDisk, ...]]
     unread: frozenset[VmId] = frozenset()
+    vms: tuple[Vm, ...] = ()
 
     def of(self, vm: VmId) -> tuple[AttachedDisk, ...] | None:
         """Return the VM's list; None if it was not read, also if the answer just leaves it out: that is not "nothing"."""

@@ -30,7 +30,7 @@ def round_trips(stage: Stage) -> Mapping[str, Measured]:
 
     Before each command nothing was asked for so long that nothing is remembered but the names of the VMs. The goals of
     the reads are the fewest that the decisions need, two more for a first look of people's: `create` reads the
-    datastores; `run` reads the VMs and all lists before the attach, the host's list after it and before the detach. The
+    datastores; `run` reads all lists before the attach, the host's list after it and before the detach. The
     writing of sidecars is listed beside. For an unknown name all counts, since an engine asks every driver about names
     that are not its own. `run` waits until the disk was given back, so its detach is in it.
     """

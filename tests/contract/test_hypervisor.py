@@ -248,6 +248,11 @@ def test_datastores_tell_how_full_they_are(bench: Bench) -> None:
     assert stores[SMALL].writable
 
 
+def test_a_read_of_all_lists_says_which_machines_there_are(bench: Bench) -> None:
+    assert set(bench.hypervisor.devices(None).vms) == set(bench.hypervisor.vms()) == {VM_A, VM_B}
+    assert bench.hypervisor.devices([VM_A.id]).vms == ()
+
+
 def test_machines_are_known_by_their_id(bench: Bench) -> None:
     assert bench.hypervisor.vm(VM_A.id) == VM_A
     assert bench.hypervisor.vm(VmId(uuid4())) is None

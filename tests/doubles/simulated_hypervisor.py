@@ -137,7 +137,8 @@ class SimulatedHypervisor(SimulatedState):
         with self._now():
             asked = set(self._vms) if vms is None else set(vms)
             unread = frozenset(asked & self._unread)
-            return DeviceLists({vm: self._list(vm) for vm in asked - unread}, unread)
+            known = tuple(self._vms.values()) if vms is None else ()
+            return DeviceLists({vm: self._list(vm) for vm in asked - unread}, unread, known)
 
     def check_unused(self, ref: DiskRef) -> None:
         with self._now():

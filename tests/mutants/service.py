@@ -23,11 +23,10 @@ MUTANTS = (
         "the-record-says-who-has-the-disk",
         "whether a disk is free is read in the record, and not in the hypervisor's device lists",
         f"{ESX}/owners.py",
-        "        vms = self._hypervisor.vms()\n        lists =",
+        "        lists = self._hypervisor.devices(None)\n",
         "        if record.last_vm is None:\n"
         "            return ownership.Free()\n"
-        "        vms = self._hypervisor.vms()\n"
-        "        lists =",
+        "        lists = self._hypervisor.devices(None)\n",
         ("I2",),
         (f"{_UNIT}/test_attaching.py",),
     ),
@@ -35,8 +34,8 @@ MUTANTS = (
         "a-machine-that-does-not-answer-counts-as-off",
         "a disk is taken from a host that is switched on",
         f"{ESX}/owners.py",
-        "        off = {vm.id for vm in vms if not vm.running} - {caller, speaking}\n",
-        "        off = {vm.id for vm in vms} - {caller, speaking}\n",
+        "        off = {vm.id for vm in lists.vms if not vm.running} - {caller, speaking}\n",
+        "        off = {vm.id for vm in lists.vms} - {caller, speaking}\n",
         ("I2",),
         (f"{_UNIT}/test_attaching.py", f"{_UNIT}/test_ownership.py"),
     ),

@@ -107,7 +107,7 @@ class LocalHypervisor:
         for loop in self._loops.bound():
             if loop.owner is not None and (vms is None or loop.owner[0] in lists):
                 lists.setdefault(loop.owner[0], []).append(AttachedDisk(loop.owner[1], LoopAddress(loop.number)))
-        return DeviceLists({vm: tuple(disks) for vm, disks in lists.items()})
+        return DeviceLists({vm: tuple(of_vm) for vm, of_vm in lists.items()}, vms=tuple(self.vms() if vms is None else ()))
 
     def check_unused(self, ref: DiskRef) -> None:
         try:

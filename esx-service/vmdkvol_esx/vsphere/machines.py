@@ -94,10 +94,11 @@ class Machines:
             unread |= absent
         elif vms is not None:
             lists |= dict.fromkeys(absent, ())
-        if vms is None:
-            ours = self._registered()
-            lists = {vm: disks for vm, disks in lists.items() if disks or vm in ours}
-        return DeviceLists(lists, frozenset(unread))
+        if vms is not None:
+            return DeviceLists(lists, frozenset(unread))
+        ours = self._registered()
+        lists = {vm: disks for vm, disks in lists.items() if disks or vm in ours}
+        return DeviceLists(lists, frozenset(unread), self._existing(site.seen))
 
     def vm(self, vm: VmId) -> Vm | None:
         """Return any machine by its instance UUID; None if it is positively not there, TruthUnknown if that is not known."""
@@ -110,8 +111,7 @@ class Machines:
 
     def vms(self) -> Sequence[Vm]:
         """Return those of the registered machines that exist."""
-        seen = self._roll.call(self._soon(READ_S)).seen
-        return [self._told(vm, seen[vm]) for vm in sorted(self._registered() & seen.keys())]
+        return list(self._existing(self._roll.call(self._soon(READ_S)).seen))
 
     # --- for the parts beside ----------------------------------------------------------------------------------
 
@@ -271,6 +271,9 @@ class Machines:
 
     def _trusted(self, machine: Machine) -> bool:
         return machine.connected and not machine.unidentified and not self._roll.double(machine.id)
+
+    def _existing(self, seen: Mapping[VmId, Glimpse]) -> tuple[Vm, ...]:
+        return tuple(self._told(vm, seen[vm]) for vm in sorted(self._registered() & seen.keys()))
 
     def _told(self, vm: VmId, seen: Glimpse) -> Vm:
         # Of two with one id it is not known which of them is switched off.
