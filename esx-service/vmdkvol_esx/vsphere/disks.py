@@ -137,7 +137,7 @@ class Disks:
     def check(self, disk: DiskRef, deadline: Deadline, operation: str) -> None:
         """Return if this very disk lies at its path, by one call; VolumeLost, WrongDisk or MetadataDamaged if not.
 
-        TruthUnknown, its fields with the meaning HELD, if the server cannot open it to be asked.
+        VolumeInUse, with its holder, if the server cannot open it to be asked; TruthUnknown if nobody is seen to have it.
         """
         checked(disk.path.path)
         place = self._places.place(disk.path.datastore, deadline)
@@ -145,6 +145,8 @@ class Disks:
             if self._identities.at(place, disk.path.path, deadline, operation) == disk.uuid:
                 return
         except VolumeError as error:
+            if means(error, Meaning.HELD):
+                self._looking.check_free(disk, place)
             if not (isinstance(error, MetadataDamaged) or means(error, Meaning.NO_DATASTORE)):
                 raise
         look = self._looking.look(disk, deadline)
@@ -177,8 +179,7 @@ class Disks:
     def check_unused(self, ref: DiskRef) -> None:
         """See ``Hypervisor.check_unused``."""
         self._register.check(DeleteDisk(ref))
-        look = self._looking.look(ref, Deadline.after(self._clock, READ_S))
-        self._looking.check_free(look)
+        self._looking.check_free(ref, self._places.place(ref.path.datastore))
 
     # --- sidecars ------------------------------------------------------------------------------------------------
 
@@ -206,7 +207,9 @@ class Disks:
             case CloneDisk():
                 return self._making.clone(change, operation, deadline)
             case DeleteDisk():
-                self._places.writable(change.disk.path.datastore, deadline, fresh=True)
+                place = self._places.writable(change.disk.path.datastore, deadline, fresh=True)
+                # First: a disk that is open may not say who it is.
+                self._looking.check_free(change.disk, place)
                 return self._unmaking.delete(change, operation, deadline)
             case _:
                 assert_never(change)

@@ -92,16 +92,16 @@ class Looking:
             place = self._places.place(name, deadline, fresh=True)
         raise TruthUnknown(f"datastore {name!r} gets other names while it is looked at")
 
-    def holder(self, look: Look) -> str | None:
-        """Return who has the disk, if somebody has."""
-        name = DatastoreName(plain_name(look.place.name))
-        return self._holder_of(replace(look.ref, path=DiskPath(name, look.path)))
+    def holder(self, ref: DiskRef, place: Place) -> str | None:
+        """Return who has the disk, if somebody has; ``place`` is where its path leads."""
+        name = DatastoreName(plain_name(place.name))
+        return self._holder_of(replace(ref, path=DiskPath(name, ref.path.path)))
 
-    def check_free(self, look: Look) -> None:
+    def check_free(self, ref: DiskRef, place: Place) -> None:
         """Raise VolumeInUse if a virtual machine has the disk, attached or in its list alone."""
-        holder = self.holder(look)
+        holder = self.holder(ref, place)
         if holder is not None:
-            raise VolumeInUse(f"{look.ref.path} is attached to {holder}", holder=holder)
+            raise VolumeInUse(f"{ref.path} is attached to {holder}", holder=holder)
 
     def size(self, look: Look, deadline: Deadline) -> int | None:
         """Return the size in bytes of a disk that is there, None if nobody says it: one without its label is opened."""

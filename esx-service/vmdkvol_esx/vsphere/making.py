@@ -89,12 +89,13 @@ class Making:
         place = self._places.writable(change.disk.path.datastore, deadline, fresh=True)
         if self._there_already(change.disk, None, deadline):
             return None
+        # First: a disk that is open may not say who it is.
+        self._looking.check_free(change.source, self._places.place(change.source.path.datastore, deadline))
         source = self._looking.look(change.source, deadline)
         if source.standing in (Standing.ABSENT, Standing.GOING, Standing.TAKEN):
             raise VolumeLost(f"there is no disk at {change.source.path}")
         if source.standing is not Standing.OURS:
             raise source.wrong()
-        self._looking.check_free(source)
         size = self._looking.size(source, deadline)
         if size is None:
             raise TruthUnknown(f"the size of {change.source.path} cannot be read")

@@ -16,7 +16,7 @@ from uuid import UUID
 from pyVmomi import vim
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import Busy, NoFreeSlot, NotEnrolled, UnknownTask, VolumeError, VolumeInUse, VolumeLost, WrongDisk
+from vmdkvol.errors import Busy, NoFreeSlot, NotEnrolled, UnknownTask, VolumeError, VolumeInUse
 from vmdkvol.messages import untold
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log, Progress, TaskId
@@ -134,10 +134,10 @@ class Reconfiguring:
     # --- one change --------------------------------------------------------------------------------------------
 
     def _is_there(self, move: AttachDisk, deadline: Deadline, operation: str) -> bool:
-        """Check that the disk at the path is the one that is meant; True if the machine has it, wherever its file lies now."""
+        """Check the disk at the path; True if the machine has it, wherever its file lies now, open and not to be asked too."""
         try:
             self._disks.check(move.disk, deadline, operation)
-        except (VolumeLost, WrongDisk):
+        except VolumeError:
             machine = self._machines.one(move.vm, deadline, operation)
             if machine is None or not any(disk.uuid == move.disk.uuid for disk in machine.disks):
                 raise

@@ -23,8 +23,10 @@ from vmdkvol_esx.vsphere.places import READ_S
 from vmdkvol_esx.vsphere.sites import Place
 from vmdkvol_esx.vsphere.spelling import folder_of
 
-# All labels and identities of a large datastore, the first time. What was read is kept, so the next listing goes on from there.
+# A listing of a large datastore, without what its files say.
 LIST_S = 120.0
+# What is read of one disk: its label and its identity, the first time, and on a busy server.
+DISK_S = 0.5
 # The child of a disk that a virtual machine's snapshot made beside it: it has the identity of its parent.
 _CHILD = re.compile(r"-[0-9]{6}\.vmdk\Z")
 
@@ -52,10 +54,11 @@ class Shelves:
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         """See ``Hypervisor.disks``; HypervisorUnreachable if the server goes away in the middle."""
-        deadline = Deadline.after(self._clock, LIST_S)
-        place, groups = self._groups(datastore, deadline)
+        place, groups = self._groups(datastore, Deadline.after(self._clock, LIST_S))
         self._forget_others(datastore, groups)
         found = []
+        # In the time of all: a rebuild has nothing that was kept from an earlier listing.
+        deadline = Deadline.after(self._clock, LIST_S + DISK_S * len(groups))
         for path, files in groups.items():
             if DESCRIPTOR in files and not _CHILD.search(path):
                 disk = self._disk(place, DiskPath(datastore, path), files, deadline)

@@ -42,11 +42,13 @@ class Unmaking:
         self._log = log
 
     def delete(self, change: DeleteDisk, operation: UUID, deadline: Deadline) -> Receipt | None:
-        """As ``Hypervisor.submit``; the register has the disk for this change. None: nothing of it was there, or is left."""
+        """As ``Hypervisor.submit``, of a disk that nobody has and that the register has for this change.
+
+        None: nothing of it was there, or is left.
+        """
         look = self._looking.look(change.disk, deadline)
         if look.standing in (Standing.OTHER, Standing.DAMAGED, Standing.TAKEN):
             raise look.wrong()
-        self._looking.check_free(look)
         if look.standing in (Standing.ABSENT, Standing.GOING):
             self._clear_rest(look, deadline, operation)
             return None
@@ -88,7 +90,7 @@ class Unmaking:
     def _kept(self, look: Look, label: Label, error: VolumeError, deadline: Deadline) -> VolumeError:
         try:
             self._beside.put_label(look.place, look.path, replace(label, deleting=False), deadline)
-            holder = self._looking.holder(look) if means(error, Meaning.HELD) else None
+            holder = self._looking.holder(look.ref, look.place) if means(error, Meaning.HELD) else None
         except VolumeError as failure:
             self._log.warning("label not put back", disk=str(look.ref.path), error=str(failure))
             return error
