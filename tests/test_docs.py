@@ -155,6 +155,8 @@ def test_every_key_of_status_is_described_and_no_other() -> None:
         pytest.param(".deleting", "esx-service/vmdkvol_esx/local/datastore.py", id="being-deleted"),
         pytest.param("datastore.id", "esx-service/vmdkvol_esx/local/marker.py", id="which-datastore"),
         pytest.param(".vmdkvol.json", "esx-service/vmdkvol_esx/local/datastore.py", id="sidecar"),
+        pytest.param(".vmdkvol.label", "esx-service/vmdkvol_esx/vsphere/labels.py", id="label"),
+        pytest.param("vmdkvol-file 1 ", "esx-service/vmdkvol_esx/vsphere/framed.py", id="first-line"),
     ],
 )
 def test_a_file_is_called_on_the_page_as_in_the_code(file: str, source: str) -> None:
