@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,15 +13,21 @@ from pyVmomi import vim, vmodl
 from tests.doubles.hand_clock import HandClock
 from tests.vsphere.lines import Lines
 from vmdkvol.clock import Deadline
-from vmdkvol.volume import VmId
+from vmdkvol.errors import UnknownTask
+from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.ports import DiskPath, Progress, TaskId
 from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.faults import Failed
+from vmdkvol_esx.vsphere.connections import flight
+from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Trouble, Where, error_of
+from vmdkvol_esx.vsphere.identities import ByPath
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.reading import PC
+from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.stub import fault_trouble
 
 Device = vim.vm.device
+PATIENCE_S = 30.0
 
 
 def vm_id(number: int) -> VmId:
@@ -50,7 +57,17 @@ class ToldSite:
         self.before_read: list[Any] = []
         # For a test's own use.
         self.seen: Any = None
+        # Of each reconfigure its spec; how the next ones end, None being well; and how each task has ended.
+        self.specs: list[Any] = []
+        self.ends: list[Meaning | None] = []
+        self.tasks: dict[str, Meaning | None] = {}
+        self.found: dict[DiskPath, DiskUuid | None] = {}
+        # Whatever has this disk in it ends so; and who waits for the reconfigure before waits for this.
+        self.faults: dict[int, Meaning] = {}
+        self.go = threading.Event()
+        self.go.set()
         self.clock, self.log = HandClock(), Lines()
+        self.session: Session[Service] = Session(self, self.clock, self.log)
 
     def vm(self, number: int, *disks: Any, version: str = "1", **more: Any) -> dict[str, Any]:
         """Put a machine there, or another one in its place."""
@@ -67,8 +84,26 @@ class ToldSite:
         return values
 
     def machines(self, *hosts: int) -> Machines:
-        session: Session[Service] = Session(self, self.clock, self.log)
-        return Machines(session, self.clock, self.log, [vm_id(number) for number in hosts], lambda *_: None)
+        return Machines(self.session, self.clock, self.log, [vm_id(number) for number in hosts], lambda *_: None)
+
+    def reconfiguring(self, machines: Machines) -> Reconfiguring:
+        return Reconfiguring(self.session, self, machines, self.clock, self.log, ByPath(self.session, self.identify))
+
+    def identify(self, _: Service, path: DiskPath) -> DiskUuid | None:
+        """Disks are where they are said to be, unless a test says otherwise in ``found``."""
+        number = int(path.path.rsplit("-", 1)[1].removesuffix(".vmdk"))
+        return self.found.get(path, DiskUuid(UUID(int=number)))
+
+    def wait(self, task: TaskId, what: str, deadline: Deadline, progress: Progress) -> object:
+        """As ``tasks.Waiter``: each task has ended when it is asked for."""
+        if what == "the reconfigure before":
+            assert self.go.wait(PATIENCE_S)
+        if task not in self.tasks:
+            raise UnknownTask(f"{what}: task {task} is not known any more")
+        meaning = self.tasks[task]
+        if meaning is not None:
+            raise error_of(Kind.CHANGE, Trouble(meaning, "", Where.TASK), what)
+        return None
 
     def whole(self) -> int:
         """How many machines were read whole since this was asked last."""
@@ -88,10 +123,38 @@ class ToldSite:
             searchIndex=self,
             viewManager=SimpleNamespace(CreateContainerView=lambda *_: vim.view.ContainerView("view-1")),
         )
-        return cast(Service, SimpleNamespace(content=content, stub=None))
+        return cast(Service, SimpleNamespace(content=content, stub=self))
 
     def log_out(self, service: Service, deadline: Deadline) -> None:
         """Nobody minds."""
+
+    def InvokeMethod(self, machine: Any, info: Any, args: Any) -> Any:
+        """A reconfigure, the one method of a machine that is called."""
+        assert info.wsdlName == "ReconfigVM_Task"
+        flight().begin(info.wsdlName)
+        [spec] = args
+        self.specs.append(spec)
+        paths = [getattr(change.device.backing, "fileName", "") for change in spec.deviceChange]
+        at_fault = [meaning for number, meaning in self.faults.items() if f"[ds1] vmdkvol/db-{number}.vmdk" in paths]
+        end = self.ends.pop(0) if self.ends else (at_fault[0] if at_fault else None)
+        task = f"task-{len(self.specs)}"
+        self.tasks[task] = end
+        if end is None:
+            self._apply(self.vms[machine._moId], spec)
+        return vim.Task(task)
+
+    def _apply(self, values: dict[str, Any], spec: Any) -> None:
+        devices = list(values["config.hardware.device"])
+        for change in spec.deviceChange:
+            if change.operation == "remove":
+                devices = [each for each in devices if each.key != change.device.key]
+                continue
+            if isinstance(change.device, Device.VirtualDisk):
+                number = int(change.device.backing.fileName.rsplit("-", 1)[1].removesuffix(".vmdk"))
+                change.device.backing.uuid = str(UUID(int=number))
+            devices.append(change.device)
+        values["config.hardware.device"] = devices
+        values["config.changeVersion"] = str(int(values["config.changeVersion"] or 0) + 1)
 
     def FindByUuid(self, _: Any, uuid: str, *__: bool) -> Any:
         found = [ref for ref, values in self.vms.items() if values.get("config.instanceUuid") == uuid]
