@@ -31,6 +31,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "conformance": ("tests/conformance",),
     "daemons": ("tests/daemons",),
     "engine": ("tests/integration/engine",),
+    "vsphere": ("tests/vsphere",),
     "simulation": ("tests/simulation", "tests/mutants"),
     "unit": ("tests/unit",),
     "processes": ("tests/integration", "tests/scale"),

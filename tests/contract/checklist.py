@@ -47,7 +47,7 @@ CHECKLIST: tuple[Line, ...] = (
     ),
     Line(
         "many",
-        "Twenty disks on one machine: two controllers, at most two reconfigures at a time",
+        "Twenty disks on one machine, attached at the same time, on more than one controller",
         ("test_twenty_disks_are_attached_at_the_same_time",),
     ),
     Line("locked", "An attached disk is neither deleted nor copied", ("test_an_attached_disk_is_not_deleted",)),

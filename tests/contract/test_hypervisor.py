@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -189,8 +190,10 @@ def test_a_read_only_datastore_is_not_permitted_and_unchanged(bench: Bench, kind
 
 
 def test_an_unknown_datastore_is_named_with_the_known_ones(bench: Bench) -> None:
-    with pytest.raises(DatastoreNotFound, match="'nowhere'.*big.*small"):
+    with pytest.raises(DatastoreNotFound, match="'nowhere'") as refused:
         do(bench, CreateDisk(new_disk(DatastoreName("nowhere")), MIB, "thin", {}))
+
+    assert all(name in str(refused.value) for name in (BIG, SMALL))
 
 
 # --- what is there ---------------------------------------------------------------------------------------------
@@ -281,7 +284,7 @@ def test_attaching_twice_gives_the_same_address(bench: Bench) -> None:
 def test_a_disk_belongs_to_one_machine_at_a_time(bench: Bench) -> None:
     disk = attached(bench, VM_A)
 
-    with pytest.raises(VolumeInUse, match=VM_A.name):
+    with pytest.raises(VolumeInUse, match=re.escape(VM_A.name)):
         do(bench, AttachDisk(VM_B.id, disk, MODE))
 
     assert holders(bench, disk) == [VM_A.id]
@@ -414,12 +417,21 @@ def test_deleting_what_is_absent_is_fine(bench: Bench) -> None:
 
 def test_an_attached_disk_is_not_deleted(bench: Bench) -> None:
     disk = attached(bench)
-    bench.write(disk, b"data")
 
-    with pytest.raises(VolumeInUse, match=VM_A.name):
+    with pytest.raises(VolumeInUse, match=re.escape(VM_A.name)):
         do(bench, DeleteDisk(disk))
 
-    assert (paths(bench), bench.read(disk, 4)) == ([disk.path.path], b"data")
+    assert (paths(bench), holders(bench, disk)) == ([disk.path.path], [VM_A.id])
+
+
+def test_an_attached_disk_whose_deletion_was_refused_has_its_content(bench: Bench) -> None:
+    disk = attached(bench)
+    bench.write(disk, b"data")
+
+    with pytest.raises(VolumeInUse):
+        do(bench, DeleteDisk(disk))
+
+    assert bench.read(disk, 4) == b"data"
 
 
 def test_another_disk_in_its_place_is_not_deleted(bench: Bench) -> None:
@@ -475,7 +487,7 @@ def test_a_clone_and_its_source_go_separate_ways(bench: Bench) -> None:
 def test_an_attached_source_is_not_cloned_and_nothing_is_left(bench: Bench) -> None:
     source, clone = attached(bench), new_disk()
 
-    with pytest.raises(VolumeInUse, match=VM_A.name):
+    with pytest.raises(VolumeInUse, match=re.escape(VM_A.name)):
         do(bench, CloneDisk(source, clone, "thin", {}))
 
     assert (bench.hypervisor.disk(clone), paths(bench)) == (None, [source.path.path])
