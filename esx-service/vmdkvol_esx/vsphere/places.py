@@ -70,7 +70,11 @@ class Places:
         """
         if name not in self._names:
             raise DatastoreNotFound(f"there is no datastore {name!r}", remedy=f"known: {', '.join(sorted(self._names))}")
-        found = self._site(deadline or Deadline.after(self._clock, READ_S), fresh=fresh)[name]
+        until = deadline or Deadline.after(self._clock, READ_S)
+        found = self._site(until, fresh=fresh)[name]
+        if not fresh and (isinstance(found, str) or found.problem is not None):
+            # What is wrong with one is not kept: it may be right again.
+            found = self._site(until, fresh=True)[name]
         if isinstance(found, str):
             raise TruthUnknown(found, remedy="an administrator must look at the datastores in vSphere, and at our settings")
         if found.problem is not None:

@@ -119,6 +119,10 @@ func move(vm *simulator.VirtualMachine, from, to string) error {
 				return err
 			}
 			backing.FileName = to
+			name, _, _ := strings.Cut(to[1:], "] ")
+			if store := datastore(name); store != nil {
+				backing.Datastore = &store.Self
+			}
 			return moved(local(to))
 		}
 	}
