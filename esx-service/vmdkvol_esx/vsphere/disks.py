@@ -195,7 +195,7 @@ class Disks:
     def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
         deadline = Deadline.after(self._clock, SUBMIT_S)
         checked(disk.path)
-        place = self._places.writable(disk.datastore, deadline)
+        place = self._places.writable(disk.datastore, deadline, fresh=True)
         self._beside.write_sidecar(place, disk.path, content, deadline)
 
     # --- inside --------------------------------------------------------------------------------------------------

@@ -66,13 +66,13 @@ class Looking:
             return Look(ref, place, found, standing(ref.uuid, found))
 
         checked(ref.path.path)
-        return self.sure(ref.path.datastore, deadline, seen, lambda look: look.seen.disk)
+        return self.sure(ref.path.datastore, deadline, seen, lambda look: look.standing is Standing.OURS)
 
     def sure(self, name: DatastoreName, deadline: Deadline, ask: Callable[[Place], T], there: Callable[[T], bool]) -> T:
         """Return what ``ask`` finds on the datastore; where it is not ``there``, only if the datastore was the right one.
 
         Its name and state are read after the question: a datastore that was renamed meanwhile, or that no host reaches any
-        more, is not one without files.
+        more, is not one without files, and what lies under its old name is on another one.
         """
         place = self._places.place(name, deadline)
         for _ in range(_TRIES):

@@ -146,8 +146,8 @@ class Making:
                 self._beside.remove_label(look.place, look.path, deadline)
         except VolumeError as failure:
             self._log.warning("label not taken back", disk=str(ref.path), error=str(failure))
-        if means(error, Meaning.HELD):
-            return VolumeInUse(f"{error.text}: a disk that is read for {ref.path} is in use")
+        if receipt.job is Job.CLONE and means(error, Meaning.HELD):
+            return VolumeInUse(f"{error.text}: what was to be copied to {ref.path} is in use")
         return told
 
     def _there_already(self, ref: DiskRef, wanted: Label | None, deadline: Deadline) -> bool:

@@ -14,7 +14,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol_esx import ports
 from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.reading import PC, below
+from vmdkvol_esx.vsphere.reading import PC, below, properties
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.sites import Node, Place, choose, places
 from vmdkvol_esx.vsphere.spelling import path_on, plain_name
@@ -34,7 +34,6 @@ _PATHS = {
         "summary.maintenanceMode",
         "summary.capacity",
         "summary.freeSpace",
-        "host",
     ),
     vim.Datacenter: ("name", "parent"),
     vim.Folder: ("name", "parent"),
@@ -140,13 +139,24 @@ class Places:
             self._reading = True
         begun_at = self._clock.monotonic()
         try:
-            nodes = self._session.read("reading the datastores", _inventory, deadline)
+            nodes = self._session.read("reading the datastores", self._look, deadline)
         except BaseException:
             self._end()
             raise
         self._keep(places(nodes), begun_at)
         with self._changed:
             return self._found
+
+    def _look(self, service: Service) -> Mapping[str, Node]:
+        nodes = _inventory(service)
+        with self._changed:
+            known = dict(self._known)
+        found = places(nodes)
+        chosen = {place.ref for name in self._names if isinstance(place := choose(name, known.get(name), found), Place)}
+        # Of these alone: each has a line for every host of its cluster.
+        refs = [vim.Datastore(ref, service.stub) for ref in sorted(chosen)]
+        mounts = properties(service, vim.Datastore, refs, ["host"])
+        return {ref: Node(node.kind, {**node.values, **mounts.get(ref, {})}) for ref, node in nodes.items()}
 
     def _end(self) -> None:
         with self._changed:
