@@ -18,7 +18,7 @@ from uuid import uuid4
 from vmdkvol import __version__, logs
 from vmdkvol.channel import Address
 from vmdkvol.clock import Clock, Deadline, SystemClock
-from vmdkvol.errors import Conflict, MetadataDamaged, NoSpace, NotPermitted
+from vmdkvol.errors import Conflict, MetadataDamaged, NoSpace, NotPermitted, Unavailable
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, Notice, Request
 from vmdkvol.points import Point, pass_by
@@ -42,6 +42,8 @@ Around = Callable[[Hypervisor], Hypervisor]
 _NAME = f"vmdkvol-esxd {__version__}"
 # What the stop of the hypervisor's tasks and the scan under way may take beyond the drain.
 _END_S = 10.0
+# Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
+_DIAL_S, _AGAIN_S = 5.0, 30.0
 # How long a thread with Python to run keeps the others waiting; 5 ms is the default. The calls of a guest that floods never
 # wait for anything, and another's call comes back from the kernel some ten times: p95 under a flood 0.9 s, with this 0.1 s.
 _SWITCH_S = 0.0005
@@ -168,20 +170,45 @@ def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, arou
     """Serve until SIGTERM or SIGINT. Raises Conflict if another service has this state directory."""
     output = logs.configure(settings.log_level)
     sys.setswitchinterval(_SWITCH_S)
-    log = logs.get("service")
     told = Told(signal.SIGTERM, signal.SIGINT)
     with _alone(settings):
         _install_rebuilt(Path(settings.database), SystemClock())
-        service = compose(settings, at, around)
-        gc.freeze()
-        gc.enable()
-        service.start()
-        log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastore_names), version=__version__)
-        told.wait()
-        log.info("stopping: what is under way is finished first", seconds=settings.drain_s)
-        ended = service.stop()
-        log.info("stopped" if ended else "stopped before all work ended; the next start settles it")
+        service = _composed(settings, at, around, told)
+        if service is not None:
+            _run(service, told)
     output.flush(1.0)
+
+
+def _run(service: Service, told: Told) -> None:
+    settings, log = service.settings, logs.get("service")
+    gc.freeze()
+    gc.enable()
+    service.start()
+    log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastore_names), version=__version__)
+    told.wait()
+    log.info("stopping: what is under way is finished first", seconds=settings.drain_s)
+    ended = service.stop()
+    log.info("stopped" if ended else "stopped before all work ended; the next start settles it")
+
+
+def _composed(settings: ServiceSettings, at: Callable[[Point], None], around: Around | None, told: Told) -> Service | None:
+    """Return the service; None if it is told to end first.
+
+    Without a database vSphere must say that it has no disks of ours, and is waited for here: a process that ends is started
+    again at once, each time with a try of the password, and a few wrong ones lock the account.
+    """
+    while True:
+        try:
+            return compose(settings, at, around)
+        except Unavailable as error:
+            if settings.vsphere is None:
+                raise
+            wait_s = _DIAL_S if error.fields.get("meaning") == "NOT_SENT" else _AGAIN_S
+            logs.get("service").warning("not serving yet: vSphere must be seen first", reason=str(error), again_s=wait_s)
+        # It may be long.
+        gc.enable()
+        if told.within(SystemClock(), wait_s):
+            return None
 
 
 def rebuild(settings: ServiceSettings) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from select import select
+
+from vmdkvol.clock import Clock, Deadline
 
 
 class Told:
@@ -25,3 +28,11 @@ class Told:
     def wait(self) -> None:
         while os.read(self._reader, 1)[0] not in self._numbers:
             pass
+
+    def within(self, clock: Clock, seconds: float) -> bool:
+        """Wait for so long at most; tell whether one came."""
+        deadline = Deadline.after(clock, seconds)
+        while select([self._reader], (), (), deadline.left_s)[0]:
+            if os.read(self._reader, 1)[0] in self._numbers:
+                return True
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from tests.vsphere.outside import Outside, outside
 from tests.vsphere.simulators import Model, Simulator
 from vmdkvol.channel import Address
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import NameConflict, PolicyNotFound, VolumeError
+from vmdkvol.errors import HypervisorUnreachable, NameConflict, PolicyNotFound, VolumeError
 from vmdkvol.line import Line
-from vmdkvol.messages import Call, CreateVolume, RemoveVolume, Request
+from vmdkvol.messages import Call, CreateVolume, ListVolumes, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.settings import dump_toml
@@ -38,6 +39,7 @@ class Site:
     simulator: Simulator
     folder: Path
     host: str
+    password: str = ""
 
     @property
     def socket(self) -> Path:
@@ -49,7 +51,11 @@ class Site:
 
     def config(self) -> Path:
         path = self.folder / "service.toml"
-        for name, content in (("password", self.simulator.password), ("ca.pem", self.simulator.ca), ("service.toml", "")):
+        for name, content in (
+            ("password", self.password or self.simulator.password),
+            ("ca.pem", self.simulator.ca),
+            ("service.toml", ""),
+        ):
             (self.folder / name).touch(0o600)
             (self.folder / name).write_text(content)
         values = {
@@ -72,20 +78,27 @@ class Site:
         return [sys.executable, "-m", "vmdkvol_esx.cli", "--config", str(self.config()), *words]
 
     @contextmanager
-    def serving(self) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *before: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the service, under the command ``before``, until the end of the block; it then ends in order."""
+        command = [*before, *self.command("serve")]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(self.command("serve"), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            eventually(self.socket.exists, f"the service listens: {self.log.read_text(errors='replace')[-500:]}")
             yield process
         finally:
             process.terminate()
             assert process.wait(60) == 0
 
-    def ask(self, request: Request[A]) -> A:
+    @contextmanager
+    def serving(self, *before: str) -> Iterator[subprocess.Popen[bytes]]:
+        with self.started(*before) as process:
+            eventually(self.socket.exists, f"the service listens, see {self.log}")
+            yield process
+
+    def ask(self, request: Request[A], seconds: float = 60.0) -> A:
         line = Line(Address(self.socket), SystemClock(), agent="a test", boot_id="1").start()
         try:
-            return line.ask(request, Call(uuid4(), Deadline.after(SystemClock(), 60.0)))
+            return line.ask(request, Call(uuid4(), Deadline.after(SystemClock(), seconds)))
         finally:
             line.close()
 
@@ -131,6 +144,16 @@ def files(client: Outside) -> list[str]:
 
 
 @on("vcenter")
+def test_the_service_needs_no_capability(site: Site) -> None:
+    """As packaging/vsphere/network.conf starts it."""
+    with site.serving("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") as process:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert site.create("db", size="8mb").state is State.READY
+
+    assert "CapEff:\t0000000000000000\n" in status
+
+
+@on("vcenter")
 def test_a_volume_is_made_under_the_policy_of_its_name(site: Site) -> None:
     with site.serving():
         assert site.create("db", size="8mb", vsan_policy_name=VSAN).options.policy == VSAN
@@ -158,6 +181,61 @@ def test_the_password_is_in_no_argument_no_environment_and_no_log(site: Site) ->
 
     secret = site.simulator.password.encode()
     assert [secret in text for text in (*seen, site.log.read_bytes())] == [False, False, False]
+
+
+@on("vcenter")
+def test_a_wrong_password_is_told_to_who_asks_and_tried_once(site: Site) -> None:
+    with site.serving():
+        site.create("db", size="8mb")
+    site.password = "hunter2-canary"
+    before = site.simulator.calls()["Login"]
+
+    with site.serving():
+        for _ in range(3):
+            with pytest.raises(HypervisorUnreachable, match="the account or its password is wrong"):
+                site.ask(ListVolumes(), 2.0)
+
+    # The next one is 30 s later.
+    assert site.simulator.calls()["Login"] == before + 1
+    assert b"hunter2-canary" not in site.log.read_bytes()
+
+
+@on("vcenter")
+def test_a_first_start_with_a_wrong_password_waits_and_does_not_end(site: Site) -> None:
+    """systemd starts what ends again after a second, and each start would try the password: that locks the account."""
+    site.password = "hunter2-canary"
+    before = site.simulator.calls().get("Login", 0)
+
+    with site.started() as process:
+        eventually(lambda: b"must be seen first" in site.log.read_bytes(), "the service says what it waits for")
+        time.sleep(2.0)
+        assert process.poll() is None
+
+    assert site.simulator.calls()["Login"] == before + 1
+    assert not site.socket.exists()
+
+
+@on("vcenter")
+def test_a_first_start_without_its_vcenter_serves_when_that_is_there(site: Site) -> None:
+    site.simulator.kill()
+
+    with site.started():
+        eventually(lambda: b"must be seen first" in site.log.read_bytes(), "the service says what it waits for")
+        site.simulator.again()
+        eventually(site.socket.exists, "the service listens")
+
+        assert site.create("db", size="8mb").state is State.READY
+
+
+@on("vcenter")
+@pytest.mark.parametrize("file", ["ca.pem", "service.toml"])
+def test_settings_that_cannot_work_end_the_service_with_a_line(site: Site, file: str) -> None:
+    command = site.command("serve")
+    (site.folder / file).write_text("nothing\n")
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, file in done.stderr, done.stderr.count("\n")) == (2, True, 1)
 
 
 def test_the_doctor_looks_at_a_database_that_is_in_use(site: Site) -> None:

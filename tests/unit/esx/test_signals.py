@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from vmdkvol.clock import SystemClock
 from vmdkvol_esx.signals import Told
 
 
@@ -23,11 +24,35 @@ def handler() -> Iterator[None]:
     signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.fixture
+def told() -> Told:
+    return Told(signal.SIGUSR1)
+
+
 def test_a_signal_that_came_before_is_heard() -> None:
     told = Told(signal.SIGUSR1)
     signal.raise_signal(signal.SIGUSR1)
 
     told.wait()
+
+
+def test_a_signal_is_heard_within_the_time(told: Told) -> None:
+    signal.raise_signal(signal.SIGUSR1)
+
+    assert told.within(SystemClock(), 20.0)
+
+
+def test_without_a_signal_the_time_passes(told: Told) -> None:
+    assert not told.within(SystemClock(), 0.05)
+
+
+def test_another_signal_ends_nothing(told: Told) -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    signal.raise_signal(signal.SIGUSR2)
+    try:
+        assert not told.within(SystemClock(), 0.05)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 @pytest.mark.timeout(20)
