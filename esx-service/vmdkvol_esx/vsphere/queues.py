@@ -17,7 +17,8 @@ from vmdkvol_esx.vsphere.batches import Move
 
 @dataclass(eq=False, slots=True)
 class Member:
-    """One change that waits. ``path`` is the disk's, as the server writes it; ``alone``: it goes in a reconfigure of its own.
+    """One change that waits. ``path`` is the disk's, as the server writes it; ``alone``: it goes in a reconfigure of its own;
+    ``again``: it failed before, so the machine is to be read anew.
 
     Afterwards ``error`` is set, or ``task`` is, or neither: then it is done already. ``shared``: it went with others.
     """
@@ -26,6 +27,7 @@ class Member:
     operation: str
     path: str = ""
     alone: bool = False
+    again: bool = False
     task: TaskId | None = None
     error: VolumeError | None = None
     shared: bool = False

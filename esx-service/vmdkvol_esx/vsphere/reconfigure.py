@@ -16,7 +16,16 @@ from uuid import UUID
 from pyVmomi import vim
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import Busy, NoFreeSlot, NotEnrolled, UnknownTask, VolumeError, VolumeInUse
+from vmdkvol.errors import (
+    Busy,
+    HypervisorUnreachable,
+    NoFreeSlot,
+    NotEnrolled,
+    StillWorking,
+    UnknownTask,
+    VolumeError,
+    VolumeInUse,
+)
 from vmdkvol.messages import untold
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log, Progress, TaskId
@@ -26,9 +35,10 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.identities import Knows
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.machines import Machines
+from vmdkvol_esx.vsphere.moves import copied, move_of, what
 from vmdkvol_esx.vsphere.queues import Member, Queue
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
-from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries
+from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries, anothers, has_ended
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.specs import config_spec
 
@@ -103,20 +113,20 @@ class Reconfiguring:
         """
         key = (receipt.task, receipt.disk.uuid)
         sent = self._sent.get(key)
-        if sent is None:
-            sent = _Sent(_move_of(receipt), "", receipt.task, shared=True)
-        told = self._sent.get(key) is not None or isinstance(sent.move, DetachDisk)
-        tries = Tries(self._clock, deadline)
+        known = sent is not None or receipt.job is Job.DETACH
+        sent = sent or _Sent(move_of(receipt), "", receipt.task, shared=True)
+        tries: Tries | None = None
         while True:
             try:
                 self._wait(sent, deadline, progress)
                 break
-            except IN_DOUBT:
-                raise
             except VolumeError as error:
-                if not told:
+                if not has_ended(error, shared=sent.shared):
+                    raise
+                if not known:
                     self._look(sent.move, deadline, error)
                     break
+                tries = tries or Tries(self._clock, deadline)
                 if not tries.again(error, shared=sent.shared):
                     raise self._own(sent, error) from error
             again = self._carry(sent.move, sent.operation, tries)
@@ -148,30 +158,30 @@ class Reconfiguring:
         """Bring the change through its machine's queue, again where that helps; None if it is done already."""
         while True:
             path = self._disks.spelled(move.disk.path, tries.deadline) if isinstance(move, AttachDisk) else ""
-            member = Member(move, operation, path, alone=tries.made > 0)
+            member = Member(move, operation, path, alone=tries.alone, again=tries.made > 0)
             self._queue(move.vm).through(member, self._lead, tries.deadline)
             if member.error is None:
                 return None if member.task is None else _Sent(move, operation, member.task, member.shared)
-            if not tries.again(member.error, shared=member.shared):
-                raise self._own(_Sent(move, operation, TaskId(""), member.shared), member.error)
+            sent = _Sent(move, operation, TaskId(""), member.shared)
+            if isinstance(member.error, IN_DOUBT) or not tries.again(member.error, shared=member.shared):
+                raise self._own(sent, member.error)
 
     def _wait(self, sent: _Sent, deadline: Deadline, progress: Progress) -> None:
-        queue = self._queue(sent.move.vm)
         try:
-            self._waiter.wait(sent.task, _what(sent.move), deadline, progress)
-        except IN_DOUBT as error:
-            if isinstance(error, UnknownTask):
-                queue.landed(sent.task)
+            self._waiter.wait(sent.task, what(sent.move), deadline, progress)
+        except (StillWorking, HypervisorUnreachable):
             raise
         except VolumeError:
-            queue.landed(sent.task)
+            self._queue(sent.move.vm).landed(sent.task)
             raise
-        queue.landed(sent.task)
+        self._queue(sent.move.vm).landed(sent.task)
 
     def _own(self, sent: _Sent, error: VolumeError) -> VolumeError:
         """Return the error that is this change's own: never another's fault, and with the holder's name."""
-        if sent.shared and not isinstance(error, IN_DOUBT):
-            return Busy(f"{_what(sent.move)}: it failed together with others, and no time was left to do it alone")
+        if isinstance(error, IN_DOUBT):
+            return error
+        if anothers(error, shared=sent.shared):
+            return Busy(f"{what(sent.move)}: it failed together with others, and no time was left to do it alone")
         if isinstance(sent.move, AttachDisk) and error.fields.get("meaning") == Meaning.HELD.name:
             holder = self._machines.holder_of(sent.move.disk)
             if holder is not None:
@@ -182,7 +192,7 @@ class Reconfiguring:
         """Return if the machine has the disk of an attach that failed, of which no more is known."""
         machine = self._machines.one(move.vm, deadline)
         if machine is None or not any(disk.uuid == move.disk.uuid for disk in machine.disks):
-            raise UnknownTask(f"{_what(move)}: its task failed, perhaps for another's sake: {error.text}") from error
+            raise UnknownTask(f"{what(move)}: its task failed, perhaps for another's sake: {error.text}") from error
 
     # --- one reconfigure ---------------------------------------------------------------------------------------
 
@@ -194,7 +204,7 @@ class Reconfiguring:
         except VolumeError as error:
             for member in batch:
                 if not member.ended:
-                    queue.end(member, error=_copy(error))
+                    queue.end(member, error=copied(error))
 
     def _await_flight(self, queue: Queue) -> None:
         task = queue.flight
@@ -232,7 +242,7 @@ class Reconfiguring:
         It will for attaches that are tried for the first time, if all of them are to be carried out: then the server
         refuses them should its configuration have changed. Nothing else is told from an older look.
         """
-        if not all(isinstance(member.move, AttachDisk) and not member.alone for member in batch):
+        if not all(isinstance(member.move, AttachDisk) and not member.again for member in batch):
             return None
         machine = self._machines.lately(batch[0].move.vm)
         if machine is None or len(plan(machine, [member.move for member in batch]).taken) < len(batch):
@@ -252,12 +262,12 @@ class Reconfiguring:
     def _start(self, queue: Queue, machine: Machine, batch: Sequence[Member], planned: Plan, deadline: Deadline) -> None:
         taken = [batch[number] for number in sorted(planned.taken)]
         spec = config_spec(machine, [member.move for member in batch], planned, [member.path for member in batch])
-        what = _what(taken[0].move) if len(taken) == 1 else f"reconfiguring {machine.name} for {len(taken)} disks"
+        doing = what(taken[0].move) if len(taken) == 1 else f"reconfiguring {machine.name} for {len(taken)} disks"
         try:
-            task = self._session.change(what, partial(_begin, machine.ref, spec), deadline, operation=taken[0].operation)
+            task = self._session.change(doing, partial(_begin, machine.ref, spec), deadline, operation=taken[0].operation)
         except VolumeError as error:
             for member in taken:
-                queue.end(member, error=_copy(error), shared=len(taken) > 1)
+                queue.end(member, error=copied(error), shared=len(taken) > 1)
             return
         finally:
             self._machines.changed(machine)
@@ -278,23 +288,3 @@ class Reconfiguring:
 
 def _begin(ref: str, spec: Any, service: Service) -> TaskId:
     return TaskId(vim.VirtualMachine(ref, service.stub).ReconfigVM_Task(spec)._moId)
-
-
-def _what(move: Move) -> str:
-    verb, word = ("attaching", "to") if isinstance(move, AttachDisk) else ("detaching", "from")
-    return f"{verb} {move.disk.path} {word} virtual machine {move.vm}"
-
-
-def _move_of(receipt: Receipt) -> Move:
-    if receipt.vm is None:
-        raise UnknownTask(f"task {receipt.task} of {receipt.disk.path} names no virtual machine")
-    if receipt.job is Job.ATTACH:
-        return AttachDisk(receipt.vm, receipt.disk, "")
-    return DetachDisk(receipt.vm, receipt.disk, receipt.only_off)
-
-
-def _copy(error: VolumeError) -> VolumeError:
-    """Return the error for one more caller: an exception belongs to the thread that raises it."""
-    found = type(error)(error.text, remedy=error.remedy or None)
-    found.fields = dict(error.fields)
-    return found

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.esx.vsphere.told_site import PATIENCE_S, Device, ToldSite, disk_device, vm_id
 from tests.vsphere.stage import soon
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Internal,
     MetadataDamaged,
@@ -24,7 +25,7 @@ from vmdkvol.errors import (
 from vmdkvol.messages import untold
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
-from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef, Progress, TaskId
 from vmdkvol_esx.vsphere.batches import Move
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.machines import Machines
@@ -51,6 +52,28 @@ class Doing:
         receipt = self.begin(move)
         if receipt is not None:
             self.reconfiguring.finish(receipt, soon(), untold)
+
+    def together(self, *moves: Move) -> list[VolumeError | None]:
+        """Carry them out at the same time, once all of them wait for the reconfigure before; return how each ended."""
+        ends: list[VolumeError | None] = [None] * len(moves)
+
+        def one(number: int) -> None:
+            try:
+                self.do(moves[number])
+            except VolumeError as error:
+                ends[number] = error
+
+        threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(len(moves))]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + PATIENCE_S
+        while self.reconfiguring.waiting(vm_id(1)) < len(moves):
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        self.site.go.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        return ends
 
     def disks(self) -> set[int]:
         listed = self.machines.devices([vm_id(1)]).of(vm_id(1)) or ()
@@ -212,31 +235,55 @@ def test_each_of_a_batch_that_fails_has_its_own_end(doing: Doing) -> None:
     doing.site.go.clear()
     doing.begin(attach(6))
     doing.site.faults = {2: Meaning.FULL, 3: Meaning.HELD}
-    ends: dict[int, VolumeError | None] = {}
 
-    def one(number: int) -> None:
-        try:
-            doing.do(attach(number))
-            ends[number] = None
-        except VolumeError as error:
-            ends[number] = error
+    ends = doing.together(*(attach(number) for number in (1, 2, 3, 4)))
 
-    threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in (1, 2, 3, 4)]
-    for thread in threads:
-        thread.start()
-    deadline = soon()
-    while doing.reconfiguring.waiting(vm_id(1)) < 4:
-        assert not deadline.passed
-        time.sleep(0.005)
-    doing.site.go.set()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-
-    assert {number: type(end) for number, end in ends.items()} == {1: type(None), 2: NoSpace, 3: VolumeInUse, 4: type(None)}
+    assert [type(end) for end in ends] == [type(None), NoSpace, VolumeInUse, type(None)]
     assert doing.disks() == {1, 4, 5, 6}
     # Two before, all four, and each alone.
     assert [len(spec.deviceChange) for spec in doing.site.specs] == [1, 1, 4, 1, 1, 1, 1]
-    assert "db-2.vmdk" in str(ends[2])
+    assert "db-2.vmdk" in str(ends[1])
+
+
+def test_a_batch_whose_machine_was_busy_goes_together_again(doing: Doing) -> None:
+    doing.begin(attach(5))
+    doing.site.go.clear()
+    doing.site.ends = [Meaning.MOVED]
+
+    ends = doing.together(attach(1), attach(2), attach(3))
+
+    assert ends == [None, None, None]
+    assert doing.disks() == {1, 2, 3, 5}
+    assert [len(spec.deviceChange) for spec in doing.site.specs][:2] == [1, 3]
+    assert sum(len(spec.deviceChange) for spec in doing.site.specs[2:]) == 3
+
+
+def test_each_of_a_batch_that_failed_with_a_strange_fault_is_looked_at_and_goes_alone(doing: Doing) -> None:
+    doing.begin(attach(5))
+    doing.site.go.clear()
+    doing.site.faults = {2: Meaning.OTHER}
+
+    ends = doing.together(attach(1), attach(2), attach(3))
+
+    assert [type(end) for end in ends] == [type(None), OutcomeUnknown, type(None)]
+    assert doing.disks() == {1, 3, 5}
+
+
+def test_a_task_that_took_long_and_failed_is_tried_again_all_the_same(doing: Doing) -> None:
+    doing.site.ends = [Meaning.MOVED]
+    receipt = doing.begin(attach(1))
+    assert receipt is not None
+    wait = doing.site.wait
+
+    def slow(task: TaskId, what: str, deadline: Deadline, progress: Progress) -> object:
+        doing.site.clock.pass_time(120.0)
+        return wait(task, what, deadline, progress)
+
+    doing.site.wait = slow  # type: ignore[method-assign]
+
+    doing.reconfiguring.finish(receipt, Deadline.after(doing.site.clock, 600.0), untold)
+
+    assert doing.disks() == {1}
 
 
 # --- after a restart -------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from tests.doubles.hand_clock import HandClock
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Busy, HypervisorUnreachable, OutcomeUnknown, StillWorking, UnknownTask, VolumeError
 from vmdkvol_esx.vsphere.faults import Kind, Meaning, Trouble, Where, error_of
-from vmdkvol_esx.vsphere.retries import AGAIN_S, MAX_REPLANS, Tries
+from vmdkvol_esx.vsphere.retries import AGAIN_S, MAX_REPLANS, Tries, anothers, has_ended
 
 PASSES = {Meaning.BUSY, Meaning.STATE}
 REPLAN = {Meaning.MOVED, Meaning.BAD_SPEC, Meaning.GONE}
@@ -49,18 +49,30 @@ def test_by_meaning(meaning: Meaning) -> None:
 
 
 @pytest.mark.parametrize("meaning", list(Meaning))
-def test_what_went_with_others_is_tried_alone_unless_it_is_in_doubt(meaning: Meaning) -> None:
-    found, clock = tries()
-    error = fault(meaning, Where.TASK)
+def test_what_went_with_others_is_tried_alone_unless_it_is_the_machines_trouble(meaning: Meaning) -> None:
+    found, _ = tries()
+    whole = meaning in PASSES | {Meaning.MOVED, Meaning.GONE}
 
-    assert found.again(error, shared=True) is not isinstance(error, OutcomeUnknown | HypervisorUnreachable)
-    assert clock.monotonic() == 0.0
+    assert found.again(fault(meaning, Where.TASK), shared=True)
+
+    assert found.alone is not whole
+    assert anothers(fault(meaning, Where.TASK), shared=True) is not whole
+    assert not anothers(fault(meaning, Where.TASK), shared=False)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("meaning", list(Meaning))
+def test_a_task_has_ended_unless_its_end_is_in_doubt(meaning: Meaning, shared: bool) -> None:
+    error = fault(meaning, Where.TASK)
+    unsure = isinstance(error, OutcomeUnknown | HypervisorUnreachable)
+
+    assert has_ended(error, shared=shared) is (not unsure or (shared and meaning is Meaning.OTHER))
 
 
 @pytest.mark.parametrize("error", [OutcomeUnknown("x"), UnknownTask("x"), StillWorking("x"), HypervisorUnreachable("x")])
 @pytest.mark.parametrize("shared", [True, False])
-def test_what_may_have_been_done_is_never_tried_again(error: VolumeError, shared: bool) -> None:
-    assert not tries()[0].again(error, shared=shared)
+def test_a_task_of_which_nothing_is_known_has_not_ended(error: VolumeError, shared: bool) -> None:
+    assert not has_ended(error, shared=shared)
 
 
 def test_what_says_no_meaning_is_not_tried_again() -> None:
