@@ -24,6 +24,9 @@ from tests.vsphere.outside import View, outside
 from tests.vsphere.simulators import ROOT, simulator
 from tests.vsphere.written import write_settings
 
+# Of the simulator in a dry run: whatever breaks on such a name shows there.
+ODD_DATASTORES = ("disks 50% für b", "a&b<2> [x +#?")
+ODD_MACHINES = ("host [a] 100%", "höst & <b>")
 PASSED, FAILED, NOT_RUN = "shown", "FAILED", "not run"
 
 
@@ -64,9 +67,13 @@ def dry(folder: Path) -> Iterator[Path]:
     """Yield settings for a simulator that takes the place of the endpoint."""
     with simulator("vcenter", folder / "sim", "-strict", "-uuids") as found:
         with outside(found) as world:
-            hosts = [{"name": str(vm.name), "id": str(vm.config.instanceUuid)} for vm in world.machines()[:2]]
-        hosts = [{**host, "socket": str(folder / f"{number}.sock")} for number, host in enumerate(hosts)]
-        yield write_settings(View.of(found), folder, folder, ["LocalDS_0", "LocalDS_1"], hosts)
+            for name, odd in zip(("LocalDS_0", "LocalDS_1"), ODD_DATASTORES, strict=True):
+                found.datastore(name, "rename", to=odd)
+            hosts = []
+            for number, (vm, odd) in enumerate(zip(world.machines(), ODD_MACHINES, strict=False)):
+                found.machine(vm._moId, "rename", to=odd)
+                hosts.append({"name": odd, "id": str(vm.config.instanceUuid), "socket": str(folder / f"{number}.sock")})
+        yield write_settings(View.of(found), folder, folder, ODD_DATASTORES, hosts)
 
 
 def run(settings: Path, pytest_arguments: Sequence[str], folder: Path, *, real: bool) -> int:
