@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[2]
 Model = Literal["vcenter", "esxi"]
 Inside = Callable[[Sequence[str]], list[str]]
 
+# What a VM is told by the library's own API.
+LIBRARY_S = frozenset({"on", "off", "suspend", "destroy"})
+
 BUILD_S = 900
 # A busy machine has other things to do than to start a process.
 START_S = 60.0
@@ -77,6 +80,8 @@ class Simulator:
     ca: str
     pair: Pair
     flags: tuple[str, ...] = ()
+    # How often something was asked of our own additions, which no test does that is marked vcsim_pure.
+    injected: int = 0
 
     def calls(self) -> Mapping[str, int]:
         """Return how often each method was asked for."""
@@ -89,22 +94,27 @@ class Simulator:
 
     def new_task(self) -> str:
         """Return the id of a task that goes on until ``steer`` ends it."""
+        self.injected += 1
         return self._get("/ctl/task").decode()
 
     def steer(self, task: str, do: str, percent: int = 0) -> None:
         """``do``: progress (to ``percent``), succeed, fail, or forget."""
+        self.injected += 1
         self._get(f"/ctl/task?id={task}&do={do}&percent={percent}")
 
     def machine(self, vm: str, do: str, **more: str) -> None:
         """Do to the VM (``vm-42``) what happens to one, see steerMachine in tests/vsphere/simulator/machines.go."""
+        self.injected += do not in LIBRARY_S
         self._get("/ctl/vm?" + urllib.parse.urlencode({"vm": vm, "do": do, **more}))
 
     def datastore(self, name: str, do: str, **more: str | int) -> None:
         """Do to the datastore what happens to one, see steerDatastore in tests/vsphere/simulator/datastores.go."""
+        self.injected += 1
         self._get("/ctl/datastore?" + urllib.parse.urlencode({"name": name, "do": do, **more}))
 
     def next(self, method: str, do: str, **more: str | int) -> None:
         """Let something happen to the next calls of ``method``, see the rules in tests/vsphere/simulator/rules.go."""
+        self.injected += 1
         self._get("/ctl/rule?" + urllib.parse.urlencode({"method": method, "do": do, **more}))
 
     def clear(self) -> None:

@@ -168,7 +168,7 @@ def test_a_machine_is_found_by_its_context_id(world: World) -> None:
     assert world.machines.with_context_id(5) is None
 
 
-@pytest.mark.vcsim_pure
+@pytest.mark.vcsim_injected
 def test_a_name_is_told_as_people_wrote_it(world: World) -> None:
     ref, vm, _ = world.hosts[0]
     world.simulator.machine(ref, "rename", to="a%2fb 100%25 [ü]")

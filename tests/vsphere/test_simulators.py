@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.vsphere.conftest import check_honest
 from tests.vsphere.simulators import ROOT, Model, Simulator, program, simulator
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_pure]
@@ -59,3 +62,13 @@ def test_without_a_compiler_the_build_says_what_to_install(tmp_path: Path) -> No
 
     assert done.returncode == 1
     assert "apt-get install golang-go" in done.stderr
+
+
+@pytest.mark.parametrize("what", [{"injected": 1}, {"flags": ("-strict",)}])
+def test_a_test_that_uses_our_additions_does_not_pass_for_a_pure_one(
+    request: pytest.FixtureRequest, shared: Simulator, what: dict[str, Any]
+) -> None:
+    """This one is marked so."""
+    check_honest(request.node, [shared], shared.injected)
+    with pytest.raises(pytest.fail.Exception, match="mark it vcsim_injected"):
+        check_honest(request.node, [replace(shared, **what)], 0)
