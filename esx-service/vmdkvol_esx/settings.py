@@ -126,7 +126,9 @@ class ServiceSettings:
     drain_s: float = field(default=30.0, metadata={"help": "How long a stop waits for work that is under way."})
     copy_mib_s: float = field(
         default=0.0,
-        metadata={"help": "MiB that each clone, or eagerzeroedthick disk in the making, may write in a second; 0 is no limit."},
+        metadata={
+            "help": "MiB/s that each clone, or eagerzeroedthick disk in the making, may write; 0: no limit. Not on vSphere."
+        },
     )
     log_level: str = field(default="info", metadata={"help": "What is logged: debug, info, warning or error, and above."})
 
@@ -139,6 +141,10 @@ class ServiceSettings:
                 "directories as datastores and [vsphere] exclude each other",
                 remedy="take the tables [[datastores]] or [vsphere] out; vSphere's datastores are vsphere.datastores",
                 setting="datastores",
+            )
+        if self.copy_mib_s and self.vsphere is not None:
+            raise BadRequest(
+                "copy_mib_s has no effect on vSphere, whose hosts do the copying", remedy="take it out", setting="copy_mib_s"
             )
         _check_unique("datastores", "name", [store.name for store in self.datastores])
         _check_unique("datastores", "path", [store.path.rstrip("/") for store in self.datastores])

@@ -120,6 +120,7 @@ def test_the_datastores_of_vsphere_are_the_datastores() -> None:
         ({"datastores": (DS1,)}, "datastores"),
         ({"default_datastore": None}, "vsphere"),
         ({"default_datastore": "ds1"}, "default_datastore"),
+        ({"copy_mib_s": 5.0}, "copy_mib_s"),
     ],
     ids=str,
 )
