@@ -162,7 +162,7 @@ def test_a_datastore_that_no_host_reaches_says_nothing_about_its_disks(strict: W
 
 
 @both
-@pytest.mark.parametrize("name", ["50%25 für b", "x  y", "(1) #2 &c"])
+@pytest.mark.parametrize("name", ["disks [50%25] für b", "a] b", "x  y", "(1) #2 &c"])
 def test_a_renamed_datastore_keeps_its_disks(strict: World, name: str) -> None:
     ref, other = strict.made(), strict.made()
     strict.disks.write_sidecar(ref.path, b"{}")

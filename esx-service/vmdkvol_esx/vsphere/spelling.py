@@ -5,6 +5,7 @@ A name is nowhere parsed out of a path by its brackets: ``[a] b] x.vmdk`` is a p
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -12,6 +13,8 @@ from vmdkvol.errors import MetadataDamaged
 
 # The server escapes these three, and these alone, in the name of every object of its inventory.
 _ESCAPES = (("%", "%25"), ("/", "%2f"), ("\\", "%5c"))
+_PLAIN = {escape: character for character, escape in _ESCAPES}
+_ESCAPED = re.compile("|".join(_PLAIN), re.IGNORECASE)
 
 
 def datastore_path(datastore: str, path: str) -> str:
@@ -43,9 +46,8 @@ def folder_of(path: str) -> str:
 
 def plain_name(name: str) -> str:
     """Return the name of an object of the inventory as people write it; the server escapes ``%``, ``/`` and ``\\`` in it."""
-    for character, escape in reversed(_ESCAPES):
-        name = name.replace(escape, character).replace(escape.upper(), character)
-    return name
+    # All in one pass: what an escape stands for is no part of another one.
+    return _ESCAPED.sub(lambda found: _PLAIN[found[0].lower()], name)
 
 
 def escaped_name(name: str) -> str:

@@ -10,7 +10,8 @@
 //
 // Without flags it is the library's own lenient world with these exceptions, without which nothing of ours can be tried on it:
 // an identity that was set is told again and a copy has another one, a disk that was created has a descriptor and a sparse
-// extent (disks.go), and /folder wants a session and takes any name (datastores.go). -uuids: device lists name the identities,
+// extent (disks.go), and /folder wants a session and takes any
+// name (datastores.go), a datastore's may have a ']' (brackets.go). -uuids: device lists name the identities,
 // as ESXi's do and the library's do not. -strict: locks, units, versions, room and states are minded (strict.go). /ctl/... is
 // what a test does to it while it runs.
 package main
@@ -94,7 +95,7 @@ func serve(kind, listen, file string, machines int, uuids, strict bool) error {
 			newVersion(vm.Reference())
 		}
 	}
-	server.Config.Handler = &counted{calls: map[string]int{}, service: model.Service, world: world}
+	server.Config.Handler = &brackets{next: &counted{calls: map[string]int{}, service: model.Service, world: world}}
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)

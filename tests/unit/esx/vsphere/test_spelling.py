@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from vmdkvol.errors import MetadataDamaged
 from vmdkvol_esx.vsphere import spelling
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30)
+# Among others those that look like escapes.
+NAMES = st.lists(st.sampled_from(["%", "%25", "2", "5", "%2f", "%2F", "%5c", "/", "\\\\"]), min_size=1).map("".join) | st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30
+)
 
 
 @pytest.mark.parametrize("name", ["ds1", "a] b", "[x]", "50%25", "Datenträger 7", "a  b"])
@@ -38,7 +41,16 @@ def test_a_name_is_escaped_as_the_server_does_and_read_back(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "people"), [("50%25", "50%"), ("a%2fb", "a/b"), ("a%2Fb", "a/b"), ("%252f", "%2f"), ("%5c", "\\")]
+    ("server", "people"),
+    [
+        ("50%25", "50%"),
+        ("a%2fb", "a/b"),
+        ("a%2Fb", "a/b"),
+        ("%252f", "%2f"),
+        ("50%2525", "50%25"),
+        ("%25252F", "%252F"),
+        ("%5c", "\\"),
+    ],
 )
 def test_a_name_is_read_as_the_server_has_it(server: str, people: str) -> None:
     assert spelling.plain_name(server) == people
