@@ -1,18 +1,19 @@
 """What waits for a machine: one of those who wait carries out what all of them wait for, then the next one.
 
 No thread of its own: whoever comes first leads, the others wait for how it ends. What comes while a reconfigure is under way
-is taken together by the next one, without an artificial delay.
+is taken together by the next one. Nobody waits for those who may come; for those who are on their way, a moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Busy, VolumeError
 from vmdkvol_esx.ports import TaskId
-from vmdkvol_esx.vsphere.batches import Move
+from vmdkvol_esx.vsphere.batches import MAX_CHANGES, Move
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +37,13 @@ class Member:
     carried: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class Arrival:
+    """Of one who is expected; ``done`` when he is there, or does not come."""
+
+    done: bool = False
+
+
 class Queue:
     """Of one machine. ``flight`` is the task of the last reconfigure, as long as its end was not seen."""
 
@@ -43,6 +51,7 @@ class Queue:
         self._changed = clock.condition()
         self._waiting: list[Member] = []
         self._leading = False
+        self._expected = 0
         self.flight: TaskId | None = None
 
     @property
@@ -50,18 +59,39 @@ class Queue:
         with self._changed:
             return len(self._waiting)
 
-    def through(self, member: Member, lead: Callable[[Queue], None], deadline: Deadline) -> None:
+    @contextmanager
+    def expecting(self) -> Iterator[Arrival]:
+        """Somebody looks at his disk and comes then: whoever leads meanwhile waits a moment for him."""
+        arrival = Arrival()
+        with self._changed:
+            self._expected += 1
+        try:
+            yield arrival
+        finally:
+            with self._changed:
+                self._arrived(arrival)
+
+    def through(
+        self, member: Member, lead: Callable[[Queue], None], deadline: Deadline, arrival: Arrival | None = None
+    ) -> None:
         """Return when the member has ended. ``lead`` takes a ``batch`` and ends its members; it may end only some.
 
         Busy if the deadline comes before anybody took it: then nothing was done for it.
         """
         with self._changed:
             self._waiting.append(member)
+            self._arrived(arrival)
         while self._must_lead(member, deadline):
             try:
                 lead(self)
             finally:
                 self._led()
+
+    def gather(self, deadline: Deadline) -> None:
+        """Wait for those who are expected, as long as there is room for them, until the deadline at most."""
+        with self._changed:
+            while self._expected and len(self._waiting) < MAX_CHANGES and not deadline.passed:
+                self._changed.wait(deadline.left_s)
 
     def batch(self) -> Sequence[Member]:
         """Return those who go next; all that wait, or the one that is to go alone."""
@@ -87,6 +117,13 @@ class Queue:
         with self._changed:
             if self.flight == task:
                 self.flight = None
+
+    def _arrived(self, arrival: Arrival | None) -> None:
+        """He is here, or does not come; the lock is held."""
+        if arrival is not None and not arrival.done:
+            arrival.done = True
+            self._expected -= 1
+            self._changed.notify_all()
 
     def _led(self) -> None:
         with self._changed:

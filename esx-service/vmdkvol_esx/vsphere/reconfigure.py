@@ -36,7 +36,7 @@ from vmdkvol_esx.vsphere.identities import Knows
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.moves import copied, move_of, what
-from vmdkvol_esx.vsphere.queues import Member, Queue
+from vmdkvol_esx.vsphere.queues import Arrival, Member, Queue
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries, anothers, has_ended
 from vmdkvol_esx.vsphere.session import Session
@@ -46,6 +46,8 @@ from vmdkvol_esx.vsphere.specs import config_spec
 SUBMIT_S = 150.0
 # The reconfigure before is waited for so long; then the server is asked, which says that it is busy.
 FLIGHT_S = 60.0
+# Others look at their disks: less than a reconfigure takes that they would make necessary.
+GATHER_S = 0.1
 # For reading the machine and for starting its reconfigure.
 LEAD_S = 60.0
 # Of what was started and not waited for to the end: what a restart forgets too.
@@ -95,9 +97,10 @@ class Reconfiguring:
     def submit(self, move: Move, operation: UUID) -> Receipt | None:
         """Start the change, alone or with others; None says that it is done already. As ``Hypervisor.submit``."""
         tries = Tries(self._clock, Deadline.after(self._clock, SUBMIT_S))
-        if isinstance(move, AttachDisk) and self._is_there(move, tries.deadline, str(operation)):
-            return None
-        sent = self._carry(move, str(operation), tries)
+        with self._queue(move.vm).expecting() as arrival:
+            if isinstance(move, AttachDisk) and self._is_there(move, tries.deadline, str(operation)):
+                return None
+            sent = self._carry(move, str(operation), tries, arrival)
         if sent is None:
             return None
         self._remember((sent.task, move.disk.uuid), sent)
@@ -154,12 +157,12 @@ class Reconfiguring:
             return True
         return False
 
-    def _carry(self, move: Move, operation: str, tries: Tries) -> _Sent | None:
+    def _carry(self, move: Move, operation: str, tries: Tries, arrival: Arrival | None = None) -> _Sent | None:
         """Bring the change through its machine's queue, again where that helps; None if it is done already."""
         while True:
             path = self._disks.spelled(move.disk.path, tries.deadline) if isinstance(move, AttachDisk) else ""
             member = Member(move, operation, path, alone=tries.alone, again=tries.made > 0)
-            self._queue(move.vm).through(member, self._lead, tries.deadline)
+            self._queue(move.vm).through(member, self._lead, tries.deadline, arrival)
             if member.error is None:
                 return None if member.task is None else _Sent(move, operation, member.task, member.shared)
             sent = _Sent(move, operation, TaskId(""), member.shared)
@@ -198,6 +201,7 @@ class Reconfiguring:
 
     def _lead(self, queue: Queue) -> None:
         self._await_flight(queue)
+        queue.gather(Deadline.after(self._clock, GATHER_S))
         batch = queue.batch()
         try:
             self._reconfigure(queue, batch, Deadline.after(self._clock, LEAD_S))

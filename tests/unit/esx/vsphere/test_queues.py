@@ -13,6 +13,7 @@ from vmdkvol.errors import Busy
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, DiskPath, DiskRef, TaskId
+from vmdkvol_esx.vsphere.batches import MAX_CHANGES
 from vmdkvol_esx.vsphere.queues import Member, Queue
 
 CLOCK = SystemClock()
@@ -177,3 +178,63 @@ def test_only_the_end_of_the_last_reconfigure_lands_it(ended: str, left: str | N
     queue.landed(TaskId(ended))
 
     assert queue.flight == left
+
+
+def test_a_leader_waits_for_one_who_is_on_his_way() -> None:
+    queue, lead = Queue(CLOCK), Leads()
+    lead.go.set()
+    gathering = threading.Event()
+
+    def patient(queue: Queue) -> None:
+        gathering.set()
+        queue.gather(soon())
+        lead(queue)
+
+    with queue.expecting() as arrival:
+        first = Passing(queue, member(0), patient)
+        assert gathering.wait(PATIENCE_S)
+        queue.through(member(1), lead, soon(), arrival)
+
+    assert first.end() is None
+    assert [sorted(each) for each in lead.batches] == [["0", "1"]]
+
+
+def test_one_who_turns_away_is_not_waited_for() -> None:
+    queue, lead = Queue(CLOCK), Leads()
+    lead.go.set()
+    gathered = threading.Event()
+
+    def patient(queue: Queue) -> None:
+        queue.gather(soon())
+        gathered.set()
+        lead(queue)
+
+    with queue.expecting():
+        first = Passing(queue, member(0), patient)
+        assert not gathered.wait(0.05)
+
+    assert first.end() is None
+    assert lead.batches == [["0"]]
+
+
+def test_one_who_stays_away_is_waited_for_a_moment_only() -> None:
+    queue = Queue(CLOCK)
+
+    with queue.expecting():
+        queue.gather(soon(0.05))
+
+    queue.gather(soon())
+
+
+def test_where_there_is_no_room_nobody_is_waited_for() -> None:
+    queue, lead = Queue(CLOCK), Leads()
+    passing = [Passing(queue, member(0), lead)]
+    assert lead.taken.wait(PATIENCE_S)
+    passing += [Passing(queue, member(number), lead) for number in range(1, MAX_CHANGES)]
+    until(lambda: queue.waiting == MAX_CHANGES)
+
+    with queue.expecting():
+        queue.gather(soon())
+    lead.go.set()
+
+    assert [each.end() for each in passing] == [None] * MAX_CHANGES

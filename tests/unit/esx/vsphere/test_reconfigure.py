@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -27,6 +28,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef, Progress, TaskId
 from vmdkvol_esx.vsphere.batches import Move
+from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.receipts import Receipt
@@ -55,6 +57,17 @@ class Doing:
 
     def together(self, *moves: Move) -> list[VolumeError | None]:
         """Carry them out at the same time, once all of them wait for the reconfigure before; return how each ended."""
+
+        def all_wait() -> None:
+            until = time.monotonic() + PATIENCE_S
+            while self.reconfiguring.waiting(vm_id(1)) < len(moves):
+                assert time.monotonic() < until
+                time.sleep(0.005)
+            self.site.go.set()
+
+        return self.at_once(*moves, meanwhile=all_wait)
+
+    def at_once(self, *moves: Move, meanwhile: Callable[[], None] = lambda: None) -> list[VolumeError | None]:
         ends: list[VolumeError | None] = [None] * len(moves)
 
         def one(number: int) -> None:
@@ -66,11 +79,7 @@ class Doing:
         threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(len(moves))]
         for thread in threads:
             thread.start()
-        until = time.monotonic() + PATIENCE_S
-        while self.reconfiguring.waiting(vm_id(1)) < len(moves):
-            assert time.monotonic() < until
-            time.sleep(0.005)
-        self.site.go.set()
+        meanwhile()
         for thread in threads:
             thread.join(PATIENCE_S)
         return ends
@@ -243,6 +252,23 @@ def test_each_of_a_batch_that_fails_has_its_own_end(doing: Doing) -> None:
     # Two before, all four, and each alone.
     assert [len(spec.deviceChange) for spec in doing.site.specs] == [1, 1, 4, 1, 1, 1, 1]
     assert "db-2.vmdk" in str(ends[1])
+
+
+def test_whoever_looks_at_his_disk_already_goes_along(doing: Doing) -> None:
+    """No matter how quick a reconfigure is: sixteen at once are two of them at most."""
+    looking = threading.Barrier(16)
+
+    def identify(_: Service, path: DiskPath) -> DiskUuid | None:
+        looking.wait(PATIENCE_S)
+        return next(ref(number).uuid for number in range(1, 17) if ref(number).path == path)
+
+    doing.site.identify = identify  # type: ignore[method-assign]
+    doing.restart()
+
+    assert doing.at_once(*(attach(number) for number in range(1, 17))) == [None] * 16
+    # Sixteen disks, and a controller for the last of them.
+    assert sum(len(spec.deviceChange) for spec in doing.site.specs) == 17
+    assert len(doing.site.specs) <= 2
 
 
 def test_a_batch_whose_machine_was_busy_goes_together_again(doing: Doing) -> None:
