@@ -47,7 +47,7 @@ demo:
 	@$(PY) -m tests.demo
 
 demo-vsphere: simulator
-	@$(PY) -m tests.demo_vsphere
+	@$(PY) -m tests.demo_vsphere $(ARGS)
 
 bench:
 	@$(BOOTSTRAP) bench

@@ -1,6 +1,6 @@
-"""The main job on vSphere, shown on a simulated vCenter. Run by `make demo-vsphere`.
+"""The main job on vSphere, shown on a simulated vCenter, or on a simulated ESXi host. Run by `make demo-vsphere [ARGS=esxi]`.
 
-Real are the service, its pyVmomi and TLS, the agent's process and the Docker engine. Simulated are the vCenter (govmomi's
+Real are the service, its pyVmomi and TLS, the agent's process and the Docker engine. Simulated are the server (govmomi's
 library) and the hot-plug: the agent finds a disk of its VM's device list as a loop device over the extent on the simulator's
 datastore. Everything is in namespaces of its own, as in tests/demo.py. Exit 0 only if each step gave what it must and
 nothing is left behind.
@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.demo import PROGRAMS, Show, Unexpected, main, show_logs
@@ -20,7 +21,7 @@ from tests.integration.engine.engine import Engine
 from tests.integration.engine.machine import Machine, wait_until
 from tests.vsphere.looped import give_back
 from tests.vsphere.outside import View
-from tests.vsphere.simulators import ROOT, program, simulator
+from tests.vsphere.simulators import ROOT, Model, program, simulator
 from tests.vsphere.written import private, write_settings
 from vmdkvol.settings import dump_toml
 
@@ -38,6 +39,12 @@ class Site:
 
     root: Path
     view: View
+    model: Model
+
+    @property
+    def policy(self) -> str | None:
+        """A single host has no storage policies."""
+        return POLICY if self.model == "vcenter" else None
 
     @property
     def world(self) -> Path:
@@ -63,14 +70,18 @@ def show_the_main_job(show: Show, site: Site, vm: str) -> None:
     """Create, inspect, write, look from outside, throw the container away, read, remove."""
     config = f"{site.root}/etc/service.toml"
     show.step("vmdkvol-esxd", "--config", config, "check-config", why="The service's settings.")
-    made = ["docker", "volume", "create", "-d", "vsphere", "db", "-o", "size=1gb", "-o", f"policy={POLICY}"]
-    show.step(*made, says=lambda text: text.strip() == "db", why="A disk of 1 GiB on a datastore, under a storage policy.")
-    show.step("docker", "volume", "inspect", "db", says=lambda text: _is_as_asked(text, attached_to=None))
+    made = ["docker", "volume", "create", "-d", "vsphere", "db", "-o", "size=1gb"]
+    made += ["-o", f"policy={site.policy}"] if site.policy else []
+    why = "A disk of 1 GiB on a datastore" + (", under a storage policy." if site.policy else ".")
+    show.step(*made, says=lambda text: text.strip() == "db", why=why)
+    if not _files(site):
+        raise Unexpected("there is nothing of it on the datastores")
+    show.step("docker", "volume", "inspect", "db", says=lambda text: _is_as_asked(text, site.policy, attached_to=None))
     show.step("looking", vm, says=lambda text: "/db-" not in text, why=f"The disks of {vm}, by bare pyVmomi: not ours yet.")
     write = "echo kept on a VMDK > /data/note; df -h /data; sleep 1000"
     run = ("docker", "run", "-d", "--name", "first", "--network", "none", "--stop-signal", "KILL", "-v", "db:/data")
     show.step(*run, "busybox", "sh", "-c", write, why="A container writes. The disk is attached, and gets its file system.")
-    show.step("docker", "volume", "inspect", "db", says=lambda text: _is_as_asked(text, attached_to=vm))
+    show.step("docker", "volume", "inspect", "db", says=lambda text: _is_as_asked(text, site.policy, attached_to=vm))
     show.step("looking", vm, says=lambda text: text.count("/db-") == 1, why="From outside: it is in the VM's device list.")
     show.step("docker", "stop", "first", why="The container ends ...")
     show.step("docker", "rm", "first")
@@ -82,17 +93,19 @@ def show_the_main_job(show: Show, site: Site, vm: str) -> None:
     show.step("docker", "volume", "ls", says=lambda text: "db" not in text.split(), why="It is gone.")
 
 
-def _is_as_asked(output: str, attached_to: str | None) -> bool:
+def _is_as_asked(output: str, policy: str | None, *, attached_to: str | None) -> bool:
     (volume,) = json.loads(output)
-    status = json.dumps(volume["Status"])
-    holder = volume["Status"].get("attached to VM")
-    return volume["Driver"] == "vsphere" and DATASTORE in status and POLICY in status and holder == attached_to
+    told = [volume["Driver"], *map(volume["Status"].get, ("datastore", "vsan-policy-name", "attached to VM"))]
+    return told == ["vsphere", DATASTORE, policy, attached_to]
+
+
+def _files(site: Site) -> list[str]:
+    return [str(path) for path in site.root.glob("sim/govcsim-*/vmdkvol/**/*") if path.is_file()]
 
 
 def _left(site: Site, machine: Machine) -> list[str]:
     """Return what of a removed volume is still in the datastores, in the kernel or in the namespace."""
-    found = [str(path) for path in site.root.glob("sim/govcsim-*/vmdkvol/**/*") if path.is_file()]
-    found += [f"{device} over {file}" for device, file in loops.under(site.root).items()]
+    found = _files(site) + [f"{device} over {file}" for device, file in loops.under(site.root).items()]
     return found + [path for path in machine.mounts() if path.startswith("/run/vmdkvol/")]
 
 
@@ -106,11 +119,12 @@ def _start(machine: Machine, site: Site, name: str, module: str, socket: Path, *
     return pid
 
 
-def _inside(machine: Machine, root: Path) -> str:
+def _inside(model: Model, machine: Machine, root: Path) -> str:
     """Return what went wrong, or nothing."""
-    print("# A simulated vCenter and a Docker engine, in namespaces of their own; Debian's busybox as the image.", flush=True)
-    with simulator("vcenter", root / "sim", "-strict", "-uuids", inside=machine.inside) as world:
-        site = Site(root, View.of(world))
+    kind = "vCenter" if model == "vcenter" else "ESXi host"
+    print(f"# A simulated {kind} and a Docker engine, in namespaces of their own; Debian's busybox as the image.", flush=True)
+    with simulator(model, root / "sim", "-strict", "-uuids", inside=machine.inside) as world:
+        site = Site(root, View.of(world), model)
         private(site.world, json.dumps(asdict(site.view)))
         engine = Engine(machine)
         engine.start()
@@ -143,4 +157,4 @@ def _show(machine: Machine, engine: Engine, site: Site) -> None:
 if __name__ == "__main__":
     # Before the first step: it takes a minute once.
     program()
-    sys.exit(main(_inside))
+    sys.exit(main(partial(_inside, "esxi" if sys.argv[1:] == ["esxi"] else "vcenter")))

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from tests.bench import written
-from tests.contract import proven
+from tests.contract import befalls, proven
 from tests.contract.checklist import CHECKLIST
 from tests.mutants import listed
 from tests.mutants.mutant import By
@@ -288,6 +288,11 @@ def proven_reasons() -> str:
     return "".join(f"{number}. {reason[0].upper()}{reason[1:]}.\n" for number, reason in enumerate(proven.reasons(), 1))
 
 
+def befalls_table() -> str:
+    """Return what befalls a site, and the test that shows it."""
+    return _table(("what", "test", ""), befalls.rows())
+
+
 def checklist() -> str:
     """Return what only a real endpoint can show."""
     rows = [
@@ -318,6 +323,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "status": status_map,
     "proven": proven_table,
     "proven-reasons": proven_reasons,
+    "befalls": befalls_table,
     "checklist": checklist,
     "bench": written.table,
     "bench-methods": written.methods,

@@ -25,8 +25,9 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing() -> None:
 
 
 @pytest.mark.vcsim_injected
-def test_the_demo_on_a_simulated_vcenter_shows_the_main_job_and_leaves_nothing() -> None:
-    done = python("-m", "tests.demo_vsphere")
+@pytest.mark.parametrize("model", ["vcenter", "esxi"])
+def test_the_demo_on_a_simulated_server_shows_the_main_job_and_leaves_nothing(model: str) -> None:
+    done = python("-m", "tests.demo_vsphere", model)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\nkept on a VMDK\n" in done.stdout
