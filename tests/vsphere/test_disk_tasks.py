@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from uuid import uuid4
@@ -25,7 +26,7 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.volume import VmId
-from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, DeleteDisk
+from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, DeleteDisk, DiskRef
 from vmdkvol_esx.vsphere import framed
 from vmdkvol_esx.vsphere.labels import LABEL, NEW_SIDECAR, SIDECAR, Label
 from vmdkvol_esx.vsphere.receipts import Receipt
@@ -148,6 +149,8 @@ def test_a_source_is_held_until_its_copy_has_ended(world: World) -> None:
         lambda: world.disks.check_idle(AttachDisk(VmId(uuid4()), source, "persistent")),
         lambda: world.disks.check_unused(source),
     ]
+    with pytest.raises(StillWorking):
+        world.disks.finish(receipt, soon(0.05), world.progress.append)
     for question in questions:
         with pytest.raises(VolumeInUse, match="being copied"):
             question()
@@ -436,3 +439,34 @@ def test_the_sidecar_of_another_path_is_not_read(world: World) -> None:
     ref = world.made()
     with pytest.raises(MetadataDamaged):
         world.disks.read_sidecar(replace(ref.path, path="vmdkvol/../x.vmdk"))
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+def test_many_disks_are_made_copied_and_deleted_at_once(world: World) -> None:
+    """One session, one waiter, one register; a folder that nobody has made yet."""
+    failures: list[BaseException] = []
+    kept: list[DiskRef] = []
+
+    def live() -> None:
+        try:
+            ref = world.made()
+            world.disks.write_sidecar(ref.path, OLD)
+            clone = world.cloned(ref)
+            world.deleted(ref)
+            assert world.disks.read_sidecar(ref.path) is None
+            kept.append(clone)
+        except BaseException as error:  # noqa: BLE001 - it is told by the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=live) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(110)
+
+    assert failures == []
+    assert {disk.ref for disk in world.disks.disks(DS)} == set(kept)
+    assert set(world.disks.traces(DS)) == {ref.path for ref in kept}
+    assert [len(kept), world.calls("CreateVirtualDisk_Task"), world.calls("CopyVirtualDisk_Task")] == [12, 12, 12]
