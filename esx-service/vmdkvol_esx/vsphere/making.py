@@ -20,6 +20,7 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import datacenter, means, task_of
 from vmdkvol_esx.vsphere.labels import Label
 from vmdkvol_esx.vsphere.looking import Looking
+from vmdkvol_esx.vsphere.makers import check_not_made
 from vmdkvol_esx.vsphere.places import Places
 from vmdkvol_esx.vsphere.policies import Policies
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
@@ -153,6 +154,9 @@ class Making:
     def _there_already(self, ref: DiskRef, wanted: Label | None, deadline: Deadline) -> bool:
         """Tell whether the disk is there, whole; raise what else stands at its path."""
         look = self._looking.look(ref, deadline)
+        if look.standing is Standing.ABSENT and look.seen.label is not None:
+            # Begun before: made once more, the one that is refused would take the other one's label away.
+            check_not_made(self._session, self._register, look, deadline)
         if look.standing in (Standing.ABSENT, Standing.GOING):
             return False
         if look.standing is not Standing.OURS:

@@ -5,25 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from pyVmomi import vim
-
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Busy, OutcomeUnknown, VolumeError, VolumeInUse
 from vmdkvol_esx.ports import DeleteDisk, Log, TaskId
 from vmdkvol_esx.vsphere.beside import Beside
 from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.faults import Failed, Meaning
+from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import Files, datacenter, means, task_of
 from vmdkvol_esx.vsphere.labels import FLAT, Label, beside
 from vmdkvol_esx.vsphere.looking import Look, Looking
-from vmdkvol_esx.vsphere.reading import properties
+from vmdkvol_esx.vsphere.makers import check_not_made
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.register import Register
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.standing import Standing
 
-# How the server names its tasks that make a disk, within a longer name.
-_MAKING = ("createvirtualdisk", "copyvirtualdisk")
 # Of a disk without a label whose size nobody says; the label is for its deletion alone.
 _NO_SIZE = 512
 
@@ -103,7 +99,7 @@ class Unmaking:
         label = look.seen.label
         if label is not None and not label.deleting:
             # A create of it may be on its way with its task unknown: its disk would come when nothing of it is known here.
-            self._check_not_made(look, deadline)
+            check_not_made(self._session, self._register, look, deadline)
             if self._looking.look(look.ref, deadline).standing is not look.standing:
                 # It ended between the look and the question.
                 raise Busy(f"the disk {look.ref.path} came at this moment")
@@ -111,27 +107,3 @@ class Unmaking:
             # An extent without its descriptor: the server was stopped in the middle.
             self._files.delete(look.place, beside(look.path, FLAT), deadline, operation)
         self._beside.clear(look.place, look.path, deadline, operation)
-
-    def _check_not_made(self, look: Look, deadline: Deadline) -> None:
-        known = self._register.tasks()
-
-        def read(service: Service) -> list[str]:
-            manager = service.content.taskManager
-            recent = properties(service, vim.TaskManager, [manager], ["recentTask"])[manager._moId].get("recentTask") or ()
-            return [task._moId for task in recent if task._moId not in known and _makes(service, task)]
-
-        found = self._session.read(f"looking for what makes {look.place.path(look.path)}", read, deadline)
-        if found:
-            raise Busy(f"task {found[0]} makes a disk, which may be {look.ref.path}")
-
-
-def _makes(service: Service, task: vim.Task) -> bool:
-    """Tell whether the task is making a disk."""
-    try:
-        values = properties(service, vim.Task, [task], ["info.state", "info.descriptionId", "info.name"])[task._moId]
-    except Failed as failed:
-        if failed.trouble.meaning is not Meaning.GONE:
-            raise
-        return False
-    told = f"{values.get('info.descriptionId')} {values.get('info.name')}".lower()
-    return values.get("info.state") in ("queued", "running") and any(name in told for name in _MAKING)
