@@ -6,6 +6,8 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeError, VolumeInUse
 from vmdkvol.names import DatastoreName
@@ -183,3 +185,52 @@ def test_a_refused_change_does_not_stop_the_others() -> None:
 
 def test_nothing_waits_and_nothing_is_done() -> None:
     assert plan(HERE, []) == Plan()
+
+
+NUMBERS = st.integers(1, 8)
+MACHINES = st.builds(
+    Machine,
+    ref=st.just("vm-1"),
+    id=st.just(VM),
+    name=st.just("host-a"),
+    running=st.booleans(),
+    connected=st.sampled_from([True, True, True, False]),
+    controllers=st.sampled_from([EMPTY.controllers, (), machine(free=2).controllers, machine(free=0).controllers]),
+    disks=st.lists(
+        st.builds(
+            fitted,
+            NUMBERS,
+            path=st.sampled_from([None, "[ds2] moved/x.vmdk"]),
+            delta=st.booleans(),
+            readable=st.sampled_from([True, True, True, False]),
+        ),
+        max_size=6,
+    ).map(tuple),
+)
+MOVES = st.lists(st.one_of(st.builds(attach, NUMBERS), st.builds(detach, NUMBERS, only_off=st.booleans())), max_size=40)
+
+
+@given(MACHINES, MOVES)
+def test_whatever_comes_together(on: Machine, moves: list[Move]) -> None:
+    found = plan(on, moves)
+    outcome = [found.taken, found.done, frozenset(found.refused), found.full]
+    here = {each.uuid for each in on.disks}
+    slots = [(slot.bus, slot.unit) for slot in found.attach.values()]
+
+    # Each has one outcome at most, and somebody has one: the queue goes on.
+    assert sum(len(each) for each in outcome) == len(frozenset().union(*outcome))
+    assert bool(moves) is bool(frozenset().union(*outcome))
+    assert len(found.taken) <= MAX_CHANGES
+    assert len({moves[number].disk.uuid for number in found.taken}) == len(found.taken)
+    assert len(set(slots)) == len(slots)
+    assert on.connected or not (found.taken | found.done | found.full)
+    for number in found.attach:
+        assert moves[number].disk.uuid not in here
+    for number, leaving in found.detach.items():
+        move = moves[number]
+        assert isinstance(move, DetachDisk)
+        assert leaving.uuid == move.disk.uuid
+        assert not leaving.delta
+        assert not (move.only_off and on.running)
+    for number in found.done:
+        assert isinstance(moves[number], AttachDisk) is (moves[number].disk.uuid in here)
