@@ -21,6 +21,7 @@ class Following:
 
     def __init__(self, parts: Parts, journal: Journal) -> None:
         self._store = parts.store
+        self._hypervisor = parts.hypervisor
         self._journal = journal
         self._log = parts.log
 
@@ -34,12 +35,13 @@ class Following:
         # The generation stays: the guest that has the disk gives it back with the one that it was told.
         moved = replace(record, datastore=device.path.datastore, path=device.path.path)
         self._store.update(moved, expect=record.generation)
-        self._log.warning(
-            "disk was moved", volume=record.name, id=str(record.id), was=str(disk_path(record)), now=str(device.path)
-        )
+        was = disk_path(record)
+        self._log.warning("disk was moved", volume=record.name, id=str(record.id), was=str(was), now=str(device.path))
         try:
             self._journal.write_sidecar(moved)
+            # Left alone, it would bring the volume back at a rebuild, when it has long been removed elsewhere.
+            self._hypervisor.write_sidecar(was, None)
         except VolumeError as error:
-            # Housekeeping writes it; the record is the first copy.
-            self._log.warning("sidecar not written", volume=record.name, error=str(error))
+            # Housekeeping writes the new one; the record is the first copy.
+            self._log.warning("sidecar not moved", volume=record.name, error=str(error))
         return moved

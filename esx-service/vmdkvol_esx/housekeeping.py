@@ -139,7 +139,7 @@ class Housekeeping:
                 self._check_sidecar(record)
             case State.READY:
                 self._count_absent(record)
-            case State.LOST if there:
+            case State.LOST if there or self._whereabouts.there(record):
                 self._in_lane(record.id, "found", lambda: self._change_state(record.id, State.LOST, State.READY))
             case State.TRASHED if self._due(record):
                 self._guarded("emptying", record.id, lambda: self._removing.empty(record.id, self._deadline()))

@@ -230,8 +230,11 @@ class Hypervisor(Protocol):
         """Return the sidecar beside the disk, whole; None if there is none."""
         ...
 
-    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
-        """Replace the sidecar: afterwards, and after a crash at any moment, the whole old or the whole new."""
+    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
+        """Replace the sidecar: afterwards, and after a crash at any moment, the whole old or the whole new.
+
+        None takes away what lies beside a disk that is not at this path any more; while one lies there, nothing is done.
+        """
         ...
 
 

@@ -16,8 +16,9 @@ from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachedDisk
+from vmdkvol_esx.records import VolumeRecord
 
 # What a hypervisor that works on them one by one may take for all of them.
 WORK_S = 600.0
@@ -50,6 +51,13 @@ class Whereabouts:
         volumes = sorted(found)
         for first in range(0, len(volumes), _AT_ONCE):
             self._at_once(volumes[first : first + _AT_ONCE])
+
+    def there(self, record: VolumeRecord) -> bool:
+        """Tell whether the disk is seen where its record says, though no list of our folders has it: it may have left them."""
+        try:
+            return self._hypervisor.disk(disk_ref(record)) is not None
+        except VolumeError:
+            return False
 
     def _misplaced(self, vm: VmId, disk: AttachedDisk, off: frozenset[VmId]) -> VolumeId | None:
         if vm not in off and disk.path is None:

@@ -619,6 +619,27 @@ def test_a_sidecar_that_was_never_written_is_absent(bench: Bench) -> None:
     assert bench.hypervisor.read_sidecar(new_disk().path) is None
 
 
+def test_what_lies_beside_a_disk_that_is_not_there_any_more_is_taken_away(bench: Bench) -> None:
+    gone = new_disk()
+    bench.hypervisor.write_sidecar(gone.path, b"{}")
+
+    for _ in range(2):
+        bench.hypervisor.write_sidecar(gone.path, None)
+
+    assert bench.hypervisor.read_sidecar(gone.path) is None
+    assert gone.path not in bench.hypervisor.traces(BIG)
+
+
+def test_what_lies_beside_a_disk_that_is_there_stays(bench: Bench) -> None:
+    disk = made(bench)
+    bench.hypervisor.write_sidecar(disk.path, b"{}")
+
+    bench.hypervisor.write_sidecar(disk.path, None)
+
+    assert bench.hypervisor.read_sidecar(disk.path) == b"{}"
+    assert bench.hypervisor.disk(disk) is not None
+
+
 def test_traces_are_of_whole_and_of_damaged_disks_and_of_sidecars_left_alone(bench: Bench) -> None:
     whole, broken, gone = made(bench), made(bench), new_disk()
     bench.damage(broken)

@@ -162,9 +162,13 @@ class SimulatedHypervisor(SimulatedState):
             self._check_readable(disk.datastore)
             return self._sidecars.get(disk)
 
-    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         with self._now():
             self._check_writable(disk.datastore)
+            if content is None:
+                if disk not in self._disks:
+                    self._sidecars.pop(disk, None)
+                return
             self._sidecars[disk] = content if self.whole_sidecars else content[: len(content) // 2]
 
     # --- what a change does ------------------------------------------------------------------------------------

@@ -200,10 +200,21 @@ class DatastoreFiles:
                 raise MetadataDamaged(f"the sidecar of {path} has more than {_SIDECAR_LIMIT} bytes")
             return content
 
-    def write_sidecar(self, path: DiskPath, content: bytes) -> None:
+    def write_sidecar(self, path: DiskPath, content: bytes | None) -> None:
+        if content is None:
+            return self._forget_sidecar(path)
         parts, names = disk_files.names_of(path)
         with files.translated(f"sidecar of {path}"), self._folder(parts, make=True) as folder:
             files.replace(folder, names.sidecar, content)
+        return None
+
+    def _forget_sidecar(self, path: DiskPath) -> None:
+        with self._opened(path) as (folder, names):
+            if folder is None or any(files.exists(folder, name) for name in (names.descriptor, names.deleting)):
+                return
+            files.remove(folder, names.sidecar)
+            files.remove_temporary(folder, names.sidecar)
+            files.settle(folder, names.descriptor)
 
     @contextmanager
     def _opened(self, path: DiskPath) -> Iterator[tuple[int | None, disk_files.Names]]:

@@ -132,7 +132,7 @@ class LocalHypervisor:
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         return self._store(disk).read_sidecar(disk)
 
-    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         self._store(disk).write_sidecar(disk, content)
 
     # --- changes -----------------------------------------------------------------------------------------------

@@ -192,10 +192,14 @@ class Disks:
 
         return self._looking.sure(disk.datastore, deadline, ask, lambda content: content is not None)
 
-    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         deadline = Deadline.after(self._clock, SUBMIT_S)
         checked(disk.path)
         place = self._places.writable(disk.datastore, deadline, fresh=True)
+        if content is None:
+            if self._identities.at(place, disk.path, deadline) is None:
+                self._beside.clear(place, disk.path, deadline)
+            return
         self._beside.write_sidecar(place, disk.path, content, deadline)
 
     # --- inside --------------------------------------------------------------------------------------------------

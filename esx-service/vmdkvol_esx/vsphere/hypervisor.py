@@ -143,7 +143,7 @@ class VsphereHypervisor:
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         return self._disks.read_sidecar(disk)
 
-    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         self._disks.write_sidecar(disk, content)
 
     # --- inside --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,7 +23,7 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import Datastore, DeviceLists, DiskPath, Vm
+from vmdkvol_esx.ports import Datastore, DeviceLists, Disk, DiskPath, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, Verbs, make_verbs
 from vmdkvol_esx.store import open_store
@@ -68,12 +68,17 @@ class Hypervisor(SimulatedHypervisor):
 
     sidecars_fail: VolumeError | None = None
     leaves_out: Collection[VmId] = ()
+    # As if they lay outside of our folders.
+    leaves_out_disks = False
 
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         found = super().devices(vms)
         return replace(found, lists={vm: disks for vm, disks in found.lists.items() if vm not in self.leaves_out})
 
-    def write_sidecar(self, disk: DiskPath, content: bytes) -> None:
+    def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
+        return [] if self.leaves_out_disks else super().disks(datastore)
+
+    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         if self.sidecars_fail is not None:
             raise self.sidecars_fail
         super().write_sidecar(disk, content)

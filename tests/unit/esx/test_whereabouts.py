@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -140,6 +141,18 @@ def test_a_record_follows_a_disk_that_was_moved(site: Site, volume: VolumeId) ->
 
     assert disk_path(site.record(volume)) == ELSEWHERE
     assert site.copy_of(site.record(volume)).path == ELSEWHERE.path
+    assert list(site.hypervisor.traces(DS1)) == []
+
+
+def test_a_moved_disk_that_was_lost_is_found(site: Site, volume: VolumeId) -> None:
+    record = site.record(volume)
+    site.store.update(replace(record, state=State.LOST, path="vmdkvol/elsewhere/db.vmdk"), expect=record.generation)
+    site.hypervisor.leaves_out_disks = True
+    site.hypervisor.move(record.disk_uuid, DiskPath(DS1, "vmdkvol/elsewhere/db.vmdk"))
+
+    site.housekeeping.scan()
+
+    assert site.record(volume).state is State.READY
 
 
 def test_a_moved_disk_is_never_lost(site: Site, volume: VolumeId) -> None:
