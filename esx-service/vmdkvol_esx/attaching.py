@@ -19,7 +19,7 @@ from vmdkvol_esx.listing import attachment, check_ready
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.reply import Answered, Reply
@@ -176,7 +176,9 @@ class Attaching:
         devices = self._hypervisor.devices([caller]).of(caller)
         if devices is None:
             raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
-        return next((device for device in devices if device.uuid == record.disk_uuid), None)
+        found = [device for device in devices if device.uuid == record.disk_uuid]
+        # With a copy of it beside: the one that lies where the record says.
+        return next((device for device in found if device.path == disk_path(record)), found[0] if found else None)
 
     def _detach_device(
         self, caller: VmId, record: VolumeRecord, device: AttachedDisk, deadline: Deadline, reply: Reply

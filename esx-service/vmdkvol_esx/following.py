@@ -1,18 +1,19 @@
 """A record follows its disk: Storage vMotion moves a disk that is attached, and gives its file another name (F19).
 
 The device list says where the disk with that UUID lies. Once it is detached no list says so any more, so whoever is about to
-detach follows first.
+detach follows first. A disk is followed only if it is not where the record says any more: a backup's copy may have the identity
+of its original.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vmdkvol.errors import VolumeError
+from vmdkvol.errors import DatastoreNotFound, VolumeError, WrongDisk
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import AttachedDisk
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import AttachedDisk, DiskPath
 from vmdkvol_esx.records import VolumeRecord
 
 
@@ -28,10 +29,12 @@ class Following:
     def followed(self, record: VolumeRecord, device: AttachedDisk) -> VolumeRecord:
         """Return the record, stored with the place at which ``device`` has the disk. Its copy is written there too.
 
-        Raises as ``Store.update``: then the record is as it was.
+        WrongDisk if the disk still lies where the record says, so that ``device`` is a copy of it; raises as
+        ``Hypervisor.disk`` if that cannot be said, and as ``Store.update``: then the record is as it was.
         """
         if device.path is None or device.path == disk_path(record):
             return record
+        self._check_moved(record, device.path)
         # The generation stays: the guest that has the disk gives it back with the one that it was told.
         moved = replace(record, datastore=device.path.datastore, path=device.path.path)
         self._store.update(moved, expect=record.generation)
@@ -45,3 +48,15 @@ class Following:
             # Housekeeping writes the new one; the record is the first copy.
             self._log.warning("sidecar not moved", volume=record.name, error=str(error))
         return moved
+
+    def _check_moved(self, record: VolumeRecord, now: DiskPath) -> None:
+        try:
+            left = self._hypervisor.disk(disk_ref(record))
+        except (WrongDisk, DatastoreNotFound):
+            # Another disk's place by now, or not one of ours any more.
+            return
+        if left is not None:
+            raise WrongDisk(
+                f"{now} has the identity of volume {record.name}, whose disk lies at {disk_path(record)}",
+                remedy="one of them is a copy, as backups restore it: an administrator must take it off the machine",
+            )

@@ -45,7 +45,7 @@ class LeftBehind:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Attached outside of what we do: to a VM that we do not know, or to several. Reported, never changed (T13)."""
+    """Attached outside of what we do: to a VM that we do not know, to several, or twice. Reported, never changed (T13)."""
 
     vms: tuple[VmId, ...]
 
@@ -77,7 +77,8 @@ def decide(
     """
     found = [(vm, device) for vm, devices in lists.lists.items() for device in devices if device.uuid == disk]
     holders = {vm for vm, _ in found}
-    if len(holders) > 1 or holders - set(known) - {caller}:
+    # Twice on one machine: one of them is a copy, and its guest cannot tell them apart.
+    if len(found) > 1 or holders - set(known) - {caller}:
         return Foreign(tuple(sorted(holders)))
     if found:
         vm, device = found[0]

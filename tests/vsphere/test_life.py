@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.vsphere.life import DS, OTHER, Life
-from tests.vsphere.outside import outside
+from tests.vsphere.outside import attached, outside
 from tests.vsphere.simulators import Model, simulator
 from tests.vsphere.stage import Stage
-from vmdkvol.errors import NotFound, SnapshotPresent, TruthUnknown, Unavailable, VolumeInUse
+from vmdkvol.errors import NotFound, SnapshotPresent, TruthUnknown, Unavailable, VolumeInUse, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
-from vmdkvol.volume import State
+from vmdkvol.volume import State, VolumeId
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
 MODELS: tuple[Model, ...] = ("vcenter", "esxi")
@@ -89,6 +89,47 @@ def test_a_disk_that_somebody_attached_to_a_machine_of_his_is_named_and_left_alo
             attempt()
 
     assert life.has(life.stranger, volume)
+
+
+# --- copies ------------------------------------------------------------------------------------------------------
+
+COPY = f"[{OTHER}] restored/restored_1.vmdk"
+
+
+def copied(life: Life, volume: VolumeId) -> None:
+    """A backup's copy of the disk lies there, with the identity of its original, as some of them have it."""
+    life.outside.files.MakeDirectory(f"[{OTHER}] restored", life.outside.datacenter, True)
+    life.outside.copy(life.path(volume), COPY)
+    life.outside.disks.SetVirtualDiskUuid(COPY, life.outside.datacenter, life.outside.uuid(life.path(volume)))
+
+
+def test_a_copy_with_the_identity_of_its_original_does_not_become_the_volume(life: Life) -> None:
+    volume = life.create("db")
+    own = life.path(volume)
+    copied(life, volume)
+    life.outside.attach(life.refs[life.a], COPY, 5)
+
+    life.housekeeping.scan()
+    for attempt in (lambda: life.attach(volume, life.a), lambda: life.attach(volume, life.b), lambda: life.remove(volume)):
+        with pytest.raises(WrongDisk, match="restored_1.vmdk"):
+            attempt()
+
+    assert life.path(volume) == own
+    assert COPY in [disk.backing.fileName for disk in attached(life.refs[life.a])]
+
+
+def test_a_copy_beside_its_original_on_one_machine_is_not_mounted_for_it(life: Life) -> None:
+    volume = life.create("db")
+    copied(life, volume)
+    first = life.attach(volume, life.a)
+    life.outside.attach(life.refs[life.a], COPY, 6)
+
+    with pytest.raises(VolumeInUse, match="did not do"):
+        life.attach(volume, life.a)
+    life.detach(first, life.a)
+
+    assert not life.has(life.a, volume)
+    assert COPY in [disk.backing.fileName for disk in attached(life.refs[life.a])]
 
 
 # --- machines ----------------------------------------------------------------------------------------------------

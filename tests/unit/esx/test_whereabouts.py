@@ -155,6 +155,20 @@ def test_a_moved_disk_that_was_lost_is_found(site: Site, volume: VolumeId) -> No
     assert site.record(volume).state is State.READY
 
 
+def test_a_disk_is_not_followed_while_it_cannot_be_seen_that_it_left_its_old_place(site: Site, volume: VolumeId) -> None:
+    site.attach(volume)
+    own = disk_path(site.record(volume))
+    site.hypervisor.move(site.record(volume).disk_uuid, ELSEWHERE)
+    site.hypervisor.unreadable(DS1)
+
+    site.verbs.whereabouts.look()
+    assert disk_path(site.record(volume)) == own
+
+    site.hypervisor.unreadable(DS1, unreadable=False)
+    site.verbs.whereabouts.look()
+    assert disk_path(site.record(volume)) == ELSEWHERE
+
+
 def test_a_moved_disk_is_never_lost(site: Site, volume: VolumeId) -> None:
     site.attach(volume)
     site.hypervisor.move(site.record(volume).disk_uuid, ELSEWHERE)
