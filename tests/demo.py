@@ -41,14 +41,14 @@ class Show:
         self._env = env
         self._programs = programs
 
-    def step(self, *argv: str, says: Expectation = lambda _: True, why: str = "") -> str:
-        """Run a command that must exit 0 and whose output must satisfy ``says``; return the output."""
+    def step(self, *argv: str, says: Expectation = lambda _: True, why: str = "", code: int = 0) -> str:
+        """Run a command that must exit with ``code`` and whose output must satisfy ``says``; return the output."""
         if why:
             print(f"\n# {why}")
         print("$ " + " ".join(_quoted(word) for word in argv), flush=True)
         done = self._run(argv)
         print((done.stdout + done.stderr).rstrip("\n"), flush=True)
-        if done.returncode:
+        if done.returncode != code:
             raise Unexpected(f"exit code {done.returncode}")
         if not says(done.stdout):
             raise Unexpected("that is not the expected output")

@@ -162,8 +162,10 @@ class RealBench:
         self.clock = SystemClock()
         self.hypervisor = made_of(settings.vsphere)
         for name in (BIG, SMALL):
-            if any(_of_the_suite(path) for path in self.hypervisor.traces(name)):
-                raise AssertionError(f"[{name}] {FOLDER} is there already: an administrator must look at it and remove it")
+            if found := list(self.hypervisor.traces(name)):
+                raise AssertionError(
+                    f"the suite needs datastores without volumes: {found[0]} and {len(found) - 1} more are there"
+                )
 
     def end(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """The contract suite of Hypervisor on a real vCenter or ESXi host: `make test-esx SETTINGS=/etc/vmdkvol/service.toml`.
 
-The settings are a service's: the suite uses its first two datastores and its first two hosts, whose VMs must be switched on and
-named as in the settings. It writes only below vmdkvol/00000000-0000-0000-0000-000000000001 of those datastores, refuses to
-begin if that is there, and takes it away. Afterwards it prints what was shown, what was not, and what is to be tried by hand.
+The settings are a service's: the suite uses its first two datastores, which must be without volumes, and its first two hosts,
+whose VMs must be switched on and named as in the settings. It writes only below vmdkvol/00000000-0000-0000-0000-000000000001
+and takes away what it made. Afterwards it prints what was shown, what was not, and what is to be tried by hand.
 With --dry the endpoint is a simulator: that shows this program, and nothing of vSphere. What follows goes to pytest.
 """
 

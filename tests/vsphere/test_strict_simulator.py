@@ -106,6 +106,11 @@ def test_a_unit_that_is_taken_is_refused(world: World) -> None:
         world.outside.attach(vm, world.disk(), 5)
 
 
+def test_a_mode_that_no_disk_has_is_refused(world: World) -> None:
+    with pytest.raises(vim.fault.InvalidDeviceSpec):
+        world.outside.attach(world.vms[0], world.disk(), 5, mode="read_only")
+
+
 def test_a_controller_that_is_not_there_takes_no_disk(world: World) -> None:
     with pytest.raises(vim.fault.InvalidDeviceSpec):
         world.outside.attach(world.vms[0], world.disk(), 5, key=4711)

@@ -252,6 +252,9 @@ func (t *world) refuseReconfigure(
 			note(change.Device)
 		case isDisk:
 			backing, flat := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+			if flat && !strings.Contains(modes, " "+backing.DiskMode+" ") {
+				return bad
+			}
 			if d.UnitNumber == nil || *d.UnitNumber == 7 || *d.UnitNumber > 15 || !controllers[d.ControllerKey] ||
 				taken[[2]int32{d.ControllerKey, *d.UnitNumber}] {
 				return bad
@@ -264,6 +267,9 @@ func (t *world) refuseReconfigure(
 	}
 	return nil
 }
+
+// What types.VirtualDiskMode has; a VMDK knows no read-only mode.
+const modes = " persistent nonpersistent undoable independent_persistent independent_nonpersistent append "
 
 // newVersion marks the machine's configuration as another one.
 func newVersion(ref types.ManagedObjectReference) {
