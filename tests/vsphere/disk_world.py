@@ -75,6 +75,7 @@ class World:
     stage: Stage
     again: Callable[[], tuple[Disks, Places]]
     before: dict[str, Callable[[], object]]
+    policies: Policies
     progress: list[int] = field(default_factory=list)
 
     def restart(self) -> None:
@@ -149,7 +150,9 @@ def world_of(simulator: Simulator, stage: Stage) -> Iterator[World]:
 
     with ExitStack() as stack:
         disks, places = again()
-        yield World(simulator, stack.enter_context(outside(simulator)), disks, places, stage, again, before)
+        own = stage.session(simulator.port, Trust(ca=simulator.ca), password=simulator.password)
+        policies = Policies(own, CLOCK)
+        yield World(simulator, stack.enter_context(outside(simulator)), disks, places, stage, again, before, policies)
 
 
 __all__ = ["DS", "GROUP", "LABEL_OF_ANOTHER", "MIB", "OTHER_DS", "PLAIN", "World", "new_ref", "untold", "world_of"]

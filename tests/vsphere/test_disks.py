@@ -225,6 +225,46 @@ def test_a_clone_has_its_sources_bytes_and_an_identity_and_a_label_of_its_own(wo
     assert (world.file(source).read_bytes(), world.label(source).uuid) == (before, source.uuid)
 
 
+@both
+@pytest.mark.parametrize(
+    ("diskformat", "kind"), [("thin", "thin"), ("zeroedthick", "preallocated"), ("eagerzeroedthick", "eagerZeroedThick")]
+)
+def test_a_host_is_told_the_format_of_a_copy_and_a_vcenter_is_not(strict: World, diskformat: str, kind: str) -> None:
+    """A vCenter refuses every description of the copy."""
+    source = strict.made()
+    strict.simulator.next("CopyVirtualDisk_Task", "fault", fault="NoPermission", match=f"<diskType>{kind}</diskType>")
+    strict.simulator.next("CopyVirtualDisk_Task", "fault", fault="NotSupported", match="destSpec")
+
+    if strict.simulator.model == "vcenter":
+        strict.cloned(source, diskformat)
+    else:
+        with pytest.raises(NotPermitted):
+            strict.cloned(source, diskformat)
+
+
+@pytest.mark.parametrize(
+    ("diskformat", "kind"), [("thin", "thin"), ("zeroedthick", "preallocated"), ("eagerzeroedthick", "eagerZeroedThick")]
+)
+def test_a_disk_is_made_in_the_format_and_the_size_that_were_asked_for(strict: World, diskformat: str, kind: str) -> None:
+    asked = f"<diskType>{kind}</diskType><adapterType>lsiLogic</adapterType>"
+    strict.simulator.next("CreateVirtualDisk_Task", "fault", fault="NoPermission", match=asked)
+    with pytest.raises(NotPermitted):
+        strict.do(CreateDisk(new_ref(), 5 * MIB, diskformat, {}))
+
+    strict.simulator.next("CreateVirtualDisk_Task", "fault", fault="NoPermission", match="<capacityKb>5120</capacityKb>")
+    with pytest.raises(NotPermitted):
+        strict.do(CreateDisk(new_ref(), 5 * MIB, diskformat, {}))
+
+
+def test_a_disk_is_made_under_the_policy_that_was_named(strict: World) -> None:
+    policy = strict.policies.known(soon())["vSAN Default Storage Policy"]
+    strict.simulator.next("CreateVirtualDisk_Task", "fault", fault="NoPermission", match=f"<profileId>{policy}</profileId>")
+
+    strict.made()
+    with pytest.raises(NotPermitted):
+        strict.do(CreateDisk(new_ref(), MIB, "thin", {}, "vSAN Default Storage Policy"))
+
+
 def test_a_clone_goes_to_another_datastore(world: World) -> None:
     source, clone = world.made(), new_ref(OTHER_DS)
 

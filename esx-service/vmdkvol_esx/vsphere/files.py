@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -153,19 +153,28 @@ class Files:
             if means(error, Meaning.ABSENT):
                 return None
             raise
-        folders = result if below else [result]
-        return dict(_entries(place, folders, what, read))
+        if not result:
+            # The folder itself is in every answer.
+            raise TruthUnknown(f"{what}: the server has found nothing, not even the folder")
+        return entries(place.name, result if below else [result], what, read)
 
 
-def _entries(place: Place, folders: Any, what: str, read: Callable[[Any], Any]) -> Any:
+def entries(datastore: str, folders: Sequence[Any], what: str, read: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what ``read`` says of each file that a search found, by path; what it says nothing of lacks, folders too.
+
+    A file that comes as a disk and as a file is a disk: the other one's size is that of its descriptor.
+    """
+    browser = vim.host.DatastoreBrowser
+    found: dict[str, Any] = {}
     for each in folders:
-        folder = spelling.path_on(place.name, f"{each.folderPath}/")
+        folder = spelling.path_on(datastore, f"{each.folderPath}/")
         if folder is None:
             raise TruthUnknown(f"{what}: the server answers for {each.folderPath[:60]!r}")
-        for file in each.file or ():
-            found = None if isinstance(file, vim.host.DatastoreBrowser.FolderInfo) else read(file)
-            if found is not None:
-                yield f"{folder}/{file.path}", found
+        for file in sorted(each.file or (), key=lambda file: isinstance(file, browser.VmDiskInfo)):
+            said = None if isinstance(file, browser.FolderInfo) else read(file)
+            if said is not None:
+                found[f"{folder}/{file.path}"] = said
+    return found
 
 
 def _files(pattern: str) -> Any:
