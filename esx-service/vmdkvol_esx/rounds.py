@@ -1,4 +1,4 @@
-"""A thread that does one thing now and then, and another at a hint in between; ended and joined by whoever started it."""
+"""A thread that does one thing now and then, and one that does another at a hint; ended and joined by whoever started them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from vmdkvol_esx.ports import Log
 
 
 class Rounds:
-    """``work`` runs at the start and then every ``every_s`` seconds, ``glimpse`` soon after each ``hint``; never both."""
+    """``work`` runs at the start and then every ``every_s`` seconds, ``glimpse`` soon after each ``hint``.
+
+    Each on a thread of its own: a round of a large site takes minutes, and a hint does not wait for it.
+    """
 
     def __init__(
         self, clock: Clock, log: Log, work: Callable[[], None], glimpse: Callable[[], None], *, every_s: float
@@ -22,21 +25,20 @@ class Rounds:
         self._woken = clock.condition()
         self._stopping = False
         self._hinted = False
-        self._worker: Worker | None = None
+        self._workers: list[Worker] = []
 
     def start(self) -> None:
-        """Begin, on a thread of its own, until ``stop``."""
-        self._worker = self._clock.start("housekeeping", self._run)
+        """Begin, on threads of their own, until ``stop``."""
+        self._workers = [self._clock.start("housekeeping", self._run), self._clock.start("looking", self._look)]
 
     def stop(self, deadline: Deadline) -> bool:
-        """End the thread after what runs; tell whether it ended before the deadline. Again is fine."""
+        """End the threads after what runs; tell whether they ended before the deadline. Again is fine."""
         with self._woken:
             self._stopping = True
             self._woken.notify_all()
-        if self._worker is None:
-            return True
-        self._worker.join(deadline.left_s)
-        return not self._worker.is_alive()
+        for worker in self._workers:
+            worker.join(deadline.left_s)
+        return not any(worker.is_alive() for worker in self._workers)
 
     def hint(self) -> None:
         """Take a glimpse soon. A hint that is lost costs time only: the next round looks at everything."""
@@ -48,15 +50,21 @@ class Rounds:
         while not self._stopping:
             self._surely(self._work)
             until = Deadline.after(self._clock, self._every_s)
-            while self._hinted_before(until):
-                self._surely(self._glimpse)
+            with self._woken:
+                while not (self._stopping or until.passed):
+                    self._woken.wait(until.left_s)
 
-    def _hinted_before(self, until: Deadline) -> bool:
+    def _look(self) -> None:
+        while self._hinted_again():
+            self._surely(self._glimpse)
+
+    def _hinted_again(self) -> bool:
+        """Wait for a hint; False if it is time to stop."""
         with self._woken:
-            while not (self._stopping or self._hinted or until.passed):
-                self._woken.wait(until.left_s)
-            hinted, self._hinted = self._hinted and not self._stopping, False
-            return hinted
+            while not (self._stopping or self._hinted):
+                self._woken.wait(None)
+            self._hinted = False
+            return not self._stopping
 
     def _surely(self, work: Callable[[], None]) -> None:
         try:

@@ -7,10 +7,11 @@ in one change.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import VolumeError
+from vmdkvol.errors import StillWorking, VolumeError
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
@@ -20,8 +21,10 @@ from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachedDisk
 from vmdkvol_esx.records import VolumeRecord
 
-# What a hypervisor that works on them one by one may take for all of them.
+# Of the work on one disk; it goes on in its lane when nobody waits for it any more.
 WORK_S = 600.0
+# What a look waits for it: the disks of other machines must not stay on them because one machine is being moved or copied.
+WAIT_S = 20.0
 # Threads: as many changes as fit into one reconfiguration.
 _AT_ONCE = 16
 
@@ -47,10 +50,17 @@ class Whereabouts:
         vms = self._hypervisor.vms()
         off = frozenset(vm.id for vm in vms if not vm.running)
         lists = self._hypervisor.devices([vm.id for vm in vms])
-        found = {volume for vm in vms for disk in lists.of(vm.id) or () if (volume := self._misplaced(vm.id, disk, off))}
-        volumes = sorted(found)
-        for first in range(0, len(volumes), _AT_ONCE):
-            self._at_once(volumes[first : first + _AT_ONCE])
+        found = {
+            (vm.id, volume)
+            for vm in vms
+            for disk in lists.of(vm.id) or ()
+            if (volume := self._misplaced(vm.id, disk, off)) is not None
+        }
+        left = sorted(found)
+        while left:
+            slow = self._at_once(left[:_AT_ONCE])
+            # The next look goes on with what else such a machine has.
+            left = [each for each in left[_AT_ONCE:] if each[0] not in slow]
 
     def there(self, record: VolumeRecord) -> bool:
         """Tell whether the disk is seen where its record says, though no list of our folders has it: it may have left them."""
@@ -67,22 +77,29 @@ class Whereabouts:
             return None
         return record.id
 
-    def _at_once(self, volumes: list[VolumeId]) -> None:
-        deadline = Deadline.after(self._clock, WORK_S)
-        own, *others = volumes
-        workers = [self._clock.start("whereabouts", partial(self._put_right, volume, deadline)) for volume in others]
-        self._put_right(own, deadline)
+    def _at_once(self, found: Sequence[tuple[VmId, VolumeId]]) -> frozenset[VmId]:
+        """Put these right; return the machines on which that takes longer than a look waits."""
+        slow: set[VmId] = set()
+        deadline = Deadline.after(self._clock, WAIT_S)
+        own, *others = [partial(self._put_right, vm, volume, slow, deadline) for vm, volume in found]
+        workers = [self._clock.start("whereabouts", other) for other in others]
+        own()
         for worker in workers:
-            worker.join(deadline.left_s)
+            # Each ends soon after the deadline.
+            worker.join(2 * WAIT_S)
+        return frozenset(slow)
 
-    def _put_right(self, volume: VolumeId, deadline: Deadline) -> None:
+    def _put_right(self, vm: VmId, volume: VolumeId, slow: set[VmId], deadline: Deadline) -> None:
         try:
-            work = partial(self._in_lane, volume, deadline)
+            work = partial(self._in_lane, volume)
             self._lanes.run(volume, ("whereabouts",), work, deadline, f"looking where the disk of volume {volume} is")
+        except StillWorking:
+            slow.add(vm)
         except VolumeError as error:
             self._log.warning("disk stays where it is", id=str(volume), error=str(error))
 
-    def _in_lane(self, volume: VolumeId, deadline: Deadline) -> None:
+    def _in_lane(self, volume: VolumeId) -> None:
+        deadline = Deadline.after(self._clock, WORK_S)
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
         if record is not None:

@@ -12,7 +12,7 @@ from vmdkvol.errors import NoSpace, StillMounted
 from vmdkvol.messages import Detach
 from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import AttachDisk, CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, CreateDisk, DetachDisk, DiskPath, DiskRef
 
 ELSEWHERE = DiskPath(DS2, "host-a/host-a_1.vmdk")
 
@@ -117,6 +117,21 @@ def test_a_disk_that_cannot_leave_is_tried_again_at_the_next_look(site: Site, vo
 
     site.verbs.whereabouts.look()
     assert not on(site, volume)
+
+
+def test_a_disk_that_does_not_leave_its_machine_for_long_holds_up_no_look(site: Site) -> None:
+    """A machine that is off may be copied or moved for hours; the one beside it is perhaps destroyed meanwhile."""
+    volumes = [site.create(f"db{number}@ds1").id for number in range(33)]
+    for each in volumes:
+        site.attach(each)
+    site.hypervisor.power(A, running=False)
+    site.hypervisor.takes(DetachDisk, 300.0)
+    begun = site.clock.monotonic()
+
+    site.verbs.whereabouts.look()
+
+    assert site.clock.monotonic() - begun < 150.0
+    assert len(site.store.open_intents()) <= 16
 
 
 def test_a_strangers_disk_stays_on_a_machine_that_is_off(site: Site) -> None:
