@@ -106,7 +106,8 @@ def test_an_agent_that_is_stopped_in_a_mount_ends_it_when_it_goes_on(site: Site)
     """The service attaches the disk while the agent sleeps; another host asks for it in between."""
     used(site.host, FIRST)
     site.host.told("Unmount", Name="db", ID=FIRST)
-    eventually(lambda: site.loops() == [], "the disk was given back")
+    # The detach is work under way until its end is written down, a moment after the disk is gone.
+    eventually(lambda: site.loops() == [] and work_under_way(site) == 0, "the disk was given back")
     lie = Path(f"{site.service.config}.lie")
     lie.write_text("never")
     answers: list[dict[str, Any]] = []
