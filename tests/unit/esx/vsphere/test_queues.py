@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.doubles.hand_clock import HandClock
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import Busy
 from vmdkvol.names import DatastoreName
@@ -116,7 +117,8 @@ def test_who_waits_too_long_goes_and_nothing_is_done_for_it() -> None:
 
 
 def test_who_is_carried_already_stays_to_hear_its_end() -> None:
-    queue, lead = Queue(CLOCK), Leads()
+    clock = HandClock()
+    queue, lead = Queue(clock), Leads()
     one, other = member(0), member(1)
     ready = threading.Event()
 
@@ -125,11 +127,11 @@ def test_who_is_carried_already_stays_to_hear_its_end() -> None:
         lead(queue)
 
     first = Passing(queue, one, both)
-    second = Passing(queue, other, lead, soon(1.0))
+    second = Passing(queue, other, lead, Deadline.after(clock, 1.0))
     until(lambda: queue.waiting == 2)
     ready.set()
     assert lead.taken.wait(PATIENCE_S)
-    CLOCK.sleep(1.2)
+    clock.pass_time(2.0)
     lead.go.set()
 
     assert (first.end(), second.end()) == (None, None)
