@@ -27,7 +27,7 @@ class Following:
         self._log = parts.log
 
     def followed(self, record: VolumeRecord, device: AttachedDisk) -> VolumeRecord:
-        """Return the record, stored with the place at which ``device`` has the disk. Its copy is written there too.
+        """Return the record, stored with the place at which ``device`` has the disk. Its copy lies there too, if it could.
 
         WrongDisk if the disk still lies where the record says, so that ``device`` is a copy of it; raises as
         ``Hypervisor.disk`` if that cannot be said, and as ``Store.update``: then the record is as it was.
@@ -37,17 +37,24 @@ class Following:
         self._check_moved(record, device.path)
         # The generation stays: the guest that has the disk gives it back with the one that it was told.
         moved = replace(record, datastore=device.path.datastore, path=device.path.path)
-        self._store.update(moved, expect=record.generation)
         was = disk_path(record)
         self._log.warning("disk was moved", volume=record.name, id=str(record.id), was=str(was), now=str(device.path))
+        # First: killed before the record follows, the next look does all of it again.
+        self._move_copy(moved, was)
+        self._store.update(moved, expect=record.generation)
+        return moved
+
+    def _move_copy(self, moved: VolumeRecord, was: DiskPath) -> None:
+        """Write the second copy of the record beside the disk, and leave none where it was.
+
+        One that is left alone would bring the volume back at a rebuild, when it has long been removed elsewhere.
+        """
         try:
             self._journal.write_sidecar(moved)
-            # Left alone, it would bring the volume back at a rebuild, when it has long been removed elsewhere.
             self._hypervisor.write_sidecar(was, None)
         except VolumeError as error:
-            # Housekeeping writes the new one; the record is the first copy.
-            self._log.warning("sidecar not moved", volume=record.name, error=str(error))
-        return moved
+            # Housekeeping writes the new one. The record is the first copy, and who waits for the disk does not wait for this.
+            self._log.warning("sidecar not moved", volume=moved.name, error=str(error))
 
     def _check_moved(self, record: VolumeRecord, now: DiskPath) -> None:
         try:

@@ -154,7 +154,9 @@ class Housekeeping:
             self._log.error("disk cannot be used", volume=record.name, id=str(record.id), error=str(error))
             return
         if found is not None:
+            # It was moved out of our folders; its sidecar lies beside it there.
             self._absent.pop(record.id, None)
+            self._check_sidecar(record)
             return
         self._absent[record.id] = self._absent.get(record.id, 0) + 1
         if self._absent[record.id] >= _SCANS:

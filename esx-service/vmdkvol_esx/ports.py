@@ -89,6 +89,8 @@ class AttachDisk:
 class DetachDisk:
     """Afterwards ``vm`` has not the disk; not there before is success. StillMounted while the guest uses it.
 
+    StaleRequest, and nothing is done, if ``vm`` has it at another path than the change says: where it is moved to is known
+    only as long as some machine has it.
     ``only_off``: it is refused with VolumeInUse unless ``vm`` is switched off at the moment at which it is carried out.
     """
 

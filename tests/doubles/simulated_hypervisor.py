@@ -21,6 +21,7 @@ from vmdkvol.errors import (
     OutcomeUnknown,
     PolicyNotFound,
     SnapshotPresent,
+    StaleRequest,
     StillMounted,
     StillWorking,
     TruthUnknown,
@@ -283,6 +284,8 @@ class SimulatedHypervisor(SimulatedState):
             raise TruthUnknown(f"virtual machine {name} does not answer")
         if change.only_off and self._vms[change.vm].running:
             raise VolumeInUse(f"{change.disk.path} is attached to {name}, which is switched on", holder=name)
+        if change.disk.uuid in {disk.ref.uuid for path, disk in self._disks.items() if path != change.disk.path}:
+            raise StaleRequest(f"{change.disk.path} was moved at this moment")
         if held.snapshot is not None:
             raise SnapshotPresent(f"snapshot {held.snapshot!r} of {name} contains {change.disk.path}")
         if held.used_by_guest:

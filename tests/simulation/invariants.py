@@ -8,7 +8,7 @@ is broken is collected in ``broken``, since a product thread may well swallow an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from vmdkvol.errors import BadRequest, Conflict, Denied, Exhausted, NotFound, St
 from vmdkvol.sizes import parse_size
 from vmdkvol.volume import Content, DiskUuid, State, VmId, VolumeId
 from vmdkvol_esx import sidecar
-from vmdkvol_esx.ports import CloneDisk, Disk
+from vmdkvol_esx.ports import CloneDisk, Disk, DiskPath, DiskRef
 
 # Docker itself waits 120 s and 60 s; ours come before (D11).
 LIMITS = {"create": 110.0, "mount": 110.0, "unmount": 50.0, "remove": 50.0, "get": 2.0, "list": 2.0}
@@ -113,6 +113,8 @@ class Oracle:
         self._made: dict[DiskUuid, str] = {}
         # Disks that somebody put another file system on, and its UUID.
         self._overwritten: dict[DiskUuid, UUID | None] = {}
+        # Where disks lay before somebody moved them.
+        self._left: dict[DiskPath, DiskUuid] = {}
         # Names that anybody of a group ever wanted to have made.
         self._wanted: set[str] = set()
         self.containers: list[Container] = []
@@ -367,8 +369,10 @@ class Oracle:
 
     def _check_copy(self, ticket: Ticket, disk: Disk, truth: Truth) -> None:
         """Before a container writes, the second copy says that there is something to lose (corrections 26, 33)."""
-        content = truth.sidecars.get(disk.ref.path)
-        copy = None if content is None else sidecar.decode(content)
+        # Until the record has followed a disk that was moved, the copy lies where the disk was.
+        places = [disk.ref.path, *(place for place, moved in self._left.items() if moved == disk.ref.uuid)]
+        copies = [sidecar.decode(truth.sidecars[place]) for place in places if place in truth.sidecars]
+        copy = max(copies, key=lambda each: each.generation, default=None)
         if copy is None or copy.content is not Content.FORMATTED or copy.filesystem_uuid != self._disks[disk.ref.uuid].now.uuid:
             self.fail("I1", f"mount {ticket.name} was answered, and the sidecar does not say what lies on the disk")
 
@@ -398,6 +402,14 @@ class Oracle:
     def is_overwritten(self, key: str) -> bool:
         """Tell whether a disk of this volume was overwritten by somebody else."""
         return any(disk in self._overwritten for disk in self._of_name(key))
+
+    def moved_from(self, disk: DiskRef) -> None:
+        """The disk does not lie here any more, by somebody else's doing."""
+        self._left[disk.path] = disk.uuid
+
+    @property
+    def left_places(self) -> Set[DiskPath]:
+        return self._left.keys()
 
     def lost_power(self, disk: DiskUuid) -> None:
         """What was not promised may be gone; what is there now is what there was."""

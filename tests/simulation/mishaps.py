@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -133,6 +134,17 @@ class Mishaps:
         free = sorted(own - set(truth.holders), key=str)
         if free and not truth.open_tasks and not world.store.open_intents() and not self._engines.under_way:
             world.datacenter.attach_by_hand(on.vm, truth.disks[free[which % len(free)]].ref)
+
+    def moved(self, host: int, which: int) -> None:
+        """Storage vMotion: a disk that a machine has lies elsewhere from now on, under another name (F19)."""
+        world, on = self._world, self._run.host(host)
+        truth = world.datacenter.truth()
+        held = sorted((uuid for uuid, vm in truth.holders.items() if vm == on.vm), key=str)
+        if held and not truth.open_tasks:
+            disk = held[which % len(held)]
+            place = truth.disks[disk].ref.path
+            world.oracle.moved_from(truth.disks[disk].ref)
+            world.datacenter.move(disk, replace(place, path=f"{on.letter}/{on.letter}_{world.new_id().hex[:8]}.vmdk"))
 
     def foreign(self, host: int, which: int, seconds: float) -> None:
         self._engines.hold_foreign(self._run.host(host), which, seconds)

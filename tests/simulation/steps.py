@@ -94,6 +94,7 @@ KINDS: Mapping[str, Kind] = {
     "overwritten": _fault(2, which=WHICH),
     "overwritten_half_made": _fault(1, host=HOSTS, back_s=RESTARTS),
     "by_hand": _fault(2, host=HOSTS, which=WHICH),
+    "moved": _fault(2, host=HOSTS, which=WHICH),
     "foreign": _fault(2, host=HOSTS, which=WHICH, seconds=(1.0, 10.0, 100.0)),
     "hypervisor": _fault(3, what=HYPERVISOR_FAULTS, host=HOSTS, volume=VOLUMES),
     "hang": _fault(3, method=PORT_METHODS, seconds=(3.0, 30.0, 130.0, None), done=YES_OR_NO),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -15,10 +16,12 @@ from tests.vsphere.life import DS, OTHER, Life
 from tests.vsphere.outside import attached, outside
 from tests.vsphere.simulators import Model, simulator
 from tests.vsphere.stage import Stage
-from vmdkvol.errors import NotFound, SnapshotPresent, TruthUnknown, Unavailable, VolumeInUse, WrongDisk
+from vmdkvol.errors import NotFound, SnapshotPresent, StaleRequest, TruthUnknown, Unavailable, VolumeInUse, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
 from vmdkvol.volume import State, VolumeId
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import DetachDisk
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
 MODELS: tuple[Model, ...] = ("vcenter", "esxi")
@@ -290,6 +293,20 @@ def test_a_disk_that_was_moved_and_given_back_before_anybody_looked_is_found(lif
     assert life.record(volume).state is State.READY
     life.remove(volume)
     assert not life.outside.file(ELSEWHERE).exists()
+
+
+def test_a_disk_that_is_moved_while_it_is_given_back_stays_until_its_record_has_followed(life: Life) -> None:
+    volume = life.create("db")
+    first = life.attach(volume, life.a)
+    before = disk_ref(life.record(volume))
+    life.happens(life.a, "move", **{"from": life.path(volume), "to": ELSEWHERE})
+
+    with pytest.raises(StaleRequest, match="moved to"):
+        life.hypervisor.submit(DetachDisk(life.a, before), uuid4())
+
+    life.detach(first, life.a)
+    assert life.path(volume) == ELSEWHERE
+    assert not life.has(life.a, volume)
 
 
 def test_a_renamed_datastore_is_the_same_before_and_after_a_restart(life: Life) -> None:

@@ -65,7 +65,7 @@ class Machines:
     ) -> None:
         """``located`` says where a path on a datastore of this id is, by the names that our records have."""
         self._session = session
-        self._located = located
+        self.located = located
         self._clock = clock
         self._hosts = hosts
         self._inventory = Inventory(clock, identify)
@@ -261,7 +261,7 @@ class Machines:
         # A delta whose snapshot has no name that is known is one all the same.
         snapshot = machine.snapshot or "?"
         return tuple(
-            AttachedDisk(disk.uuid, disk.address, snapshot if disk.delta else None, self._located(disk.place, disk.path))
+            AttachedDisk(disk.uuid, disk.address, snapshot if disk.delta else None, self.located(disk.place, disk.path))
             for disk in machine.disks
             if disk.uuid is not None
         )

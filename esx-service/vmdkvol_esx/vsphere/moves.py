@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from vmdkvol.errors import UnknownTask, VolumeError
-from vmdkvol_esx.ports import AttachDisk, DetachDisk
+from collections.abc import Callable
+
+from vmdkvol.errors import StaleRequest, UnknownTask, VolumeError
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath
 from vmdkvol_esx.vsphere.batches import Move
+from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
+
+# Says where a path on a datastore of this id is, by the names that our records have; None if that is not certain.
+Located = Callable[[str, str], DiskPath | None]
 
 
 def what(move: Move) -> str:
@@ -28,3 +34,21 @@ def copied(error: VolumeError) -> VolumeError:
     found = type(error)(error.text, remedy=error.remedy or None)
     found.fields = dict(error.fields)
     return found
+
+
+def was_moved(move: Move, machine: Machine, located: Located) -> StaleRequest | None:
+    """Return the error for a detach of a disk that lies elsewhere by now, else None.
+
+    After it no list would say where it lies, and its record does not yet.
+    """
+    if isinstance(move, AttachDisk):
+        return None
+    places = [located(fitted.place, fitted.path) for fitted in machine.disks if fitted.uuid == move.disk.uuid]
+    if move.disk.path in places:
+        # What else has its identity is a copy.
+        return None
+    now = next((place for place in places if place is not None), None)
+    if now is None:
+        return None
+    told = f"{move.disk.path} was moved to {now} at this moment"
+    return StaleRequest(told, remedy="try again: its record follows it")

@@ -35,7 +35,7 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.identities import Knows
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.moves import copied, move_of, what
+from vmdkvol_esx.vsphere.moves import copied, move_of, was_moved, what
 from vmdkvol_esx.vsphere.queues import Arrival, Member, Queue
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries, anothers, has_ended
@@ -229,6 +229,10 @@ class Reconfiguring:
                 gone = None if isinstance(member.move, DetachDisk) else NotEnrolled(f"there is no virtual machine {vm}")
                 queue.end(member, error=gone)
             return
+        for member in batch:
+            if (moved := was_moved(member.move, machine, self._machines.located)) is not None:
+                queue.end(member, error=moved)
+        batch = [member for member in batch if not member.ended]
         moves = [member.move for member in batch]
         planned = self._planned(machine, moves, deadline)
         for number in planned.done:
