@@ -19,6 +19,7 @@ from vmdkvol.errors import (
     NotPermitted,
     OutcomeUnknown,
     StillWorking,
+    Unavailable,
     UnknownTask,
     VolumeError,
     VolumeInUse,
@@ -194,6 +195,27 @@ def test_a_create_that_is_refused_leaves_nothing(world: World, how: str, fault: 
     assert (world.lying(ref), world.disks.disk(ref)) == (set(), None)
     world.do(CreateDisk(ref, 4 * MIB, "thin", {}))
     assert world.lying(ref) == PLAIN
+
+
+@pytest.mark.parametrize("fault", ["TaskInProgress", "InvalidDatastore", "HostNotConnected"])
+@pytest.mark.parametrize("kind", ["create", "clone", "delete"])
+def test_a_task_that_failed_for_now_is_begun_anew_by_the_next_try(world: World, kind: str, fault: str) -> None:
+    """Its error is one after which to try again: that must not find the task that has failed."""
+    source = world.made()
+    ref = source if kind == "delete" else new_ref()
+    change: CreateDisk | CloneDisk | DeleteDisk = DeleteDisk(ref)
+    if kind == "create":
+        change = CreateDisk(ref, 4 * MIB, "thin", {})
+    elif kind == "clone":
+        change = CloneDisk(source, ref, "thin", {})
+    names = {"create": "CreateVirtualDisk_Task", "clone": "CopyVirtualDisk_Task", "delete": "DeleteVirtualDisk_Task"}
+    world.simulator.next(names[kind], "fault", fault=fault)
+    with pytest.raises(Unavailable):
+        world.do(change)
+
+    world.do(change)
+
+    assert world.lying(ref) == (set() if kind == "delete" else PLAIN)
 
 
 def test_a_disk_that_came_to_the_place_at_the_last_moment_is_not_ours(world: World) -> None:

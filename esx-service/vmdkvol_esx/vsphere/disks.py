@@ -8,7 +8,7 @@ from typing import assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import MetadataDamaged, OutcomeUnknown, Unavailable, UnknownTask, VolumeError, VolumeLost
+from vmdkvol.errors import MetadataDamaged, OutcomeUnknown, StillWorking, Unavailable, UnknownTask, VolumeError, VolumeLost
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import (
@@ -100,9 +100,13 @@ class Disks:
         except (OutcomeUnknown, UnknownTask):
             self._register.end(receipt.disk.path)
             raise
-        except Unavailable:
-            # The task goes on, or nothing is known of it now.
+        except StillWorking:
             raise
+        except Unavailable as error:
+            # The task goes on, or nothing is known of it now; or it failed with what is worth another try.
+            if not self._surely_ended(receipt):
+                raise
+            self._failed(receipt, error)
         except VolumeError as error:
             self._failed(receipt, error)
         else:
@@ -242,6 +246,12 @@ class Disks:
 
     def _ended(self, receipt: Receipt) -> bool:
         return self._waiter.ended(receipt.task, Deadline.after(self._clock, READ_S))
+
+    def _surely_ended(self, receipt: Receipt) -> bool:
+        try:
+            return self._ended(receipt)
+        except VolumeError:
+            return False
 
     def _state(self, state: Datastore) -> Datastore:
         return state if state.problem is not None else replace(state, fresh=self._shelves.fresh(state.name))
