@@ -12,7 +12,7 @@ from pyVmomi import pbm, vim
 
 from tests.doubles.hand_clock import HandClock
 from tests.vsphere.disk_world import new_ref, world_of
-from tests.vsphere.servers import answering, listening, over_tls, request
+from tests.vsphere.servers import listening, over_tls, reply, request
 from tests.vsphere.simulators import Certificates, Simulator
 from tests.vsphere.stage import Stage, soon
 from tests.vsphere.test_session import end_session
@@ -289,7 +289,7 @@ def test_the_policy_service_is_told_the_session_in_header_and_cookie(made: Certi
 
     def keep(connection: socket.socket) -> None:
         seen.append(request(connection))
-        answering(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n")(connection)
+        connection.sendall(reply(b"", "503 Unavailable"))
 
     with listening(over_tls(made.good, keep)) as server:
         endpoint = Endpoint("localhost", "user", server.port)
