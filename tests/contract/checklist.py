@@ -87,4 +87,19 @@ CHECKLIST: tuple[Line, ...] = (
     Line("names", "Datastores and folders with spaces, brackets, percent signs and Unicode", by_hand="rename a datastore"),
     Line("units", "How many units a PVSCSI controller of this hardware version has", by_hand="attach 16 disks to one"),
     Line("restart", "vCenter restarts in mid-task and the volume is settled", by_hand="reboot vCenter while a clone is made"),
+    Line(
+        "context id",
+        "A VM's VMCI context id: its sign, and whether another VM gets it after a power-off",
+        by_hand="read the VMCI device of running VMs, restart some, read again",
+    ),
+    Line(
+        "relay",
+        "What a part on the host would find: Python of 8.x and 9.x, a local login as dcui, scripts under execInstalledOnly",
+        by_hand="on the host's console; nothing of vmdkvol needs it yet",
+    ),
+    Line(
+        "first-class",
+        "How many snapshots a first-class disk takes",
+        by_hand="nothing of vmdkvol makes them yet",
+    ),
 )
