@@ -45,9 +45,12 @@ class Life:
         self._running = False
         self.restart()
 
-    def restart(self, at: Callable[[Point], None] = pass_by) -> None:
-        """A new process over what the old one left: the database, and everything on the server."""
-        if self._running:
+    def restart(self, at: Callable[[Point], None] = pass_by, *, logged_out: bool = True) -> None:
+        """A new process over what the old one left: the database, and everything on the server.
+
+        Its session too unless it is ``logged_out``: what a session's tasks have not done by then the simulator does not do.
+        """
+        if self._running and logged_out:
             self.hypervisor.stop(soon(20.0))
         session = self._stage.session(self.simulator.port, Trust(ca=self.simulator.ca), password=self.simulator.password)
         self.hypervisor = VsphereHypervisor(session, [DS, OTHER], [self.a, self.b], CLOCK, self.log, self.store)

@@ -15,7 +15,7 @@ import pytest
 from tests.vsphere.life import DS, OTHER, Life
 from tests.vsphere.outside import attached, outside
 from tests.vsphere.simulators import Model, simulator
-from tests.vsphere.stage import Stage
+from tests.vsphere.stage import CLOCK, Stage
 from vmdkvol.errors import NotFound, SnapshotPresent, StaleRequest, TruthUnknown, Unavailable, VolumeInUse, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
@@ -439,7 +439,20 @@ def test_a_service_that_was_killed_within_a_detach_detaches_it_at_the_next_try(
     assert not life.has(life.a, volume)
 
 
-def _kill_at(life: Life, point: Point, work: Callable[[], object]) -> None:
+def test_an_attach_of_a_process_that_died_does_not_come_after_it_was_taken_back(life: Life) -> None:
+    volume = life.create("db")
+    life.simulator.next("ReconfigVM_Task", "slow", ms=4000)
+
+    _kill_at(life, Point.CHANGE_SUBMITTED, lambda: life.attach(volume, life.a), logged_out=False)
+    life.until(lambda: not life.store.open_intents(), "the attach was settled")
+
+    there = life.has(life.a, volume)
+    assert (life.record(volume).last_vm == life.a) is there
+    CLOCK.sleep(5.0)
+    assert life.has(life.a, volume) is there
+
+
+def _kill_at(life: Life, point: Point, work: Callable[[], object], *, logged_out: bool = True) -> None:
     def die(passed: Point) -> None:
         if passed is point:
             raise Killed
@@ -447,7 +460,7 @@ def _kill_at(life: Life, point: Point, work: Callable[[], object]) -> None:
     life.restart(at=die)
     with pytest.raises(Killed):
         work()
-    life.restart()
+    life.restart(logged_out=logged_out)
     life.housekeeping.scan()
 
 

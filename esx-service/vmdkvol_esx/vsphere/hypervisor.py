@@ -33,10 +33,11 @@ from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
 from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.places import Places
+from vmdkvol_esx.vsphere.places import READ_S, Places
 from vmdkvol_esx.vsphere.policies import Policies
 from vmdkvol_esx.vsphere.receipts import Job
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
+from vmdkvol_esx.vsphere.running import check_not_reconfigured
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.tasks import Waiter
 from vmdkvol_esx.vsphere.watch import Watch
@@ -98,6 +99,10 @@ class VsphereHypervisor:
             case AttachDisk() | DetachDisk():
                 self._disks.check_idle(change)
                 receipt = self._reconfiguring.submit(change, operation)
+                if receipt is None and isinstance(change, DetachDisk):
+                    # Not there may be not there yet: an attach of a process that died comes when nobody expects it.
+                    check_not_reconfigured(self._session, self._machines, change, Deadline.after(self._clock, READ_S))
+                    receipt = self._reconfiguring.submit(change, operation)
             case _:
                 assert_never(change)
         return None if receipt is None else receipts.task_id(receipt)
