@@ -11,11 +11,12 @@ from pyVmomi import vim
 
 from tests.unit.esx.vsphere.told_site import Device, ToldSite, controller, disk_device, vm_id
 from tests.vsphere.stage import soon
-from vmdkvol.errors import TruthUnknown
+from vmdkvol.errors import HypervisorUnreachable, TruthUnknown
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, ScsiAddress
 from vmdkvol_esx.ports import AttachedDisk, DiskPath, DiskRef
 from vmdkvol_esx.vsphere.devices import our_path
+from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
 from vmdkvol_esx.vsphere.machine import Controller
 from vmdkvol_esx.vsphere.slots import DISKS
 
@@ -215,6 +216,46 @@ def test_a_machine_that_withholds_its_devices_is_unread_and_the_others_are_read(
         assert found.unread == {vm_id(2)}
 
 
+def test_what_a_machine_tells_beside_what_it_withholds_is_not_to_be_trusted(site: ToldSite) -> None:
+    site.vm(1, disk_device(1), **{"runtime.powerState": "poweredOff"})
+    site.withheld["vm-1"] = vim.fault.NoPermission(object=vim.VirtualMachine("vm-1"), privilegeId="System.Read")
+    site.talkative = True
+    machines = site.machines(1)
+
+    assert machines.devices(None).unread == {vm_id(1)}
+    assert [each.running for each in machines.vms()] == [True]
+    with pytest.raises(TruthUnknown, match="does not say which disks it has"):
+        machines.one(vm_id(1), soon())
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_a_view_that_is_gone_is_made_anew_once(site: ToldSite, gone: int) -> None:
+    site.vm(1)
+    site.view_gone = gone
+    machines = site.machines(1)
+
+    if gone == 1:
+        assert [each.id for each in machines.vms()] == [vm_id(1)]
+    else:
+        with pytest.raises(TruthUnknown):
+            machines.vms()
+
+
+@pytest.mark.parametrize(("meaning", "known"), [(Meaning.OTHER, True), (Meaning.ABSENT, True), (Meaning.LOST, False)])
+def test_an_identity_that_cannot_be_asked_for_is_no_unreadable_one(site: ToldSite, meaning: Meaning, known: bool) -> None:
+    def identify(*_: object) -> DiskUuid | None:
+        raise Failed(Trouble(meaning, ""))
+
+    site.vm(1, disk_device(1, uuid=None))
+    machines = site.machines(1, identify=identify)
+
+    if known:
+        assert machines.devices(None).unread == {vm_id(1)}
+    else:
+        with pytest.raises(HypervisorUnreachable):
+            machines.devices(None)
+
+
 def test_an_ended_session_is_no_machine_that_withholds_something(site: ToldSite) -> None:
     site.vm(1, disk_device(1))
     site.withheld["vm-1"] = vim.fault.NotAuthenticated(object=vim.VirtualMachine("vm-1"), privilegeId="System.Read")
@@ -320,7 +361,7 @@ def test_our_folder_is_known_by_its_place(text: str, found: tuple[str, str] | No
 
 def test_controllers_are_told_with_all_that_sits_on_them(site: ToldSite) -> None:
     cdrom = Device.VirtualCdrom(key=3000, controllerKey=1000, unitNumber=3)
-    shared = Device.ParaVirtualSCSIController(key=1001, busNumber=1, sharedBus="virtualSharing", scsiCtlrUnitNumber=7)
+    shared = Device.ParaVirtualSCSIController(key=1001, busNumber=1, sharedBus="virtualSharing", scsiCtlrUnitNumber=15)
     lsi = Device.VirtualLsiLogicController(key=1002, busNumber=2, sharedBus="noSharing")
     site.vm(1, disk_device(1), cdrom, shared, lsi)
 
@@ -329,7 +370,7 @@ def test_controllers_are_told_with_all_that_sits_on_them(site: ToldSite) -> None
     assert found is not None
     assert found.controllers == (
         Controller(1000, 0, frozenset({1, 3, 7}), ours=True),
-        Controller(1001, 1, frozenset({7}), ours=False),
+        Controller(1001, 1, frozenset({15}), ours=False),
         Controller(1002, 2, frozenset({7}), ours=False),
     )
 

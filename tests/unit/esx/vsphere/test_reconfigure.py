@@ -14,9 +14,11 @@ from tests.unit.esx.vsphere.told_site import PATIENCE_S, Device, ToldSite, disk_
 from tests.vsphere.stage import soon
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
+    Busy,
     Internal,
     MetadataDamaged,
     NoSpace,
+    NotEnrolled,
     OutcomeUnknown,
     UnknownTask,
     VolumeError,
@@ -216,6 +218,43 @@ def test_what_passes_is_sent_again_as_the_machine_is_then(doing: Doing, meaning:
 
     assert len(doing.site.specs) == 3
     assert doing.disks() == {1}
+
+
+@pytest.mark.parametrize(("meaning", "error"), [(Meaning.MOVED, Busy), (Meaning.BAD_SPEC, Internal)])
+def test_what_does_not_pass_is_sent_six_times(doing: Doing, meaning: Meaning, error: type[VolumeError]) -> None:
+    doing.site.ends = [meaning] * 50
+
+    with pytest.raises(error):
+        doing.do(attach(1))
+
+    assert len(doing.site.specs) == 6
+
+
+def test_a_machine_that_is_gone_has_let_go_and_takes_none(doing: Doing) -> None:
+    doing.site.vms.clear()
+
+    assert doing.begin(detach(1)) is None
+    with pytest.raises(NotEnrolled):
+        doing.begin(attach(1))
+
+
+def test_what_a_look_of_a_moment_before_showed_is_not_told_as_done(doing: Doing) -> None:
+    doing.site.vm(1, disk_device(1))
+    doing.machines.devices(None)
+    doing.site.vm(1, version="2")
+
+    doing.do(attach(1))
+
+    assert doing.disks() == {1}
+
+
+def test_a_list_is_read_anew_after_a_change_of_ours_whatever_its_version_says(doing: Doing) -> None:
+    doing.site.still = True
+    doing.machines.devices(None)
+
+    doing.do(attach(1))
+
+    assert [each.uuid.int for each in doing.machines.devices(None).of(vm_id(1)) or ()] == [1]
 
 
 def test_what_is_there_when_it_is_looked_at_again_is_not_sent_again(doing: Doing) -> None:

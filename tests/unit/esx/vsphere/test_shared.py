@@ -52,7 +52,8 @@ class Asking:
             self.got = error
 
     def end(self) -> int | Exception | None:
-        self._thread.join(PATIENCE_S)
+        # Roused by the end of a read, not by its own deadline.
+        self._thread.join(PATIENCE_S / 2)
         assert not self._thread.is_alive()
         return self.got
 

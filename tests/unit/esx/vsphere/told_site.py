@@ -20,6 +20,7 @@ from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.connections import flight
 from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Trouble, Where, error_of
 from vmdkvol_esx.vsphere.identities import ByPath
+from vmdkvol_esx.vsphere.inventory import Identify
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.reading import PC
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
@@ -54,6 +55,9 @@ class ToldSite:
         self.withheld: dict[str, Any] = {}
         self.reads: list[tuple[str, int]] = []
         self.strict = False
+        # The version stays the same though the configuration changes; what is withheld is told all the same.
+        self.still = self.talkative = False
+        self.view_gone = 0
         self.before_read: list[Any] = []
         # For a test's own use.
         self.seen: Any = None
@@ -83,8 +87,8 @@ class ToldSite:
         }
         return values
 
-    def machines(self, *hosts: int) -> Machines:
-        return Machines(self.session, self.clock, self.log, [vm_id(number) for number in hosts], lambda *_: None)
+    def machines(self, *hosts: int, identify: Identify = lambda *_: None) -> Machines:
+        return Machines(self.session, self.clock, self.log, [vm_id(number) for number in hosts], identify)
 
     def reconfiguring(self, machines: Machines) -> Reconfiguring:
         return Reconfiguring(self.session, self, machines, self.clock, self.log, ByPath(self.session, self.identify))
@@ -154,6 +158,8 @@ class ToldSite:
                 change.device.backing.uuid = str(UUID(int=number))
             devices.append(change.device)
         values["config.hardware.device"] = devices
+        if self.still:
+            return
         values["config.changeVersion"] = str(int(values["config.changeVersion"] or 0) + 1)
 
     def FindByUuid(self, _: Any, uuid: str, *__: bool) -> Any:
@@ -166,6 +172,9 @@ class ToldSite:
         [spec] = specs
         paths = spec.propSet[0].pathSet
         objects = [each.obj._moId for each in spec.objectSet]
+        if objects == ["view-1"] and self.view_gone:
+            self.view_gone -= 1
+            raise Failed(Trouble(Meaning.GONE, "view-1"))
         asked = sorted(self.vms) if objects == ["view-1"] else objects
         self.reads.append(("whole" if "config.hardware.device" in paths else "light", len(asked)))
         gone = [ref for ref in asked if ref not in self.vms]
@@ -175,7 +184,7 @@ class ToldSite:
 
     def _content(self, ref: str, paths: Sequence[str]) -> Any:
         values = {path: self.vms[ref][path] for path in paths if self.vms[ref].get(path) is not None}
-        if ref in self.withheld:
+        if ref in self.withheld and not self.talkative:
             values = {path: value for path, value in values.items() if not path.startswith("config")}
         missing = [PC.MissingProperty(path="config.x", fault=self.withheld[ref])] if ref in self.withheld else []
         return SimpleNamespace(
