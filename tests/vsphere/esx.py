@@ -25,7 +25,7 @@ from tests.vsphere.simulators import ROOT, simulator
 from tests.vsphere.written import write_settings
 
 # Of the simulator in a dry run: whatever breaks on such a name shows there.
-ODD_DATASTORES = ("disks 50% für b", "a&b<2> [x +#?")
+ODD_DATASTORES = ("disks [50%] für b", "a&b<2> [x +#?")
 ODD_MACHINES = ("host [a] 100%", "höst & <b>")
 PASSED, FAILED, NOT_RUN = "shown", "FAILED", "not run"
 

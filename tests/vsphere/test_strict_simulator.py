@@ -106,6 +106,39 @@ def test_a_unit_that_is_taken_is_refused(world: World) -> None:
         world.outside.attach(vm, world.disk(), 5)
 
 
+def test_a_machine_does_not_start_with_a_disk_that_another_one_has(world: World) -> None:
+    disk, (first, second) = world.disk(), world.vms[:2]
+    world.outside.attach(first, disk, 5)
+    world.simulator.machine(first._moId, "off")
+    world.outside.attach(second, disk, 5)
+
+    with pytest.raises(vim.fault.FileLocked):
+        done(first.PowerOnVM_Task(None))
+
+    world.outside.detach(second, disk)
+    done(first.PowerOnVM_Task(None))
+
+
+def test_a_disk_in_a_snapshot_is_not_taken_out(world: World) -> None:
+    vm, disk = world.vms[0], world.disk()
+    world.outside.attach(vm, disk, 5, mode="persistent")
+    world.simulator.machine(vm._moId, "snapshot", to="before the update")
+
+    with pytest.raises(vim.fault.GenericVmConfigFault):
+        world.outside.detach(vm, disk.replace(".vmdk", "-000001.vmdk"))
+
+    world.simulator.machine(vm._moId, "consolidate")
+    world.outside.detach(vm, disk)
+
+
+@pytest.mark.parametrize(("kib", "kind"), [(0, "thin"), (-5, "thin"), (1024, "read-only")])
+def test_a_disk_that_cannot_be_is_not_made(world: World, kib: int, kind: str) -> None:
+    with pytest.raises(vmodl.fault.InvalidArgument):
+        world.outside.create(f"{STORE} bad.vmdk", kib, kind)
+
+    assert not world.outside.file(f"{STORE} bad.vmdk").exists()
+
+
 def test_a_mode_that_no_disk_has_is_refused(world: World) -> None:
     with pytest.raises(vim.fault.InvalidDeviceSpec):
         world.outside.attach(world.vms[0], world.disk(), 5, mode="read_only")

@@ -83,7 +83,13 @@ func (t *world) refuse(call *simulator.Method, body []byte) types.BaseMethodFaul
 	}
 	switch req := call.Body.(type) {
 	case *types.CreateVirtualDisk_Task:
+		spec, ok := req.Spec.(*types.FileBackedVirtualDiskSpec)
+		if !ok || spec.CapacityKb <= 0 || !strings.Contains(formats, " "+spec.DiskType+" ") {
+			return &types.InvalidArgument{InvalidProperty: "spec"}
+		}
 		return noRoom(req.Name, thickness(req.Spec))
+	case *types.PowerOnVM_Task:
+		return lockedDisk(call.This)
 	case *types.CopyVirtualDisk_Task:
 		if fault := locked(req.SourceName); fault != nil {
 			return fault
@@ -174,6 +180,20 @@ func holder(path string, but *simulator.VirtualMachine) *simulator.VirtualMachin
 	return nil
 }
 
+// lockedDisk: a machine does not start with a disk that another one has.
+func lockedDisk(ref types.ManagedObjectReference) types.BaseMethodFault {
+	vm, ok := simulator.Map.Get(ref).(*simulator.VirtualMachine)
+	if !ok {
+		return nil
+	}
+	for _, backing := range backings(vm) {
+		if holder(backing.FileName, vm) != nil {
+			return &types.FileLocked{FileFault: types.FileFault{File: backing.FileName}}
+		}
+	}
+	return nil
+}
+
 // noTopFolder: on vSAN the top folders are objects, which only the namespace manager makes.
 func noTopFolder(path string) types.BaseMethodFault {
 	if store := storeOf(path); store != nil && store.Summary.Type == "vsan" {
@@ -242,6 +262,9 @@ func (t *world) refuseReconfigure(
 			if !keys[d.Key] {
 				return bad
 			}
+			if isDisk && inSnapshot(vm, d.Key) {
+				return new(types.GenericVmConfigFault)
+			}
 			if change.Operation == types.VirtualDeviceConfigSpecOperationRemove && isDisk && d.UnitNumber != nil {
 				delete(taken, [2]int32{d.ControllerKey, *d.UnitNumber})
 			}
@@ -267,6 +290,20 @@ func (t *world) refuseReconfigure(
 	}
 	return nil
 }
+
+// inSnapshot: what the machine has of the disk is a child, whose parent belongs to a snapshot.
+func inSnapshot(vm *simulator.VirtualMachine, key int32) bool {
+	for _, device := range vm.Config.Hardware.Device {
+		backing, ok := device.GetVirtualDevice().Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+		if ok && device.GetVirtualDevice().Key == key {
+			return backing.Parent != nil
+		}
+	}
+	return false
+}
+
+// What types.VirtualDiskType has of files on VMFS.
+const formats = " thin preallocated eagerZeroedThick thick "
 
 // What types.VirtualDiskMode has; a VMDK knows no read-only mode.
 const modes = " persistent nonpersistent undoable independent_persistent independent_nonpersistent append "
