@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from uuid import uuid4
@@ -20,6 +21,7 @@ from vmdkvol.errors import (
 )
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.vsphere.anew import LIMIT
 from vmdkvol_esx.vsphere.labels import LABEL, NEW_SIDECAR, SIDECAR, Label
 from vmdkvol_esx.vsphere.uuids import spaced
 
@@ -230,6 +232,30 @@ def test_a_second_listing_reads_no_label_and_no_identity_again(strict: World) ->
 
     after = strict.simulator.calls()
     assert [after.get(each, 0) - before.get(each, 0) for each in ("GET /folder", "QueryVirtualDiskUuid")] == [0, 0]
+
+
+def test_of_many_disks_that_are_written_to_a_listing_asks_for_the_identities_of_some(strict: World) -> None:
+    many = LIMIT + 20
+    disks = [strict.made() for _ in range(many)]
+    assert len(strict.disks.disks(DS)) == many
+    for ref in disks:
+        os.utime(strict.file(ref), (2e9, 2e9))
+    before = strict.calls("QueryVirtualDiskUuid")
+
+    assert len(strict.disks.disks(DS)) == many
+
+    assert strict.calls("QueryVirtualDiskUuid") - before == LIMIT
+
+
+def test_a_disk_that_stays_in_use_is_asked_for_once(strict: World) -> None:
+    ref = strict.made()
+    strict.simulator.next("QueryVirtualDiskUuid", "soap", fault="FileLocked", match=ref.path.path, times=9)
+    strict.disks.disks(DS)
+    before = strict.calls("QueryVirtualDiskUuid")
+
+    assert [disk.ref for disk in strict.disks.disks(DS)] == [ref]
+
+    assert strict.calls("QueryVirtualDiskUuid") == before
 
 
 def test_a_listing_shows_what_was_changed_since_the_last_one(strict: World) -> None:

@@ -13,6 +13,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.paths import FOLDER
 from vmdkvol_esx.ports import Disk, DiskPath, DiskRef
+from vmdkvol_esx.vsphere.anew import Anew
 from vmdkvol_esx.vsphere.beside import Beside
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.faults import Meaning
@@ -37,8 +38,9 @@ Groups = Mapping[str, Mapping[str, File]]
 class Shelves:
     """Safe for any number of threads.
 
-    A label and an identity that were read are kept as long as the listing shows their file unchanged. Nothing that is kept
-    decides on a deletion or an attach: those look at the disk itself.
+    A label and an identity that were read are kept as long as the listing shows their file unchanged; the identity of a disk
+    that is written to as long as its label says the same, and it is asked for again in its turn (``anew``). Nothing that is
+    kept decides on a deletion or an attach: those look at the disk itself.
     """
 
     def __init__(self, looking: Looking, files: Files, beside: Beside, identities: Identities, clock: Clock) -> None:
@@ -50,18 +52,20 @@ class Shelves:
         self._lock = clock.condition()
         self._labels: dict[DiskPath, tuple[File, Label | None]] = {}
         self._uuids: dict[DiskPath, tuple[File, DiskUuid | None]] = {}
+        self._anew = Anew()
         self._used: set[DatastoreName] = set()
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         """See ``Hypervisor.disks``; HypervisorUnreachable if the server goes away in the middle."""
         place, groups = self._groups(datastore, Deadline.after(self._clock, LIST_S))
         self._forget_others(datastore, groups)
+        kept = self._not_asked(datastore, groups)
         found = []
         # In the time of all: a rebuild has nothing that was kept from an earlier listing.
         deadline = Deadline.after(self._clock, LIST_S + DISK_S * len(groups))
         for path, files in groups.items():
             if DESCRIPTOR in files and not _CHILD.search(path):
-                disk = self._disk(place, DiskPath(datastore, path), files, deadline)
+                disk = self._disk(place, DiskPath(datastore, path), files, kept, deadline)
                 if disk is not None:
                     found.append(disk)
         return found
@@ -130,11 +134,32 @@ class Shelves:
             for memory in memories:
                 for gone in [path for path in memory if path.datastore == datastore and path.path not in groups]:
                     del memory[gone]
+                    self._anew.forget(gone)
 
-    def _disk(self, place: Place, path: DiskPath, files: Mapping[str, File], deadline: Deadline) -> Disk | None:
+    def _not_asked(self, datastore: DatastoreName, groups: Groups) -> Mapping[DiskPath, DiskUuid]:
+        """Return the identities that stand although the listing shows the disk changed: its label says them still."""
+        standing: dict[DiskPath, DiskUuid] = {}
+        with self._lock:
+            for path, (file, uuid) in self._uuids.items():
+                files = groups.get(path.path, {}) if path.datastore == datastore else {}
+                labelled, label = self._labels.get(path, (None, None))
+                unchanged = label is not None and label.uuid == uuid and labelled == files.get(LABEL)
+                if unchanged and uuid is not None and files.get(DESCRIPTOR) not in (None, file):
+                    standing[path] = uuid
+            asked = self._anew.chosen(standing)
+        return {path: uuid for path, uuid in standing.items() if path not in asked}
+
+    def _disk(
+        self,
+        place: Place,
+        path: DiskPath,
+        files: Mapping[str, File],
+        kept: Mapping[DiskPath, DiskUuid],
+        deadline: Deadline,
+    ) -> Disk | None:
         """Return the disk; None if it is none that can be read, or none of ours yet, or none any more."""
         label = self._label(place, path, files[LABEL], deadline) if LABEL in files else None
-        uuid = self._uuid(place, path, files[DESCRIPTOR], label, deadline)
+        uuid = kept.get(path) or self._uuid(place, path, files[DESCRIPTOR], label, deadline)
         if uuid is None or (label is not None and (label.uuid != uuid or label.deleting)):
             return None
         size = label.size_bytes if label is not None else self._size(place, path, deadline)
@@ -169,8 +194,10 @@ class Shelves:
         except VolumeError as error:
             if means(error, Meaning.NO_DATASTORE):
                 raise
+            if label is None:
+                return None
             # A disk in use may not be opened to be asked; its label says what it was when it was made.
-            return None if label is None else label.uuid
+            uuid = label.uuid
         with self._lock:
             self._uuids[path] = file, uuid
         return uuid
