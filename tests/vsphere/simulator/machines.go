@@ -15,16 +15,18 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// tell writes the identities into the device lists where they are missing.
-func tell() {
-	for _, entity := range simulator.Map.All("VirtualMachine") {
-		for _, backing := range backings(entity.(*simulator.VirtualMachine)) {
-			if backing.Parent != nil {
-				continue
-			}
-			if digits := strings.NewReplacer(" ", "", "-", "").Replace(stored(local(backing.FileName))); len(digits) == 32 {
-				backing.Uuid = strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
-			}
+// tell writes the identities into the machine's device list where they are missing.
+func tell(ref types.ManagedObjectReference) {
+	vm, ok := simulator.Map.Get(ref).(*simulator.VirtualMachine)
+	if !ok {
+		return
+	}
+	for _, backing := range backings(vm) {
+		if backing.Parent != nil || backing.Uuid != "" {
+			continue
+		}
+		if digits := strings.NewReplacer(" ", "", "-", "").Replace(stored(local(backing.FileName))); len(digits) == 32 {
+			backing.Uuid = strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
 		}
 	}
 }

@@ -63,8 +63,8 @@ func (t *world) change(w http.ResponseWriter, r *http.Request, name string, body
 	if err == nil && t.strict {
 		then(call, answer.Body.Bytes())
 	}
-	if t.uuids && name == "ReconfigVM_Task" {
-		tell()
+	if err == nil && t.uuids && name == "ReconfigVM_Task" {
+		tell(call.This)
 	}
 	for key, values := range answer.Header() {
 		w.Header()[key] = values
