@@ -84,6 +84,9 @@ class Queue:
         while self._must_lead(member, deadline):
             try:
                 lead(self)
+            except BaseException:
+                self._leave(member)
+                raise
             finally:
                 self._led()
 
@@ -117,6 +120,13 @@ class Queue:
         with self._changed:
             if self.flight == task:
                 self.flight = None
+
+    def _leave(self, member: Member) -> None:
+        """Nobody is to carry it out any more: who asked for it has gone."""
+        with self._changed:
+            if not member.ended:
+                member.ended = True
+                self._waiting.remove(member)
 
     def _arrived(self, arrival: Arrival | None) -> None:
         """He is here, or does not come; the lock is held."""

@@ -244,3 +244,19 @@ def test_where_there_is_no_room_nobody_is_waited_for() -> None:
     lead.go.set()
 
     assert [each.end() for each in passing] == [None] * MAX_CHANGES
+
+
+def test_one_whose_lead_broke_does_not_wait_on_for_others_to_carry_it_out() -> None:
+    """Nobody is there any more to hear how it ends: carried out later, it would be an attach that nobody asked for."""
+    queue = Queue(CLOCK)
+
+    def breaks(_: Queue) -> None:
+        raise ZeroDivisionError("seven")
+
+    with pytest.raises(ZeroDivisionError):
+        queue.through(member(1), breaks, soon())
+
+    leads = Leads()
+    leads.go.set()
+    queue.through(member(2), leads, soon())
+    assert leads.batches == [["2"]]
