@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from vmdkvol.errors import BadRequest, MetadataDamaged, TruthUnknown, VolumeError
+from vmdkvol.errors import BadRequest, MetadataDamaged, TruthUnknown, Unavailable, VolumeError
 from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path
@@ -61,8 +61,8 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
     """Put the record of every sidecar into ``store``, which must be empty; killed in the middle, start with a new one.
 
     What was in the trash stays there. Of two live volumes of one name the higher generation keeps it, the other is left
-    out for a person to decide (corrections 33). TruthUnknown if a datastore cannot be listed: nothing is known then
-    of the names on it, so nothing is restored; nor is it if one has no folder of ours: it is new, or not mounted.
+    out for a person to decide (corrections 33). Unavailable if a datastore cannot be listed or a sidecar not be read: nothing
+    is known then of the names there, so nothing is restored; nor is it if one has no folder of ours: it is new, or not mounted.
     """
     if store.page(None, None, 1):
         raise BadRequest("the database has volumes already", remedy="rebuild into a new, empty database")
@@ -87,7 +87,7 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
 
 
 def collect(hypervisor: Hypervisor) -> Iterator[Found]:
-    """Yield what lies in our folders with what its sidecar says; raise TruthUnknown for a datastore that is not listed.
+    """Yield what lies in our folders with what its sidecar says; raise Unavailable for what cannot be listed or read now.
 
     Also where the disk is damaged or gone: its volume has a name, and is not "no such volume".
     """
@@ -97,6 +97,9 @@ def collect(hypervisor: Hypervisor) -> Iterator[Found]:
             disk = disks.get(path)
             try:
                 yield Found(path, disk, _read(hypervisor, path, disk))
+            except Unavailable:
+                # Not read is not damaged: a server that went away would leave out everything from here on.
+                raise
             except VolumeError as error:
                 yield Found(path, disk, None, error.text)
 

@@ -64,9 +64,10 @@ class Kept:
 
 
 class Hypervisor(SimulatedHypervisor):
-    """``sidecars_fail`` is what writing a sidecar raises, as long as it is set; device lists lack what it ``leaves_out``."""
+    """Device lists lack what it ``leaves_out``. Writing a sidecar raises ``sidecars_fail``, reading one ``sidecars_unread``."""
 
     sidecars_fail: VolumeError | None = None
+    sidecars_unread: VolumeError | None = None
     leaves_out: Collection[VmId] = ()
     # As if they lay outside of our folders.
     leaves_out_disks = False
@@ -77,6 +78,11 @@ class Hypervisor(SimulatedHypervisor):
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         return [] if self.leaves_out_disks else super().disks(datastore)
+
+    def read_sidecar(self, disk: DiskPath) -> bytes | None:
+        if self.sidecars_unread is not None:
+            raise self.sidecars_unread
+        return super().read_sidecar(disk)
 
     def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         if self.sidecars_fail is not None:

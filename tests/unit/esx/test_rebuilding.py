@@ -10,7 +10,7 @@ import pytest
 
 from tests.scale.counted import Counted
 from tests.unit.esx.site import DS1, DS2, B, Site
-from vmdkvol.errors import BadRequest, MetadataDamaged, StaleRequest, TruthUnknown
+from vmdkvol.errors import BadRequest, HypervisorUnreachable, MetadataDamaged, StaleRequest, TruthUnknown, VolumeError
 from vmdkvol.messages import Detach
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
@@ -152,6 +152,17 @@ def test_a_datastore_that_is_away_stops_the_rebuild(site: Site) -> None:
     lose_database(site)
     site.hypervisor.unreadable(DS2)
     with pytest.raises(TruthUnknown):
+        rebuild(site.store, site.hypervisor, site.log)
+    assert site.records() == []
+
+
+@pytest.mark.parametrize("error", [HypervisorUnreachable("no connection"), TruthUnknown("no host reaches the datastore")])
+def test_a_server_that_goes_away_between_two_sidecars_stops_the_rebuild(site: Site, error: VolumeError) -> None:
+    """What was not read is no volume less: a new database without it would say "no such volume"."""
+    site.create("a@ds1")
+    lose_database(site)
+    site.hypervisor.sidecars_unread = error
+    with pytest.raises(type(error)):
         rebuild(site.store, site.hypervisor, site.log)
     assert site.records() == []
 
