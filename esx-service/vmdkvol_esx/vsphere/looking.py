@@ -114,7 +114,7 @@ class Looking:
     def file(self, look: Look, deadline: Deadline) -> File | None:
         """Return the disk's own line of a listing."""
         found = self._files.listing(
-            look.place, folder_of(look.path), deadline, below=False, pattern=look.path.rpartition("/")[2]
+            look.place, folder_of(look.path), deadline, below=False, names=[look.path.rpartition("/")[2]]
         )
         return None if found is None else found.get(look.path)
 

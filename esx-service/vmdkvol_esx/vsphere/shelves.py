@@ -17,7 +17,7 @@ from vmdkvol_esx.vsphere.anew import Anew
 from vmdkvol_esx.vsphere.beside import Beside
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.faults import Meaning
-from vmdkvol_esx.vsphere.files import File, Files, means
+from vmdkvol_esx.vsphere.files import File, Files, means, patterns
 from vmdkvol_esx.vsphere.labels import DESCRIPTOR, LABEL, Label, disk_of
 from vmdkvol_esx.vsphere.looking import Looking
 from vmdkvol_esx.vsphere.places import READ_S
@@ -100,16 +100,17 @@ class Shelves:
             folders[ref.path.datastore, folder_of(ref.path.path)].append(ref)
         found: dict[DiskUuid, int] = {}
         for (datastore, folder), refs in folders.items():
-            files = self._listed(datastore, folder, deadline)
+            names = patterns([ref.path.path.rpartition("/")[2] for ref in refs])
+            files = self._listed(datastore, folder, names, deadline)
             found |= {ref.uuid: files[ref.path.path].size_bytes for ref in refs if ref.path.path in files}
         return found
 
-    def _listed(self, datastore: DatastoreName, folder: str, deadline: Deadline) -> Mapping[str, File]:
+    def _listed(self, datastore: DatastoreName, folder: str, names: Sequence[str], deadline: Deadline) -> Mapping[str, File]:
         try:
             return self._looking.sure(
                 datastore,
                 deadline,
-                lambda place: self._files.listing(place, folder, deadline, below=False) or {},
+                lambda place: self._files.listing(place, folder, deadline, below=False, names=names) or {},
                 bool,
             )
         except VolumeError:

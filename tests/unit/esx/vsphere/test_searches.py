@@ -8,7 +8,7 @@ import pytest
 from pyVmomi import vim
 
 from vmdkvol.errors import TruthUnknown
-from vmdkvol_esx.vsphere.files import entries
+from vmdkvol_esx.vsphere.files import ALL, FEW, entries, patterns
 
 B = vim.host.DatastoreBrowser
 
@@ -50,3 +50,11 @@ def test_what_nothing_is_said_of_lacks() -> None:
 
 def test_a_folder_without_files_has_none() -> None:
     assert found(B.SearchResults(folderPath="[ds1] vmdkvol")) == {}
+
+
+def test_a_few_files_are_searched_for_by_their_names_and_not_with_all_that_lies_beside_them() -> None:
+    assert patterns(["a.vmdk", "b.vmdk"]) == ["a.vmdk", "b.vmdk"]
+
+
+def test_for_many_files_the_folder_is_listed_once() -> None:
+    assert patterns([f"{number}.vmdk" for number in range(FEW + 1)]) == ALL
