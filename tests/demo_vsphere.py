@@ -75,8 +75,8 @@ def show_the_main_job(show: Show, site: Site, vm: str) -> None:
     why = "A disk of 1 GiB on a datastore" + (", under a storage policy." if site.policy else ".")
     show.step("looking", vm, "enable-uuid", why="An administrator's part: the guest is to see its disks' identities.")
     # The simulator's certificate is for a day, and its only account may do everything: warnings, and right ones.
-    why = "All that the service needs of vSphere is there."
-    show.step("vmdkvol-esxd", "--config", config, "doctor", says=lambda text: "FAIL" not in text, why=why, code=1)
+    all_there = "All that the service needs of vSphere is there."
+    show.step("vmdkvol-esxd", "--config", config, "doctor", says=lambda text: "FAIL" not in text, why=all_there, code=1)
     show.step(*made, says=lambda text: text.strip() == "db", why=why)
     if not _files(site):
         raise Unexpected("there is nothing of it on the datastores")
