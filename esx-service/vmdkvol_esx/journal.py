@@ -128,7 +128,7 @@ class Journal:
             self._store.abandon(intent.id, None)
             self._underway.ended(intent.volume)
             return
-        told, seen = self._ask_task(intent, record, deadline), self._look(intent.change, record)
+        told, (seen, why) = self._ask_task(intent, record, deadline), self._look(intent.change, record)
         step = decide(intent.change, told, seen)
         self._log.info("settling", **_named(intent, record), told=told, seen=seen, step=step)
         match step:
@@ -141,7 +141,8 @@ class Journal:
             case Step.WAIT:
                 raise StillWorking(f"{_doing(intent, record)} has not ended")
             case Step.ASK:
-                raise TruthUnknown(f"whether {_doing(intent, record)} was carried out cannot be seen: the disk is {seen}")
+                cause, remedy = (f"the disk is {seen}", None) if why is None else (why.text, why.remedy)
+                raise TruthUnknown(f"whether {_doing(intent, record)} was carried out cannot be seen: {cause}", remedy=remedy)
             case _:
                 assert_never(step)
 
@@ -177,7 +178,7 @@ class Journal:
 
     def _resolve(self, intent: Intent, record: VolumeRecord, told: Told, error: VolumeError) -> None:
         """Return if the change has happened all the same, else raise ``error``, undone where that can be done now."""
-        step = decide(intent.change, told, self._look(intent.change, record))
+        step = decide(intent.change, told, self._look(intent.change, record)[0])
         self._log.warning("change failed", **_named(intent, record), told=told, step=step, error=str(error))
         if step is Step.FINISH:
             return self._finish(intent, record)
@@ -244,18 +245,14 @@ class Journal:
             return _told_by(error)
         return Told.SUCCEEDED
 
-    def _look(self, change: Change, record: VolumeRecord) -> Seen:
+    def _look(self, change: Change, record: VolumeRecord) -> tuple[Seen, VolumeError | None]:
         try:
-            match change:
-                case CreateDisk() | CloneDisk() | DeleteDisk():
-                    return self._look_at_disk(change.disk, record)
-                case AttachDisk() | DetachDisk():
-                    return self._look_at_lists(change)
-                case _:
-                    assert_never(change)
+            if isinstance(change, AttachDisk | DetachDisk):
+                return self._look_at_lists(change), None
+            return self._look_at_disk(change.disk, record), None
         except VolumeError as error:
             self._log.warning("cannot be seen", volume=record.name, error=str(error))
-            return Seen.UNKNOWN
+            return Seen.UNKNOWN, error
 
     def _look_at_disk(self, ref: DiskRef, record: VolumeRecord) -> Seen:
         try:

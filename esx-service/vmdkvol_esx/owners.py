@@ -77,5 +77,8 @@ class Owners:
         owner = self.of(record, caller, speaking)
         if isinstance(owner, Unread):
             name = self._glance.name(owner.vm)
-            raise TruthUnknown(f"volume {record.name} may be on {name}, whose device list was not read")
+            raise TruthUnknown(
+                f"volume {record.name} may be on {name}, whose device list was not read",
+                remedy="try again; if it stays so, look why that machine or its host is out of reach",
+            )
         return owner

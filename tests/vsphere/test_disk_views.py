@@ -156,8 +156,9 @@ def test_a_datastore_that_no_host_reaches_says_nothing_about_its_disks(strict: W
         lambda: strict.deleted(ref),
     ]
     for question in questions:
-        with pytest.raises(TruthUnknown):
+        with pytest.raises(TruthUnknown, match="no host can reach it") as told:
             question()
+        assert told.value.remedy.startswith("an administrator must look at the datastores in vSphere")
     assert strict.disks.allocated([ref]) == {}
     [state] = [state for state in strict.disks.datastores() if state.name == DS]
     assert "no host" in (state.problem or "")

@@ -245,7 +245,9 @@ class Disks:
             self._register.end(receipt.disk.path)
 
     def _ended(self, receipt: Receipt) -> bool:
-        return self._waiter.ended(receipt.task, Deadline.after(self._clock, READ_S))
+        return self._waiter.ended(
+            receipt.task, f"{receipt.job.value} of {receipt.disk.path}", Deadline.after(self._clock, READ_S)
+        )
 
     def _surely_ended(self, receipt: Receipt) -> bool:
         try:

@@ -125,6 +125,16 @@ def meaning_of(lineage: Sequence[str], text: str = "") -> Meaning:
     return next((meaning for words, meaning in _WORDS if words in lowered), Meaning.OTHER)
 
 
+# A path of ours has up to 250 characters, a text 220: a meaning and the begin of what the server says must fit behind it.
+_MAX_WHAT = 130
+# What OpenSSL says of a certificate that neither another authority nor a pin would make right.
+_CERTIFICATES = (
+    ("has expired", "renew it on the server, and compare the clocks of both machines"),
+    ("not yet valid", "compare the clocks of both machines"),
+    ("mismatch", "write a name that the certificate has into the settings as the server's, or pin the certificate"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """``error``: what a read, or a change that certainly was not made, is told with; ``remedy`` None is the class's own.
@@ -193,10 +203,20 @@ def certain(kind: Kind, trouble: Trouble) -> bool:
 def error_of(kind: Kind, trouble: Trouble, what: str) -> VolumeError:
     """Return the error for ``what``, such as "attaching [ds1] db.vmdk on vc1:443": one line, and OutcomeUnknown in doubt."""
     row = ROWS[trouble.meaning]
-    cause = f"{what}: {trouble.meaning.value}" + (f" ({trouble.detail})" if trouble.detail else "")
+    cause = f"{shortened(what)}: {trouble.meaning.value}" + (f" ({trouble.detail})" if trouble.detail else "")
     if not certain(kind, trouble):
         return OutcomeUnknown(cause, remedy="it is settled by looking; try again", meaning=trouble.meaning.name)
-    return row.error(cause, remedy=row.remedy, meaning=trouble.meaning.name)
+    return row.error(cause, remedy=_remedy(trouble), meaning=trouble.meaning.name)
+
+
+def shortened(what: str) -> str:
+    """Return it with its middle left out if it is so long that the cause behind it would be cut off."""
+    return what if len(what) <= _MAX_WHAT else f"{what[: _MAX_WHAT // 2]}…{what[1 - _MAX_WHAT // 2 :]}"
+
+
+def _remedy(trouble: Trouble) -> str | None:
+    words = _CERTIFICATES if trouble.meaning is Meaning.CERTIFICATE else ()
+    return next((remedy for said, remedy in words if said in trouble.detail), ROWS[trouble.meaning].remedy)
 
 
 class Failed(Exception):

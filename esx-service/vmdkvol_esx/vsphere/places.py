@@ -23,6 +23,7 @@ from vmdkvol_esx.vsphere.spelling import path_on, plain_name
 READ_S = 30.0
 # A name, a datacenter and an id change at an administrator's hand. What follows from an absence is looked at anew all the same.
 KEPT_S = 30.0
+_LOOK = "an administrator must look at the datastores in vSphere, and at our settings"
 _PATHS = {
     vim.Datastore: (
         "name",
@@ -75,9 +76,9 @@ class Places:
             # What is wrong with one is not kept: it may be right again.
             found = self._site(until, fresh=True)[name]
         if isinstance(found, str):
-            raise TruthUnknown(found, remedy="an administrator must look at the datastores in vSphere, and at our settings")
+            raise TruthUnknown(found, remedy=_LOOK)
         if found.problem is not None:
-            raise TruthUnknown(f"datastore {name!r}: {found.problem}")
+            raise TruthUnknown(f"datastore {name!r}: {found.problem}", remedy=_LOOK)
         return found
 
     def named(self, name: str, deadline: Deadline) -> Place | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 from vmdkvol.clock import Clock, Deadline
@@ -126,7 +127,7 @@ class Session(Generic[S]):
         """Return the last try's error, a new one for each caller; the lock is held."""
         failure = self._failure or Internal(f"{self._connector}: a login failed without an error")
         rest = self._tries.held_until - self._clock.monotonic()
-        text = failure.text if joined else f"not tried again for {rest:.0f} s: {failure.text}"
+        text = failure.text if joined else f"not tried again for {ceil(rest)} s: {failure.text}"
         return from_code(failure.code, text, failure.fields, failure.remedy)
 
     def _begin(self) -> None:

@@ -89,7 +89,7 @@ def _place(ref: str, node: Node, nodes: Mapping[str, Node]) -> Place | None:
 def _problem(values: Mapping[str, Any], url: str, dc_path: str | None) -> str | None:
     # Only a plain yes is one.
     if values.get("summary.accessible") is not True:
-        return "no host of it can reach it"
+        return "no host can reach it"
     if dc_path is None:
         # Under a path that lacks a part every file would look absent.
         return "the account does not see all folders above its datacenter"

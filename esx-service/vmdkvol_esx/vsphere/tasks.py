@@ -18,7 +18,7 @@ from vmdkvol.errors import Busy, HypervisorUnreachable, StillWorking, UnknownTas
 from vmdkvol_esx.ports import Log, Progress, TaskId
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.ends import End, Seen, end_of, goes_on
-from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Where, error_of
+from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Where, error_of, shortened
 from vmdkvol_esx.vsphere.reading import PC, properties
 from vmdkvol_esx.vsphere.session import CALL_S, Session
 from vmdkvol_esx.vsphere.stub import fault_trouble
@@ -72,14 +72,14 @@ class Waiter:
         """
         end = self._read(task, what, deadline) or self._watch(task, what, deadline, progress)
         if end.gone:
-            raise UnknownTask(f"{what}: task {task} is not known any more")
+            raise UnknownTask(f"{shortened(what)}: task {task} is not known any more")
         if end.trouble is not None:
             raise error_of(Kind.CHANGE, end.trouble, what)
         return end.result
 
-    def ended(self, task: TaskId, deadline: Deadline) -> bool:
-        """Tell whether the task has ended, however it did, or is not known any more."""
-        return self._read(task, "looking after it", deadline) is not None
+    def ended(self, task: TaskId, what: str, deadline: Deadline) -> bool:
+        """Tell whether the task has ended, however it did, or is not known any more. ``what`` as for ``wait``."""
+        return self._read(task, what, deadline) is not None
 
     def close(self, deadline: Deadline) -> None:
         """Let everyone who waits go, and the waiter's thread end; what it has on the server goes with the session."""

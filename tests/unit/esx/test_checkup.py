@@ -131,7 +131,7 @@ def test_an_administrators_account_is_told(seen: Granted, status: str) -> None:
     ("change", "status"),
     [
         ({}, OK),
-        ({"problem": "no host of it can reach it"}, FAIL),
+        ({"problem": "no host can reach it"}, FAIL),
         ({"writable": False}, FAIL),
         ({"free_bytes": 40 * GB}, WARN),
         ({"capacity_bytes": 2 * GB, "free_bytes": GB - 1}, WARN),

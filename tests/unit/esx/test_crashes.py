@@ -223,9 +223,11 @@ def test_while_the_hypervisor_is_away_nothing_is_undone(name: str, nth: int) -> 
     site.hypervisor.unreadable(site.hypervisor.datastores()[0].name)
     site.hypervisor.forget_tasks()
     site.restart()
-    with pytest.raises(VolumeError):
+    with pytest.raises(VolumeError) as told:
         site.ask(request)
     assert [record.id for record in site.records() if record.name == "db"] == [record.id for record in known]
+    # Not only that it cannot be seen: an administrator can do something about the reason alone.
+    assert "does not answer" in str(told.value)
 
 
 def test_the_name_is_given_back_when_nothing_was_made() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from vmdkvol.errors import (
 )
 from vmdkvol_esx.vsphere.faults import ROWS, Kind, Meaning, Trouble, Where, certain, error_of, meaning_of
 
+VM = "502f3b1c-8d0e-4c5a-9b6f-0a1b2c3d4e5f"
 # A fault's class and those above it, what a read is told, whether its answer leaves a change in doubt, and its task's end.
 FAULTS = [
     pytest.param(("VAppTaskInProgress", "TaskInProgress"), Busy, True, True, id="busy"),
@@ -112,6 +115,33 @@ def test_whatever_a_server_says_becomes_one_short_line_with_a_remedy(
     assert "vc1:443" in line
     assert "; " in line
     assert line.endswith("]")
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+def test_behind_the_longest_path_there_is_room_for_what_happened(meaning: Meaning) -> None:
+    path = f"[{'d' * 42}] vmdkvol/{uuid4()}/{'n' * 100}-0a1b2c3d.vmdk"
+
+    line = str(error_of(Kind.READ, Trouble(meaning, "NoPermission: a privilege"), f"attaching {path} to virtual machine {VM}"))
+
+    assert f"{VM}: {meaning.value} (NoPermission" in line
+    assert line.startswith(f"attaching [{'d' * 42}]")
+    assert len(line) <= 300
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("certificate has expired", "renew it"),
+        ("certificate is not yet valid", "compare the clocks"),
+        ("Hostname mismatch, certificate is not valid for 'vc1'.", "a name that the certificate has"),
+        ("IP address mismatch, certificate is not valid for '10.0.0.1'.", "a name that the certificate has"),
+        ("self-signed certificate", "give its CA or pin it"),
+        ("it is not the pinned one, 0A:1B", "give its CA or pin it"),
+    ],
+)
+def test_a_certificate_s_remedy_is_one_that_helps(said: str, remedy: str) -> None:
+    """To give the authority, or to pin it, makes no certificate right that has expired."""
+    assert remedy in error_of(Kind.READ, Trouble(Meaning.CERTIFICATE, said), "logging in on vc1:443").remedy
 
 
 @pytest.mark.parametrize("meaning", Meaning)

@@ -197,6 +197,9 @@ def test_whoever_comes_meanwhile_is_told_when_the_next_try_is() -> None:
 
     with pytest.raises(HypervisorUnreachable, match="not tried again for 20 s: logging in on vc1:443"):
         site.read(Calls())
+    site.clock.pass_time(19.9)
+    with pytest.raises(HypervisorUnreachable, match="not tried again for 1 s: "):
+        site.read(Calls())
 
 
 def test_a_login_whose_answer_was_lost_counts_as_refused() -> None:
