@@ -140,11 +140,11 @@ class Places:
             self._reading = True
         begun_at = self._clock.monotonic()
         try:
-            nodes = self._session.read("reading the datastores", self._look, deadline)
+            found = places(self._session.read("reading the datastores", self._look, deadline))
         except BaseException:
             self._end()
             raise
-        self._keep(places(nodes), begun_at)
+        self._keep(found, begun_at)
         with self._changed:
             return self._found
 

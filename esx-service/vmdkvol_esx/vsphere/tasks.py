@@ -202,8 +202,9 @@ class Waiter:
                     return
             try:
                 self._session.read("watching tasks", self._round, Deadline.after(self._clock, limit_s), limit_s=limit_s)
-            except VolumeError as error:
-                self._log.info("tasks not watched", why=str(error))
+            except Exception as error:  # noqa: BLE001 - top of a thread: nobody starts it again while it counts as running
+                self._view = None
+                self._log.info("tasks not watched", why=str(error), kind=type(error).__name__)
                 self._pause()
 
     def _pause(self) -> None:

@@ -95,6 +95,11 @@ class Watch:
                 self._log.info("machines not watched", why=str(error))
                 self._pause()
                 continue
+            except Exception as error:  # noqa: BLE001 - top of a thread: without it no machine is heard of any more
+                self._view = None
+                self._log.error("machines not watched", error=str(error), kind=type(error).__name__)
+                self._pause()
+                continue
             if changed:
                 self._heard()
 
