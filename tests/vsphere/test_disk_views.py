@@ -235,6 +235,15 @@ def test_a_second_listing_reads_no_label_and_no_identity_again(strict: World) ->
     assert [after.get(each, 0) - before.get(each, 0) for each in ("GET /folder", "QueryVirtualDiskUuid")] == [0, 0]
 
 
+def test_datastores_that_were_never_used_are_not_looked_at_for_each_create(strict: World) -> None:
+    strict.disks.datastores()
+    before = strict.calls("SearchDatastore_Task")
+
+    assert [state.fresh for state in strict.disks.datastores()] == [True, True]
+
+    assert strict.calls("SearchDatastore_Task") == before
+
+
 def test_of_many_disks_that_are_written_to_a_listing_asks_for_the_identities_of_some(strict: World) -> None:
     many = LIMIT + 20
     disks = [strict.made() for _ in range(many)]

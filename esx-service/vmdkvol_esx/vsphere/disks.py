@@ -88,7 +88,10 @@ class Disks:
         if running is not None:
             return running
         try:
-            return self._start(change, operation, Deadline.after(self._clock, SUBMIT_S))
+            started = self._start(change, operation, Deadline.after(self._clock, SUBMIT_S))
+            if not isinstance(change, DeleteDisk):
+                self._shelves.used(change.disk.path.datastore)
+            return started
         finally:
             self._register.release(change.disk.path)
 

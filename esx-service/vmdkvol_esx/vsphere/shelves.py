@@ -20,7 +20,7 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import File, Files, means, patterns
 from vmdkvol_esx.vsphere.labels import DESCRIPTOR, LABEL, Label, disk_of
 from vmdkvol_esx.vsphere.looking import Looking
-from vmdkvol_esx.vsphere.places import READ_S
+from vmdkvol_esx.vsphere.places import KEPT_S, READ_S
 from vmdkvol_esx.vsphere.sites import Place
 from vmdkvol_esx.vsphere.spelling import folder_of
 
@@ -54,6 +54,8 @@ class Shelves:
         self._uuids: dict[DiskPath, tuple[File, DiskUuid | None]] = {}
         self._anew = Anew()
         self._used: set[DatastoreName] = set()
+        # Since when: each create asks for the state of every datastore.
+        self._unused: dict[DatastoreName, float] = {}
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         """See ``Hypervisor.disks``; HypervisorUnreachable if the server goes away in the middle."""
@@ -76,10 +78,12 @@ class Shelves:
         return [DiskPath(datastore, path) for path in groups]
 
     def fresh(self, datastore: DatastoreName) -> bool:
-        """Tell whether our folder never was there, as far as can be seen; asked until it is."""
+        """Tell whether our folder never was there, as far as can be seen; asked until it is, now and then."""
         with self._lock:
             if datastore in self._used:
                 return False
+            if self._unused.get(datastore, float("-inf")) > self._clock.monotonic() - KEPT_S:
+                return True
         deadline = Deadline.after(self._clock, READ_S)
         found = self._looking.sure(
             datastore,
@@ -88,9 +92,16 @@ class Shelves:
             lambda files: files is not None,
         )
         if found is not None:
-            with self._lock:
-                self._used.add(datastore)
-        return found is None
+            self.used(datastore)
+            return False
+        with self._lock:
+            self._unused[datastore] = self._clock.monotonic()
+        return True
+
+    def used(self, datastore: DatastoreName) -> None:
+        """There is something of ours from now on."""
+        with self._lock:
+            self._used.add(datastore)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         """See ``Hypervisor.allocated``: one search for each folder."""
