@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -203,3 +204,20 @@ def test_a_daemon_that_cannot_start_is_started_again_without_end(unit: str) -> N
     """systemd gives up after five starts in ten seconds otherwise, and a disk stays full for longer than that."""
     assert values(unit, "Restart") == ["always"]
     assert values(unit, "StartLimitIntervalSec") == ["0"]
+
+
+def test_who_follows_the_install_page_has_each_file_that_a_unit_names() -> None:
+    page = (ROOT / "docs/how-to/install-vcenter.md").read_text(encoding="utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("# ") and "/etc/vmdkvol/" in line]
+    needed = [word for unit in FILES for word in values(unit, "ExecStart") if word.startswith("/etc/")]
+
+    assert sorted(set(needed)) == ["/etc/vmdkvol/agent.toml", "/etc/vmdkvol/service.toml"]
+    assert all(any(line.endswith(f" {file}") for line in commands) for file in needed)
+
+
+def test_the_agent_of_the_install_page_asks_where_the_example_s_service_listens() -> None:
+    page = (ROOT / "docs/how-to/install-vcenter.md").read_text(encoding="utf-8")
+    [written] = [line.split("'")[1] for line in page.splitlines() if line.endswith("> /etc/vmdkvol/agent.toml")]
+    example = tomllib.loads((ROOT / "packaging/service.toml").read_text(encoding="utf-8"))
+
+    assert tomllib.loads(written) == {"service": f"unix://{example['hosts'][0]['socket']}"}

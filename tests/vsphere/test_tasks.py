@@ -223,4 +223,5 @@ def test_at_a_stop_who_waits_is_let_go_and_the_thread_ends(shared: Simulator, se
     got = waiting.end()
     assert isinstance(got, HypervisorUnreachable)
     assert "the task goes on" in str(got)
+    assert [line for line in stage.log.lines if "not watched" in line] == []
     assert not [each.name for each in threading.enumerate() if each.name == "vsphere-tasks" and each.is_alive()]

@@ -180,6 +180,8 @@ def test_a_watch_that_waits_ends_soon_when_it_is_told_to(own: Callable[[Model], 
 
     # Less than a round, which is 20 s.
     assert watch.stop(Deadline.after(CLOCK, 15.0))
+    # That the wait was ended is no trouble to tell of.
+    assert [line for line in stage.log.lines if "not watched" in line] == []
 
 
 @pytest.mark.vcsim_pure

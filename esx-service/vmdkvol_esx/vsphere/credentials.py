@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vmdkvol.errors import BadRequest
 from vmdkvol.logs import Secret
 
 MAX_BYTES = 1024
+Open = Callable[[Path, int], int]
 _REMEDY = "write the password alone into the file: chown root, chmod 600"
 
 
-def from_file(path: Path) -> Secret:
+def from_file(path: Path, opened: Open = os.open) -> Secret:
     """Return the file's one line; BadRequest, naming the file, if it is missing, empty, too open, or no such line.
 
     Read anew at each login, so that a changed password needs no restart.
     """
-    return _read(path, f"the password file {path}", shared=0o077)
+    return _read(path, f"the password file {path}", 0o077, opened)
 
 
 def from_systemd(name: str, environment: Mapping[str, str]) -> Secret:
@@ -37,15 +38,17 @@ def from_systemd(name: str, environment: Mapping[str, str]) -> Secret:
     if not name or "/" in name or name.startswith("."):
         raise BadRequest("what is set is no name of a credential", remedy="use the name in LoadCredential=")
     # systemd shows its access list as the group's bits; the directory itself is closed.
-    return _read(Path(directory) / name, f"the password's credential in {directory}", shared=0o027)
+    return _read(Path(directory) / name, f"the password's credential in {directory}", 0o027, os.open)
 
 
-def _read(path: Path, what: str, shared: int) -> Secret:
+def _read(path: Path, what: str, shared: int, opened: Open) -> Secret:
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        with open(opened(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
             _check(what, found, shared)
             content = file.read(MAX_BYTES + 1)
+    except PermissionError as error:
+        raise BadRequest(f"{what} cannot be read: {error.strerror}", remedy="run it as root, whose file it is") from error
     except OSError as error:
         raise BadRequest(f"{what} cannot be read: {error.strerror}", remedy=_REMEDY) from error
     if len(content) > MAX_BYTES:

@@ -204,7 +204,8 @@ class Waiter:
                 self._session.read("watching tasks", self._round, Deadline.after(self._clock, limit_s), limit_s=limit_s)
             except Exception as error:  # noqa: BLE001 - top of a thread: nobody starts it again while it counts as running
                 self._view = None
-                self._log.info("tasks not watched", why=str(error), kind=type(error).__name__)
+                if not self._closed:
+                    self._log.info("tasks not watched", why=str(error), kind=type(error).__name__)
                 self._pause()
 
     def _pause(self) -> None:

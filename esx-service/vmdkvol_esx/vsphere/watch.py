@@ -92,7 +92,8 @@ class Watch:
                 deadline = Deadline.after(self._clock, limit_s)
                 changed = self._session.read("watching machines", self._round, deadline, limit_s=limit_s)
             except VolumeError as error:
-                self._log.info("machines not watched", why=str(error))
+                if not self._stopping:
+                    self._log.info("machines not watched", why=str(error))
                 self._pause()
                 continue
             except Exception as error:  # noqa: BLE001 - top of a thread: without it no machine is heard of any more

@@ -37,6 +37,16 @@ def test_systemd_s_credential_is_read_from_its_directory(tmp_path: Path) -> None
     assert from_systemd("vsphere", {"CREDENTIALS_DIRECTORY": str(tmp_path)}).reveal() == CANARY
 
 
+def test_who_may_not_read_it_is_told_to_be_root(tmp_path: Path) -> None:
+    """To write it anew, as for other troubles, would help nobody."""
+
+    def refuse(path: Path, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with pytest.raises(BadRequest, match="cannot be read: Permission denied; run it as root"):
+        from_file(tmp_path / "p", refuse)
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o660, 0o666, 0o644])
 def test_a_file_that_others_can_open_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(BadRequest, match="by others") as caught:
