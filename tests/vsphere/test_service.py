@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -17,16 +18,17 @@ import pytest
 
 from tests.daemons.site import ROOT, eventually
 from tests.vsphere.outside import Outside, outside
-from tests.vsphere.simulators import Model, Simulator
+from tests.vsphere.simulators import Model, Simulator, certificates
 from vmdkvol.channel import Address
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import HypervisorUnreachable, NameConflict, PolicyNotFound, VolumeError
+from vmdkvol.errors import HypervisorUnreachable, NameConflict, PolicyNotFound, VolumeError, VolumeInUse
 from vmdkvol.line import Line
-from vmdkvol.messages import Call, CreateVolume, ListVolumes, RemoveVolume, Request
+from vmdkvol.messages import Attach, Call, CreateVolume, ListVolumes, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.settings import dump_toml
 from vmdkvol.volume import State, VolumeInfo
+from vmdkvol_esx.vsphere.spelling import escaped_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
 A = TypeVar("A")
@@ -236,6 +238,49 @@ def test_settings_that_cannot_work_end_the_service_with_a_line(site: Site, file:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
     assert (done.returncode, file in done.stderr, done.stderr.count("\n")) == (2, True, 1)
+
+
+@on("vcenter")
+def test_a_certificate_that_expired_is_told_with_what_helps_and_after_its_renewal_the_service_goes_on(site: Site) -> None:
+    made = certificates()
+    site.simulator.kill()
+    site.simulator.ca, site.simulator.pair = made.ca, made.good
+    site.simulator.again()
+    with site.serving():
+        site.ask(ListVolumes())
+        site.simulator.kill()
+        site.simulator.pair = made.expired
+        site.simulator.again()
+        with pytest.raises(HypervisorUnreachable, match="certificate has expired.*; renew it on the server"):
+            site.ask(ListVolumes(), 5.0)
+        site.simulator.kill()
+        site.simulator.pair = made.good
+        site.simulator.again()
+
+        eventually(lambda: _answers(site), "the service answers again")
+
+
+def _answers(site: Site) -> bool:
+    try:
+        site.ask(ListVolumes(), 5.0)
+    except VolumeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["db [prod] 50% ü", "x  y", 'a&b<c>"d', "a/b"])
+@on("vcenter")
+def test_a_machine_of_any_name_is_named_when_it_has_the_disk(site: Site, name: str) -> None:
+    with site.serving(), outside(site.simulator) as client:
+        info = site.create("db", size="8mb")
+        store = Path(client.datastore("LocalDS_0").summary.url)
+        [disk] = [path.relative_to(store) for path in store.rglob("db-*.vmdk") if "-flat" not in path.name]
+        other = client.machines()[1]
+        client.attach(other, f"[LocalDS_0] {disk}", 5)
+        site.simulator.machine(other._moId, "rename", to=escaped_name(name))
+
+        with pytest.raises(VolumeInUse, match=re.escape(f"is attached to {name}, ")):
+            site.ask(Attach(info.id))
 
 
 def test_the_doctor_looks_at_a_database_that_is_in_use(site: Site) -> None:
