@@ -26,6 +26,7 @@ from vmdkvol_esx.vsphere.views import View, open_view
 
 # The server answers after so long if nothing changes; a change it says at once.
 ROUND_S = 20
+_LONG_S = ROUND_S + CALL_S
 # After a round that failed: the server may be on its way back.
 PAUSE_S = 1.0
 # Hints may be lost, and no server promises one for a task that it forgets: then it is read again all the same.
@@ -194,14 +195,13 @@ class Waiter:
     # --- the waiter's thread ---------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        limit_s = ROUND_S + CALL_S
         while True:
             with self._changed:
                 if self._closed or not self._watched:
                     self._worker = None
                     return
             try:
-                self._session.read("watching tasks", self._round, Deadline.after(self._clock, limit_s), limit_s=limit_s)
+                self._session.read("watching tasks", self._round, Deadline.after(self._clock, _LONG_S), limit_s=_LONG_S)
             except Exception as error:  # noqa: BLE001 - top of a thread: nobody starts it again while it counts as running
                 self._view = None
                 if not self._closed:
@@ -233,9 +233,8 @@ class Waiter:
     def _shown(self, view: View) -> bool:
         """Let others add to the view, if it has every task that somebody waits for; else it is to be brought up to date."""
         with self._changed:
-            complete = (view.tasks | view.lacking) >= self._watched.keys()
-            self._view = view if complete else None
-            return complete
+            self._view = view if (view.tasks | view.lacking) >= self._watched.keys() else None
+            return self._view is not None
 
     def _sync(self, view: View) -> None:
         with self._changed:
