@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from tests.vsphere.outside import Outside, outside
 from tests.vsphere.simulators import Model, Simulator, certificates
 from vmdkvol.channel import Address
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import HypervisorUnreachable, NameConflict, PolicyNotFound, VolumeError, VolumeInUse
+from vmdkvol.errors import HypervisorUnreachable, NameConflict, PolicyNotFound, StillWorking, VolumeError, VolumeInUse
 from vmdkvol.line import Line
 from vmdkvol.messages import Attach, Call, CreateVolume, ListVolumes, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
@@ -258,6 +259,27 @@ def test_a_certificate_that_expired_is_told_with_what_helps_and_after_its_renewa
         site.simulator.again()
 
         eventually(lambda: _answers(site), "the service answers again")
+
+
+@on("vcenter")
+def test_before_a_server_that_is_silent_each_request_ends_in_its_time_and_later_the_service_goes_on(site: Site) -> None:
+    with site.serving():
+        info = site.create("db", size="8mb")
+        line = Line(Address(site.socket), SystemClock(), agent="a test", boot_id="1").start()
+        line.ask(ListVolumes(), Call(uuid4(), Deadline.after(SystemClock(), 60.0)))
+        site.simulator.kill()
+        with socket.create_server(("127.0.0.1", site.simulator.port)):
+            # The kernel takes the connections, and nobody ever answers.
+            begun = time.monotonic()
+            with pytest.raises((StillWorking, HypervisorUnreachable)):
+                line.ask(Attach(info.id), Call(uuid4(), Deadline.after(SystemClock(), 5.0)))
+            took = time.monotonic() - begun
+        line.close()
+        site.simulator.again()
+
+        eventually(lambda: _answers(site), "the service answers again", 90.0)
+    # Generous for a busy machine; the limit of a call without a deadline is far above it.
+    assert took < 15.0
 
 
 def _answers(site: Site) -> bool:
