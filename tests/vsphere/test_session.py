@@ -175,8 +175,8 @@ def test_the_error_of_a_wrong_password_is_one_line_with_object_cause_remedy_and_
         session.read("reading the time", now, soon())
 
     assert str(caught.value) == (
-        f"logging in on localhost:{shared.port}: the account or its password is wrong (InvalidLogin); check the service's "
-        "account and the file with its password; it is tried again every 30 s at most [hypervisor-unreachable]"
+        f"logging in on localhost:{shared.port}: the account or its password is wrong (InvalidLogin); check the account's "
+        "name, and the password where it comes from; it is tried again every 30 s at most [hypervisor-unreachable]"
     )
 
 

@@ -149,7 +149,7 @@ class Row:
 
 
 _BUG = "this is a bug: please report it with the server's version and the log lines of this request"
-_ACCOUNT = "check the service's account and the file with its password"
+_ACCOUNT = "check the account's name, and the password where it comes from"
 
 ROWS: Mapping[Meaning, Row] = MappingProxyType(
     {

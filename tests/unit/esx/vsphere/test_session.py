@@ -177,7 +177,7 @@ def test_a_wrong_password_is_tried_once_in_30_s_however_many_ask() -> None:
         site.clock.pass_time(0.5)
 
     assert site.door.logins == 1
-    assert all("account or its password is wrong" in each and "file with its password" in each for each in errors)
+    assert all("account or its password is wrong" in each and "the password where it comes from" in each for each in errors)
 
 
 def test_after_30_s_a_corrected_password_is_tried() -> None:
