@@ -243,6 +243,46 @@ def test_another_machine_out_of_reach_stops_nobody(begin: Callable[[Model], Life
     assert life.attach(volume, life.b).volume == volume
 
 
+def test_a_strangers_machine_out_of_reach_keeps_no_deleted_volume(begin: Callable[[Model], Life]) -> None:
+    """Corrections 38."""
+    life = begin("vcenter")
+    life.happens(life.stranger, "disconnected")
+    volume = life.create("db")
+
+    life.remove(volume)
+
+    assert life.store.volume(volume) is None
+    assert not [path for path in life.outside.file(f"[{DS}] vmdkvol").rglob("*") if path.is_file()]
+
+
+def test_a_disk_that_a_strangers_machine_had_when_it_was_last_reached_is_not_deleted(begin: Callable[[Model], Life]) -> None:
+    life = begin("vcenter")
+    volume = life.create("db")
+    path = life.path(volume)
+    life.outside.attach(life.refs[life.stranger], path, 5)
+    life.happens(life.stranger, "disconnected")
+
+    with suppress(VolumeInUse):
+        life.remove(volume)
+    life.housekeeping.scan()
+
+    assert life.outside.file(path).exists()
+
+
+def test_a_host_of_ours_out_of_reach_delays_the_deletion(begin: Callable[[Model], Life]) -> None:
+    life = begin("vcenter")
+    volume = life.create("db")
+    path = life.path(volume)
+    life.happens(life.b, "disconnected")
+
+    life.remove(volume)
+    assert life.outside.file(path).exists()
+
+    life.happens(life.b, "connected")
+    life.housekeeping.scan()
+    assert not life.outside.file(path).exists()
+
+
 def test_a_machine_that_was_restarted_on_another_host_has_what_it_had(begin: Callable[[Model], Life]) -> None:
     life = begin("vcenter")
     volume = life.create("db")
