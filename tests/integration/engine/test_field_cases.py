@@ -120,7 +120,7 @@ def test_a_disk_in_the_place_of_another_is_refused(site: Bench, docker: Docker) 
     one = next(path for path in site.files() if path.name.endswith(".vmdk") and "-flat" not in path.name)
     text = one.read_text()
     # Another disk's identity at this path.
-    one.write_text(text.replace(text.split('ddb.uuid = "')[1][:8], "60 00 C2"))
+    one.write_text(text.replace(text.split('ddb.uuid = "')[1][:8], "6F 00 C2"))
 
     said = docker.fails("one")
 
