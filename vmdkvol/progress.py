@@ -11,6 +11,7 @@ _WORDS = {
     Doing.DELETE: "being deleted",
     Doing.ATTACH: "being attached",
     Doing.DETACH: "being detached",
+    Doing.GROW: "being enlarged",
 }
 _REMEDIES = {
     Doing.CREATE: "it goes on; repeat the command or mount it when ready",

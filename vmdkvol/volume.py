@@ -110,6 +110,7 @@ class Doing(StrEnum):
     DELETE = "delete"
     ATTACH = "attach"
     DETACH = "detach"
+    GROW = "grow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,16 +27,7 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import (
-    AttachDisk,
-    Change,
-    CloneDisk,
-    CreateDisk,
-    DeleteDisk,
-    DetachDisk,
-    DiskRef,
-    TaskId,
-)
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
 from vmdkvol_esx.records import Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
@@ -249,12 +240,13 @@ class Journal:
         try:
             if isinstance(change, AttachDisk | DetachDisk):
                 return self._look_at_lists(change), None
-            return self._look_at_disk(change.disk, record), None
+            wanted = change.size_bytes if isinstance(change, GrowDisk) else record.size_bytes
+            return self._look_at_disk(change.disk, wanted), None
         except VolumeError as error:
             self._log.warning("cannot be seen", volume=record.name, error=str(error))
             return Seen.UNKNOWN, error
 
-    def _look_at_disk(self, ref: DiskRef, record: VolumeRecord) -> Seen:
+    def _look_at_disk(self, ref: DiskRef, size_bytes: int) -> Seen:
         try:
             disk = self._hypervisor.disk(ref)
         except WrongDisk:
@@ -266,7 +258,7 @@ class Journal:
         if disk.ref.uuid != ref.uuid:
             # The answer is about another disk: nothing is known of ours, and nothing is decided.
             return Seen.UNKNOWN
-        return Seen.THERE if disk.size_bytes == record.size_bytes else Seen.BROKEN
+        return Seen.THERE if disk.size_bytes == size_bytes else Seen.BROKEN
 
     def _look_at_lists(self, change: AttachDisk | DetachDisk) -> Seen:
         devices = self._hypervisor.devices(None)

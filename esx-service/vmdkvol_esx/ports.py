@@ -100,7 +100,20 @@ class DetachDisk:
     only_off: bool = field(default=False, metadata={"since": 2})
 
 
-Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk
+@dataclass(frozen=True, slots=True)
+class GrowDisk:
+    """Afterwards the disk has exactly ``size_bytes``, with its bytes; already that size is success. InvalidSize if it has more.
+
+    ``vm`` is who has it, None: nobody. VolumeInUse if another one has it, StaleRequest if ``vm`` has it not, SnapshotPresent if
+    it is part of a snapshot. NoSpace, as every refusal, leaves the old size. The guest's kernel is not told.
+    """
+
+    disk: DiskRef
+    size_bytes: int
+    vm: VmId | None = None
+
+
+Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk | GrowDisk
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What to do with an open piece of work: the change, what its task said and what is seen in; one next step out. Pure.
 
 A create or clone is finished if our whole disk is there, else undone; a delete only goes forward; attach and detach
-follow the device list (faults 5), where a detach that was perhaps never sent goes on. Nothing is decided by time.
+follow the device list (faults 5), where a detach that was perhaps never sent goes on; a disk that was to grow has its new
+size or its old one. Nothing is decided by time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from vmdkvol.volume import State
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk
 from vmdkvol_esx.records import VolumeRecord
 
 
@@ -27,10 +28,10 @@ class Told(StrEnum):
 class Seen(StrEnum):
     """What the datastore, or for attach and detach the device lists, say now."""
 
-    THERE = "there"  # our whole disk; for attach and detach: on the VM that the change names
+    THERE = "there"  # our whole disk; for attach and detach: on the VM that the change names; for grow: with its new size
     ABSENT = "absent"  # positively absent; on no VM
     ELSEWHERE = "elsewhere"  # another disk lies at the path; another VM has ours
-    BROKEN = "broken"  # something lies at our path and is not whole
+    BROKEN = "broken"  # something lies at our path and is not whole, or has another size
     UNKNOWN = "unknown"  # it could not be read
 
 
@@ -59,6 +60,9 @@ def decide(change: Change, told: Told, seen: Seen) -> Step:
             return Step.FINISH if seen is Seen.THERE else Step.UNDO
         case DetachDisk():
             return _of_detach(told, seen)
+        case GrowDisk():
+            # A disk of its old size has nothing to take back, and one that is gone or damaged did not grow.
+            return Step.FINISH if seen is Seen.THERE else Step.UNDO
         case _:
             assert_never(change)
 
@@ -98,5 +102,7 @@ def when_done(change: Change, record: VolumeRecord) -> VolumeRecord | None:
         case DetachDisk():
             # Seen absent from its list: that VM is no suspect any more when it does not answer one day.
             return replace(record, last_vm=None)
+        case GrowDisk(size_bytes=size_bytes):
+            return replace(record, size_bytes=size_bytes)
         case _:
             assert_never(change)

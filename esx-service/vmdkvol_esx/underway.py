@@ -14,7 +14,7 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock
 from vmdkvol.volume import Doing, VmgroupId, VolumeId, Work
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, Progress
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, Progress
 from vmdkvol_esx.records import Intent, VolumeRecord
 
 # Whoever waits hears of a piece of work at most so often, however fast it goes.
@@ -139,5 +139,7 @@ def _doing(change: Change) -> Doing:
             return Doing.ATTACH
         case DetachDisk():
             return Doing.DETACH
+        case GrowDisk():
+            return Doing.GROW
         case _:
             assert_never(change)

@@ -36,6 +36,7 @@ _HAND = "wants a datastore that is full, read-only, damaged or out of reach: an 
 _BYTES = "what a guest writes to its disk is not seen through the API: a container on two VMs shows it"
 _TIMED = "how long a task takes is not the suite's to say there"
 _EMPTY = "a real site has machines and datastores of its own"
+_EXTEND = "the library has no ExtendVirtualDisk; the strict simulator's is our own"
 _OFF = "wants a machine that is switched off and on again"
 
 
@@ -49,6 +50,11 @@ LEFT_OUT: Mapping[str, Mapping[Where, str]] = {
     "test_a_thick_disk_that_has_no_room_leaves_nothing": _not_by_the_library(_SIZES, _HAND),
     "test_a_full_datastore_takes_not_even_a_thin_disk": _not_by_the_library(_SIZES, _HAND),
     "test_a_clone_into_a_full_datastore_is_refused_each_time_and_works_when_there_is_room": _not_by_the_library(_SIZES, _HAND),
+    "test_a_disk_that_has_no_room_to_grow_keeps_its_size_and_grows_when_there_is_room": _not_by_the_library(_SIZES, _HAND),
+    "test_a_full_datastore_lets_no_disk_grow": _not_by_the_library(_SIZES, _HAND),
+    "test_a_disk_that_nobody_has_grows": _not_by_the_library(_EXTEND),
+    "test_a_grown_disk_has_its_bytes_and_zeros_behind_them": _not_by_the_library(_EXTEND, _BYTES),
+    "test_a_disk_that_grew_in_its_machine_has_its_bytes_there_and_zeros_behind_them": _not_by_the_library(_SIZES, _BYTES),
     "test_datastores_tell_how_full_they_are": _not_by_the_library(_SIZES, _EMPTY),
     "test_a_read_only_datastore_is_not_permitted_and_unchanged": _not_by_the_library(_ACT, _HAND),
     "test_a_datastore_that_cannot_be_reached_says_nothing_about_its_disks": _not_by_the_library(_ACT, _HAND),

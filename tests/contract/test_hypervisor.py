@@ -32,11 +32,13 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
     DatastoreNotFound,
+    InvalidSize,
     MetadataDamaged,
     NoSpace,
     NotEnrolled,
     NotPermitted,
     PolicyNotFound,
+    StaleRequest,
     StillMounted,
     StillWorking,
     TruthUnknown,
@@ -47,7 +49,7 @@ from vmdkvol.errors import (
 )
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, TaskId
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
 
 MODE = "independent_persistent"
 # The smallest step of a size that all of them take.
@@ -96,6 +98,11 @@ def holders(bench: Bench, disk: DiskRef) -> list[VmId]:
 
 def paths(bench: Bench, datastore: DatastoreName = BIG) -> list[str]:
     return [disk.ref.path.path for disk in bench.hypervisor.disks(datastore)]
+
+
+def size(bench: Bench, disk: DiskRef) -> int | None:
+    found = bench.hypervisor.disk(disk)
+    return None if found is None else found.size_bytes
 
 
 def another(disk: DiskRef) -> DiskRef:
@@ -151,9 +158,7 @@ def test_a_disk_is_never_made_in_the_place_of_another(bench: Bench, change: str)
     with pytest.raises(WrongDisk):
         do(bench, CreateDisk(wrong, 4 * MIB if change == "identity" else 8 * MIB, "thin", {}))
 
-    found = bench.hypervisor.disk(disk)
-    assert found is not None
-    assert found.size_bytes == 4 * MIB
+    assert size(bench, disk) == 4 * MIB
 
 
 @pytest.mark.parametrize("diskformat", ["zeroedthick", "eagerzeroedthick"])
@@ -453,6 +458,133 @@ def test_a_deleted_disk_can_be_made_again_and_is_blank(bench: Bench) -> None:
 
     do(bench, AttachDisk(VM_A.id, disk, MODE))
     assert bench.read(disk, 4) == bytes(4)
+
+
+# --- grow ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("diskformat", ["thin", "zeroedthick", "eagerzeroedthick"])
+def test_a_disk_that_nobody_has_grows(bench: Bench, diskformat: str) -> None:
+    disk = made(bench, diskformat=diskformat)
+
+    do(bench, GrowDisk(disk, 8 * MIB))
+
+    [found] = bench.hypervisor.disks(BIG)
+    assert (found.ref, found.size_bytes, dict(found.note)) == (disk, 8 * MIB, {"name": "db"})
+    assert bench.hypervisor.disk(disk) == found
+
+
+@pytest.mark.parametrize("diskformat", ["thin", "zeroedthick"])
+def test_a_grown_disk_has_its_bytes_and_zeros_behind_them(bench: Bench, diskformat: str) -> None:
+    disk = attached(bench, diskformat=diskformat)
+    bench.write(disk, b"data")
+    do(bench, DetachDisk(VM_A.id, disk))
+
+    do(bench, GrowDisk(disk, 8 * MIB))
+    do(bench, AttachDisk(VM_B.id, disk, MODE))
+
+    assert bench.read(disk, 9 * MIB)[: 8 * MIB] == b"data".ljust(8 * MIB, b"\0")
+
+
+@pytest.mark.parametrize("diskformat", ["thin", "zeroedthick"])
+def test_a_disk_grows_in_the_machine_that_has_it(bench: Bench, diskformat: str) -> None:
+    disk = attached(bench, diskformat=diskformat)
+    before = bench.hypervisor.devices(None)
+
+    do(bench, GrowDisk(disk, 8 * MIB, VM_A.id))
+
+    assert (size(bench, disk), bench.hypervisor.devices(None)) == (8 * MIB, before)
+
+
+def test_a_disk_that_grew_in_its_machine_has_its_bytes_there_and_zeros_behind_them(bench: Bench) -> None:
+    disk = attached(bench)
+    bench.write(disk, b"data")
+
+    do(bench, GrowDisk(disk, 8 * MIB, VM_A.id))
+
+    assert bench.read(disk, 9 * MIB)[: 8 * MIB] == b"data".ljust(8 * MIB, b"\0")
+
+
+def test_a_disk_that_grew_in_one_machine_goes_to_another(bench: Bench) -> None:
+    disk = attached(bench, VM_A)
+    do(bench, GrowDisk(disk, 8 * MIB, VM_A.id))
+
+    do(bench, DetachDisk(VM_A.id, disk))
+    do(bench, AttachDisk(VM_B.id, disk, MODE))
+    do(bench, GrowDisk(disk, 12 * MIB, VM_B.id))
+
+    assert (holders(bench, disk), size(bench, disk)) == ([VM_B.id], 12 * MIB)
+
+
+@pytest.mark.parametrize("vm", [None, VM_A.id], ids=["nobodys", "attached"])
+def test_a_disk_that_grows_to_the_size_it_has_stays_as_it_is(bench: Bench, vm: VmId | None) -> None:
+    disk = made(bench) if vm is None else attached(bench)
+    before = bench.hypervisor.disk(disk)
+
+    do(bench, GrowDisk(disk, 4 * MIB, vm))
+
+    assert bench.hypervisor.disk(disk) == before
+
+
+@pytest.mark.parametrize("vm", [None, VM_A.id], ids=["nobodys", "attached"])
+def test_a_disk_is_never_made_smaller(bench: Bench, vm: VmId | None) -> None:
+    disk = made(bench) if vm is None else attached(bench)
+    before = bench.hypervisor.disk(disk)
+
+    with pytest.raises(InvalidSize, match="is not made smaller"):
+        do(bench, GrowDisk(disk, 4 * MIB - KIB, vm))
+
+    assert bench.hypervisor.disk(disk) == before
+
+
+@pytest.mark.parametrize("vm", [None, VM_B.id], ids=["nobody", "another"])
+def test_a_disk_grows_for_nobody_but_its_holder(bench: Bench, vm: VmId | None) -> None:
+    disk = attached(bench, VM_A)
+
+    with pytest.raises(VolumeInUse, match=re.escape(VM_A.name)):
+        do(bench, GrowDisk(disk, 8 * MIB, vm))
+
+    assert size(bench, disk) == 4 * MIB
+
+
+def test_a_disk_does_not_grow_in_a_machine_that_has_it_not(bench: Bench) -> None:
+    disk = made(bench)
+
+    with pytest.raises(StaleRequest):
+        do(bench, GrowDisk(disk, 8 * MIB, VM_A.id))
+
+    assert size(bench, disk) == 4 * MIB
+
+
+def test_what_is_not_the_disk_does_not_grow(bench: Bench) -> None:
+    disk = made(bench)
+
+    for wrong, error in ((another(disk), WrongDisk), (new_disk(), VolumeLost)):
+        with pytest.raises(error):
+            do(bench, GrowDisk(wrong, 8 * MIB))
+
+    assert size(bench, disk) == 4 * MIB
+
+
+def test_a_disk_that_has_no_room_to_grow_keeps_its_size_and_grows_when_there_is_room(bench: Bench) -> None:
+    disk = made(bench, diskformat="zeroedthick", datastore=SMALL)
+
+    for _ in range(2):
+        with pytest.raises(NoSpace):
+            do(bench, GrowDisk(disk, SMALL_BYTES + MIB))
+    assert size(bench, disk) == 4 * MIB
+    do(bench, GrowDisk(disk, 8 * MIB))
+    assert size(bench, disk) == 8 * MIB
+
+
+def test_a_full_datastore_lets_no_disk_grow(bench: Bench) -> None:
+    disk = made(bench, datastore=SMALL)
+    bench.fill(leaving=0)
+
+    with pytest.raises(NoSpace):
+        do(bench, GrowDisk(disk, 8 * MIB))
+
+    assert size(bench, disk) == 4 * MIB
 
 
 # --- clone -----------------------------------------------------------------------------------------------------

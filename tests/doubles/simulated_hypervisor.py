@@ -15,6 +15,7 @@ from tests.doubles.simulated_state import Hold, SimulatedDisk, SimulatedHeld, Si
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
+    InvalidSize,
     MetadataDamaged,
     NoSpace,
     NotEnrolled,
@@ -44,6 +45,7 @@ from vmdkvol_esx.ports import (
     Disk,
     DiskPath,
     DiskRef,
+    GrowDisk,
     Progress,
     TaskId,
     Vm,
@@ -229,6 +231,8 @@ class SimulatedHypervisor(SimulatedState):
                 self._attach(change)
             case DetachDisk():
                 self._detach(change)
+            case GrowDisk():
+                self._grow(change)
             case _:
                 assert_never(change)
 
@@ -243,7 +247,7 @@ class SimulatedHypervisor(SimulatedState):
         # A thin disk also needs blocks for its descriptor: a full datastore takes none.
         if self._free(ref.path.datastore) < max(allocated, 1):
             raise NoSpace(f"datastore {ref.path.datastore} has no room for {ref.path.path}")
-        self._disks[ref.path] = SimulatedDisk(ref, size_bytes, allocated, dict(note), content)
+        self._disks[ref.path] = SimulatedDisk(ref, size_bytes, allocated, dict(note), content, thick=diskformat != "thin")
 
     def _clone(self, change: CloneDisk) -> None:
         if change.disk.path in self._disks:
@@ -291,3 +295,25 @@ class SimulatedHypervisor(SimulatedState):
         if held.used_by_guest:
             raise StillMounted(f"{name} still uses {change.disk.path}")
         self._let_go(change.disk.uuid)
+
+    def _grow(self, change: GrowDisk) -> None:
+        self._check_writable(change.disk.path.datastore)
+        self._check_free(change.disk, change.vm)
+        held = self._held.get(change.disk.uuid)
+        if change.vm is not None:
+            if change.vm in self._unread:
+                raise TruthUnknown(f"virtual machine {self._name(change.vm)} does not answer")
+            if held is None:
+                raise StaleRequest(f"{change.disk.path} is not attached to {self._name(change.vm)} any more")
+        disk = self._whole(change.disk)
+        if change.size_bytes == disk.size_bytes:
+            return
+        if change.size_bytes < disk.size_bytes:
+            raise InvalidSize(f"{change.disk.path} has {disk.size_bytes} bytes and is not made smaller")
+        if held is not None and held.snapshot is not None:
+            raise SnapshotPresent(f"snapshot {held.snapshot!r} of {self._name(held.vm)} contains {change.disk.path}")
+        # What a thick one takes more; a disk of which all is written may be thin.
+        more = change.size_bytes - disk.size_bytes if disk.thick else 0
+        if self._free(change.disk.path.datastore) < max(more, 1):
+            raise NoSpace(f"datastore {change.disk.path.datastore} has no room for {change.disk.path.path}")
+        disk.size_bytes, disk.allocated_bytes = change.size_bytes, disk.allocated_bytes + more

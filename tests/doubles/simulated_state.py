@@ -40,6 +40,7 @@ class SimulatedDisk:
     # What the guest wrote, as one immutable value; a clone gets the same.
     content: object = None
     damage: str | None = None
+    thick: bool = False
 
 
 @dataclass(slots=True)

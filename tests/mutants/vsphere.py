@@ -132,7 +132,7 @@ MUTANTS = (
         "an-unread-disk-is-no-disk",
         "a machine that has a disk of ours which does not say which it is, has not that disk",
         f"{ESX}/vsphere/batches.py",
-        "        if isinstance(move, DetachDisk) or disk.path == str(move.disk.path):\n",
+        "        if not isinstance(move, AttachDisk) or disk.path == str(move.disk.path):\n",
         "        if isinstance(move, AttachDisk) and disk.path == str(move.disk.path):\n",
         ("I2", "I6"),
         (f"{UNIT}/test_batches.py",),

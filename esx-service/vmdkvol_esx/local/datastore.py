@@ -160,6 +160,17 @@ class DatastoreFiles:
             descriptor = vmdk.Descriptor(size_bytes, names.extent, ref.uuid, thin, note)
             disk_files.build(folder, names, descriptor, fill)
 
+    def resized(self, ref: DiskRef, size_bytes: int) -> None:
+        """Let the descriptor say another size: whole old or whole new. The extent is for the caller."""
+        with self._opened(ref.path) as (folder, names):
+            data = None if folder is None else files.read_whole(folder, names.descriptor, vmdk.MAX_BYTES)
+            if folder is None or data is None:
+                raise VolumeLost(f"there is no disk at {ref.path}")
+            disk_files.check_identity(vmdk.read(data, str(ref.path)), ref)
+            # What a grow that was killed here left.
+            files.remove_temporary(folder, names.descriptor)
+            files.replace(folder, names.descriptor, vmdk.resized(data, str(ref.path), size_bytes))
+
     def delete(self, ref: DiskRef, lock: Callable[[Extent], None]) -> None:
         """Take away all files of the disk; absent before is success. ``lock`` raises while anybody uses the extent."""
         with self._opened(ref.path) as (folder, names):

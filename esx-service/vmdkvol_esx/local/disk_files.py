@@ -185,6 +185,7 @@ def finish_deletion(folder: int, names: Names, descriptor: vmdk.Descriptor) -> N
     files.remove(folder, descriptor.extent)
     files.remove(folder, names.sidecar)
     files.remove_temporary(folder, names.sidecar)
+    files.remove_temporary(folder, names.descriptor)
     # The marker goes last: as long as it is there the rest is known to be this disk's.
     files.settle(folder, names.deleting)
     files.remove(folder, names.deleting)

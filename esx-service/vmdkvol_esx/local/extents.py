@@ -23,6 +23,10 @@ _ALIGNED = 4096
 _FICLONE = 0x40049409
 
 
+def no_step(done: int) -> None:
+    """What is done within ``submit`` has no progress and is not ended early."""
+
+
 def check_room(directory: int, needed: int, what: str) -> None:
     """Raise NoSpace before the disk is made; a race with another writer still ends in ENOSPC."""
     state = os.fstatvfs(directory)
@@ -40,6 +44,17 @@ def make(extent: int, size_bytes: int, diskformat: str, step: Step) -> None:
         _write_zeros(extent, size_bytes, step)
     elif diskformat != "thin":
         _allocate(extent, size_bytes, step)
+    os.fsync(extent)
+
+
+def lengthen(extent: int, before: int, size_bytes: int, *, allocate: bool, step: Step) -> None:
+    """Make a file of ``before`` bytes longer, or leave it: sparse, or with new blocks reserved. They read as zeros. Flushed."""
+    os.ftruncate(extent, max(before, size_bytes))
+    if allocate:
+        for start in range(before, size_bytes, _ALLOCATED):
+            length = min(_ALLOCATED, size_bytes - start)
+            os.posix_fallocate(extent, start, length)
+            step(start + length - before)
     os.fsync(extent)
 
 

@@ -14,13 +14,14 @@ from typing import assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import AtRisk, DatastoreNotFound, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost, WrongDisk
+from vmdkvol.errors import AtRisk, DatastoreNotFound, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, LoopAddress, VmId, loop_tag
 from vmdkvol_esx.local import extents, loop_device
 from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore, check_policy
 from vmdkvol_esx.local.disk_files import Extent
-from vmdkvol_esx.local.extents import Step
+from vmdkvol_esx.local.extents import Step, no_step
+from vmdkvol_esx.local.growing import Growing, check_file
 from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops
 from vmdkvol_esx.local.tasks import Tasks
 from vmdkvol_esx.ports import (
@@ -36,6 +37,7 @@ from vmdkvol_esx.ports import (
     Disk,
     DiskPath,
     DiskRef,
+    GrowDisk,
     Progress,
     TaskId,
     Vm,
@@ -58,6 +60,7 @@ class LocalHypervisor:
         self._vms = {vm.id: vm for vm in vms}
         self._loops = Loops(clock, [store.directory for store in datastores], self._vms)
         self._tasks = Tasks(clock)
+        self._growing = Growing(self._loops, self._tasks, lambda extent: self._lock(extent, shared=False))
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:
         match change:
@@ -71,6 +74,8 @@ class LocalHypervisor:
                 self._attach(change)
             case DetachDisk():
                 self._detach(change)
+            case GrowDisk():
+                return self._growing.grow(self._store(change.disk.path), change, operation, _SHORT_ALLOCATION)
             case _:
                 assert_never(change)
         return None
@@ -149,7 +154,7 @@ class LocalHypervisor:
             pace = self._copy_bytes_s if eager else 0
             return self._tasks.start(change, operation, change.size_bytes, lambda step: self._make(change, step), pace)
         self._tasks.check(change)
-        self._make(change, _no_step)
+        self._make(change, no_step)
         return None
 
     def _make(self, change: CreateDisk, step: Step) -> None:
@@ -171,7 +176,7 @@ class LocalHypervisor:
             written = source.descriptor.size_bytes if eager else extents.data_bytes(*_span(source))
             if written <= _SHORT_BYTES:
                 self._tasks.check(change)
-                self._copy(change, source, _no_step)
+                self._copy(change, source, no_step)
                 return None
             # The task takes over the open source: its lock is held from here to the end of the copy.
             return self._copy_beside(change, operation, source, written, opened)
@@ -217,8 +222,9 @@ class LocalHypervisor:
             descriptor = extent.descriptor
             for loop in self._loops.bound():
                 if loop.owner == (change.vm, change.disk.uuid):
-                    _check_file(extent, loop)
-                    # An attach that was killed just after the binding left this undone.
+                    check_file(extent, loop)
+                    # A grow, and an attach, that were killed just after the disk was theirs left this undone.
+                    self._loops.enlarge(loop, descriptor.size_bytes, str(change.disk.path))
                     loop_device.prepare(loop.number, descriptor.size_bytes, keep_blocks=not descriptor.thin)
                     return
                 if loop.owner is not None and loop.owner[1] == change.disk.uuid:
@@ -286,15 +292,6 @@ class LocalHypervisor:
         return store
 
 
-def _no_step(done: int) -> None:
-    """What is done within ``submit`` has no progress and is not ended early."""
-
-
 def _span(extent: Extent) -> tuple[int, int, int]:
     """Return the open file, where in it the disk begins, and the disk's size."""
     return extent.file, extent.descriptor.offset_bytes, extent.descriptor.size_bytes
-
-
-def _check_file(extent: Extent, loop: Loop) -> None:
-    if loop.file != extent.real_path:
-        raise WrongDisk(f"/dev/loop{loop.number} is bound to {loop.file}, not to the extent of {extent.path}")

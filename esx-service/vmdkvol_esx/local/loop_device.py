@@ -18,13 +18,13 @@ from vmdkvol.errors import TruthUnknown, WrongDisk
 from vmdkvol.sizes import SECTOR
 from vmdkvol.volume import FIRST_LOOP
 
-_CLR_FD, _SET_STATUS64, _GET_STATUS64, _CONFIGURE = 0x4C01, 0x4C04, 0x4C05, 0x4C0A
+_CLR_FD, _SET_STATUS64, _GET_STATUS64, _SET_CAPACITY, _CONFIGURE = 0x4C01, 0x4C04, 0x4C05, 0x4C07, 0x4C0A
 _CTL_ADD, _CTL_REMOVE = 0x4C80, 0x4C81
 _AUTOCLEAR, _DIRECT_IO = 4, 16
 # struct loop_info64: device, inode, rdevice, offset, sizelimit; number, encryption (2), flags; names, key, init.
 _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 _CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
-_FLAGS, _NAME = 8, 9
+_SIZE_LIMIT, _FLAGS, _NAME = 4, 8, 9
 
 # How many numbers are tried before we say that there is none; others may take ours at the same moment.
 _TRIES = 4096
@@ -73,11 +73,30 @@ def bind(device: int, extent: int, tag: str, offset_bytes: int, size_bytes: int)
 
 def prepare(number: int, size_bytes: int, *, keep_blocks: bool) -> None:
     """Check the size that the kernel made of it, and switch discards off for a thick disk."""
-    actual = int(_attribute(number, "size") or "0") * SECTOR
-    if actual != size_bytes:
-        raise WrongDisk(f"/dev/loop{number} has {actual} bytes instead of {size_bytes}")
+    check_size(number, size_bytes)
     if keep_blocks:
         limit_discards(number, "0")
+
+
+def resize(device: int, size_bytes: int) -> None:
+    """Let the open device have this size; whoever has it open goes on."""
+    info = list(_status(device))
+    info[_SIZE_LIMIT] = size_bytes
+    fcntl.ioctl(device, _SET_STATUS64, _INFO.pack(*info))
+    # Of a device without a limit that alone would not look at its file again.
+    fcntl.ioctl(device, _SET_CAPACITY)
+
+
+def check_size(number: int, size_bytes: int) -> None:
+    """Raise WrongDisk unless the device has this size."""
+    actual = size_of(number)
+    if actual != size_bytes:
+        raise WrongDisk(f"/dev/loop{number} has {actual} bytes instead of {size_bytes}")
+
+
+def size_of(number: int) -> int:
+    """Return the size that the kernel made of it; 0 if it is not there."""
+    return int(_attribute(number, "size") or "0") * SECTOR
 
 
 def limit_discards(number: int, value: str) -> None:

@@ -140,6 +140,22 @@ class Loops:
             ) from error
         raise NoFreeSlot("this machine has no free loop device")
 
+    def enlarge(self, loop: Loop, size_bytes: int, what: str) -> None:
+        """Afterwards the device has ``size_bytes`` at least, unless it ended at this moment; whoever uses it goes on."""
+        if loop_device.size_of(loop.number) >= size_bytes:
+            return
+        device = loop_device.open_device(loop.number, os.O_RDWR)
+        if device is None:
+            return
+        try:
+            if loop_device.tag_in(device) == _text(loop):
+                loop_device.resize(device, size_bytes)
+                loop_device.check_size(loop.number, size_bytes)
+        except OSError as error:
+            raise TruthUnknown(f"{what}: /dev/loop{loop.number} cannot be enlarged: {error.strerror}") from error
+        finally:
+            os.close(device)
+
     def detach(self, loop: Loop, what: str) -> None:
         """Afterwards the device is unbound and its number given back; gone before is fine.
 

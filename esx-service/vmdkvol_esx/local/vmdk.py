@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote_to_bytes
 from uuid import UUID
 
@@ -103,6 +103,18 @@ def write(descriptor: Descriptor) -> bytes:
     text = "\n".join(lines).encode()
     if len(text) > MAX_BYTES:
         raise MetadataDamaged(f"the descriptor of {descriptor.extent} would have {len(text)} bytes; {MAX_BYTES} are the limit")
+    return text
+
+
+def resized(data: bytes, name: str, size_bytes: int) -> bytes:
+    """Return the descriptor ``name`` for a disk of another size, else as it is, whoever wrote it; raises as ``read``."""
+    before = read(data, name)
+    cylinders, heads, per_track = _geometry(size_bytes // SECTOR)
+    text, found = re.subn(rb"(?m)^([ \t]*RW[ \t]+)[0-9]+", rb"\g<1>%d" % (size_bytes // SECTOR), data)
+    for key, value in (("cylinders", cylinders), ("heads", heads), ("sectors", per_track)):
+        text = re.sub(rb'(?m)^(ddb\.geometry\.%s[ \t]*=[ \t]*")[0-9]+"' % key.encode(), rb'\g<1>%d"' % value, text)
+    if found != 1 or read(text, name) != replace(before, size_bytes=size_bytes):
+        raise MetadataDamaged(f"{name} cannot be written for another size")
     return text
 
 

@@ -8,16 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeError, VolumeInUse
-from vmdkvol.volume import DiskUuid
-from vmdkvol_esx.ports import AttachDisk, DetachDisk
+from vmdkvol.errors import InvalidSize, SnapshotPresent, StaleRequest, TruthUnknown, VolumeError, VolumeInUse
+from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskRef
 from vmdkvol_esx.vsphere.machine import Controller, Fitted, Machine
 from vmdkvol_esx.vsphere.slots import DISKS, Slot, places
 
 # Changes of disks in one reconfigure; new controllers come on top.
 MAX_CHANGES = 16
 
-Move = AttachDisk | DetachDisk
+
+@dataclass(frozen=True, slots=True)
+class EnlargeDisk:
+    """Let a disk that ``vm`` has become larger. ``was_bytes`` is its size where the machine's list does not tell it."""
+
+    vm: VmId
+    disk: DiskRef
+    size_bytes: int
+    was_bytes: int | None = None
+
+
+Move = AttachDisk | DetachDisk | EnlargeDisk
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class Plan:
     """
 
     detach: Mapping[int, Fitted] = field(default_factory=dict)
+    enlarge: Mapping[int, Fitted] = field(default_factory=dict)
     attach: Mapping[int, Slot] = field(default_factory=dict)
     controllers: tuple[Controller, ...] = ()
     done: frozenset[int] = frozenset()
@@ -37,7 +49,7 @@ class Plan:
     @property
     def taken(self) -> frozenset[int]:
         """Which changes the reconfigure carries out."""
-        return frozenset(self.detach) | frozenset(self.attach)
+        return frozenset(self.detach) | frozenset(self.enlarge) | frozenset(self.attach)
 
 
 def plan(machine: Machine, moves: Sequence[Move], disks: int = DISKS) -> Plan:
@@ -47,6 +59,7 @@ def plan(machine: Machine, moves: Sequence[Move], disks: int = DISKS) -> Plan:
     server's business.
     """
     leaving: dict[int, Fitted] = {}
+    growing: dict[int, Fitted] = {}
     coming: list[int] = []
     done: set[int] = set()
     refused: dict[int, VolumeError] = {}
@@ -59,20 +72,23 @@ def plan(machine: Machine, moves: Sequence[Move], disks: int = DISKS) -> Plan:
         except VolumeError as error:
             refused[number] = error
             continue
-        if (fitted is not None) is isinstance(move, AttachDisk):
+        if _is_done(move, fitted):
             done.add(number)
             continue
         moving.add(move.disk.uuid)
-        if fitted is None:
+        if isinstance(move, EnlargeDisk) and fitted is not None:
+            growing[number] = fitted
+        elif fitted is None:
             coming.append(number)
         else:
             leaving[number] = fitted
     detach = dict(list(leaving.items())[:MAX_CHANGES])
-    coming = coming[: MAX_CHANGES - len(detach)]
+    enlarge = dict(list(growing.items())[: MAX_CHANGES - len(detach)])
+    coming = coming[: MAX_CHANGES - len(detach) - len(enlarge)]
     found = places(machine.controllers, len(coming), disks)
     attach = dict(zip(coming, found.slots, strict=False))
     full = frozenset() if detach else frozenset(coming[len(attach) :])
-    return Plan(detach, attach, found.controllers, frozenset(done), refused, full)
+    return Plan(detach, enlarge, attach, found.controllers, frozenset(done), refused, full)
 
 
 def _fitted(machine: Machine, move: Move) -> Fitted | None:
@@ -88,17 +104,41 @@ def _fitted(machine: Machine, move: Move) -> Fitted | None:
     if found:
         if isinstance(move, DetachDisk):
             _check_detach(machine, move, found[0])
+        if isinstance(move, EnlargeDisk):
+            _check_enlarge(machine, move, found[0])
         return found[0]
     for disk in machine.unidentified:
         # What is attached now was seen at its own path a moment ago; what is taken off may have been moved.
-        if isinstance(move, DetachDisk) or disk.path == str(move.disk.path):
+        if not isinstance(move, AttachDisk) or disk.path == str(move.disk.path):
             raise TruthUnknown(f"virtual machine {machine.name} has {disk.path}, whose identity cannot be read")
+    if isinstance(move, EnlargeDisk):
+        raise StaleRequest(f"{move.disk.path} is not attached to {machine.name} any more")
     return None
+
+
+def _is_done(move: Move, fitted: Fitted | None) -> bool:
+    if isinstance(move, EnlargeDisk):
+        return fitted is not None and (fitted.size_bytes or move.was_bytes) == move.size_bytes
+    return (fitted is not None) is isinstance(move, AttachDisk)
+
+
+def _check_enlarge(machine: Machine, move: EnlargeDisk, fitted: Fitted) -> None:
+    has = fitted.size_bytes or move.was_bytes
+    if has is None:
+        raise TruthUnknown(f"virtual machine {machine.name} does not say the size of {move.disk.path}")
+    if move.size_bytes < has:
+        raise InvalidSize(f"{move.disk.path} has {has} bytes and is not made smaller")
+    if move.size_bytes > has:
+        _check_no_snapshot(machine, move, fitted)
 
 
 def _check_detach(machine: Machine, move: DetachDisk, fitted: Fitted) -> None:
     if move.only_off and machine.running:
         raise VolumeInUse(f"{move.disk.path} is attached to {machine.name}, which is switched on", holder=machine.name)
+    _check_no_snapshot(machine, move, fitted)
+
+
+def _check_no_snapshot(machine: Machine, move: Move, fitted: Fitted) -> None:
     if fitted.delta:
         snapshot = machine.snapshot or "?"
         raise SnapshotPresent(f"snapshot {snapshot!r} of {machine.name} contains {move.disk.path}", snapshot=snapshot)

@@ -52,7 +52,7 @@ def fitted_disks(devices: Sequence[Any], identify: Callable[[DiskPath], DiskUuid
         if uuid is not None or ours is not None:
             address = ScsiAddress(buses.get(each.controllerKey, 0), each.unitNumber or 0)
             place = getattr(getattr(root, "datastore", None), "_moId", "")
-            found.append(Fitted(each.key, address, str(ours or path), uuid, delta, told is not None, each, place))
+            found.append(Fitted(each.key, address, str(ours or path), uuid, delta, told is not None, each, place, _size(each)))
     return tuple(found)
 
 
@@ -81,6 +81,10 @@ def snapshot_name(current: Any, trees: Sequence[Any]) -> str | None:
             return str(tree.name)
         left.extend(tree.childSnapshotList or ())
     return None
+
+
+def _size(disk: Any) -> int:
+    return int(disk.capacityInBytes or 0) or int(disk.capacityInKB or 0) << 10
 
 
 def _root(backing: Any) -> tuple[Any, bool]:

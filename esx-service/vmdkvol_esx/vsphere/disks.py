@@ -1,8 +1,8 @@
-"""Disks on datastores, as ``Hypervisor`` promises them: made, copied, deleted, looked at, with their sidecars."""
+"""Disks on datastores, as ``Hypervisor`` promises them: made, copied, enlarged, deleted, looked at, with their sidecars."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 from uuid import UUID
@@ -21,6 +21,7 @@ from vmdkvol_esx.ports import (
     Disk,
     DiskPath,
     DiskRef,
+    GrowDisk,
     Log,
     Progress,
 )
@@ -30,7 +31,8 @@ from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import Files, means
 from vmdkvol_esx.vsphere.folders import Folders
-from vmdkvol_esx.vsphere.looking import HolderOf, Looking
+from vmdkvol_esx.vsphere.growing import Enlarge, Growing
+from vmdkvol_esx.vsphere.looking import HolderOf, Looking, SizeOf
 from vmdkvol_esx.vsphere.making import Making
 from vmdkvol_esx.vsphere.places import READ_S, Places
 from vmdkvol_esx.vsphere.policies import Policies
@@ -49,7 +51,9 @@ SUBMIT_S = 60.0
 # What follows a task: an identity, or the files beside a disk. It has its own time: the task has had the caller's.
 FOLLOW_S = 60.0
 
-OnDisk = CreateDisk | CloneDisk | DeleteDisk
+OnDisk = CreateDisk | CloneDisk | DeleteDisk | GrowDisk
+# Waits for a task until the deadline, with the progress told, as ``Waiter.wait``.
+Wait = Callable[[Receipt, Deadline, Progress], object]
 
 
 class Disks:
@@ -65,6 +69,7 @@ class Disks:
         policies: Policies,
         holder_of: HolderOf,
         identities: Identities | None = None,
+        size_of: SizeOf = lambda disk: None,
     ) -> None:
         """``holder_of`` returns the name of a virtual machine that has the disk, read now, or None; it may raise."""
         self._waiter = waiter
@@ -74,32 +79,41 @@ class Disks:
         self._identities = identities or Identities(session, places, clock)
         files = Files(session, waiter, clock)
         self._beside = Beside(files, Folders(session, clock))
-        self._looking = Looking(places, self._identities, self._beside, files, holder_of)
+        self._looking = Looking(places, self._identities, self._beside, files, holder_of, size_of)
         self._shelves = Shelves(self._looking, files, self._beside, self._identities, clock)
         self._register = Register(clock, self._ended)
         self._making = Making(session, places, self._looking, self._beside, self._identities, policies, self._register, log)
+        self._growing = Growing(session, places, self._looking, self._beside, self._register, log)
         self._unmaking = Unmaking(session, self._looking, self._beside, files, self._register, log)
 
     # --- changes -------------------------------------------------------------------------------------------------
 
-    def submit(self, change: OnDisk, operation: UUID) -> Receipt | None:
-        """As ``Hypervisor.submit``; ``finish`` the receipt, now or after a restart."""
+    def submit(self, change: OnDisk, operation: UUID, enlarge: Enlarge | None = None) -> Receipt | None:
+        """As ``Hypervisor.submit``; ``finish`` the receipt, now or after a restart.
+
+        ``enlarge`` is the reconfigure that a disk needs which grows in a machine.
+        """
         running = self._register.begin(change)
         if running is not None:
             return running
         try:
-            started = self._start(change, operation, Deadline.after(self._clock, SUBMIT_S))
+            deadline = Deadline.after(self._clock, SUBMIT_S)
+            if enlarge is not None and isinstance(change, GrowDisk):
+                return self._growing.attached(change, enlarge, deadline)
+            started = self._start(change, operation, deadline)
             if not isinstance(change, DeleteDisk):
                 self._shelves.used(change.disk.path.datastore)
             return started
         finally:
             self._register.release(change.disk.path)
 
-    def finish(self, receipt: Receipt, deadline: Deadline, progress: Progress) -> None:
-        """As ``Hypervisor.wait``: afterwards what follows the task is done too. Again, and by anyone, is fine."""
-        what = f"{receipt.job.value} of {receipt.disk.path}"
+    def finish(self, receipt: Receipt, deadline: Deadline, progress: Progress, wait: Wait | None = None) -> None:
+        """As ``Hypervisor.wait``: afterwards what follows the task is done too. Again, and by anyone, is fine.
+
+        ``wait`` is for the task of a machine.
+        """
         try:
-            self._waiter.wait(receipt.task, what, deadline, progress)
+            (wait or self._wait)(receipt, deadline, progress)
         except (OutcomeUnknown, UnknownTask):
             self._register.end(receipt.disk.path)
             raise
@@ -107,7 +121,7 @@ class Disks:
             raise
         except Unavailable as error:
             # The task goes on, or nothing is known of it now; or it failed with what is worth another try.
-            if not self._surely_ended(receipt):
+            if receipt.vm is not None or not self._surely_ended(receipt):
                 raise
             self._failed(receipt, error)
         except VolumeError as error:
@@ -135,7 +149,8 @@ class Disks:
         note = label.note if label is not None and label.uuid == ref.uuid else {}
         if look.standing is not Standing.OURS:
             raise look.wrong()
-        size = self._looking.size(look, deadline)
+        growing = label is not None and label.uuid == ref.uuid and label.growing is not None
+        size = self._growing.size(look, deadline) if growing else self._looking.size(look, deadline)
         if size is None:
             raise MetadataDamaged(f"{ref.path} has no label, and the server does not say its size")
         file = self._looking.file(look, deadline)
@@ -222,6 +237,8 @@ class Disks:
                 # First: a disk that is open may not say who it is.
                 self._looking.check_free(change.disk, place)
                 return self._unmaking.delete(change, operation, deadline)
+            case GrowDisk():
+                return self._growing.alone(change, operation, deadline)
             case _:
                 assert_never(change)
 
@@ -230,6 +247,8 @@ class Disks:
         try:
             if receipt.job is Job.DELETE:
                 self._unmaking.gone(receipt, deadline)
+            elif receipt.job is Job.GROW:
+                self._growing.grown(receipt, deadline)
             else:
                 self._making.identify(receipt.disk, deadline)
         finally:
@@ -239,6 +258,9 @@ class Disks:
         """Raise what the task failed with; return if a deletion found nothing to delete."""
         deadline = Deadline.after(self._clock, FOLLOW_S)
         try:
+            if receipt.job is Job.GROW:
+                # Its label says that it was begun: whoever looks next asks the server how large the disk is, and notes it.
+                raise error
             if receipt.job is not Job.DELETE:
                 raise self._making.failed(receipt, error, deadline) from error
             if not means(error, Meaning.ABSENT):
@@ -246,6 +268,9 @@ class Disks:
             self._unmaking.gone(receipt, deadline)
         finally:
             self._register.end(receipt.disk.path)
+
+    def _wait(self, receipt: Receipt, deadline: Deadline, progress: Progress) -> object:
+        return self._waiter.wait(receipt.task, f"{receipt.job.value} of {receipt.disk.path}", deadline, progress)
 
     def _ended(self, receipt: Receipt) -> bool:
         return self._waiter.ended(

@@ -7,6 +7,7 @@ from typing import Protocol, assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import StaleRequest, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
@@ -22,12 +23,14 @@ from vmdkvol_esx.ports import (
     Disk,
     DiskPath,
     DiskRef,
+    GrowDisk,
     Log,
     Progress,
     TaskId,
     Vm,
 )
 from vmdkvol_esx.vsphere import receipts
+from vmdkvol_esx.vsphere.batches import EnlargeDisk
 from vmdkvol_esx.vsphere.connecting import Connector, Service
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks
@@ -35,7 +38,7 @@ from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.places import READ_S, Places
 from vmdkvol_esx.vsphere.policies import Policies
-from vmdkvol_esx.vsphere.receipts import Job
+from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
 from vmdkvol_esx.vsphere.running import check_not_reconfigured
 from vmdkvol_esx.vsphere.session import Session
@@ -74,7 +77,17 @@ class VsphereHypervisor:
         identities = Identities(session, self._places, clock)
         self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
         policies = Policies(session, clock)
-        self._disks = Disks(session, self._waiter, self._places, clock, log, policies, self._machines.holder_of, identities)
+        self._disks = Disks(
+            session,
+            self._waiter,
+            self._places,
+            clock,
+            log,
+            policies,
+            self._machines.holder_of,
+            identities,
+            self._machines.size_of,
+        )
         self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks)
         self._watch: Watch | None = None
 
@@ -103,6 +116,10 @@ class VsphereHypervisor:
                     # Not there may be not there yet: an attach of a process that died comes when nobody expects it.
                     check_not_reconfigured(self._session, self._machines, change, Deadline.after(self._clock, READ_S))
                     receipt = self._reconfiguring.submit(change, operation)
+            case GrowDisk(vm=None):
+                receipt = self._disks.submit(change, operation)
+            case GrowDisk():
+                receipt = self._disks.submit(change, operation, lambda move: self._enlarge(move, operation))
             case _:
                 assert_never(change)
         return None if receipt is None else receipts.task_id(receipt)
@@ -111,6 +128,8 @@ class VsphereHypervisor:
         receipt = receipts.parse(task)
         if receipt.job in (Job.ATTACH, Job.DETACH):
             self._reconfiguring.finish(receipt, deadline, progress)
+        elif receipt.job is Job.GROW and receipt.vm is not None:
+            self._disks.finish(receipt, deadline, progress, self._reconfiguring.finish)
         else:
             self._disks.finish(receipt, deadline, progress)
 
@@ -152,6 +171,17 @@ class VsphereHypervisor:
         self._disks.write_sidecar(disk, content)
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _enlarge(self, move: EnlargeDisk, operation: UUID) -> Receipt | None:
+        try:
+            return self._reconfiguring.submit(move, operation)
+        except StaleRequest:
+            machine = self._machines.one(move.vm, Deadline.after(self._clock, READ_S))
+            if machine is None or not any(disk.uuid == move.disk.uuid for disk in machine.disks):
+                holder = self._machines.holder_of(move.disk)
+                if holder is not None:
+                    raise VolumeInUse(f"{move.disk.path} is attached to {holder}", holder=holder) from None
+            raise
 
     def _remember(self) -> None:
         """Keep by what datastores are known again, from the first sight of each on."""

@@ -179,3 +179,13 @@ def _instance(values: Values) -> VmId | None:
         if uuid is not None:
             return VmId(uuid)
     return None
+
+
+def unless_gone(inventory: Inventory, refs: Sequence[str], service: Service) -> Whole:
+    """Return what is there of these. Some servers answer nothing at all if one is gone; who asks finds out which."""
+    try:
+        return inventory.whole(service, refs)
+    except Failed as failed:
+        if failed.trouble.meaning is not Meaning.GONE:
+            raise
+        return Whole()

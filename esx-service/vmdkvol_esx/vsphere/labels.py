@@ -31,18 +31,22 @@ _KEYS = frozenset({"format", "version", "uuid", "size_bytes", "diskformat", "not
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What was asked for when the disk was made. ``deleting``: its deletion has begun, and goes on until nothing is left."""
+    """What was asked for when the disk was made. ``deleting``: its deletion has begun, and goes on until nothing is left.
+
+    ``growing``: it was begun to make the disk so large; until that is known to have ended, the server says how large it is.
+    """
 
     uuid: DiskUuid
     size_bytes: int
     diskformat: str
     note: Mapping[str, str]
     deleting: bool = False
+    growing: int | None = None
 
 
 def encode(label: Label) -> bytes:
     """Return the file."""
-    fields = {
+    fields: dict[str, object] = {
         "format": FORMAT,
         "version": VERSION,
         "uuid": str(label.uuid),
@@ -51,6 +55,8 @@ def encode(label: Label) -> bytes:
         "note": dict(label.note),
         "deleting": label.deleting,
     }
+    if label.growing is not None:
+        fields["growing"] = label.growing
     return framed.frame(json.dumps(fields, indent=1, sort_keys=True).encode("ascii") + b"\n")
 
 
@@ -67,9 +73,10 @@ def decode(file: bytes, what: str) -> Label:
             f"{what} has version {quoted(fields.get('version'), 40)}, this service reads {VERSION}",
             remedy="upgrade the service",
         )
-    if fields.keys() != _KEYS or not _right(fields):
+    if fields.keys() - {"growing"} != _KEYS or not _right(fields):
         raise MetadataDamaged(f"{what} does not have the fields of a label")
-    return Label(DiskUuid(UUID(fields["uuid"])), fields["size_bytes"], fields["diskformat"], fields["note"], fields["deleting"])
+    uuid, growing = DiskUuid(UUID(fields["uuid"])), fields.get("growing")
+    return Label(uuid, fields["size_bytes"], fields["diskformat"], fields["note"], fields["deleting"], growing)
 
 
 def _right(fields: Mapping[str, Any]) -> bool:
@@ -85,6 +92,7 @@ def _right(fields: Mapping[str, Any]) -> bool:
         and size > 0
         and isinstance(fields["diskformat"], str)
         and type(fields["deleting"]) is bool
+        and ("growing" not in fields or (type(fields["growing"]) is int and fields["growing"] > 0))
         and isinstance(note, dict)
         and all(isinstance(text, str) for text in note.values())
     )

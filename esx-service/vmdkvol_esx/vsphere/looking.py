@@ -25,6 +25,8 @@ T = TypeVar("T")
 _TRIES = 3
 # Returns the name of a virtual machine that has the disk, None if none has it.
 HolderOf = Callable[[DiskRef], str | None]
+# Returns how large the device list of a machine that has the disk says it is, in bytes; None if none says it.
+SizeOf = Callable[[DiskRef], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,21 @@ class Look:
 class Looking:
     """Safe for any number of threads. Everything is read anew."""
 
-    def __init__(self, places: Places, identities: Identities, beside: Beside, files: Files, holder_of: HolderOf) -> None:
+    def __init__(
+        self,
+        places: Places,
+        identities: Identities,
+        beside: Beside,
+        files: Files,
+        holder_of: HolderOf,
+        size_of: SizeOf = lambda disk: None,
+    ) -> None:
         self._places = places
         self._identities = identities
         self._beside = beside
         self._files = files
         self._holder_of = holder_of
+        self._size_of = size_of
 
     def look(self, ref: DiskRef, deadline: Deadline) -> Look:
         """Return how the disk stands; TruthUnknown if that cannot be said."""
@@ -104,10 +115,15 @@ class Looking:
             raise VolumeInUse(f"{ref.path} is attached to {holder}", holder=holder)
 
     def size(self, look: Look, deadline: Deadline) -> int | None:
-        """Return the size in bytes of a disk that is there, None if nobody says it: one without its label is opened."""
+        """Return the size in bytes of a disk that is there, None if nobody says it.
+
+        One without its label is opened; one whose label says that it was to grow, unless a device list tells it.
+        """
         label = look.seen.label
-        if label is not None and label.uuid == look.ref.uuid:
+        if label is not None and label.uuid == look.ref.uuid and label.growing is None:
             return label.size_bytes
+        if label is not None and label.growing is not None and (listed := self._size_of(look.ref)) is not None:
+            return listed
         folder, name = folder_of(look.path), look.path.rpartition("/")[2]
         return self._files.size(look.place, folder, name, deadline)
 

@@ -24,7 +24,8 @@ class Fitted:
     ``path`` is that of the root of its backing's chain, as "[datastore] folder/file.vmdk"; ``delta``: there is a chain,
     so a snapshot stands on it. ``uuid`` is None for a disk in our folder whose identity cannot be read: it may be any of
     ours. ``told``: the list itself gave the identity. ``device`` is the server's own description, which it wants back when
-    the disk is taken off. ``place`` is the server's id of the datastore; empty if it gave none.
+    the disk is taken off. ``place`` is the server's id of the datastore; empty if it gave none. ``size_bytes`` is 0 if the
+    list does not tell it.
     """
 
     key: int
@@ -35,6 +36,7 @@ class Fitted:
     told: bool = True
     device: object = field(default=None, compare=False, repr=False)
     place: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

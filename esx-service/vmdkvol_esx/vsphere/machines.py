@@ -17,7 +17,7 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import AttachedDisk, DeviceLists, DiskPath, DiskRef, Log, Vm
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
-from vmdkvol_esx.vsphere.inventory import Glimpse, Identify, Inventory, Whole
+from vmdkvol_esx.vsphere.inventory import Glimpse, Identify, Inventory, unless_gone
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.reading import PAGE
 from vmdkvol_esx.vsphere.roll import Roll
@@ -168,6 +168,12 @@ class Machines:
                     return machine.name
         return None
 
+    def size_of(self, disk: DiskRef) -> int | None:
+        """Return how large the lists of those that have the disk say it is; None if that is not said."""
+        machines = self._site(None).machines.values()
+        found = {each.size_bytes for machine in machines for each in machine.disks if each.uuid == disk.uuid}
+        return min(found, default=0) or None
+
     def disks_per_controller(self, machine: Machine, deadline: Deadline) -> int:
         """Return how many disks one controller of this machine bears; asked once for each generation of hardware."""
         with self._lock:
@@ -206,7 +212,7 @@ class Machines:
             for _ in range(_TRIES):
                 found_at = {vm: self._roll.ref(vm) or self._inventory.find(service, vm) for vm in vms}
                 refs = {vm: ref for vm, ref in found_at.items() if ref is not None}
-                found = _unless_gone(self._inventory, list(refs.values()), service)
+                found = unless_gone(self._inventory, list(refs.values()), service)
                 here = {vm: ref for vm, ref in refs.items() if ref in found.seen and self._roll.same(vm, found.seen[ref])}
                 if len(here) == len(refs):
                     self._roll.remember(here)
@@ -237,7 +243,7 @@ class Machines:
         for at in range(0, len(refs), PAGE):
             page = refs[at : at + PAGE]
             what = f"reading the device lists of {len(page)} virtual machines"
-            found = self._session.read(what, partial(_unless_gone, self._inventory, page), deadline)
+            found = self._session.read(what, partial(unless_gone, self._inventory, page), deadline)
             if found.seen.keys() != set(page):
                 return None
             for ref, machine in found.machines.items():
@@ -285,13 +291,3 @@ class Machines:
 
     def _soon(self, seconds: float) -> Deadline:
         return Deadline.after(self._clock, seconds)
-
-
-def _unless_gone(inventory: Inventory, refs: Sequence[str], service: Service) -> Whole:
-    """Return what is there of these. Some servers answer nothing at all if one is gone; who asks finds out which."""
-    try:
-        return inventory.whole(service, refs)
-    except Failed as failed:
-        if failed.trouble.meaning is not Meaning.GONE:
-            raise
-        return Whole()

@@ -1,12 +1,12 @@
-"""An attach or a detach in words, from a receipt, and its error for one more caller. Pure."""
+"""An attach, a detach or a growth in words, from and to a receipt, and its error for one more caller. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from vmdkvol.errors import StaleRequest, UnknownTask, VolumeError
-from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath
-from vmdkvol_esx.vsphere.batches import Move
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, TaskId
+from vmdkvol_esx.vsphere.batches import EnlargeDisk, Move
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 
@@ -16,6 +16,8 @@ Located = Callable[[str, str], DiskPath | None]
 
 def what(move: Move) -> str:
     """Return what is being done, for a message."""
+    if isinstance(move, EnlargeDisk):
+        return f"enlarging {move.disk.path} of virtual machine {move.vm}"
     verb, word = ("attaching", "to") if isinstance(move, AttachDisk) else ("detaching", "from")
     return f"{verb} {move.disk.path} {word} virtual machine {move.vm}"
 
@@ -26,7 +28,18 @@ def move_of(receipt: Receipt) -> Move:
         raise UnknownTask(f"task {receipt.task} of {receipt.disk.path} names no virtual machine")
     if receipt.job is Job.ATTACH:
         return AttachDisk(receipt.vm, receipt.disk, "")
+    if receipt.job is Job.GROW:
+        return EnlargeDisk(receipt.vm, receipt.disk, receipt.size_bytes)
     return DetachDisk(receipt.vm, receipt.disk, receipt.only_off)
+
+
+def receipt_of(move: Move, task: TaskId) -> Receipt:
+    """Return the receipt of a change that ``task`` carries out."""
+    if isinstance(move, AttachDisk):
+        return Receipt(Job.ATTACH, task, move.disk, move.vm)
+    if isinstance(move, EnlargeDisk):
+        return Receipt(Job.GROW, task, move.disk, move.vm, size_bytes=move.size_bytes)
+    return Receipt(Job.DETACH, task, move.disk, move.vm, move.only_off)
 
 
 def copied(error: VolumeError) -> VolumeError:
@@ -37,7 +50,7 @@ def copied(error: VolumeError) -> VolumeError:
 
 
 def was_moved(move: Move, machine: Machine, located: Located) -> StaleRequest | None:
-    """Return the error for a detach of a disk that lies elsewhere by now, else None.
+    """Return the error for a detach or a growth of a disk that lies elsewhere by now, else None.
 
     After it no list would say where it lies, and its record does not yet.
     """

@@ -25,22 +25,27 @@ class Job(StrEnum):
     DELETE = "delete"
     ATTACH = "attach"
     DETACH = "detach"
+    GROW = "grow"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``task`` is vSphere's own id; ``vm`` is there for attach and detach. Disks may share a task, never a receipt."""
+    """``task`` is vSphere's own id; ``vm`` is there for attach and detach, and for the growth of a disk that it has.
+
+    ``size_bytes`` is what that one grows to. Disks may share a task, never a receipt.
+    """
 
     job: Job
     task: TaskId
     disk: DiskRef
     vm: VmId | None = None
     only_off: bool = False
+    size_bytes: int = 0
 
 
 def task_id(receipt: Receipt) -> TaskId:
     """Return the receipt as the text that goes into an intent."""
-    told = [
+    told: list[object] = [
         receipt.job.value,
         receipt.task,
         str(receipt.disk.uuid),
@@ -49,16 +54,27 @@ def task_id(receipt: Receipt) -> TaskId:
         None if receipt.vm is None else str(receipt.vm),
         receipt.only_off,
     ]
+    if receipt.size_bytes:
+        told.append(receipt.size_bytes)
     return TaskId(json.dumps(told, ensure_ascii=False, separators=(",", ":")))
 
 
 def parse(text: TaskId) -> Receipt:
     """Return what ``task_id`` wrote. UnknownTask for anything else: another hypervisor's, so nothing is known of it."""
     try:
-        job, task, disk, datastore, path, vm, only_off = json.loads(text)
+        job, task, disk, datastore, path, vm, only_off, *more = json.loads(text)
+        size_bytes = _size(Job(job), more)
         if not (isinstance(task, str) and task and isinstance(datastore, str) and isinstance(path, str)):
             raise ValueError("a part of it has another type")
         ref = DiskRef(DiskUuid(UUID(disk)), DiskPath(DatastoreName(datastore), path))
-        return Receipt(Job(job), TaskId(task), ref, None if vm is None else VmId(UUID(vm)), only_off is True)
+        return Receipt(Job(job), TaskId(task), ref, None if vm is None else VmId(UUID(vm)), only_off is True, size_bytes)
     except (ValueError, TypeError, AttributeError) as error:
         raise UnknownTask(f"task {text[:60]!r} is none of vSphere's: {error}") from error
+
+
+def _size(job: Job, more: list[object]) -> int:
+    if job is not Job.GROW and not more:
+        return 0
+    if job is not Job.GROW or len(more) != 1 or type(more[0]) is not int or more[0] <= 0:
+        raise ValueError("its size is none")
+    return more[0]

@@ -1,4 +1,4 @@
-"""Disks come to virtual machines and leave them: one reconfigure of a machine at a time, with whatever waits for it.
+"""Disks come to virtual machines, grow there and leave: one reconfigure of a machine at a time, with whatever waits for it.
 
 A reconfigure that fails carries out none of its changes, as far as is known; so each is looked at again, and what is not done
 goes once more alone, so that everybody gets a fault of his own. A change is sent again only after the server said how the
@@ -35,7 +35,7 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.identities import Knows
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.moves import copied, move_of, was_moved, what
+from vmdkvol_esx.vsphere.moves import copied, move_of, receipt_of, was_moved, what
 from vmdkvol_esx.vsphere.queues import Arrival, Member, Queue
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries, anothers, has_ended
@@ -71,7 +71,7 @@ class _Sent:
 
 
 class Reconfiguring:
-    """Attaches and detaches. Safe for any number of threads; has none of its own."""
+    """Attaches, detaches and enlarges. Safe for any number of threads; has none of its own."""
 
     def __init__(
         self,
@@ -104,8 +104,7 @@ class Reconfiguring:
         if sent is None:
             return None
         self._remember((sent.task, move.disk.uuid), sent)
-        job, only_off = (Job.ATTACH, False) if isinstance(move, AttachDisk) else (Job.DETACH, move.only_off)
-        return Receipt(job, sent.task, move.disk, move.vm, only_off)
+        return receipt_of(move, sent.task)
 
     def finish(self, receipt: Receipt, deadline: Deadline, progress: Progress) -> None:
         """Return when the change is done; as ``Hypervisor.wait``.
@@ -116,7 +115,7 @@ class Reconfiguring:
         """
         key = (receipt.task, receipt.disk.uuid)
         sent = self._sent.get(key)
-        known = sent is not None or receipt.job is Job.DETACH
+        known = sent is not None or receipt.job is not Job.ATTACH
         sent = sent or _Sent(move_of(receipt), "", receipt.task, shared=True)
         tries: Tries | None = None
         while True:

@@ -73,6 +73,13 @@ class Register:
         with self._changed:
             self._works.pop(path, None)
 
+    def in_doubt(self, path: DiskPath) -> bool:
+        """Tell whether a change of the disk may be on its way of which no task is known."""
+        with self._changed:
+            known = self._works.get(path)
+            until = None if known is None else known.doubtful_until
+            return until is not None and self._clock.monotonic() < until
+
     def tasks(self) -> frozenset[str]:
         """Return the server's ids of the tasks that are known here."""
         with self._changed:

@@ -68,9 +68,9 @@ NEEDS: tuple[Need, ...] = (
     Need(
         "Datastore.FileManagement",
         Place.DATASTORE,
-        "CreateVirtualDisk_Task, DeleteVirtualDisk_Task, SetVirtualDiskUuid, MakeDirectory, MoveDatastoreFile_Task, "
-        "DeleteDatastoreFile_Task, PUT /folder",
-        "Make and remove disks, their folder and their sidecars.",
+        "CreateVirtualDisk_Task, DeleteVirtualDisk_Task, ExtendVirtualDisk_Task, SetVirtualDiskUuid, MakeDirectory, "
+        "MoveDatastoreFile_Task, DeleteDatastoreFile_Task, PUT /folder",
+        "Make, enlarge and remove disks, their folder and their sidecars.",
     ),
     Need(
         "Datastore.Config",
@@ -97,6 +97,13 @@ NEEDS: tuple[Need, ...] = (
         "ReconfigVM_Task, a PVSCSI controller added",
         "Attach when all controllers are full, or there is none.",
         without="more disks than the controllers that are there take",
+    ),
+    Need(
+        "VirtualMachine.Config.DiskExtend",
+        Place.MACHINE,
+        "ReconfigVM_Task, a disk's capacity raised",
+        "Enlarge a disk that a machine has.",
+        without="enlarging a disk that is attached",
     ),
     Need(
         "VirtualMachine.Config.Resource",

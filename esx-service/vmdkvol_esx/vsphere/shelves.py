@@ -174,7 +174,10 @@ class Shelves:
         uuid = kept.get(path) or self._uuid(place, path, files[DESCRIPTOR], label, deadline)
         if uuid is None or (label is not None and (label.uuid != uuid or label.deleting)):
             return None
-        size = label.size_bytes if label is not None else self._size(place, path, deadline)
+        size = label.size_bytes if label is not None else None
+        if label is None or label.growing is not None:
+            # A disk that was to grow has at least what its label says.
+            size = self._size(place, path, deadline) or size
         if size is None:
             return None
         return Disk(DiskRef(uuid, path), size, files[DESCRIPTOR].size_bytes, label.note if label is not None else {})

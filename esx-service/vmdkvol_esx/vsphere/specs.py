@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from pyVmomi import vim
 
 from vmdkvol_esx.ports import AttachDisk
-from vmdkvol_esx.vsphere.batches import Move, Plan
+from vmdkvol_esx.vsphere.batches import EnlargeDisk, Move, Plan
 from vmdkvol_esx.vsphere.machine import Controller, Fitted, Machine
 from vmdkvol_esx.vsphere.slots import Slot
 
@@ -19,10 +20,11 @@ Change = Device.VirtualDeviceSpec
 def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, paths: Sequence[str]) -> Any:
     """Return the spec that does what ``plan`` says of ``moves``; ``paths`` are those of their disks, as the server writes them.
 
-    Detaches first, then new controllers, then the disks that go on them. It holds for the configuration that was read: of a
-    server that gives a version, a later one refuses it.
+    Detaches first, then what grows, new controllers, and the disks that go on them. It holds for the configuration that was
+    read: of a server that gives a version, a later one refuses it.
     """
     changes = [_removed(fitted) for fitted in plan.detach.values()]
+    changes += [_enlarged(moves[at], fitted) for at, fitted in plan.enlarge.items()]
     changes += [_controller(each) for each in plan.controllers]
     for number, (at, slot) in enumerate(sorted(plan.attach.items()), start=1):
         move = moves[at]
@@ -37,6 +39,14 @@ def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, paths: Sequ
 def _removed(fitted: Fitted) -> Any:
     # Without a fileOperation: "destroy" would delete the disk. The device goes back as it was read.
     return Change(operation=Change.Operation.remove, device=fitted.device)
+
+
+def _enlarged(move: Move, fitted: Fitted) -> Any:
+    # The device as it was read, so that nothing else of it changes; the copy, since others may hold what was read.
+    device: Any = copy.copy(fitted.device)
+    assert isinstance(move, EnlargeDisk)
+    device.capacityInKB, device.capacityInBytes = move.size_bytes // 1024, move.size_bytes
+    return Change(operation=Change.Operation.edit, device=device)
 
 
 def _controller(controller: Controller) -> Any:

@@ -17,7 +17,7 @@ from vmdkvol.errors import MetadataDamaged, VolumeLost, WrongDisk
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk
 
 pytestmark = pytest.mark.integration
 MODE = "independent_persistent"
@@ -120,6 +120,44 @@ def test_a_killed_clone_leaves_its_source_and_a_repeat_ends_it(bench: LocalBench
         do(bench, DetachDisk(VM_A.id, change.disk))
         do(bench, DeleteDisk(change.disk))
     assert len(files(bench)) == 2
+
+
+@pytest.mark.parametrize("diskformat", ["thin", "zeroedthick"])
+def test_a_killed_growth_leaves_the_old_disk_or_the_new_one_and_a_repeat_ends_it(bench: LocalBench, diskformat: str) -> None:
+    for change in every_kill(bench, lambda: GrowDisk(made(bench, diskformat=diskformat), 8 * MIB)):
+        found = bench.hypervisor.disk(change.disk)
+        assert found is not None
+        assert found.size_bytes in (4 * MIB, 8 * MIB)
+
+        do(bench, change)
+
+        found = bench.hypervisor.disk(change.disk)
+        assert found is not None
+        assert (found.size_bytes, dict(found.note)) == (8 * MIB, {"name": "db"})
+        assert len(files(bench)) == 2
+        do(bench, DeleteDisk(change.disk))
+        assert files(bench) == []
+
+
+def test_after_a_killed_growth_the_host_that_has_the_disk_gets_its_size_with_the_next_attach(bench: LocalBench) -> None:
+    for change in every_kill(bench, lambda: GrowDisk(attached(bench), 8 * MIB, VM_A.id)):
+        do(bench, AttachDisk(VM_A.id, change.disk, MODE))
+
+        found = bench.hypervisor.disk(change.disk)
+        assert found is not None
+        assert found.size_bytes == len(bench.read(change.disk, 9 * MIB))
+
+        do(bench, change)
+        assert len(bench.read(change.disk, 9 * MIB)) == 8 * MIB
+        do(bench, DetachDisk(VM_A.id, change.disk))
+        do(bench, DeleteDisk(change.disk))
+
+
+def test_a_deletion_takes_away_what_a_killed_growth_left(bench: LocalBench) -> None:
+    for change in every_kill(bench, lambda: GrowDisk(made(bench), 8 * MIB)):
+        do(bench, DeleteDisk(change.disk))
+
+        assert files(bench) == []
 
 
 def absent(bench: LocalBench, disk: DiskRef) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmId, VolumeId
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef, GrowDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 
@@ -24,6 +24,7 @@ CHANGES: dict[str, Change] = {
     "delete": DeleteDisk(REF),
     "attach": AttachDisk(VM, REF, "independent_persistent"),
     "detach": DetachDisk(VM, REF),
+    "grow": GrowDisk(REF, 2 << 20),
 }
 F, U, G, A = Step.FINISH, Step.UNDO, Step.GO_ON, Step.ASK
 #                     there absent elsewhere broken unknown
@@ -33,6 +34,7 @@ SETTLED = {
     "delete": {Told.NOTHING: (G, F, A, G, A), Told.SUCCEEDED: (G, F, A, G, A), Told.FAILED: (G, F, A, G, A)},
     "attach": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
     "detach": {Told.NOTHING: (G, F, F, F, A), Told.SUCCEEDED: (U, F, F, F, A), Told.FAILED: (U, F, F, F, A)},
+    "grow": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
 }
 ROWS = [
     pytest.param(kind, told, seen, step, id=f"{kind}-{told}-{seen}")
@@ -96,6 +98,7 @@ READY = replace(RECORD, state=State.READY)
         pytest.param("delete", replace(RECORD, state=State.REMOVING), None, id="a-deleted-volume-is-gone"),
         pytest.param("attach", READY, replace(READY, last_vm=VM), id="an-attach-names-its-vm"),
         pytest.param("detach", replace(READY, last_vm=VM), READY, id="a-detach-clears-the-suspicion"),
+        pytest.param("grow", READY, replace(READY, size_bytes=2 << 20), id="a-disk-that-grew-has-its-new-size"),
     ],
 )
 def test_the_record_follows_the_change(kind: str, before: VolumeRecord, expected: VolumeRecord | None) -> None:

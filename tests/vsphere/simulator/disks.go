@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -94,6 +95,48 @@ func (d *disks) MoveVirtualDiskTask(c *simulator.Context, req *types.MoveVirtual
 	}
 	done := d.work("moveVirtualDisk", library, func() error { return moved(local(req.DestName)) })
 	return &methods.MoveVirtualDisk_TaskBody{Res: &types.MoveVirtualDisk_TaskResponse{Returnval: done}}
+}
+
+// ExtendVirtualDiskTask is not in the library. A disk that is not there, or would be smaller, is refused with ESXi's faults.
+func (d *disks) ExtendVirtualDiskTask(c *simulator.Context, req *types.ExtendVirtualDisk_Task) soap.HasFault {
+	done := simulator.CreateTask(d, "extendVirtualDisk", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+		asked := types.QueryVirtualDiskUuid{This: req.This, Name: req.Name, Datacenter: req.Datacenter}
+		if found := d.QueryVirtualDiskUuid(c, &asked); found.Fault() != nil {
+			return nil, found.Fault().Detail.Fault.(types.BaseMethodFault)
+		}
+		if req.NewCapacityKb<<10 < size(local(req.Name)) {
+			return nil, &types.InvalidArgument{InvalidProperty: "newCapacityKb"}
+		}
+		if err := enlarge(local(req.Name), req.NewCapacityKb<<10); err != nil {
+			return nil, &types.CannotAccessFile{FileFault: types.FileFault{File: err.Error()}}
+		}
+		return nil, nil
+	}).Run()
+	return &methods.ExtendVirtualDisk_TaskBody{Res: &types.ExtendVirtualDisk_TaskResponse{Returnval: done}}
+}
+
+var sectors = regexp.MustCompile(`(?m)^RW [0-9]+ VMFS`)
+
+// enlarge: first the extent, then the descriptor, which says how large the disk is.
+func enlarge(file string, bytes int64) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := os.Truncate(flat(file), bytes); err != nil {
+		return err
+	}
+	return replace(file, sectors.ReplaceAll(text, []byte(fmt.Sprintf("RW %d VMFS", bytes>>9))))
+}
+
+// size is what the descriptor says; 0 for the empty files that the library makes for its own machines.
+func size(file string) int64 {
+	text, _ := os.ReadFile(file)
+	if found := capacity.FindSubmatch(text); found != nil {
+		number, _ := strconv.ParseInt(string(found[1]), 10, 64)
+		return number << 9
+	}
+	return 0
 }
 
 func (d *disks) QueryVirtualDiskUuid(c *simulator.Context, req *types.QueryVirtualDiskUuid) soap.HasFault {

@@ -15,18 +15,33 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// tell writes the identities into the machine's device list where they are missing.
+// tell writes the identities, and the sizes, into the machine's device list where they are missing.
 func tell(ref types.ManagedObjectReference) {
 	vm, ok := simulator.Map.Get(ref).(*simulator.VirtualMachine)
 	if !ok {
 		return
 	}
+	tellSizes(vm)
 	for _, backing := range backings(vm) {
 		if backing.Parent != nil || backing.Uuid != "" {
 			continue
 		}
 		if digits := strings.NewReplacer(" ", "", "-", "").Replace(stored(local(backing.FileName))); len(digits) == 32 {
 			backing.Uuid = strings.Join([]string{digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]}, "-")
+		}
+	}
+}
+
+// tellSizes: a disk that was added as it lay there has the size that its descriptor says.
+func tellSizes(vm *simulator.VirtualMachine) {
+	for _, device := range vm.Config.Hardware.Device {
+		disk, ok := device.(*types.VirtualDisk)
+		if !ok || bytesOf(disk) != 0 {
+			continue
+		}
+		if backing, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+			disk.CapacityInBytes = size(local(backing.FileName))
+			disk.CapacityInKB = disk.CapacityInBytes >> 10
 		}
 	}
 }

@@ -99,6 +99,11 @@ func (t *world) refuse(call *simulator.Method, body []byte) types.BaseMethodFaul
 		return locked(req.SourceName)
 	case *types.DeleteVirtualDisk_Task:
 		return locked(req.Name)
+	case *types.ExtendVirtualDisk_Task:
+		if fault := locked(req.Name); fault != nil {
+			return fault
+		}
+		return noRoomToGrow(req.Name, req.NewCapacityKb<<10)
 	case *types.MakeDirectory:
 		if _, err := os.Stat(local(req.Name)); err == nil {
 			return &types.FileAlreadyExists{FileFault: types.FileFault{File: req.Name}}
@@ -128,7 +133,15 @@ func then(call *simulator.Method, answer []byte) {
 				f.Close()
 			}
 		}
+	case *types.ExtendVirtualDisk_Task:
+		thicken(local(req.Name))
 	case *types.ReconfigVM_Task:
+		for _, each := range req.Spec.DeviceChange {
+			if disk, path := edited(each); disk != nil {
+				_ = enlarge(local(path), bytesOf(disk))
+				thicken(local(path))
+			}
+		}
 		newVersion(call.This)
 	case *types.SearchDatastore_Task, *types.SearchDatastoreSubFolders_Task:
 		detail(task)
@@ -265,6 +278,14 @@ func (t *world) refuseReconfigure(
 			if isDisk && inSnapshot(vm, d.Key) {
 				return new(types.GenericVmConfigFault)
 			}
+			if disk, path := edited(each); disk != nil {
+				if bytesOf(disk) < size(local(path)) {
+					return bad
+				}
+				if fault := noRoomToGrow(path, bytesOf(disk)); fault != nil {
+					return fault
+				}
+			}
 			if change.Operation == types.VirtualDeviceConfigSpecOperationRemove && isDisk && d.UnitNumber != nil {
 				delete(taken, [2]int32{d.ControllerKey, *d.UnitNumber})
 			}
@@ -300,6 +321,50 @@ func inSnapshot(vm *simulator.VirtualMachine, key int32) bool {
 		}
 	}
 	return false
+}
+
+// edited is the disk that a change makes another of, with its path.
+func edited(each types.BaseVirtualDeviceConfigSpec) (*types.VirtualDisk, string) {
+	change := each.GetVirtualDeviceConfigSpec()
+	disk, ok := change.Device.(*types.VirtualDisk)
+	if !ok || change.Operation != types.VirtualDeviceConfigSpecOperationEdit {
+		return nil, ""
+	}
+	backing, ok := disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
+	if !ok {
+		return nil, ""
+	}
+	return disk, backing.FileName
+}
+
+func bytesOf(disk *types.VirtualDisk) int64 {
+	if disk.CapacityInBytes != 0 {
+		return disk.CapacityInBytes
+	}
+	return disk.CapacityInKB << 10
+}
+
+// noRoomToGrow: a thin disk takes nothing yet, a block of the file system apart.
+func noRoomToGrow(path string, bytes int64) types.BaseMethodFault {
+	if isThin(local(path)) {
+		return noRoom(path, 1<<20)
+	}
+	return noRoom(path, bytes-size(local(path)))
+}
+
+func thicken(file string) {
+	if isThin(file) {
+		return
+	}
+	if f, err := os.OpenFile(flat(file), os.O_RDWR, 0); err == nil {
+		_ = syscall.Fallocate(int(f.Fd()), 0, 0, size(file))
+		f.Close()
+	}
+}
+
+func isThin(file string) bool {
+	text, _ := os.ReadFile(file)
+	return strings.Contains(string(text), "ddb.thinProvisioned")
 }
 
 // What types.VirtualDiskType has of files on VMFS.

@@ -250,3 +250,23 @@ def test_any_bytes_are_read_or_refused_by_one_of_our_errors(data: bytes) -> None
             vmdk.read(text, "d.vmdk")
         except (MetadataDamaged, SnapshotPresent):
             continue
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_a_descriptor_for_another_size_says_all_else_as_before(thin: bool) -> None:
+    text = vmdk.write(replace(PLAIN, thin=thin, note={"name": "RW 8"}, offset_bytes=65536))
+    before = vmdk.read(text, "d.vmdk")
+
+    after = vmdk.resized(text, "d.vmdk", 3 << 30)
+
+    assert vmdk.read(after, "d.vmdk") == replace(before, size_bytes=3 << 30)
+    assert vmdk.resized(after, "d.vmdk", before.size_bytes) == text
+
+
+def test_what_another_tool_wrote_is_kept_in_a_descriptor_for_another_size() -> None:
+    text = b"".join(line + b"\r\n" for line in vmdk.write(PLAIN).splitlines()) + b'ddb.toolsVersion = "2147483647"\r\n'
+
+    after = vmdk.resized(text, "d.vmdk", 3 << 30)
+
+    assert after.endswith(b'ddb.toolsVersion = "2147483647"\r\n')
+    assert vmdk.read(after, "d.vmdk").size_bytes == 3 << 30

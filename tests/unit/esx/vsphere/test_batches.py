@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeError, VolumeInUse
+from vmdkvol.errors import InvalidSize, SnapshotPresent, StaleRequest, TruthUnknown, VolumeError, VolumeInUse
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef
-from vmdkvol_esx.vsphere.batches import MAX_CHANGES, Move, Plan, plan
+from vmdkvol_esx.vsphere.batches import MAX_CHANGES, EnlargeDisk, Move, Plan, plan
 from vmdkvol_esx.vsphere.machine import Controller, Fitted, Machine
 from vmdkvol_esx.vsphere.slots import Slot
 
@@ -24,9 +24,11 @@ def disk(number: int) -> DiskRef:
     return DiskRef(DiskUuid(UUID(int=number)), DiskPath(DatastoreName("ds1"), f"vmdkvol/g/db-{number}.vmdk"))
 
 
-def fitted(number: int, *, path: str | None = None, delta: bool = False, readable: bool = True) -> Fitted:
+def fitted(
+    number: int, *, path: str | None = None, delta: bool = False, readable: bool = True, size_bytes: int = 4096
+) -> Fitted:
     uuid = disk(number).uuid if readable else None
-    return Fitted(2000 + number, ScsiAddress(0, number), path or str(disk(number).path), uuid, delta)
+    return Fitted(2000 + number, ScsiAddress(0, number), path or str(disk(number).path), uuid, delta, size_bytes=size_bytes)
 
 
 def machine(*disks: Fitted, free: int = 15) -> Machine:
@@ -43,7 +45,12 @@ def detach(number: int, *, only_off: bool = False) -> DetachDisk:
     return DetachDisk(VM, disk(number), only_off)
 
 
+def enlarge(number: int, size_bytes: int = 8192, was_bytes: int | None = None) -> EnlargeDisk:
+    return EnlargeDisk(VM, disk(number), size_bytes, was_bytes)
+
+
 HERE = machine(fitted(1))
+UNTOLD = machine(fitted(1, size_bytes=0))
 OFF = replace(HERE, running=False)
 MOVED = machine(fitted(1, path="[ds2] vmdkvol/g/db-1.vmdk"))
 DELTA = machine(fitted(1, delta=True))
@@ -66,6 +73,19 @@ SINGLE = [
     pytest.param(replace(EMPTY, connected=False), attach(1), TruthUnknown, id="attach-disconnected"),
     pytest.param(replace(HERE, connected=False), attach(1), TruthUnknown, id="attach-disconnected-though-listed"),
     pytest.param(replace(EMPTY, running=False), attach(1), "taken", id="attach-off"),
+    pytest.param(HERE, enlarge(1), "taken", id="enlarge"),
+    pytest.param(HERE, enlarge(1, 4096), "done", id="enlarge-so-large-already"),
+    pytest.param(HERE, enlarge(1, 4095), InvalidSize, id="enlarge-to-less"),
+    pytest.param(HERE, enlarge(1, was_bytes=9999), "taken", id="enlarge-by-what-the-list-tells"),
+    pytest.param(UNTOLD, enlarge(1, was_bytes=4096), "taken", id="enlarge-by-what-is-known-where-the-list-tells-nothing"),
+    pytest.param(UNTOLD, enlarge(1, 4096, was_bytes=4096), "done", id="enlarge-so-large-already-as-is-known"),
+    pytest.param(UNTOLD, enlarge(1), TruthUnknown, id="enlarge-of-a-size-that-nobody-tells"),
+    pytest.param(EMPTY, enlarge(1), StaleRequest, id="enlarge-absent"),
+    pytest.param(DELTA, enlarge(1), SnapshotPresent, id="enlarge-in-a-snapshot"),
+    pytest.param(DELTA, enlarge(1, 4096), "done", id="enlarge-in-a-snapshot-so-large-already"),
+    pytest.param(UNKNOWN_HERE, enlarge(1), TruthUnknown, id="enlarge-where-its-path-is-unread"),
+    pytest.param(TWO_COPIES, enlarge(1), TruthUnknown, id="enlarge-where-two-copies-are"),
+    pytest.param(replace(HERE, connected=False), enlarge(1), TruthUnknown, id="enlarge-disconnected"),
     pytest.param(HERE, detach(1), "taken", id="detach"),
     pytest.param(EMPTY, detach(1), "done", id="detach-absent"),
     pytest.param(MOVED, detach(1), "taken", id="detach-moved"),

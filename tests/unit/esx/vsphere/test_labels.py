@@ -34,6 +34,7 @@ def changed(**fields: Any) -> bytes:
         st.text(),
         st.dictionaries(st.text(), st.text(), max_size=4),
         st.booleans(),
+        st.none() | st.integers(1, 1 << 46),
     )
 )
 def test_a_label_is_read_back(label: Label) -> None:
@@ -77,6 +78,10 @@ def test_a_label_with_one_other_byte_is_none(at: int, difference: int) -> None:
         {"note": {"name": 1}},
         {"deleting": "no"},
         {"deleting": ...},
+        {"growing": 0},
+        {"growing": True},
+        {"growing": None},
+        {"growing": "8388608"},
         {"more": 1},
     ],
     ids=str,

@@ -20,7 +20,7 @@ VM = VmId(UUID(int=8))
 
 @pytest.mark.parametrize("job", list(Job))
 def test_a_receipt_comes_back_as_it_was(job: Job) -> None:
-    receipt = Receipt(job, TaskId("task-12"), DISK, VM, only_off=job is Job.DETACH)
+    receipt = Receipt(job, TaskId("task-12"), DISK, VM, only_off=job is Job.DETACH, size_bytes=9 if job is Job.GROW else 0)
 
     assert parse(task_id(receipt)) == receipt
 
@@ -55,6 +55,11 @@ def test_two_disks_that_share_a_task_have_two_receipts() -> None:
         '["create","t",7,"ds","p",null,false]',
         '["create","t","00000000-0000-0000-0000-000000000007",1,"p",null,false]',
         '["attach","t","00000000-0000-0000-0000-000000000007","ds","p",5,false]',
+        '["attach","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,1024]',
+        '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false]',
+        '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,0]',
+        '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,true]',
+        '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,1024,1]',
     ],
 )
 def test_what_is_no_receipt_is_an_unknown_task(text: str) -> None:

@@ -1,0 +1,99 @@
+"""Disks grow: first the extent, then the descriptor, which says how large the disk is, then the loop device of who has it.
+
+Killed after the first, the disk has its old size, and an extent that is longer than it has to be; killed after the second, it
+has the new one, and the loop device follows with the next attach to the same machine, or when the disk is grown again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from uuid import UUID
+
+from vmdkvol.errors import InvalidSize, NoSpace, StaleRequest, WrongDisk
+from vmdkvol.sizes import SECTOR
+from vmdkvol_esx.local import extents
+from vmdkvol_esx.local.datastore import DatastoreFiles
+from vmdkvol_esx.local.disk_files import Extent
+from vmdkvol_esx.local.extents import Step
+from vmdkvol_esx.local.loops import Loop, Loops
+from vmdkvol_esx.local.tasks import Tasks
+from vmdkvol_esx.ports import GrowDisk, TaskId
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Growing:
+    """``lock`` takes an extent that nobody has, as long as it is open; VolumeInUse, with its holder, if somebody has it."""
+
+    def __init__(self, loops: Loops, tasks: Tasks, lock: Callable[[Extent], None]) -> None:
+        self._loops = loops
+        self._tasks = tasks
+        self._lock = lock
+
+    def grow(self, files: DatastoreFiles, change: GrowDisk, operation: UUID, short_bytes: int) -> TaskId | None:
+        """As ``Hypervisor.submit``: what is to be allocated beyond ``short_bytes`` becomes a task."""
+        running = self._tasks.running(change)
+        if running is not None:
+            return running
+        if change.size_bytes % SECTOR:
+            raise InvalidSize(
+                f"{change.disk.path}: a disk of {change.size_bytes} bytes", remedy="write whole sectors of 512 bytes"
+            )
+        with files.extent(change.disk, writable=True) as extent:
+            descriptor = extent.descriptor
+            self._holder(change, extent)
+        more = change.size_bytes - descriptor.size_bytes
+        if not descriptor.thin and more > short_bytes:
+            return self._tasks.start(change, operation, more, lambda step: self._carry_out(files, change, step))
+        self._tasks.check(change)
+        self._carry_out(files, change, extents.no_step)
+        return None
+
+    def _carry_out(self, files: DatastoreFiles, change: GrowDisk, step: Step) -> None:
+        with files.extent(change.disk, writable=True) as extent:
+            loop = self._holder(change, extent)
+            has = extent.descriptor.size_bytes
+            if change.size_bytes < has:
+                raise InvalidSize(f"{change.disk.path} has {has} bytes and is not made smaller")
+            if change.size_bytes > has:
+                _lengthen(extent, change.size_bytes, step, lambda: files.resized(change.disk, change.size_bytes))
+            if loop is not None:
+                self._loops.enlarge(loop, change.size_bytes, str(change.disk.path))
+
+    def _holder(self, change: GrowDisk, extent: Extent) -> Loop | None:
+        """Return the loop device of the machine that has the disk, None for nobody's, which is locked; raise for all else."""
+        if change.vm is None:
+            self._lock(extent)
+            return None
+        for loop in self._loops.bound():
+            if loop.owner == (change.vm, change.disk.uuid):
+                check_file(extent, loop)
+                return loop
+        self._lock(extent)
+        raise StaleRequest(f"{change.disk.path} is not attached to the host that was to have it")
+
+
+def check_file(extent: Extent, loop: Loop) -> None:
+    """Raise WrongDisk unless the loop device is bound to this extent."""
+    if loop.file != extent.real_path:
+        raise WrongDisk(f"/dev/loop{loop.number} is bound to {loop.file}, not to the extent of {extent.path}")
+
+
+def _lengthen(extent: Extent, size_bytes: int, step: Step, note: Callable[[], None]) -> None:
+    """Make the extent longer, then ``note`` it in the descriptor. Without room for it all is as it was."""
+    descriptor, before = extent.descriptor, os.fstat(extent.file).st_size
+    end = descriptor.offset_bytes + descriptor.size_bytes
+    more = size_bytes - descriptor.size_bytes
+    # Never shorter: behind the disk something else may lie, or what an earlier grow reserved before it was killed.
+    longer = max(before, end + more)
+    extents.check_room(extent.file, 0 if descriptor.thin else longer - before, str(extent.path))
+    try:
+        extents.lengthen(extent.file, before, longer, allocate=not descriptor.thin, step=step)
+        note()
+    except (OSError, NoSpace) as error:
+        # What the lack of room has stopped has not happened; any other error may come after the fact.
+        if isinstance(error, NoSpace) or error.errno in _NO_ROOM:
+            os.ftruncate(extent.file, before)
+        raise
