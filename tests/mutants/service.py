@@ -232,7 +232,7 @@ MUTANTS = (
         "the-trash-is-emptied-without-a-look",
         "a disk in the trash is deleted though a host may still have it",
         f"{ESX}/removing.py",
-        "        if owner != Free():\n",
+        "        if not isinstance(owner, Free) or self._unread_of_ours(owner):\n",
         "        if False:\n",
         ("I1", "I2"),
         (
