@@ -290,7 +290,14 @@ _ALL = (
         "the vmgroup's default",
         "The datastore of the disk; the same as NAME@DATASTORE.",
     ),
-    Option("clone-from", "clone_from", _ref, "VOLUME", "none", "Copy an unmounted volume; size and fstype come from it."),
+    Option(
+        "clone-from",
+        "clone_from",
+        _ref,
+        "VOLUME",
+        "none",
+        "Copy an unmounted volume; size and fstype come from it, and diskformat unless it is given.",
+    ),
     Option(
         "access", "access", _one_of(ACCESS), " | ".join(ACCESS), "read-write", "read-only mounts the file system read-only."
     ),

@@ -16,7 +16,10 @@ FIRST_GENERATION = 1
 
 
 def clone_options(options: CreateOptions, source: VolumeRecord) -> CreateOptions:
-    """Return the options of a clone: size, file system and layout are its source's, whatever else was asked is kept."""
+    """Return the options of a clone: size, file system and layout are its source's, whatever else was asked is kept.
+
+    What was not asked for, but is of the disk or of the volume's root, is its source's too.
+    """
     if "layout" in options.given and options.layout != source.options.layout:
         raise InvalidOption(
             f"layout={options.layout} cannot be given: the source {source.name} has layout={source.options.layout}",
@@ -24,7 +27,7 @@ def clone_options(options: CreateOptions, source: VolumeRecord) -> CreateOptions
         )
     for word in options.mount_options:
         check_mount_option(word, source.options.fstype)
-    inherited = ("size_bytes", "fstype", "mkfs_options", "layout", *({"uid", "gid", "mode"} - options.given))
+    inherited = ("size_bytes", "fstype", "mkfs_options", "layout", *({"uid", "gid", "mode", "diskformat"} - options.given))
     values = {field: getattr(source.options, field) for field in inherited}
     return replace(options, **{**values, "size_bytes": source.size_bytes})
 

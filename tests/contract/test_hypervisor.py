@@ -592,7 +592,7 @@ def test_a_full_datastore_lets_no_disk_grow(bench: Bench) -> None:
 
 @pytest.mark.parametrize("diskformat", ["thin", "zeroedthick", "eagerzeroedthick"])
 def test_a_clone_has_its_sources_bytes_and_its_own_identity(bench: Bench, diskformat: str) -> None:
-    source, clone = attached(bench, size=3 * MIB + KIB), new_disk()
+    source, clone = attached(bench, size=3 * MIB + KIB, diskformat=diskformat), new_disk()
     content = b"data" * 1000
     bench.write(source, content)
     do(bench, DetachDisk(VM_A.id, source))
@@ -725,7 +725,7 @@ def test_another_change_of_the_same_disk_is_busy(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", [AttachDisk, DeleteDisk])
 def test_a_source_is_held_until_its_clone_has_ended(bench: Bench, kind: type[Change]) -> None:
-    source = made(bench, size=LONG_BYTES)
+    source = made(bench, size=LONG_BYTES, diskformat="eagerzeroedthick")
     bench.slow(CloneDisk)
     task = begin(bench, CloneDisk(source, new_disk(), "eagerzeroedthick", {}))
     assert task is not None

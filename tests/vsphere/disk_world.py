@@ -90,9 +90,16 @@ class World:
         if receipt is not None:
             self.disks.finish(receipt, soon(), self.progress.append)
 
-    def made(self, *, size: int = 4 * MIB, datastore: DatastoreName = DS, note: Mapping[str, str] | None = None) -> DiskRef:
+    def made(
+        self,
+        *,
+        size: int = 4 * MIB,
+        datastore: DatastoreName = DS,
+        note: Mapping[str, str] | None = None,
+        diskformat: str = "thin",
+    ) -> DiskRef:
         ref = new_ref(datastore)
-        self.do(CreateDisk(ref, size, "thin", note or {"name": "db"}))
+        self.do(CreateDisk(ref, size, diskformat, note or {"name": "db"}))
         return ref
 
     def cloned(self, source: DiskRef, diskformat: str = "thin") -> DiskRef:

@@ -13,6 +13,7 @@ from tests.vsphere.simulators import Simulator
 from tests.vsphere.stage import Stage, soon
 from vmdkvol.errors import (
     DatastoreNotFound,
+    InvalidOption,
     InvalidSize,
     MetadataDamaged,
     NotPermitted,
@@ -210,7 +211,7 @@ def test_a_folder_that_was_taken_away_is_made_again(world: World) -> None:
 
 @pytest.mark.parametrize("diskformat", ["thin", "zeroedthick", "eagerzeroedthick"])
 def test_a_clone_has_its_sources_bytes_and_an_identity_and_a_label_of_its_own(world: World, diskformat: str) -> None:
-    source = world.made()
+    source = world.made(diskformat=diskformat)
     with world.file(source, "-flat.vmdk").open("r+b") as extent:
         extent.write(b"data")
     before = world.file(source).read_bytes()
@@ -231,7 +232,7 @@ def test_a_clone_has_its_sources_bytes_and_an_identity_and_a_label_of_its_own(wo
 )
 def test_a_host_is_told_the_format_of_a_copy_and_a_vcenter_is_not(strict: World, diskformat: str, kind: str) -> None:
     """A vCenter refuses every description of the copy."""
-    source = strict.made()
+    source = strict.made(diskformat=diskformat)
     strict.simulator.next("CopyVirtualDisk_Task", "fault", fault="NoPermission", match=f"<diskType>{kind}</diskType>")
     strict.simulator.next("CopyVirtualDisk_Task", "fault", fault="NotSupported", match="destSpec")
 
@@ -240,6 +241,31 @@ def test_a_host_is_told_the_format_of_a_copy_and_a_vcenter_is_not(strict: World,
     else:
         with pytest.raises(NotPermitted):
             strict.cloned(source, diskformat)
+
+
+@both
+def test_another_format_than_the_sources_is_refused_where_the_copy_would_not_get_it(strict: World) -> None:
+    source, clone = strict.made(), new_ref()
+    change = CloneDisk(source, clone, "eagerzeroedthick", {})
+
+    if strict.simulator.model == "esxi":
+        strict.do(change)
+        assert strict.label(clone).diskformat == "eagerzeroedthick"
+        return
+    with pytest.raises(InvalidOption, match="is thin.*own format.*diskformat=thin"):
+        strict.do(change)
+    assert strict.lying(clone) == set()
+    assert strict.calls("CopyVirtualDisk_Task") == 0
+
+
+@both
+def test_a_source_without_a_label_is_copied_as_it_is(strict: World) -> None:
+    source = strict.made()
+    strict.file(source, ".vmdkvol.label").unlink()
+
+    clone = strict.cloned(source, "zeroedthick")
+
+    assert strict.disks.disk(clone) is not None
 
 
 @pytest.mark.parametrize(

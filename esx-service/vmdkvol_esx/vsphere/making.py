@@ -11,7 +11,16 @@ from uuid import UUID
 from pyVmomi import vim
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import InvalidSize, OutcomeUnknown, TruthUnknown, VolumeError, VolumeInUse, VolumeLost, WrongDisk
+from vmdkvol.errors import (
+    InvalidOption,
+    InvalidSize,
+    OutcomeUnknown,
+    TruthUnknown,
+    VolumeError,
+    VolumeInUse,
+    VolumeLost,
+    WrongDisk,
+)
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, DiskRef, Log, TaskId
 from vmdkvol_esx.vsphere.beside import Beside
 from vmdkvol_esx.vsphere.connecting import Service
@@ -100,12 +109,13 @@ class Making:
         size = self._looking.size(source, deadline)
         if size is None:
             raise TruthUnknown(f"the size of {change.source.path} cannot be read")
+        self._check_format(change, source.seen.label, deadline)
         label = Label(change.disk.uuid, size, change.diskformat, change.note)
         wanted = vim.VirtualDiskManager.VirtualDiskSpec(diskType=FORMATS[change.diskformat], adapterType=_ADAPTER)
 
         def start(service: Service) -> TaskId:
-            # A vCenter takes no description of the copy: it has its source's format, or the host's own choice.
-            spec = None if service.content.about.apiType == "VirtualCenter" else wanted
+            # A vCenter takes no description of the copy: it has its source's format.
+            spec = None if _is_vcenter(service) else wanted
             return task_of(
                 service.content.virtualDiskManager.CopyVirtualDisk_Task(
                     source.place.path(source.path),
@@ -118,6 +128,17 @@ class Making:
             )
 
         return self._begin(Job.CLONE, change, place, label, start, deadline, operation)
+
+    def _check_format(self, change: CloneDisk, source: Label | None, deadline: Deadline) -> None:
+        """Refuse another format than the source's where the copy would not get it: room that was sold would not be there."""
+        # One that was moved has no label, and nothing says its format.
+        if source is None or source.diskformat == change.diskformat:
+            return
+        if self._session.read("reading what kind of server it is", _is_vcenter, deadline):
+            raise InvalidOption(
+                f"{change.source.path} is {source.diskformat}, and a vCenter copies a disk in its own format",
+                remedy=f"leave out diskformat, or write -o diskformat={source.diskformat}",
+            )
 
     def identify(self, ref: DiskRef, deadline: Deadline) -> None:
         """Put our identity on the disk that the task made; one that has it is fine. It is not put on a stranger's disk."""
@@ -210,3 +231,7 @@ class Making:
             self._beside.remove_label(place, path, deadline, operation)
         except VolumeError as failure:
             raise OutcomeUnknown(f"{error.text}; its label was not taken back: {failure.text}") from error
+
+
+def _is_vcenter(service: Service) -> bool:
+    return bool(service.content.about.apiType == "VirtualCenter")

@@ -32,6 +32,15 @@ def test_a_clone_has_the_sources_bytes_size_and_file_system(site: Site) -> None:
     assert site.hypervisor.content(site.record(clone.id).disk_uuid) == f"data of {volume}"
 
 
+@pytest.mark.parametrize(("asked", "has"), [({}, "zeroedthick"), ({"diskformat": "thin"}, "thin")])
+def test_a_clone_takes_room_as_its_source_does_unless_it_is_to_be_otherwise(
+    site: Site, asked: dict[str, str], has: str
+) -> None:
+    source(site, diskformat="zeroedthick")
+    clone = site.create("copy@ds1", clone_from="src@ds1", **asked)
+    assert clone.options.diskformat == has
+
+
 def test_a_clone_is_formatted_and_has_no_file_system_uuid_yet(site: Site) -> None:
     """Corrections 1: that asks for the full check and a new UUID before its first mount."""
     source(site)
