@@ -418,4 +418,14 @@ MUTANTS = (
         (f"{_UNIT}/vsphere/test_moves.py",),
         By.TESTS,
     ),
+    Mutant(
+        "a-host-that-was-not-read-does-not-delay-a-deletion",
+        "a disk in the trash is deleted while a host that may have it cannot be read",
+        f"{ESX}/removing.py",
+        "        if not isinstance(owner, Free) or self._unread_of_ours(owner):\n",
+        "        if not isinstance(owner, Free):\n",
+        ("I1", "I2"),
+        (f"{_UNIT}/test_removing.py", "tests/vsphere/test_life.py"),
+        By.TESTS,
+    ),
 )

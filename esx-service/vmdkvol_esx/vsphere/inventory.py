@@ -100,6 +100,15 @@ class Inventory:
         machines = {ref: self._machine(service, glimpse, found[ref]) for ref, glimpse in seen.items()}
         return Whole(seen, {ref: machine for ref, machine in machines.items() if machine is not None})
 
+    def gone(self, service: Service, ref: str) -> bool:
+        """Tell whether the server says that there is no such machine; Failed if it says something else of it."""
+        try:
+            return ref not in each_of(service, vim.VirtualMachine, [vim.VirtualMachine(ref, service.stub)], ["name"])
+        except Failed as failed:
+            if failed.trouble.meaning is not Meaning.GONE:
+                raise
+            return True
+
     def find(self, service: Service, vm: VmId) -> str | None:
         """Return the server's id of the machine with this instance UUID. Raises Failed."""
         # In lower case, as str() writes it: in upper case some servers find nothing.

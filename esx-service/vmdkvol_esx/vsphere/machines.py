@@ -81,8 +81,8 @@ class Machines:
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         """As ``Hypervisor.devices``. A machine that is not registered has an entry only if it has a disk with an identity.
 
-        Unread: a machine that is not connected, that withholds something, that shares its id with another one, or that
-        has a disk in our folder whose identity cannot be read.
+        Unread: a machine that is not connected, that withholds something, that shares its id with another one, that has
+        a disk in our folder whose identity cannot be read, or that is not seen any more and did not go.
         """
         site = self._site(vms)
         asked = site.seen.keys() if vms is None else set(vms)
@@ -90,12 +90,10 @@ class Machines:
         lists = {vm: self._attached(machine) for vm, machine in trusted.items()}
         unread = (asked & site.seen.keys()) - trusted.keys()
         absent = (self._registered() if vms is None else asked) - site.seen.keys()
-        if site.doubtful:
-            unread |= absent
-        elif vms is not None:
-            lists |= dict.fromkeys(absent, ())
+        hidden = absent if site.doubtful else self._roll.hidden(absent, self._soon(READ_S))
+        unread |= hidden
         if vms is not None:
-            return DeviceLists(lists, frozenset(unread))
+            return DeviceLists(lists | dict.fromkeys(absent - hidden, ()), frozenset(unread))
         ours = self._registered()
         lists = {vm: disks for vm, disks in lists.items() if disks or vm in ours}
         return DeviceLists(lists, frozenset(unread), self._existing(site.seen))

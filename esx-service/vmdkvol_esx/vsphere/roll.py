@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import VolumeError
 from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import Log
 from vmdkvol_esx.vsphere.connecting import Service
@@ -44,6 +45,24 @@ class Roll:
             return self._sorted(self._session.read("looking at all virtual machines", self._inventory.glimpses, deadline))
 
         return self._calls.get(read, deadline)
+
+    def hidden(self, vms: Iterable[VmId], deadline: Deadline) -> frozenset[VmId]:
+        """Return those of machines that are not seen any more of which the server does not say that they are gone.
+
+        An account that may see less than before sees a smaller site, and not one that something happened to.
+        """
+        lost = {vm: ref for vm in vms if (ref := self.ref(vm)) is not None}
+        gone = {vm for vm, ref in lost.items() if self._gone(vm, ref, deadline)}
+        self.forget(gone)
+        return frozenset(lost.keys() - gone)
+
+    def _gone(self, vm: VmId, ref: str, deadline: Deadline) -> bool:
+        try:
+            what = f"looking for virtual machine {vm}, which is not seen any more"
+            return self._session.read(what, lambda service: self._inventory.gone(service, ref), deadline)
+        except VolumeError as error:
+            self._log.warning("machine not seen any more", vm=str(vm), error=str(error))
+            return False
 
     def lately(self, vm: VmId, within_s: float) -> Glimpse | None:
         """Return the machine as it was seen within the last seconds; None if it was not."""

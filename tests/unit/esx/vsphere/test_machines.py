@@ -182,6 +182,41 @@ def test_nobody_is_surely_absent_while_one_does_not_say_who_it_is(site: ToldSite
             ask()
 
 
+@pytest.mark.parametrize("fault", [None, vim.fault.NoPermission(privilegeId="System.View")], ids=["told", "withheld"])
+def test_one_that_is_not_seen_any_more_and_did_not_go_is_unread(site: ToldSite, fault: object) -> None:
+    """An account whose rights were taken away sees a smaller site: a disk on what it does not see is not free."""
+    site.vm(1)
+    site.vm(2, disk_device(2))
+    machines = site.machines(1, 2)
+    machines.devices(None)
+    site.unseen = {"vm-2"}
+    site.withheld = {} if fault is None else {"vm-2": fault}
+
+    found = machines.devices(None)
+
+    assert (set(found.unread), list(found.lists)) == ({vm_id(2)}, [vm_id(1)])
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_one_that_went_is_absent_and_is_not_looked_for_again(site: ToldSite, strict: bool) -> None:
+    site.vm(1)
+    site.vm(2, disk_device(2))
+    machines = site.machines(1, 2)
+    machines.devices(None)
+    del site.vms["vm-2"]
+    site.strict = strict
+
+    assert machines.devices(None).unread == set()
+    reads = len(site.reads)
+    assert machines.devices(None).unread == set()
+    assert len(site.reads) == reads + 1
+
+
+def test_one_that_was_never_seen_is_absent(site: ToldSite) -> None:
+    site.vm(1)
+    assert site.machines(1, 2).devices(None).unread == set()
+
+
 def test_one_that_said_who_it_was_is_still_that_one_when_its_files_are_out_of_reach(site: ToldSite) -> None:
     site.vm(2, disk_device(2))
     machines = site.machines(2)

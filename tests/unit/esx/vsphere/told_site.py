@@ -55,6 +55,8 @@ class ToldSite:
         self.withheld: dict[str, Any] = {}
         self.reads: list[tuple[str, int]] = []
         self.strict = False
+        # These are there, and the account does not see them in a view any more.
+        self.unseen: set[str] = set()
         # The version stays the same though the configuration changes; what is withheld is told all the same.
         self.still = self.talkative = False
         self.view_gone = 0
@@ -175,7 +177,7 @@ class ToldSite:
         if objects == ["view-1"] and self.view_gone:
             self.view_gone -= 1
             raise Failed(Trouble(Meaning.GONE, "view-1"))
-        asked = sorted(self.vms) if objects == ["view-1"] else objects
+        asked = sorted(self.vms.keys() - self.unseen) if objects == ["view-1"] else objects
         self.reads.append(("whole" if "config.hardware.device" in paths else "light", len(asked)))
         gone = [ref for ref in asked if ref not in self.vms]
         if gone and self.strict:
