@@ -47,14 +47,18 @@ def make(extent: int, size_bytes: int, diskformat: str, step: Step) -> None:
     os.fsync(extent)
 
 
-def lengthen(extent: int, before: int, size_bytes: int, *, allocate: bool, step: Step) -> None:
-    """Make a file of ``before`` bytes longer, or leave it: sparse, or with new blocks reserved. They read as zeros. Flushed."""
-    os.ftruncate(extent, max(before, size_bytes))
+def lengthen(extent: int, start: int, end: int, *, allocate: bool, step: Step) -> None:
+    """Let a disk that ended at ``start`` of its file end at ``end``: sparse, or with these blocks reserved. Flushed.
+
+    What is new of the file reads as zeros; one that is long enough stays so long. Reserved is all of it, whatever the
+    file's length says: a growth that was killed left it longer, with blocks or without.
+    """
+    os.ftruncate(extent, max(os.fstat(extent).st_size, end))
     if allocate:
-        for start in range(before, size_bytes, _ALLOCATED):
-            length = min(_ALLOCATED, size_bytes - start)
-            os.posix_fallocate(extent, start, length)
-            step(start + length - before)
+        for at in range(start, end, _ALLOCATED):
+            length = min(_ALLOCATED, end - at)
+            os.posix_fallocate(extent, at, length)
+            step(at + length - start)
     os.fsync(extent)
 
 

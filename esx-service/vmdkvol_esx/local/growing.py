@@ -84,13 +84,11 @@ def check_file(extent: Extent, loop: Loop) -> None:
 def _lengthen(extent: Extent, size_bytes: int, step: Step, note: Callable[[], None]) -> None:
     """Make the extent longer, then ``note`` it in the descriptor. Without room for it all is as it was."""
     descriptor, before = extent.descriptor, os.fstat(extent.file).st_size
-    end = descriptor.offset_bytes + descriptor.size_bytes
-    more = size_bytes - descriptor.size_bytes
-    # Never shorter: behind the disk something else may lie, or what an earlier grow reserved before it was killed.
-    longer = max(before, end + more)
-    extents.check_room(extent.file, 0 if descriptor.thin else longer - before, str(extent.path))
+    start = descriptor.offset_bytes + descriptor.size_bytes
+    end = start + size_bytes - descriptor.size_bytes
+    extents.check_room(extent.file, 0 if descriptor.thin else end - max(start, before), str(extent.path))
     try:
-        extents.lengthen(extent.file, before, longer, allocate=not descriptor.thin, step=step)
+        extents.lengthen(extent.file, start, end, allocate=not descriptor.thin, step=step)
         note()
     except (OSError, NoSpace) as error:
         # What the lack of room has stopped has not happened; any other error may come after the fact.
