@@ -6,12 +6,12 @@ has the new one, and the loop device follows with the next attach to the same ma
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
-from vmdkvol.errors import InvalidSize, NoSpace, StaleRequest, WrongDisk
+from vmdkvol.errors import InvalidSize, OutcomeUnknown, StaleRequest, Unavailable, VolumeError, WrongDisk
 from vmdkvol.sizes import SECTOR
 from vmdkvol_esx.local import extents
 from vmdkvol_esx.local.datastore import DatastoreFiles
@@ -20,8 +20,6 @@ from vmdkvol_esx.local.extents import Step
 from vmdkvol_esx.local.loops import Loop, Loops
 from vmdkvol_esx.local.tasks import Tasks
 from vmdkvol_esx.ports import GrowDisk, TaskId
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Growing:
@@ -60,7 +58,14 @@ class Growing:
             if change.size_bytes > has:
                 _lengthen(extent, change.size_bytes, step, lambda: files.resized(change.disk, change.size_bytes))
             if loop is not None:
-                self._loops.enlarge(loop, change.size_bytes, str(change.disk.path))
+                self._follow(loop, change)
+
+    def _follow(self, loop: Loop, change: GrowDisk) -> None:
+        """Let the device have the disk's size. OutcomeUnknown if it has not: the disk has it, which must not get lost."""
+        try:
+            self._loops.enlarge(loop, change.size_bytes, str(change.disk.path))
+        except VolumeError as error:
+            raise OutcomeUnknown(f"{change.disk.path} is larger, and /dev/loop{loop.number} is not: {error.text}") from error
 
     def _holder(self, change: GrowDisk, extent: Extent) -> Loop | None:
         """Return the loop device of the machine that has the disk, None for nobody's, which is locked; raise for all else."""
@@ -82,16 +87,27 @@ def check_file(extent: Extent, loop: Loop) -> None:
 
 
 def _lengthen(extent: Extent, size_bytes: int, step: Step, note: Callable[[], None]) -> None:
-    """Make the extent longer, then ``note`` it in the descriptor. Without room for it all is as it was."""
+    """Make the extent longer, then ``note`` it in the descriptor. What is not noted is taken back, and all is as it was."""
     descriptor, before = extent.descriptor, os.fstat(extent.file).st_size
     start = descriptor.offset_bytes + descriptor.size_bytes
     end = start + size_bytes - descriptor.size_bytes
     extents.check_room(extent.file, 0 if descriptor.thin else end - max(start, before), str(extent.path))
     try:
         extents.lengthen(extent.file, start, end, allocate=not descriptor.thin, step=step)
-        note()
-    except (OSError, NoSpace) as error:
-        # What the lack of room has stopped has not happened; any other error may come after the fact.
-        if isinstance(error, NoSpace) or error.errno in _NO_ROOM:
-            os.ftruncate(extent.file, before)
+    except BaseException:
+        _shorten(extent, before)
         raise
+    try:
+        note()
+    except Unavailable as error:
+        # It may come after the fact, and a descriptor must not say more than there is.
+        raise OutcomeUnknown(f"{extent.path}: whether its descriptor says the new size is not known: {error.text}") from error
+    except VolumeError:
+        _shorten(extent, before)
+        raise
+
+
+def _shorten(extent: Extent, size_bytes: int) -> None:
+    # The error to tell is the first one; a file that stays longer is no harm.
+    with suppress(OSError):
+        os.ftruncate(extent.file, size_bytes)
