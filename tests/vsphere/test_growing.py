@@ -207,6 +207,22 @@ def test_a_growth_that_runs_on_after_its_starter_died_is_waited_for(site: Site, 
     assert site.sizes() == (NEW, NEW, NEW, None)
 
 
+def test_a_machine_out_of_reach_does_not_say_how_large_its_disk_is(site: Site) -> None:
+    change = site.growth("attached")
+    site.simulator.next("ReconfigVM_Task", "dropped")
+    with pytest.raises(OutcomeUnknown):
+        site.do(change)
+    site.restart()
+
+    site.simulator.machine(site.machine._moId, "disconnected")
+    with pytest.raises(TruthUnknown):
+        site.size()
+    assert label_of(site.outside, site.disk).growing == NEW
+
+    site.simulator.machine(site.machine._moId, "connected")
+    assert site.sizes() == (OLD, OLD, OLD, None)
+
+
 def test_a_disk_in_a_snapshot_does_not_grow(site: Site) -> None:
     change = site.growth("attached", "persistent")
     site.simulator.machine(site.machine._moId, "snapshot", to="before the update")

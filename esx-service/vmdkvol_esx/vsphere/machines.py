@@ -167,10 +167,16 @@ class Machines:
         return None
 
     def size_of(self, disk: DiskRef) -> int | None:
-        """Return how large the lists of those that have the disk say it is; None if that is not said."""
+        """Return how large the lists of those that have the disk say it is; None if that is not said.
+
+        TruthUnknown if one of them is out of reach: what it had when it was last reached may have grown since.
+        """
         machines = self._site(None).machines.values()
-        found = {each.size_bytes for machine in machines for each in machine.disks if each.uuid == disk.uuid}
-        return min(found, default=0) or None
+        having = [(machine, each.size_bytes) for machine in machines for each in machine.disks if each.uuid == disk.uuid]
+        away = next((machine.name for machine, _ in having if not machine.connected), None)
+        if away is not None:
+            raise TruthUnknown(f"virtual machine {away} has {disk.path} and is not connected")
+        return min((size for _, size in having), default=0) or None
 
     def disks_per_controller(self, machine: Machine, deadline: Deadline) -> int:
         """Return how many disks one controller of this machine bears; asked once for each generation of hardware."""
