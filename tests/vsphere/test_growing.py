@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from pyVmomi import vim
 
 from tests.unit.esx.site import Killed
 from tests.vsphere.deaths import Site as Service
@@ -220,6 +221,22 @@ def test_a_machine_out_of_reach_does_not_say_how_large_its_disk_is(site: Site) -
     assert label_of(site.outside, site.disk).growing == NEW
 
     site.simulator.machine(site.machine._moId, "connected")
+    assert site.sizes() == (OLD, OLD, OLD, None)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_growth_that_failed_is_known_to_have_failed_while_others_work_on_their_machines(site: Site, where: str) -> None:
+    change = site.growth(where)
+    other = site.outside.machines()[1]
+    site.simulator.next(METHODS[where], "fault", fault="NoDiskSpace")
+    task = site.begin(change)
+    assert task is not None
+    site.simulator.next("ReconfigVM_Task", "slow", ms=15000)
+    other.ReconfigVM_Task(vim.vm.ConfigSpec(annotation="somebody else's"))
+
+    with pytest.raises(NoSpace):
+        site.hypervisor.wait(task, soon(), untold)
+
     assert site.sizes() == (OLD, OLD, OLD, None)
 
 

@@ -259,7 +259,7 @@ class Disks:
         deadline = Deadline.after(self._clock, FOLLOW_S)
         try:
             if receipt.job is Job.GROW:
-                # Its label says that it was begun: whoever looks next asks the server how large the disk is, and notes it.
+                self._growing.failed(receipt, deadline)
                 raise error
             if receipt.job is not Job.DELETE:
                 raise self._making.failed(receipt, error, deadline) from error

@@ -105,6 +105,20 @@ class Growing:
         if label is not None and label.growing == receipt.size_bytes:
             self._note(place, receipt.disk.path.path, label, receipt.size_bytes, deadline)
 
+    def failed(self, receipt: Receipt, deadline: Deadline) -> None:
+        """Let the label of a disk whose growth has failed say what the server says: that growth has ended, and is no doubt.
+
+        What cannot be asked or written now is left to whoever looks next.
+        """
+        try:
+            look = self._looking.look(receipt.disk, deadline)
+            label = _ours(look.seen.label, receipt.disk)
+            told = self._looking.size(look, deadline)
+            if label is not None and label.growing == receipt.size_bytes and told is not None:
+                self._note(look.place, look.path, label, told, deadline)
+        except VolumeError as error:
+            self._log.info("size not noted", disk=str(receipt.disk.path), error=str(error))
+
     def size(self, look: Look, deadline: Deadline) -> int:
         """Return the size of a disk of which it is not known whether it has grown; TruthUnknown as long as that may come."""
         label = look.seen.label
