@@ -150,9 +150,9 @@ def world_of(simulator: Simulator, stage: Stage) -> Iterator[World]:
         places = Places(session, [DS, OTHER_DS], {}, CLOCK)
         waiter = Waiter(session, CLOCK, stage.log)
         identities = Identities(session, places, CLOCK)
-        machines = Machines(session, CLOCK, stage.log, [], identities.identify)
+        machines = Machines(session, CLOCK, stage.log, [], identities.identify, places.located)
         policies = Policies(session, CLOCK)
-        disks = Disks(session, waiter, places, CLOCK, stage.log, policies, machines.holder_of, identities)
+        disks = Disks(session, waiter, places, CLOCK, stage.log, policies, machines.holder_of, identities, machines.size_of)
         return disks, places
 
     with ExitStack() as stack:

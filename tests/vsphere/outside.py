@@ -77,6 +77,11 @@ class Outside:
         done(vm.ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=changes, changeVersion=version)))
 
 
+def escaped(name: str) -> str:
+    """Return a name that people write as the server has it."""
+    return name.replace("%", "%25").replace("/", "%2f").replace("\\", "%5c")
+
+
 def attached(vm: Any) -> list[Any]:
     return [device for device in vm.config.hardware.device if isinstance(device, vim.vm.device.VirtualDisk)]
 

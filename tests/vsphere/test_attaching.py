@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from pyVmomi import vim
 
+from tests.vsphere.by_path import ByPath
 from tests.vsphere.worlds import MODE, Begin, Doing, Held, World, at_path, coming, leaving, together
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import NotEnrolled, VolumeInUse, VolumeLost, WrongDisk
 from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk, DiskPath, DiskRef
-from vmdkvol_esx.vsphere.identities import ByPath
 
 pytestmark = pytest.mark.integration
 

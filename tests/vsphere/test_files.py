@@ -64,7 +64,7 @@ def world(shared: Simulator, stage: Stage) -> World:
     session = stage.session(shared.port, Trust(ca=shared.ca), password=shared.password)
     place, folder = Places(session, [DS], {}, CLOCK).place(DS), f"files-{uuid4().hex[:8]}"
     Folders(session, CLOCK).make(place, f"{folder}/g", soon())
-    return World(Files(session, Waiter(session, CLOCK, stage.log), CLOCK), place, folder)
+    return World(Files(session, Waiter(session, CLOCK, stage.log)), place, folder)
 
 
 @pytest.mark.vcsim_pure
@@ -132,7 +132,7 @@ class TestOnTheSimulator:
     def test_a_write_whose_answer_is_lost_is_in_doubt_and_is_not_made_again(self, shared: Simulator, stage: Stage) -> None:
         with line_to(shared.port) as line:
             session = stage.session(line.port, Trust(ca=shared.ca), password=shared.password)
-            files = Files(session, Waiter(session, CLOCK, stage.log), CLOCK)
+            files = Files(session, Waiter(session, CLOCK, stage.log))
             place = Places(session, [DS], {}, CLOCK).place(DS)
             path = f"lost-{uuid4().hex[:8]}"
             before = shared.calls().get("PUT /folder", 0)
@@ -200,7 +200,7 @@ def files_on(made: Certificates, serve: Serve) -> Iterator[Files]:
     with listening(over_tls(made.good, serve)) as server:
         session: Session[Service] = Session(Logins(server.port, made.ca), CLOCK, Lines())
         try:
-            yield Files(session, Waiter(session, CLOCK, Lines()), CLOCK)
+            yield Files(session, Waiter(session, CLOCK, Lines()))
         finally:
             session.close(soon(5.0))
 
@@ -395,7 +395,7 @@ class TestOnOtherServers:
         script = Script([answer(CONTENT), answer(CONTENT), answer(bytes(3 << 20)), answer(bytes(3 << 20)), answer(OTHER)])
         with listening(over_tls(made.good, script.serve)) as server:
             session: Session[Service] = Session(Logins(server.port, made.ca), CLOCK, Lines())
-            files = Files(session, Waiter(session, CLOCK, Lines()), CLOCK)
+            files = Files(session, Waiter(session, CLOCK, Lines()))
 
             for _ in range(2):
                 assert files.get(PLACE, PATH, soon()) == CONTENT

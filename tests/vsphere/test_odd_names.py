@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.vsphere.disk_world import DS, MIB, new_ref
-from tests.vsphere.outside import outside
+from tests.vsphere.outside import escaped, outside
 from tests.vsphere.simulators import Model, Simulator
 from tests.vsphere.stage import CLOCK, Stage, soon
 from vmdkvol.messages import untold
@@ -18,7 +18,6 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
 from vmdkvol_esx.vsphere.endpoint import Trust
 from vmdkvol_esx.vsphere.hypervisor import VsphereHypervisor
-from vmdkvol_esx.vsphere.spelling import escaped_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
 NAMES = ["disks for b", "a] b", "[x] [y]", "50%", "50%25", "Datenträger № 7", "a&b<c>\"d'", "x  y", "(1) #2?=3+4;5"]
@@ -35,8 +34,8 @@ def test_a_volumes_life_on_a_datastore_of_any_name(
         host = VmId(UUID(vm.config.instanceUuid))
         for name in NAMES:
             # As a server has it: a '%' is escaped in the name of every object.
-            simulator.datastore(before, "rename", to=escaped_name(name))
-            before = escaped_name(name)
+            simulator.datastore(before, "rename", to=escaped(name))
+            before = escaped(name)
             session = stage.session(simulator.port, Trust(ca=simulator.ca), password=simulator.password)
             live(VsphereHypervisor(session, [DatastoreName(name)], [host], CLOCK, stage.log), DatastoreName(name), host)
             session.close(soon(5.0))

@@ -177,16 +177,6 @@ def test_on_a_read_only_one_nothing_is_written() -> None:
         known.writable(DS)
 
 
-def test_what_is_forgotten_is_read_again() -> None:
-    session, known = told((DS, "u1"))
-    known.place(DS)
-
-    known.forget()
-    known.place(DS)
-
-    assert session.asked == 2
-
-
 def test_of_many_callers_one_asks() -> None:
     session, known = told((DS, "u1"))
     begun, go_on = threading.Event(), threading.Event()

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from tests.daemons.site import ROOT, eventually
-from tests.vsphere.outside import Outside, outside
+from tests.vsphere.outside import Outside, escaped, outside
 from tests.vsphere.simulators import Model, Simulator, certificates
 from vmdkvol.channel import Address
 from vmdkvol.clock import Deadline, SystemClock
@@ -29,7 +29,6 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.settings import dump_toml
 from vmdkvol.volume import State, VolumeInfo
-from vmdkvol_esx.vsphere.spelling import escaped_name
 
 pytestmark = [pytest.mark.integration, pytest.mark.vcsim_injected]
 A = TypeVar("A")
@@ -299,7 +298,7 @@ def test_a_machine_of_any_name_is_named_when_it_has_the_disk(site: Site, name: s
         [disk] = [path.relative_to(store) for path in store.rglob("db-*.vmdk") if "-flat" not in path.name]
         other = client.machines()[1]
         client.attach(other, f"[LocalDS_0] {disk}", 5)
-        site.simulator.machine(other._moId, "rename", to=escaped_name(name))
+        site.simulator.machine(other._moId, "rename", to=escaped(name))
 
         with pytest.raises(VolumeInUse, match=re.escape(f"is attached to {name}, ")):
             site.ask(Attach(info.id))

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from pyVmomi import vim
 
+from tests.vsphere.by_path import ByPath, nowhere
 from tests.vsphere.lines import Lines
 from tests.vsphere.outside import Outside, attached
 from tests.vsphere.simulators import Model, Simulator
@@ -22,7 +23,6 @@ from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef, Progress, TaskId
 from vmdkvol_esx.vsphere.batches import Move
 from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.identities import ByPath
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.receipts import Receipt
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring, Waits
@@ -74,7 +74,7 @@ class World:
 
     def restart(self) -> None:
         """Begin as a service that was restarted: nothing is known of what was before."""
-        self.machines = self.kind(self.session, CLOCK, self.log, [vm for _, vm, _ in self.hosts[:-1]], at_path)
+        self.machines = self.kind(self.session, CLOCK, self.log, [vm for _, vm, _ in self.hosts[:-1]], at_path, nowhere)
         self.reconfiguring = Reconfiguring(self.session, self.waits, self.machines, CLOCK, self.log, self.knows, self.flight_s)
 
     def id(self, number: int = 0) -> VmId:

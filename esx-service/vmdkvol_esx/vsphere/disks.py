@@ -68,16 +68,15 @@ class Disks:
         log: Log,
         policies: Policies,
         holder_of: HolderOf,
-        identities: Identities | None = None,
-        size_of: SizeOf = lambda disk: None,
+        identities: Identities,
+        size_of: SizeOf,
     ) -> None:
         """``holder_of`` returns the name of a virtual machine that has the disk, read now, or None; it may raise."""
         self._waiter = waiter
         self._places = places
         self._clock = clock
-        self._log = log
-        self._identities = identities or Identities(session, places, clock)
-        files = Files(session, waiter, clock)
+        self._identities = identities
+        files = Files(session, waiter)
         self._beside = Beside(files, Folders(session, clock))
         self._looking = Looking(places, self._identities, self._beside, files, holder_of, size_of)
         self._shelves = Shelves(self._looking, files, self._beside, self._identities, clock)
@@ -193,10 +192,6 @@ class Disks:
     def datastores(self) -> Sequence[Datastore]:
         """See ``Hypervisor.datastores``."""
         return [self._state(state) for state in self._places.states()]
-
-    def uuid_at(self, place: Place, path: str, deadline: Deadline) -> DiskUuid | None:
-        """Return the identity of the disk at ``path``; None if the server knows no such file."""
-        return self._identities.at(place, path, deadline)
 
     def check_unused(self, ref: DiskRef) -> None:
         """See ``Hypervisor.check_unused``."""

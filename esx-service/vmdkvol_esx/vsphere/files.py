@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pyVmomi import vim
 
-from vmdkvol.clock import Clock, Deadline
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import NoSpace, OutcomeUnknown, TruthUnknown, UnknownTask, VolumeError
 from vmdkvol.messages import untold
 from vmdkvol_esx.ports import TaskId
@@ -44,10 +44,9 @@ def means(error: VolumeError, meaning: Meaning) -> bool:
 class Files:
     """Paths are relative to the place's root. Safe for any number of threads."""
 
-    def __init__(self, session: Session[Service], waiter: Waiter, clock: Clock) -> None:
+    def __init__(self, session: Session[Service], waiter: Waiter) -> None:
         self._session = session
         self._waiter = waiter
-        self._clock = clock
 
     def get(self, place: Place, path: str, deadline: Deadline) -> bytes | None:
         """Return the file's bytes; None if the server knows no such file there. At most ``framed.MAX_BYTES`` and its line."""

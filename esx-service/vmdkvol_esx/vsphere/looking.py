@@ -60,7 +60,7 @@ class Looking:
         beside: Beside,
         files: Files,
         holder_of: HolderOf,
-        size_of: SizeOf = lambda disk: None,
+        size_of: SizeOf,
     ) -> None:
         self._places = places
         self._identities = identities

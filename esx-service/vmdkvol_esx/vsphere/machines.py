@@ -7,18 +7,19 @@ of them change. Of a server that gives no such version every list is read each t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import TruthUnknown
 from vmdkvol.volume import VmId
-from vmdkvol_esx.ports import AttachedDisk, DeviceLists, DiskPath, DiskRef, Log, Vm
+from vmdkvol_esx.ports import AttachedDisk, DeviceLists, DiskRef, Log, Vm
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
 from vmdkvol_esx.vsphere.inventory import Glimpse, Identify, Inventory, unless_gone
 from vmdkvol_esx.vsphere.machine import Machine
+from vmdkvol_esx.vsphere.moves import Located
 from vmdkvol_esx.vsphere.reading import PAGE
 from vmdkvol_esx.vsphere.roll import Roll
 from vmdkvol_esx.vsphere.session import Session
@@ -35,11 +36,6 @@ FEW = 16
 LATELY_S = 2.0
 # A machine that goes while it is read is seen to be gone at the next try.
 _TRIES = 3
-
-
-def unlocated(_: str, __: str) -> DiskPath | None:
-    """Nobody knows where: records do not follow then."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Machines:
         log: Log,
         hosts: Collection[VmId],
         identify: Identify,
-        located: Callable[[str, str], DiskPath | None] = unlocated,
+        located: Located,
     ) -> None:
         """``located`` says where a path on a datastore of this id is, by the names that our records have."""
         self._session = session

@@ -1,17 +1,30 @@
-"""An attach, a detach or a growth in words, from and to a receipt, and its error for one more caller. Pure."""
+"""An attach, a detach or a growth: what it must know of its disk, in words, from and to a receipt, its error. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import StaleRequest, UnknownTask, VolumeError
-from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, TaskId
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef, TaskId
 from vmdkvol_esx.vsphere.batches import EnlargeDisk, Move
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 
 # Says where a path on a datastore of this id is, by the names that our records have; None if that is not certain.
 Located = Callable[[str, str], DiskPath | None]
+
+
+class Knows(Protocol):
+    """What the disks' side knows of one."""
+
+    def check(self, disk: DiskRef, deadline: Deadline, operation: str) -> None:
+        """Raise unless this disk lies at its path: VolumeLost, WrongDisk, MetadataDamaged, TruthUnknown."""
+
+    def spelled(self, path: DiskPath, deadline: Deadline) -> str:
+        """Return the path as the server writes it now; raises what stands against its datastore."""
+        ...
 
 
 def what(move: Move) -> str:

@@ -120,11 +120,6 @@ class Places:
         with self._changed:
             return dict(self._known)
 
-    def forget(self) -> None:
-        """Let the next caller see the datastores as they are: the server does not know one under its name any more."""
-        with self._changed:
-            self._read_at = float("-inf")
-
     def _site(self, deadline: Deadline, *, fresh: bool) -> Mapping[DatastoreName, Place | str]:
         asked_at = self._clock.monotonic()
         with self._changed:

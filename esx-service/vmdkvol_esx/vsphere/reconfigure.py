@@ -32,10 +32,9 @@ from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log, Progress, TaskId
 from vmdkvol_esx.vsphere.batches import Move, Plan, plan
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Meaning
-from vmdkvol_esx.vsphere.identities import Knows
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.moves import copied, move_of, receipt_of, was_moved, what
+from vmdkvol_esx.vsphere.moves import Knows, copied, move_of, receipt_of, was_moved, what
 from vmdkvol_esx.vsphere.queues import Arrival, Member, Queue
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries, anothers, has_ended

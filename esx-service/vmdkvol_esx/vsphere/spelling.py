@@ -12,8 +12,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from vmdkvol.errors import MetadataDamaged
 
 # The server escapes these three, and these alone, in the name of every object of its inventory.
-_ESCAPES = (("%", "%25"), ("/", "%2f"), ("\\", "%5c"))
-_PLAIN = {escape: character for character, escape in _ESCAPES}
+_PLAIN = {"%25": "%", "%2f": "/", "%5c": "\\"}
 _ESCAPED = re.compile("|".join(_PLAIN), re.IGNORECASE)
 
 
@@ -48,13 +47,6 @@ def plain_name(name: str) -> str:
     """Return the name of an object of the inventory as people write it; the server escapes ``%``, ``/`` and ``\\`` in it."""
     # All in one pass: what an escape stands for is no part of another one.
     return _ESCAPED.sub(lambda found: _PLAIN[found[0].lower()], name)
-
-
-def escaped_name(name: str) -> str:
-    """Return a name that people write as the server has it."""
-    for character, escape in _ESCAPES:
-        name = name.replace(character, escape)
-    return name
 
 
 def file_url(path: str, dc_path: str, datastore: str) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID
 from pyVmomi import vim, vmodl
 
 from tests.doubles.hand_clock import HandClock
+from tests.vsphere.by_path import ByPath, nowhere
 from tests.vsphere.lines import Lines
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import UnknownTask
@@ -19,7 +20,6 @@ from vmdkvol_esx.ports import DiskPath, Progress, TaskId
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.connections import flight
 from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Trouble, Where, error_of
-from vmdkvol_esx.vsphere.identities import ByPath
 from vmdkvol_esx.vsphere.inventory import Identify
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.reading import PC
@@ -90,7 +90,7 @@ class ToldSite:
         return values
 
     def machines(self, *hosts: int, identify: Identify = lambda *_: None) -> Machines:
-        return Machines(self.session, self.clock, self.log, [vm_id(number) for number in hosts], identify)
+        return Machines(self.session, self.clock, self.log, [vm_id(number) for number in hosts], identify, nowhere)
 
     def reconfiguring(self, machines: Machines) -> Reconfiguring:
         return Reconfiguring(self.session, self, machines, self.clock, self.log, ByPath(self.session, self.identify))

@@ -1,8 +1,6 @@
-"""What an attach must know of its disk: that the one at the path is the one that is meant, and how the path is written."""
+"""Stands for the disks' side where machines alone are looked at: no label, no datastore's other names."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import MetadataDamaged, WrongDisk
@@ -12,15 +10,9 @@ from vmdkvol_esx.vsphere.inventory import Identify
 from vmdkvol_esx.vsphere.session import Session
 
 
-class Knows(Protocol):
-    """What the disks' side knows of one."""
-
-    def check(self, disk: DiskRef, deadline: Deadline, operation: str) -> None:
-        """Raise unless this disk lies at its path: VolumeLost, WrongDisk, MetadataDamaged, TruthUnknown."""
-
-    def spelled(self, path: DiskPath, deadline: Deadline) -> str:
-        """Return the path as the server writes it now; raises what stands against its datastore."""
-        ...
+def nowhere(_: str, __: str) -> DiskPath | None:
+    """Nobody knows where a file lies that a device list names."""
+    return None
 
 
 class ByPath:
