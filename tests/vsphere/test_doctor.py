@@ -454,16 +454,17 @@ def test_the_account_gets_each_role_where_it_is_needed(site: Site, client: Outsi
 
     manager = client.service.content.authorizationManager
     names = {role.roleId: role.name for role in manager.roleList}
+    root, datastore = client.service.content.rootFolder, client.datastore("LocalDS_0")
     held = {
-        (names[each.roleId], each.propagate, type(entity).__name__)
-        for entity in (client.service.content.rootFolder, client.datastore("LocalDS_0"), docker, client.machines()[1])
+        (entity._moId, names[each.roleId], each.propagate)
+        for entity in (root, datastore, docker, client.datastore("LocalDS_1"), client.machines()[1])
         for each in manager.RetrieveEntityPermissions(entity=entity, inherited=False)
         if each.principal == "somebody"
     }
-    assert {(name, propagate) for name, propagate, _ in held} == {
-        ("vmdkvol-root", True),
-        ("vmdkvol-datastore", False),
-        ("vmdkvol-machine", False),
+    assert held == {
+        (root._moId, "vmdkvol-root", True),
+        (datastore._moId, "vmdkvol-datastore", False),
+        (docker._moId, "vmdkvol-machine", False),
     }
 
 

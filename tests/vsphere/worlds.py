@@ -170,7 +170,8 @@ def together(world: World, moves: Sequence[Move]) -> Sequence[VolumeError | None
     first = world.begin(moves[0])
     doing = [Doing(world, move) for move in moves[1:]]
     deadline = soon()
-    while world.reconfiguring.waiting(moves[0].vm) < len(doing) and not deadline.passed:
+    while world.reconfiguring.waiting(moves[0].vm) < len(doing):
+        assert not deadline.passed, "all of them wait"
         CLOCK.sleep(0.01)
     held.let_go()
     ends = [each.end() for each in doing]

@@ -30,6 +30,13 @@ def soon(seconds: float = PATIENCE_S) -> Deadline:
     return Deadline.after(CLOCK, seconds)
 
 
+def gather(queue: Queue) -> None:
+    """Gather those who are expected: nobody is waited for until the deadline."""
+    deadline = soon()
+    queue.gather(deadline)
+    assert not deadline.passed
+
+
 def until(true: Callable[[], bool]) -> None:
     deadline = soon()
     while not true():
@@ -67,7 +74,7 @@ class Passing:
     def _run(self, queue: Queue) -> None:
         try:
             queue.through(*self._args)
-        except (Busy, ZeroDivisionError) as error:
+        except (Busy, ZeroDivisionError, AssertionError) as error:
             self.error = error
 
     def end(self) -> BaseException | None:
@@ -193,7 +200,7 @@ def test_a_leader_waits_for_one_who_is_on_his_way() -> None:
 
     def patient(queue: Queue) -> None:
         gathering.set()
-        queue.gather(soon())
+        gather(queue)
         lead(queue)
 
     with queue.expecting() as arrival:
@@ -211,7 +218,7 @@ def test_one_who_turns_away_is_not_waited_for() -> None:
     gathered = threading.Event()
 
     def patient(queue: Queue) -> None:
-        queue.gather(soon())
+        gather(queue)
         gathered.set()
         lead(queue)
 
@@ -229,7 +236,7 @@ def test_one_who_stays_away_is_waited_for_a_moment_only() -> None:
     with queue.expecting():
         queue.gather(soon(0.05))
 
-    queue.gather(soon())
+    gather(queue)
 
 
 def test_where_there_is_no_room_nobody_is_waited_for() -> None:
@@ -240,7 +247,7 @@ def test_where_there_is_no_room_nobody_is_waited_for() -> None:
     until(lambda: queue.waiting == MAX_CHANGES)
 
     with queue.expecting():
-        queue.gather(soon())
+        gather(queue)
     lead.go.set()
 
     assert [each.end() for each in passing] == [None] * MAX_CHANGES

@@ -57,7 +57,7 @@ class Doing:
         if receipt is not None:
             self.reconfiguring.finish(receipt, soon(), untold)
 
-    def together(self, *moves: Move) -> list[VolumeError | None]:
+    def together(self, *moves: Move) -> list[Exception | None]:
         """Carry them out at the same time, once all of them wait for the reconfigure before; return how each ended."""
 
         def all_wait() -> None:
@@ -69,13 +69,14 @@ class Doing:
 
         return self.at_once(*moves, meanwhile=all_wait)
 
-    def at_once(self, *moves: Move, meanwhile: Callable[[], None] = lambda: None) -> list[VolumeError | None]:
-        ends: list[VolumeError | None] = [None] * len(moves)
+    def at_once(self, *moves: Move, meanwhile: Callable[[], None] = lambda: None) -> list[Exception | None]:
+        ends: list[Exception | None] = [AssertionError("it did not end")] * len(moves)
 
         def one(number: int) -> None:
             try:
                 self.do(moves[number])
-            except VolumeError as error:
+                ends[number] = None
+            except Exception as error:  # noqa: BLE001 - it is told by the test's own thread
                 ends[number] = error
 
         threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(len(moves))]
