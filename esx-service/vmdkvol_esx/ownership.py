@@ -15,7 +15,8 @@ from vmdkvol_esx.ports import AttachedDisk, DeviceLists
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """No VM that answered lists the disk. ``unread`` did not answer and had no part in it as far as is known."""
+    """No VM that answered lists the disk. ``unread`` are those of ours that did not answer and had no part in it as far as
+    is known; what is not ours never got a disk from us."""
 
     unread: frozenset[VmId] = frozenset()
 
@@ -89,4 +90,4 @@ def decide(
     for suspect in (last_vm, caller):
         if suspect is not None and suspect in silent:
             return Unread(suspect)
-    return Free(silent)
+    return Free(silent & frozenset(known))

@@ -155,14 +155,6 @@ class Removing:
             return error
         return None
 
-    def _unread_of_ours(self, owner: Free) -> bool:
-        """Tell whether a machine that could have got the disk from us was not read.
-
-        One machine of somebody else's that is out of reach must not keep every deleted volume of the site for ever
-        (corrections 38): it never got a disk from us, and one that somebody attached by hand is held by its lock.
-        """
-        return bool(owner.unread) and not owner.unread.isdisjoint(vm.id for vm in self._hypervisor.vms())
-
     def _empty_if_possible(self, volume: VolumeId, answered: Answered[Done]) -> None:
         try:
             self._empty(volume, DELETION_S, answered)
@@ -177,7 +169,9 @@ class Removing:
         if record is None or record.state is not State.TRASHED:
             return
         record, owner = self._owners.freed(record, None, deadline)
-        if not isinstance(owner, Free) or self._unread_of_ours(owner):
+        # One machine of somebody else's that is out of reach must not keep every deleted volume of the site for ever
+        # (corrections 38): one that somebody attached by hand is held by its lock.
+        if owner != Free():
             self._log.warning("disk kept in the trash", volume=record.name, id=str(volume), owner=repr(owner))
             return
         removing = replace(record, state=State.REMOVING, generation=record.generation + 1)

@@ -232,7 +232,7 @@ MUTANTS = (
         "the-trash-is-emptied-without-a-look",
         "a disk in the trash is deleted though a host may still have it",
         f"{ESX}/removing.py",
-        "        if not isinstance(owner, Free) or self._unread_of_ours(owner):\n",
+        "        if owner != Free():\n",
         "        if False:\n",
         ("I1", "I2"),
         (
@@ -422,7 +422,7 @@ MUTANTS = (
         "a-host-that-was-not-read-does-not-delay-a-deletion",
         "a disk in the trash is deleted while a host that may have it cannot be read",
         f"{ESX}/removing.py",
-        "        if not isinstance(owner, Free) or self._unread_of_ours(owner):\n",
+        "        if owner != Free():\n",
         "        if not isinstance(owner, Free):\n",
         ("I1", "I2"),
         (f"{_UNIT}/test_removing.py", "tests/vsphere/test_life.py"),

@@ -282,6 +282,22 @@ def test_a_host_of_ours_out_of_reach_delays_the_deletion(begin: Callable[[Model]
     assert not life.outside.file(path).exists()
 
 
+def test_a_host_of_ours_that_does_not_say_who_it_is_delays_the_deletion(begin: Callable[[Model], Life]) -> None:
+    life = begin("vcenter")
+    volume = life.create("db")
+    path = life.path(volume)
+    life.happens(life.b, "identity", to="")
+    # Nobody remembers whose machine that was.
+    life.restart()
+
+    life.remove(volume)
+    assert life.outside.file(path).exists()
+
+    life.happens(life.b, "identity", to=str(life.b))
+    life.housekeeping.scan()
+    assert not life.outside.file(path).exists()
+
+
 def test_a_machine_that_was_restarted_on_another_host_has_what_it_had(begin: Callable[[Model], Life]) -> None:
     life = begin("vcenter")
     volume = life.create("db")

@@ -7,7 +7,7 @@ of them change. Of a server that gives no such version every list is read each t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -86,13 +86,13 @@ class Machines:
         lists = {vm: self._attached(machine) for vm, machine in trusted.items()}
         unread = (asked & site.seen.keys()) - trusted.keys()
         absent = (self._registered() if vms is None else asked) - site.seen.keys()
-        hidden = absent if site.doubtful else self._roll.hidden(absent, self._soon(READ_S))
+        hidden = self._hidden(absent, site.doubtful)
         unread |= hidden
         if vms is not None:
             return DeviceLists(lists | dict.fromkeys(absent - hidden, ()), frozenset(unread))
         ours = self._registered()
         lists = {vm: disks for vm, disks in lists.items() if disks or vm in ours}
-        return DeviceLists(lists, frozenset(unread), self._existing(site.seen))
+        return DeviceLists(lists, frozenset(unread), self._existing(site.seen, hidden))
 
     def vm(self, vm: VmId) -> Vm | None:
         """Return any machine by its instance UUID; None if it is positively not there, TruthUnknown if that is not known."""
@@ -104,8 +104,10 @@ class Machines:
         return self._told(vm, seen)
 
     def vms(self) -> Sequence[Vm]:
-        """Return those of the registered machines that exist."""
-        return list(self._existing(self._roll.call(self._soon(READ_S)).seen))
+        """Return those of the registered machines that exist, or may."""
+        called = self._roll.call(self._soon(READ_S))
+        absent = self._registered() - called.seen.keys()
+        return list(self._existing(called.seen, self._hidden(absent, called.doubtful)))
 
     # --- for the parts beside ----------------------------------------------------------------------------------
 
@@ -278,8 +280,12 @@ class Machines:
     def _trusted(self, machine: Machine) -> bool:
         return machine.connected and not machine.unidentified and not self._roll.double(machine.id)
 
-    def _existing(self, seen: Mapping[VmId, Glimpse]) -> tuple[Vm, ...]:
-        return tuple(self._told(vm, seen[vm]) for vm in sorted(self._registered() & seen.keys()))
+    def _hidden(self, absent: Set[VmId], doubtful: bool) -> Set[VmId]:
+        return absent if doubtful else self._roll.hidden(absent, self._soon(READ_S))
+
+    def _existing(self, seen: Mapping[VmId, Glimpse], hidden: Set[VmId]) -> tuple[Vm, ...]:
+        ours = self._registered() & (seen.keys() | hidden)
+        return tuple(self._told(vm, seen[vm]) if vm in seen else Vm(vm, str(vm), running=True) for vm in sorted(ours))
 
     def _told(self, vm: VmId, seen: Glimpse) -> Vm:
         # Of two with one id it is not known which of them is switched off.

@@ -176,6 +176,7 @@ def test_nobody_is_surely_absent_while_one_does_not_say_who_it_is(site: ToldSite
     machines = site.machines(1, 2)
 
     assert machines.devices(None).unread == {vm_id(2)}
+    assert [(each.id, each.running) for each in machines.vms()] == [(vm_id(1), True), (vm_id(2), True)]
     assert machines.devices([vm_id(2)]).of(vm_id(2)) is None
     for ask in (lambda: machines.vm(vm_id(2)), lambda: machines.one(vm_id(2), soon())):
         with pytest.raises(TruthUnknown, match="does not say who it is"):
@@ -195,6 +196,7 @@ def test_one_that_is_not_seen_any_more_and_did_not_go_is_unread(site: ToldSite, 
     found = machines.devices(None)
 
     assert (set(found.unread), list(found.lists)) == ({vm_id(2)}, [vm_id(1)])
+    assert [each.id for each in found.vms] == [each.id for each in machines.vms()] == [vm_id(1), vm_id(2)]
 
 
 @pytest.mark.parametrize("strict", [False, True])
