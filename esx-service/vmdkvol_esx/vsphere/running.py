@@ -16,6 +16,7 @@ from vmdkvol_esx.vsphere.faults import Failed, Meaning
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.reading import properties
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.spelling import plain_name
 
 _PATHS = ("info.state", "info.descriptionId", "info.name", "info.entityName")
 # How the server names a reconfigure, within a longer name.
@@ -62,12 +63,13 @@ def _one(service: Service, task: Any) -> Mapping[str, Any] | None:
 def check_not_reconfigured(session: Session[Service], machines: Machines, change: DetachDisk, deadline: Deadline) -> None:
     """Raise Busy while the server reconfigures the machine: the disk may be on its way to it.
 
-    A task whose entity is not told may be any machine's.
+    A task whose entity is not told may be any machine's. Its name is told as the inventory has it, escaped, or as people do.
     """
     machine = machines.one(change.vm, deadline)
     if machine is None:
         return
     what = f"looking for what is done to {machine.name}"
     for task in session.read(what, running, deadline):
-        if _RECONFIGURE in task.does and task.on in ("", machine.name, machine.ref):
+        its = task.on in ("", machine.ref) or machine.name in (task.on, plain_name(task.on))
+        if its and _RECONFIGURE in task.does:
             raise Busy(f"task {task.id} reconfigures {machine.name}: {change.disk.path} may be on its way to it")
