@@ -19,7 +19,7 @@ die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
 # command:package. What is there already, from whatever source, is left alone.
 wanted="dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs busybox:busybox-static unshare:util-linux losetup:mount nsenter:util-linux
-  iptables:iptables python3:python3"
+  iptables:iptables python3:python3 openssl:openssl"
 [ "$purpose" = demo ] || wanted="$wanted qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd go:golang-go"
 [ "$purpose" != bench ] || wanted="$wanted fio:fio"
 # Where the kernel enforces AppArmor the engine starts no container without its parser.
