@@ -8,7 +8,7 @@ from typing import assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import MetadataDamaged, OutcomeUnknown, StillWorking, Unavailable, UnknownTask, VolumeError, VolumeLost
+from vmdkvol.errors import MetadataDamaged, OutcomeUnknown, StillWorking, Unavailable, UnknownTask, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import (
@@ -170,11 +170,7 @@ class Disks:
                 self._looking.check_free(disk, place)
             if not (isinstance(error, MetadataDamaged) or means(error, Meaning.NO_DATASTORE)):
                 raise
-        look = self._looking.look(disk, deadline)
-        if look.standing in (Standing.ABSENT, Standing.GOING, Standing.TAKEN):
-            raise VolumeLost(f"there is no disk at {disk.path}")
-        if look.standing is not Standing.OURS:
-            raise look.wrong()
+        self._looking.look(disk, deadline).check_ours()
 
     def spelled(self, path: DiskPath, deadline: Deadline) -> str:
         """Return the path as the server has it now; raises as ``Places.place``."""

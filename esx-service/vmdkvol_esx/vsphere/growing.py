@@ -19,7 +19,6 @@ from vmdkvol.errors import (
     TruthUnknown,
     VolumeError,
     VolumeInUse,
-    VolumeLost,
 )
 from vmdkvol_esx.ports import DiskRef, GrowDisk, Log, TaskId
 from vmdkvol_esx.vsphere.batches import EnlargeDisk
@@ -28,18 +27,16 @@ from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.files import datacenter, task_of
 from vmdkvol_esx.vsphere.labels import Label
 from vmdkvol_esx.vsphere.looking import Look, Looking
-from vmdkvol_esx.vsphere.making import DOUBT_S
 from vmdkvol_esx.vsphere.places import Places
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.register import Register
-from vmdkvol_esx.vsphere.running import running
+from vmdkvol_esx.vsphere.running import RECONFIGURE, begun_elsewhere
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.sites import Place
-from vmdkvol_esx.vsphere.standing import Standing
 
 _KIB = 1024
 # How the server names what may make a disk larger, within a longer name.
-_ENLARGING = ("extendvirtualdisk", "reconfig")
+_ENLARGING = ("extendvirtualdisk", RECONFIGURE)
 # Starts the reconfigure of the machine that has the disk; None says that it is so large already.
 Enlarge = Callable[[EnlargeDisk], Receipt | None]
 
@@ -62,14 +59,7 @@ class Growing:
         place = self._writable(change, deadline)
         # First: a disk that is open may not say who it is.
         self._looking.check_free(change.disk, place)
-        look = self._looking.look(change.disk, deadline)
-        if look.standing in (Standing.ABSENT, Standing.GOING, Standing.TAKEN):
-            raise VolumeLost(f"there is no disk at {change.disk.path}")
-        if look.standing is not Standing.OURS:
-            raise look.wrong()
-        has = self._looking.size(look, deadline)
-        if has is None:
-            raise TruthUnknown(f"the size of {change.disk.path} cannot be read")
+        look, has = self._looking.measured(change.disk, deadline)
         label = _ours(look.seen.label, change.disk)
         if has == change.size_bytes:
             self._note(look.place, look.path, label, has, deadline)
@@ -152,9 +142,9 @@ class Growing:
         if begun is not None:
             self._beside.put_label(place, path, begun, deadline)
         try:
-            receipt = start()
+            with self._register.sending(change):
+                receipt = start()
         except OutcomeUnknown:
-            self._register.doubtful(change, DOUBT_S)
             raise
         except VolumeError as error:
             if label is not None:
@@ -182,11 +172,10 @@ class Growing:
         told = f"{look.ref.path} may be on its way to another size"
         if self._register.in_doubt(look.ref.path):
             raise TruthUnknown(told)
-        known = self._register.tasks()
-        found = self._session.read(f"looking for what enlarges {look.place.path(look.path)}", running, deadline)
-        for task in found:
-            if task.id not in known and any(name in task.does for name in _ENLARGING):
-                raise TruthUnknown(f"{told}: task {task.id} runs")
+        what = f"looking for what enlarges {look.place.path(look.path)}"
+        task = begun_elsewhere(self._session, self._register, _ENLARGING, what, deadline)
+        if task is not None:
+            raise TruthUnknown(f"{told}: task {task.id} runs")
 
     def _settle(self, look: Look, label: Label, told: int, deadline: Deadline) -> None:
         """Note what was read, unless the disk is being worked on. A reader who cannot write goes without."""

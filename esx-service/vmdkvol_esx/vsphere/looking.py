@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import MetadataDamaged, TruthUnknown, VolumeError, VolumeInUse, WrongDisk
+from vmdkvol.errors import MetadataDamaged, TruthUnknown, VolumeError, VolumeInUse, VolumeLost, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol_esx.ports import DiskPath, DiskRef
 from vmdkvol_esx.vsphere.beside import Beside
@@ -41,6 +41,13 @@ class Look:
     @property
     def path(self) -> str:
         return self.ref.path.path
+
+    def check_ours(self) -> None:
+        """Raise unless the disk is there, whole; VolumeLost if nothing of it is."""
+        if self.standing in (Standing.ABSENT, Standing.GOING, Standing.TAKEN):
+            raise VolumeLost(f"there is no disk at {self.ref.path}")
+        if self.standing is not Standing.OURS:
+            raise self.wrong()
 
     def wrong(self) -> VolumeError:
         """Return the error that says what stands there instead of the disk."""
@@ -102,6 +109,15 @@ class Looking:
                 continue
             place = self._places.place(name, deadline, fresh=True)
         raise TruthUnknown(f"datastore {name!r} gets other names while it is looked at")
+
+    def measured(self, ref: DiskRef, deadline: Deadline) -> tuple[Look, int]:
+        """Return how a disk stands that is there, and its size; TruthUnknown if nobody says that. As ``Look.check_ours``."""
+        look = self.look(ref, deadline)
+        look.check_ours()
+        size = self.size(look, deadline)
+        if size is None:
+            raise TruthUnknown(f"the size of {ref.path} cannot be read")
+        return look, size
 
     def holder(self, ref: DiskRef, place: Place) -> str | None:
         """Return who has the disk, if somebody has; ``place`` is where its path leads."""

@@ -15,7 +15,6 @@ from vmdkvol.errors import (
     InvalidOption,
     InvalidSize,
     OutcomeUnknown,
-    TruthUnknown,
     VolumeError,
     VolumeInUse,
     VolumeLost,
@@ -29,11 +28,11 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import datacenter, means, task_of
 from vmdkvol_esx.vsphere.labels import Label
 from vmdkvol_esx.vsphere.looking import Looking
-from vmdkvol_esx.vsphere.makers import check_not_made
 from vmdkvol_esx.vsphere.places import Places
 from vmdkvol_esx.vsphere.policies import Policies
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.register import Register
+from vmdkvol_esx.vsphere.running import check_not_made
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.sites import Place
 from vmdkvol_esx.vsphere.standing import Standing
@@ -42,8 +41,6 @@ from vmdkvol_esx.vsphere.standing import Standing
 FORMATS = {"thin": "thin", "zeroedthick": "preallocated", "eagerzeroedthick": "eagerZeroedThick"}
 _ADAPTER = "lsiLogic"
 _KIB = 1024
-# So long after an answer was lost the call may still be on its way, with no task of it to be seen.
-DOUBT_S = 60.0
 
 
 class Making:
@@ -101,14 +98,7 @@ class Making:
             return None
         # First: a disk that is open may not say who it is.
         self._looking.check_free(change.source, self._places.place(change.source.path.datastore, deadline))
-        source = self._looking.look(change.source, deadline)
-        if source.standing in (Standing.ABSENT, Standing.GOING, Standing.TAKEN):
-            raise VolumeLost(f"there is no disk at {change.source.path}")
-        if source.standing is not Standing.OURS:
-            raise source.wrong()
-        size = self._looking.size(source, deadline)
-        if size is None:
-            raise TruthUnknown(f"the size of {change.source.path} cannot be read")
+        source, size = self._looking.measured(change.source, deadline)
         self._check_format(change, source.seen.label, deadline)
         label = Label(change.disk.uuid, size, change.diskformat, change.note)
         wanted = vim.VirtualDiskManager.VirtualDiskSpec(diskType=FORMATS[change.diskformat], adapterType=_ADAPTER)
@@ -202,27 +192,14 @@ class Making:
         what = f"{'creating' if job is Job.CREATE else 'copying to'} {place.path(path)}"
         try:
             self._beside.put_label(place, path, label, deadline, operation)
-            task = self._change(change, what, start, deadline, operation)
+            with self._register.sending(change):
+                task = self._session.change(what, start, deadline, operation=str(operation))
         except OutcomeUnknown:
             raise
         except VolumeError as error:
             self._take_back(place, path, error, deadline, operation)
             raise
         return self._register.started(change, Receipt(job, task, change.disk))
-
-    def _change(
-        self,
-        change: CreateDisk | CloneDisk,
-        what: str,
-        start: Callable[[Service], TaskId],
-        deadline: Deadline,
-        operation: UUID,
-    ) -> TaskId:
-        try:
-            return self._session.change(what, start, deadline, operation=str(operation))
-        except OutcomeUnknown:
-            self._register.doubtful(change, DOUBT_S)
-            raise
 
     def _take_back(self, place: Place, path: str, error: VolumeError, deadline: Deadline, operation: UUID) -> None:
         """Remove the label of a disk that certainly is not made; OutcomeUnknown if that fails: then something is left."""

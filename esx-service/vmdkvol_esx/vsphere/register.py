@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock
-from vmdkvol.errors import Busy, VolumeInUse
+from vmdkvol.errors import Busy, OutcomeUnknown, VolumeInUse
 from vmdkvol_esx.ports import Change, CloneDisk, DiskPath
 from vmdkvol_esx.vsphere.receipts import Receipt
+
+# So long after an answer was lost the call may still be on its way, with no task of it to be seen.
+DOUBT_S = 60.0
 
 
 @dataclass(slots=True)
@@ -56,10 +60,15 @@ class Register:
             self._works[change.disk.path] = _Work(change, receipt)
         return receipt
 
-    def doubtful(self, change: Change, seconds: float) -> None:
-        """Let nobody have the disk for so long: the change may be on its way, and no task of it is known."""
-        with self._changed:
-            self._works[change.disk.path] = _Work(change, None, self._clock.monotonic() + seconds)
+    @contextmanager
+    def sending(self, change: Change) -> Iterator[None]:
+        """Within, ``change`` is sent to the server. If its answer is lost, nobody has the disk for ``DOUBT_S``."""
+        try:
+            yield
+        except OutcomeUnknown:
+            with self._changed:
+                self._works[change.disk.path] = _Work(change, None, self._clock.monotonic() + DOUBT_S)
+            raise
 
     def release(self, path: DiskPath) -> None:
         """Give the disk back, unless its change was started or is in doubt."""

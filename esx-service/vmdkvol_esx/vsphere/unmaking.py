@@ -14,9 +14,9 @@ from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import Files, datacenter, means, task_of
 from vmdkvol_esx.vsphere.labels import FLAT, Label, beside
 from vmdkvol_esx.vsphere.looking import Look, Looking
-from vmdkvol_esx.vsphere.makers import check_not_made
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.register import Register
+from vmdkvol_esx.vsphere.running import check_not_made
 from vmdkvol_esx.vsphere.session import Session
 from vmdkvol_esx.vsphere.standing import Standing
 

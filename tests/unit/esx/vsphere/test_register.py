@@ -7,12 +7,12 @@ from uuid import uuid4
 import pytest
 
 from tests.doubles.hand_clock import HandClock
-from vmdkvol.errors import Busy, VolumeError, VolumeInUse
+from vmdkvol.errors import Busy, OutcomeUnknown, VolumeError, VolumeInUse
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, DeleteDisk, DiskPath, DiskRef, TaskId
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
-from vmdkvol_esx.vsphere.register import Register
+from vmdkvol_esx.vsphere.register import DOUBT_S, Register
 
 
 def ref(name: str) -> DiskRef:
@@ -122,13 +122,14 @@ def test_a_check_takes_nothing(server: Server) -> None:
 
 def test_a_disk_in_doubt_is_held_for_its_time_and_not_longer(server: Server) -> None:
     server.register.begin(CREATE)
-    server.register.doubtful(CREATE, 60.0)
+    with pytest.raises(OutcomeUnknown), server.register.sending(CREATE):
+        raise OutcomeUnknown("the answer was lost")
     server.register.release(A.path)
     for change in (CREATE, DeleteDisk(A)):
         with pytest.raises(Busy):
             server.register.begin(change)
 
-    server.clock.sleep(60.0)
+    server.clock.sleep(DOUBT_S)
 
     assert server.register.begin(DeleteDisk(A)) is None
 
