@@ -22,7 +22,7 @@ from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Where, error_of, s
 from vmdkvol_esx.vsphere.reading import PC, properties
 from vmdkvol_esx.vsphere.session import CALL_S, Session
 from vmdkvol_esx.vsphere.stub import fault_trouble
-from vmdkvol_esx.vsphere.views import View, open_view
+from vmdkvol_esx.vsphere.views import View, cancel, ended, view_of_tasks
 
 # The server answers after so long if nothing changes; a change it says at once.
 ROUND_S = 20
@@ -88,25 +88,11 @@ class Waiter:
             self._closed = True
             worker = self._worker
             self._changed.notify_all()
-        while worker is not None and worker.is_alive() and not deadline.passed:
-            # Again and again: one that comes before the wait has begun ends nothing.
-            self._cancel()
-            worker.join(min(0.5, deadline.left_s))
+        ended(worker, self._cancel, deadline)
 
     def _cancel(self) -> None:
         """End the wait on the view, which is then made anew if anybody still waits."""
-        view = self._view
-        if view is None:
-            return
-
-        def cancel(service: Service) -> None:
-            if service is view.service:
-                view.collector.CancelWaitForUpdates()
-
-        try:
-            self._session.read("ending the wait for tasks", cancel, Deadline.after(self._clock, PAUSE_S))
-        except VolumeError as error:
-            self._log.info("wait not ended", why=str(error))
+        cancel(self._session, self._view, self._clock, self._log)
 
     def _read(self, task: TaskId, what: str, deadline: Deadline) -> End | None:
         def read(service: Service) -> Seen | None:
@@ -217,7 +203,7 @@ class Waiter:
         """Bring the view up to date, wait for changes, and hand them out. Whatever fails, the next view is a new one."""
         view, self._view = self._view, None
         if view is None or view.service is not service:
-            view = open_view(service)
+            view = view_of_tasks(service)
         view.lacking.clear()
         while not self._shown(view):
             self._sync(view)
