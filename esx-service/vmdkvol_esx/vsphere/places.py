@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from pyVmomi import vim
@@ -16,6 +16,7 @@ from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.reading import PC, below, properties
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.shared import Shared
 from vmdkvol_esx.vsphere.sites import Node, Place, choose, places
 from vmdkvol_esx.vsphere.spelling import path_on, plain_name
 
@@ -41,6 +42,14 @@ _PATHS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """``found``: what the names of our settings mean, or why they mean nothing."""
+
+    all: Sequence[Place] = ()
+    found: Mapping[DatastoreName, Place | str] = field(default_factory=dict)
+
+
 class Places:
     """Safe for any number of threads: one of them asks the server, the others wait for its answer."""
 
@@ -54,13 +63,10 @@ class Places:
         """``known_ids``: what ``ids`` said earlier of these names. Nothing is asked of the server yet."""
         self._session = session
         self._clock = clock
-        self._changed = clock.condition()
         self._names = tuple(names)
+        self._lock = clock.condition()
         self._known = {name: known_ids[name] for name in self._names if name in known_ids}
-        self._found: Mapping[DatastoreName, Place | str] = {}
-        self._all: Sequence[Place] = ()
-        self._read_at = float("-inf")
-        self._reading = False
+        self._sites: Shared[_Site] = Shared(clock, "reading the datastores")
 
     def place(self, name: DatastoreName, deadline: Deadline | None = None, *, fresh: bool = False) -> Place:
         """Return the datastore; ``fresh``: as it is now, not as it was within the last ``KEPT_S``.
@@ -71,10 +77,10 @@ class Places:
         if name not in self._names:
             raise DatastoreNotFound(f"there is no datastore {name!r}", remedy=f"known: {', '.join(sorted(self._names))}")
         until = deadline or Deadline.after(self._clock, READ_S)
-        found = self._site(until, fresh=fresh)[name]
+        found = self._site(until, fresh=fresh).found[name]
         if not fresh and (isinstance(found, str) or found.problem is not None):
             # What is wrong with one is not kept: it may be right again.
-            found = self._site(until, fresh=True)[name]
+            found = self._site(until, fresh=True).found[name]
         if isinstance(found, str):
             raise TruthUnknown(found, remedy=_LOOK)
         if found.problem is not None:
@@ -83,9 +89,8 @@ class Places:
 
     def named(self, name: str, deadline: Deadline) -> Place | None:
         """Return the only datastore that has this name now, in either spelling, whether our settings name it or not."""
-        self._site(deadline, fresh=False)
-        with self._changed:
-            named = [place for place in self._all if name in (place.name, plain_name(place.name))]
+        known = self._site(deadline, fresh=False).all
+        named = [place for place in known if name in (place.name, plain_name(place.name))]
         return named[0] if len(named) == 1 else None
 
     def located(self, ref: str, text: str) -> DiskPath | None:
@@ -94,9 +99,9 @@ class Places:
         By the server's name of one that our settings do not name. None if the datastores, as they were read last, do not
         say so for certain, as after one was renamed a moment ago: nobody follows a disk to a place that may be another one.
         """
-        with self._changed:
-            place = next((place for place in self._all if place.ref == ref), None)
-            ours = [name for name, found in self._found.items() if isinstance(found, Place) and found.ref == ref]
+        site = self._sites.last() or _Site()
+        place = next((place for place in site.all if place.ref == ref), None)
+        ours = [name for name, found in site.found.items() if isinstance(found, Place) and found.ref == ref]
         if place is None:
             return None
         path = path_on(place.name, text) or path_on(plain_name(place.name), text)
@@ -111,41 +116,31 @@ class Places:
 
     def states(self) -> Sequence[ports.Datastore]:
         """Return how every datastore of our settings is now; ``fresh`` is left False: it takes a look at the files."""
-        site = self._site(Deadline.after(self._clock, READ_S), fresh=True)
+        site = self._site(Deadline.after(self._clock, READ_S), fresh=True).found
         return [_state(name, site[name]) for name in self._names]
 
     def ids(self) -> Mapping[DatastoreName, UUID]:
         """Return by what each datastore will be known again, of those that were found yet."""
         self._site(Deadline.after(self._clock, READ_S), fresh=False)
-        with self._changed:
+        with self._lock:
             return dict(self._known)
 
-    def _site(self, deadline: Deadline, *, fresh: bool) -> Mapping[DatastoreName, Place | str]:
-        asked_at = self._clock.monotonic()
-        with self._changed:
-            while True:
-                # What was read after it was asked for is as it is now, whoever read it.
-                if self._read_at >= (asked_at if fresh else self._clock.monotonic() - KEPT_S):
-                    return self._found
-                if not self._reading:
-                    break
-                if deadline.passed:
-                    raise TruthUnknown("the datastores were not read in this request's time")
-                self._changed.wait(deadline.left_s)
-            self._reading = True
-        begun_at = self._clock.monotonic()
-        try:
-            found = places(self._session.read("reading the datastores", self._look, deadline))
-        except BaseException:
-            self._end()
-            raise
-        self._keep(found, begun_at)
-        with self._changed:
-            return self._found
+    def _site(self, deadline: Deadline, *, fresh: bool) -> _Site:
+        return self._sites.get(self._read, deadline, None if fresh else KEPT_S)
+
+    def _read(self, deadline: Deadline) -> _Site:
+        all_of_them = places(self._session.read("reading the datastores", self._look, deadline))
+        with self._lock:
+            found = {name: choose(name, self._known.get(name), all_of_them) for name in self._names}
+            for name, place in found.items():
+                # Not of one without a URL.
+                if isinstance(place, Place) and place.problem is None:
+                    self._known.setdefault(name, place.id)
+        return _Site(all_of_them, found)
 
     def _look(self, service: Service) -> Mapping[str, Node]:
         nodes = _inventory(service)
-        with self._changed:
+        with self._lock:
             known = dict(self._known)
         found = places(nodes)
         chosen = {place.ref for name in self._names if isinstance(place := choose(name, known.get(name), found), Place)}
@@ -153,23 +148,6 @@ class Places:
         refs = [vim.Datastore(ref, service.stub) for ref in sorted(chosen)]
         mounts = properties(service, vim.Datastore, refs, ["host"])
         return {ref: Node(node.kind, {**node.values, **mounts.get(ref, {})}) for ref, node in nodes.items()}
-
-    def _end(self) -> None:
-        with self._changed:
-            self._reading = False
-            self._changed.notify_all()
-
-    def _keep(self, found: Sequence[Place], begun_at: float) -> None:
-        with self._changed:
-            self._all = found
-            self._found = {name: choose(name, self._known.get(name), found) for name in self._names}
-            for name, place in self._found.items():
-                # Not of one without a URL.
-                if isinstance(place, Place) and place.problem is None:
-                    self._known.setdefault(name, place.id)
-            self._read_at = begun_at
-            self._reading = False
-            self._changed.notify_all()
 
 
 def _inventory(service: Service) -> Mapping[str, Node]:

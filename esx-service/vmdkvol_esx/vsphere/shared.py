@@ -23,18 +23,21 @@ class Shared(Generic[T]):
         self._begun = 0
         self._got: tuple[int, float, T] | None = None
 
-    def get(self, read: Callable[[Deadline], T], deadline: Deadline) -> T:
-        """Return what a read gave that began after this was called; raises what ``read`` raises, here to its caller alone."""
+    def get(self, read: Callable[[Deadline], T], deadline: Deadline, within_s: float | None = None) -> T:
+        """Return what a read gave that began after this was called; with ``within_s``, or within so many seconds before.
+
+        Raises what ``read`` raises, here to its caller alone; HypervisorUnreachable if the time is up before one has ended.
+        """
         with self._changed:
             wanted = self._begun + 1
-            while self._got is None or self._got[0] < wanted:
+            while True:
+                if self._got is not None and (self._got[0] >= wanted or self._is_young(within_s)):
+                    return self._got[2]
                 if not self._reading:
                     break
                 if deadline.passed:
                     raise HypervisorUnreachable(f"{self._what}: no answer in this request's time")
                 self._changed.wait(deadline.left_s)
-            else:
-                return self._got[2]
             self._reading = True
             self._begun += 1
             begun, begun_at = self._begun, self._clock.monotonic()
@@ -51,6 +54,7 @@ class Shared(Generic[T]):
     def last(self, within_s: float = float("inf")) -> T | None:
         """Return what was read last, if that read began within the last seconds."""
         with self._changed:
-            if self._got is None or self._clock.monotonic() - self._got[1] > within_s:
-                return None
-            return self._got[2]
+            return self._got[2] if self._got is not None and self._is_young(within_s) else None
+
+    def _is_young(self, within_s: float | None) -> bool:
+        return self._got is not None and within_s is not None and self._clock.monotonic() - self._got[1] <= within_s

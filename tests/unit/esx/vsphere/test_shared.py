@@ -40,14 +40,14 @@ class Reads:
 
 
 class Asking:
-    def __init__(self, shared: Shared[int], reads: Reads) -> None:
+    def __init__(self, shared: Shared[int], reads: Reads, within_s: float | None = None) -> None:
         self.got: int | Exception | None = None
-        self._thread = threading.Thread(target=self._ask, args=(shared, reads), daemon=True)
+        self._thread = threading.Thread(target=self._ask, args=(shared, reads, within_s), daemon=True)
         self._thread.start()
 
-    def _ask(self, shared: Shared[int], reads: Reads) -> None:
+    def _ask(self, shared: Shared[int], reads: Reads, within_s: float | None) -> None:
         try:
-            self.got = shared.get(reads, soon())
+            self.got = shared.get(reads, soon(), within_s)
         except TruthUnknown as error:
             self.got = error
 
@@ -116,3 +116,25 @@ def test_what_was_read_last_is_told_as_long_as_it_is_young() -> None:
 
     # From its beginning on.
     assert (shared.last(4.0), shared.last(3.9), shared.last()) == (5, None, 5)
+
+
+@pytest.mark.parametrize(("age", "got"), [(4.0, 1), (4.1, 2)])
+def test_who_is_content_with_a_young_answer_has_the_last_one(age: float, got: int) -> None:
+    clock = HandClock()
+    shared, reads = Shared[int](clock, "reading"), Reads()
+    reads.go.set()
+    shared.get(reads, soon())
+    clock.pass_time(age)
+
+    assert shared.get(reads, soon(), within_s=4.0) == got
+
+
+def test_who_is_content_with_a_young_answer_has_that_of_a_read_under_way() -> None:
+    shared, reads = Shared[int](CLOCK, "reading"), Reads()
+    first = Asking(shared, reads)
+    assert reads.begun.wait(PATIENCE_S)
+    others = [Asking(shared, reads, within_s=PATIENCE_S) for _ in range(8)]
+    CLOCK.sleep(0.2)
+    reads.go.set()
+
+    assert [each.end() for each in (first, *others)] == [1] * 9
