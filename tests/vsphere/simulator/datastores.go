@@ -114,7 +114,7 @@ func detail(task *simulator.Task) {
 	}
 }
 
-// steerDatastore does to a datastore what happens to one: name=NAME and do=size&bytes=N, do=unsized (again),
+// steerDatastore does to a datastore what happens to one: name=NAME and do=size&bytes=N,
 // inaccessible, accessible, readonly, writable, do=rename&to=NAME, do=type&to=vsan. The library itself does not mind any of it;
 // -strict does.
 func steerDatastore(world *sync.RWMutex, query url.Values) error {
@@ -136,8 +136,6 @@ func steerDatastore(world *sync.RWMutex, query url.Values) error {
 		}
 		sizes[store.Self] = size
 		tellRoom()
-	case "unsized":
-		delete(sizes, store.Self)
 	case "accessible", "inaccessible":
 		set("summary.accessible", do == "accessible")
 	case "readonly", "writable":
