@@ -26,7 +26,7 @@ SETTINGS ?= /etc/vmdkvol/service.toml
 # Of mutants: one defect of the list, or several; with --keep what came out is kept for the table.
 NAME ?=
 
-.PHONY: help demo demo-vsphere test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine clean
+.PHONY: help demo demo-vsphere test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine guest test-system clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -40,6 +40,8 @@ help:
 	@echo 'make test-esx [SETTINGS=FILE]  the hypervisor'"'"'s promises on a vCenter or ESXi host of your own; what it proved'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'
+	@echo 'make test-system  virtual machines with PVSCSI disks, emulated: agent and engine are in them, the service is outside'
+	@echo 'make guest  build the image of those machines under .cache (Debian packages, a minute)'
 	@echo 'make clean  remove .venv and caches'
 
 demo:
@@ -74,6 +76,14 @@ test: engines simulator lint
 test-engine: engines
 	@$(PY) -m pytest -q --no-header -p no:cacheprovider tests/conformance/test_conformance.py --full \
 	  $(if $(DRIVER),--driver '$(DRIVER)' --opts '$(OPTS)',--page docs/reference/conformance.md) $(PYTEST_ARGS)
+
+guest:
+	@$(BOOTSTRAP) system
+	@packaging/dev/guest.sh >/dev/null
+
+test-system: guest
+	@echo '== pytest: the system in virtual machines'
+	@$(PY) -m pytest -q --no-header -p no:cacheprovider --timeout 900 tests/system $(PYTEST_ARGS)
 
 test-esx: simulator
 	@PYTHONPATH=.:guest-agent:esx-service $(PY) -m tests.vsphere.esx $(SETTINGS) $(PYTEST_ARGS)
