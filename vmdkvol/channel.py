@@ -1,186 +1,224 @@
-"""Where agent and service meet: addresses, listening, connecting, the kernel's proof of who is at the other end.
+"""Where agent and service meet: addresses, listening, connecting, what the kernel tells of who is at the other end.
 
-This stage has Unix sockets. Whoever may open the socket's file is root, and SO_PEERCRED proves it once more (faults 3.2).
+A Unix socket has SO_PEERCRED, a vsock the context id of the other machine, tcp nothing (faults 3.2): on the last two
+certificates prove who calls, and a name or number in an address never does (design D2).
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import socket
-import stat
-import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Protocol
 
-from vmdkvol.errors import BadRequest, Conflict, ServiceUnreachable, UnknownCaller
+from vmdkvol import unix_socket
+from vmdkvol.addresses import Address, TcpAddress, UnixAddress, VsockAddress, parse_address
+from vmdkvol.errors import Conflict, ServiceUnreachable
+from vmdkvol.unix_socket import peer_uid
 
-# sockaddr_un has 108 bytes with the NUL.
-_MAX_PATH = 107
-_BACKLOG = 128
-_CREDENTIALS = struct.Struct("3i")
-_TIMEVAL = struct.Struct("@ll")
-# How long a probe waits for whoever may hold the socket already.
-_PROBE_S = 1.0
+__all__ = [
+    "Address",
+    "Listen",
+    "Listener",
+    "Peer",
+    "TcpAddress",
+    "UnixAddress",
+    "VsockAddress",
+    "connect",
+    "listen",
+    "parse_address",
+]
+
+# A peer whose machine is gone, or whose network is cut, is found by the kernel in about ten seconds, whether bytes of ours
+# are on their way to it or not (tcp(7)).
+_ALIVE = ((socket.TCP_KEEPIDLE, 4), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3), (socket.TCP_USER_TIMEOUT, 10_000))
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """The place of one service socket."""
+class Peer:
+    """What the kernel tells of the other end: its ``uid`` on a Unix socket, its ``context_id`` on a vsock. ``text`` for logs.
 
-    path: Path
+    None where there is no such thing, and where it could not be read: that proves nobody.
+    """
 
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Return the address in ``unix:///PATH``; raise BadRequest naming what is wrong with ``text``."""
-        scheme, separator, rest = text.partition("://")
-        if not separator or scheme != "unix":
-            raise BadRequest(f"channel address {text[:100]!r} cannot be used", remedy="this version speaks unix:///PATH only")
-        if not rest.startswith("/") or "\0" in rest:
-            raise BadRequest(f"channel address {text[:100]!r} has no absolute path", remedy="write unix:///PATH")
-        if len(os.fsencode(rest)) > _MAX_PATH:
-            raise BadRequest(
-                f"channel address {text[:100]!r} is too long", remedy=f"the kernel takes paths of up to {_MAX_PATH} bytes"
-            )
-        return cls(Path(rest))
-
-    def __str__(self) -> str:
-        return f"unix://{self.path}"
+    uid: int | None
+    context_id: int | None
+    text: str
 
 
-class Listener:
-    """A listening socket and the lock that keeps its path ours. ``close`` takes the path away, only if it is still ours."""
+class Listener(Protocol):
+    """A socket that listens, without ever waiting."""
 
-    def __init__(self, address: Address, bound: socket.socket, lock: int) -> None:
-        self.address = address
-        self.socket = bound
-        self._lock = lock
-        self._inode = _inode(address.path)
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the port that the kernel gave if none was asked for."""
+        ...
+
+    def fileno(self) -> int: ...
+
+    def accept(self) -> tuple[socket.socket, Peer]:
+        """Return the next connection, which does not block; BlockingIOError if nobody waits, OSError as accept(2)."""
+        ...
 
     def close(self) -> None:
         """Stop listening; a second time does nothing."""
-        if self._lock < 0:
-            return
-        self.socket.close()
-        if _inode(self.address.path) == self._inode:
-            self.address.path.unlink(missing_ok=True)
-        _lock_path(self.address.path).unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = -1
+        ...
+
+
+Listen = Callable[[Address], Listener]
 
 
 def listen(address: Address) -> Listener:
-    """Return a non-blocking listener at ``address``, mode 0600, in a directory that is made with 0700 if it is missing.
+    """Return a listener at ``address``. Raises Conflict if the place is taken, OSError for what the system refuses.
 
-    The socket file of a service that died is replaced; raises Conflict if somebody answers there, if another process
-    is about to listen, or if the path is no socket. OSError for what the file system refuses.
+    A Unix socket has mode 0600, in a directory that is made with 0700 if it is missing; see ``unix_socket.bind``.
     """
-    path = address.path
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _lock(path)
-    try:
-        _clear(path)
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            bound.bind(str(path))
-            # Before listen() every connect is refused, so nobody gets in while the mode is still the umask's.
-            path.chmod(0o600)
-            bound.listen(_BACKLOG)
-        except BaseException:
-            bound.close()
-            raise
-    except BaseException:
-        os.close(lock)
-        raise
-    return Listener(address, bound, lock)
+    match address:
+        case UnixAddress():
+            return _UnixListener(address, unix_socket.bind(address.path))
+        case TcpAddress():
+            return _TcpListener(_bind_tcp(address))
+        case VsockAddress():
+            bound = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+            return _VsockListener(_bind(bound, (address.cid, address.port), address))
 
 
 def connect(address: Address, timeout_s: float) -> socket.socket:
     """Return a connection to the service; it is non-blocking. Raises ServiceUnreachable within ``timeout_s``.
 
-    Raises UnknownCaller when the process that listens there is neither root's nor of our own user.
+    A name is looked up before that, in the time of the system's resolver. Raises UnknownCaller when the process that
+    listens at a Unix socket is neither root's nor of our own user.
     """
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if isinstance(address, UnixAddress):
+        return unix_socket.connect(address.path, timeout_s)
     try:
-        # Not settimeout(): a non-blocking connect gives up at once when the service's queue is full for a moment.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_s))
-        connection.connect(str(address.path))
-        uid = peer_uid(connection)
-        if uid not in (0, os.geteuid()):
-            raise UnknownCaller(f"the process that listens at {address} runs as uid {uid}", remedy="only root may serve here")
-        connection.setblocking(False)
+        if isinstance(address, TcpAddress):
+            connection = _connect_tcp(address, timeout_s)
+        else:
+            connection = _connected(socket.AF_VSOCK, (address.cid, address.port), timeout_s)
     except OSError as error:
-        connection.close()
-        raise ServiceUnreachable(f"the service at {address} cannot be reached: {_reason(error)}") from error
-    except UnknownCaller:
+        reason = "it does not answer" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
+        raise ServiceUnreachable(f"the service at {address} cannot be reached: {reason}") from error
+    connection.setblocking(False)
+    return connection
+
+
+class _UnixListener:
+    def __init__(self, address: UnixAddress, bound: unix_socket.Bound) -> None:
+        self.address = address
+        self.socket = bound.socket
+        self._bound = bound
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> tuple[socket.socket, Peer]:
+        accepted, _ = self.socket.accept()
+        accepted.setblocking(False)
+        try:
+            uid = peer_uid(accepted)
+        except OSError:
+            return accepted, Peer(None, None, f"{self.address}, whose user cannot be read")
+        return accepted, Peer(uid, None, f"uid {uid} at {self.address}")
+
+    def close(self) -> None:
+        self._bound.close()
+
+
+class _TcpListener:
+    def __init__(self, bound: socket.socket) -> None:
+        self.socket = bound
+        host, port = bound.getsockname()[:2]
+        self.address = TcpAddress(host, port)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> tuple[socket.socket, Peer]:
+        accepted, place = self.socket.accept()
+        _prepare(accepted)
+        accepted.setblocking(False)
+        return accepted, Peer(None, None, str(TcpAddress(*place[:2])))
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class _VsockListener:
+    def __init__(self, bound: socket.socket) -> None:
+        self.socket = bound
+        self.address = VsockAddress(*bound.getsockname())
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> tuple[socket.socket, Peer]:
+        accepted, (cid, port) = self.socket.accept()
+        accepted.setblocking(False)
+        # The kernel's word, which no guest can change; its port is any program's choice (faults 1.9).
+        return accepted, Peer(None, cid, str(VsockAddress(cid, port)))
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def _bind_tcp(address: TcpAddress) -> socket.socket:
+    family, kind, number, _, place = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, number)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # [::] is every address, those of IPv4 too, whatever the machine's default is.
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return _bind(bound, place, address)
+
+
+def _bind(bound: socket.socket, place: Any, address: Address) -> socket.socket:
+    """Have ``bound`` listen at ``place`` and return it; it is closed if that fails."""
+    try:
+        bound.setblocking(False)
+        bound.bind(place)
+        bound.listen(unix_socket.BACKLOG)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Conflict(f"another process serves {address}", remedy="stop it, or use another port") from error
+        raise
+    return bound
+
+
+def _connect_tcp(address: TcpAddress, timeout_s: float) -> socket.socket:
+    places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[:4]
+    for family, _, _, _, place in places[:-1]:
+        try:
+            return _prepare(_connected(family, place, timeout_s / len(places)))
+        except OSError:
+            # The last one's reason is told.
+            continue
+    family, _, _, _, place = places[-1]
+    return _prepare(_connected(family, place, timeout_s / len(places)))
+
+
+def _connected(family: int, place: Any, timeout_s: float) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect(place)
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """Return the uid that the peer had when it connected; the kernel says so. OSError if it cannot be read."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
-    return int(uid)
-
-
-def _timeval(seconds: float) -> bytes:
-    # Zero would mean for ever.
-    microseconds = max(1, int(seconds * 1_000_000))
-    return _TIMEVAL.pack(microseconds // 1_000_000, microseconds % 1_000_000)
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.EAGAIN:
-        return "it does not accept connections at the moment"
-    return os.strerror(error.errno).lower() if error.errno else str(error)
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
+def _prepare(connection: socket.socket) -> socket.socket:
     try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _lock(path: Path) -> int:
-    """Hold the right to this path: without it two services that start at once take it from each other (corrections 36)."""
-    while True:
-        lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise Conflict(f"another process serves {path}", remedy="stop it, or use another path") from None
-        held = os.fstat(lock)
-        if (held.st_dev, held.st_ino) == _inode(_lock_path(path)):
-            return lock
-        # Its holder took the file away between our open and our lock: that lock keeps nobody out.
-        os.close(lock)
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
-
-
-def _clear(path: Path) -> None:
-    """Remove the socket file of a dead service; anything else at the path raises Conflict and stays."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise Conflict(f"{path} exists and is no socket", remedy="remove it, or use another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_S)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except OSError as error:
-            raise Conflict(f"whether another process serves {path} cannot be told: {_reason(error)}") from error
-    raise Conflict(f"another process serves {path}", remedy="stop it, or use another path")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _ALIVE:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError:
+        connection.close()
+        raise
+    return connection

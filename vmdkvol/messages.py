@@ -44,11 +44,15 @@ class Call:
 
 
 class Request(Generic[A]):
-    """Base of all requests. ``answer`` is the class of the answer; ``changes`` tells whether answers are stored."""
+    """Base of all requests. ``answer`` is the class of the answer; ``changes`` tells whether answers are stored.
+
+    ``before_hello`` ones are for whoever cannot say Hello yet: their caller is never known.
+    """
 
     __slots__ = ()
     answer: ClassVar[type]
     changes: ClassVar[bool] = False
+    before_hello: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ one strict reader. cattrs by itself reads ``"3"`` as 3 (house, "Heavier" 7): eve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, lru_cache, partial
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANSWER, ERROR, PROGRESS = "answer", "error", "progress"
-_REQUESTS: Mapping[str, type[Request[Any]]] = {kind.__name__: kind for kind in REQUESTS}
+# The classes of requests that a service takes, by the names that they have in frames.
+Kinds = Mapping[str, type[Request[Any]]]
 _NOTICES: Mapping[str, type] = {kind.__name__: kind for kind in NOTICES}
 # More than any error of ours has; what a peer adds beyond them is dropped.
 _MAX_FIELDS = 16
@@ -222,13 +223,21 @@ def write_request(request: Request[Any], call: UUID, left_s: float, version: int
         raise BadRequest(f"this {frame.type} is too long: {error.text}", remedy="use fewer or shorter options") from error
 
 
-def read_request(frame: Frame) -> Request[Any]:
-    """Return the request in a frame that has a call id and the time left.
+def by_name(requests: Iterable[type[Request[Any]]]) -> Kinds:
+    """Return the classes as ``read_request`` takes them."""
+    return {kind.__name__: kind for kind in requests}
+
+
+_KINDS = by_name(REQUESTS)
+
+
+def read_request(frame: Frame, kinds: Kinds = _KINDS) -> Request[Any]:
+    """Return the request, one of ``kinds``, in a frame that has a call id and the time left.
 
     Raises ProtocolVersion for a Hello without a common version, BadFrame for what is no request, and what a name,
     size or option in it raises.
     """
-    kind = _REQUESTS.get(frame.type)
+    kind = kinds.get(frame.type)
     if kind is None:
         raise BadFrame(f"{frame.type!r} is not a request")
     if frame.id is None or frame.left_ms is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from vmdkvol.clock import Clock
-from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import Log
 
 # So many lines may a broken or hostile guest write in a second.
@@ -18,18 +17,18 @@ class Complaints:
     def __init__(self, clock: Clock, log: Log) -> None:
         self._clock = clock
         self._log = log
-        self._counts: Counter[VmId] = Counter()
+        self._counts: Counter[str] = Counter()
         self._until = 0.0
 
-    def add(self, vm: VmId, event: str, error: Exception) -> None:
-        """Log it as a warning, unless the VM has had its lines of this second."""
+    def add(self, who: str, event: str, error: Exception) -> None:
+        """Log it as a warning, unless ``who`` has had its lines of this second."""
         now = self._clock.monotonic()
         if now >= self._until:
             for noisy, count in self._counts.items():
                 if count > _LINES:
-                    self._log.warning("more of the same", vm=str(noisy), lines=count - _LINES)
+                    self._log.warning("more of the same", peer=noisy, lines=count - _LINES)
             self._counts.clear()
             self._until = now + 1.0
-        self._counts[vm] += 1
-        if self._counts[vm] <= _LINES:
-            self._log.warning(event, vm=str(vm), error=str(error))
+        self._counts[who] += 1
+        if self._counts[who] <= _LINES:
+            self._log.warning(event, peer=who, error=str(error))

@@ -230,3 +230,39 @@ class Crew(Generic[R]):
             if job is None:
                 bench.workers -= 1
             return job
+
+
+class Crews(Generic[R]):
+    """One crew for each machine, and for whoever else has a share of the service; made when it is first needed."""
+
+    def __init__(
+        self, clock: Clock, turns: Turns, reply: Callable[[R, bytes], None], refuse: Callable[[UUID, Busy], bytes]
+    ) -> None:
+        self._make: Callable[[str], Crew[R]] = lambda name: Crew(name, clock, turns, reply, refuse)
+        self._changed = clock.condition()
+        self._crews: dict[Hashable, Crew[R]] = {}
+        self._ended = False
+
+    def of(self, share: Hashable) -> Crew[R]:
+        """Return the crew of this share; after ``stop`` it takes nothing."""
+        with self._changed:
+            crew = self._crews.get(share)
+            if crew is None:
+                crew = self._crews[share] = self._make(str(share))
+                if self._ended:
+                    crew.stop()
+            return crew
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        with self._changed:
+            self._ended = True
+            for crew in self._crews.values():
+                crew.stop()
+
+    def finish(self, deadline: Deadline) -> bool:
+        """After ``stop``: wait for what runs; tell whether all of it ended before the deadline."""
+        with self._changed:
+            crews = tuple(self._crews.values())
+        ended = [crew.finish(deadline) for crew in crews]
+        return all(ended)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import gc
 import os
 import signal
@@ -11,14 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from vmdkvol import __version__, logs
-from vmdkvol.channel import Address
+from vmdkvol import __version__, channel, logs
+from vmdkvol.channel import Address, Listen, UnixAddress
 from vmdkvol.clock import Clock, Deadline, SystemClock
-from vmdkvol.errors import Conflict, MetadataDamaged, NoSpace, NotPermitted, Unavailable
+from vmdkvol.errors import MetadataDamaged, Unavailable
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, Notice, Request
 from vmdkvol.points import Point, pass_by
@@ -27,6 +26,7 @@ from vmdkvol_esx import rebuilding
 from vmdkvol_esx.backends import Backend, claim, open_backend
 from vmdkvol_esx.callers import Callers
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.instance import alone
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.readonly import ReadOnlyRequests
@@ -97,9 +97,14 @@ class _Notices:
         return self.server is not None and self.server.notify(vm, notice)
 
 
-def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, around: Around | None = None) -> Service:
+def compose(
+    settings: ServiceSettings,
+    at: Callable[[Point], None] = pass_by,
+    around: Around | None = None,
+    listen: Listen = channel.listen,
+) -> Service:
     """Return the service, not started. ``at`` is called at each crash point, ``around`` stands around the hypervisor of
-    the use cases; only a test or a measurement hands one in.
+    the use cases, ``listen`` opens the sockets; only a test or a measurement hands one in.
 
     With a damaged database it is the read-only service, which says how to rebuild. Raises what the store raises for a
     database that cannot be opened.
@@ -131,8 +136,8 @@ def compose(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, ar
             every_s=settings.housekeeping_s,
         )
         answer = Requests(verbs, service=_NAME).answer
-    sockets = {Address(Path(host.socket)): host.id for host in settings.hosts}
-    server = Server(sockets, _logged(answer), Callers(hypervisor).identify, clock, service=_NAME)
+    sockets: dict[Address, VmId | None] = {UnixAddress(Path(host.socket)): host.id for host in settings.hosts}
+    server = Server(sockets, _logged(answer), Callers(hypervisor).identify, clock, service=_NAME, listen=listen)
     notices.server = server
     return Service(settings, clock, server, lanes, hypervisor, housekeeping, store)
 
@@ -166,14 +171,19 @@ def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[An
     return answered
 
 
-def serve(settings: ServiceSettings, at: Callable[[Point], None] = pass_by, around: Around | None = None) -> None:
+def serve(
+    settings: ServiceSettings,
+    at: Callable[[Point], None] = pass_by,
+    around: Around | None = None,
+    listen: Listen = channel.listen,
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises Conflict if another service has this state directory."""
     output = logs.configure(settings.log_level)
     sys.setswitchinterval(_SWITCH_S)
     told = Told(signal.SIGTERM, signal.SIGINT)
-    with _alone(settings):
+    with alone(settings.state_dir):
         _install_rebuilt(Path(settings.database), SystemClock())
-        service = _composed(settings, at, around, told)
+        service = _composed(settings, partial(compose, settings, at, around, listen), told)
         if service is not None:
             _run(service, told)
     output.flush(1.0)
@@ -191,7 +201,7 @@ def _run(service: Service, told: Told) -> None:
     log.info("stopped" if ended else "stopped before all work ended; the next start settles it")
 
 
-def _composed(settings: ServiceSettings, at: Callable[[Point], None], around: Around | None, told: Told) -> Service | None:
+def _composed(settings: ServiceSettings, make: Callable[[], Service], told: Told) -> Service | None:
     """Return the service; None if it is told to end first.
 
     Without a database vSphere must say that it has no disks of ours, and is waited for here: a process that ends is started
@@ -199,7 +209,7 @@ def _composed(settings: ServiceSettings, at: Callable[[Point], None], around: Ar
     """
     while True:
         try:
-            return compose(settings, at, around)
+            return make()
         except Unavailable as error:
             if settings.vsphere is None:
                 raise
@@ -221,7 +231,7 @@ def rebuild(settings: ServiceSettings) -> str:
     clock = SystemClock()
     database = Path(settings.database)
     making = database.with_name(f"{database.name}.rebuilding")
-    with _alone(settings):
+    with alone(settings.state_dir):
         for suffix in _SIDE_FILES:
             Path(f"{making}{suffix}").unlink(missing_ok=True)
         store = open_store(making, clock)
@@ -269,27 +279,3 @@ def _rename(old: Path, new: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-@contextmanager
-def _alone(settings: ServiceSettings) -> Iterator[None]:
-    """Hold the state directory: two services on one database would each trust what the other changes (F66)."""
-    directory = Path(settings.state_dir)
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / "instance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        kind = NoSpace if error.errno == errno.ENOSPC else NotPermitted
-        raise kind(f"state_dir {directory} cannot be used: {error.strerror}", remedy="make it writable, with room") from error
-    try:
-        _take(lock, directory)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, directory: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Conflict(f"another service has the state directory {directory}", remedy="stop it first") from None

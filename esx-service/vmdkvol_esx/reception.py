@@ -15,16 +15,16 @@ from functools import partial
 from uuid import UUID
 
 from vmdkvol import channel, logs
-from vmdkvol.channel import Address, Listener
+from vmdkvol.channel import Address, Listen, Listener
 from vmdkvol.clock import Clock, Worker
 from vmdkvol.errors import BadFrame, Busy, VolumeError
 from vmdkvol.frames import MAX_REQUEST, Frame
 from vmdkvol.link import Link, Patience
-from vmdkvol.messages import Welcome
 from vmdkvol.volume import VmId
 from vmdkvol.wire import write_error
-from vmdkvol_esx.callers import require_root
+from vmdkvol_esx.callers import Proof, require_root
 from vmdkvol_esx.complaints import Complaints
+from vmdkvol_esx.connection import Connection
 
 # An agent has one, two while it is replaced; the others are for command lines of root, which last for one answer.
 MAX_CONNECTIONS = 16
@@ -38,20 +38,12 @@ _REQUESTS = 4
 _PATIENCE = Patience()
 
 
-@dataclass(slots=True, eq=False)
-class Connection:
-    """A guest's connection: the VM its socket is bound to and the peer's uid are the channel's proof.
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """A listener, and the machine whose socket it is."""
 
-    ``hello_by`` is None once Hello came, ``welcome`` set once it is answered; ``ends`` is set when the connection is to
-    close, as soon as its last bytes are out.
-    """
-
-    link: Link
-    vm: VmId
-    hello_by: float | None
-    uid: int = -1
-    welcome: Welcome | None = None
-    ends: float | None = None
+    listener: Listener
+    vm: VmId | None
 
 
 class Reception:
@@ -59,25 +51,25 @@ class Reception:
 
     def __init__(
         self,
-        sockets: Mapping[Address, VmId],
+        sockets: Mapping[Address, VmId | None],
         clock: Clock,
         arrived: Callable[[Connection, Frame], None],
         left: Callable[[Connection], None],
         *,
-        prove: Callable[[socket.socket], int] = channel.peer_uid,
+        listen: Listen = channel.listen,
         patience: Patience = _PATIENCE,
     ) -> None:
-        """``prove`` returns the uid at the other end, as the kernel tells it."""
+        """``sockets`` are the addresses to listen at, those of one machine with its id; ``listen`` opens them."""
         self._sockets = sockets
         self._clock = clock
         self._arrived = arrived
         self._left = left
-        self._prove = prove
+        self._listen = listen
         self._patience = patience
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._log = logs.get("reception")
-        self._listeners: list[Listener] = []
+        self._listeners: list[_Door] = []
         self._connections: set[Connection] = set()
         # Those whose last piece may hold more requests. Nothing more is read from them before these are taken.
         self._behind: set[Connection] = set()
@@ -92,17 +84,22 @@ class Reception:
     def open(self) -> None:
         """Listen on every socket, or on none: raises what ``channel.listen`` raises."""
         try:
-            for address in self._sockets:
-                self._listeners.append(channel.listen(address))
+            for address, vm in self._sockets.items():
+                self._listeners.append(_Door(self._listen(address), vm))
         except BaseException:
             self._stop_listening()
             raise
-        for listener in self._listeners:
-            self._selector.register(listener.socket, selectors.EVENT_READ, listener)
+        for door in self._listeners:
+            self._selector.register(door.listener, selectors.EVENT_READ, door)
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ, None)
         self._worker = self._clock.start("reception", self._run)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens."""
+        return tuple(door.listener.address for door in self._listeners)
 
     def post(self, action: Callable[[], None]) -> None:
         """Have ``action`` done on the reception's thread, in the order of the calls; once it is closed, not at all."""
@@ -129,10 +126,6 @@ class Reception:
 
     # --- for the reception's thread only ---------------------------------------------------------------------
 
-    def greeted(self, vm: VmId) -> tuple[Connection, ...]:
-        """Return the connections of this VM that have said Hello and go on."""
-        return tuple(each for each in self._connections if each.vm == vm and each.welcome and each.ends is None)
-
     def stands(self, connection: Connection) -> bool:
         """Tell whether the connection stands."""
         return connection in self._connections
@@ -145,9 +138,13 @@ class Reception:
             else:
                 self._drop(connection)
 
+    def await_hello(self, connection: Connection) -> None:
+        """Give the peer its time, from now on, to say Hello."""
+        connection.asked, connection.hello_by = None, self._clock.monotonic() + self._patience.header_s
+
     def dismiss(self, connection: Connection, call: UUID | None, error: VolumeError) -> None:
         """Tell the peer why, then close its connection."""
-        self._complaints.add(connection.vm, "connection refused", error)
+        self._complaints.add(connection.who, "connection refused", error)
         connection.ends = self._clock.monotonic() + _GOODBYE_S
         self.send(connection, write_error(call, error))
 
@@ -171,7 +168,7 @@ class Reception:
     def _turn(self) -> None:
         behind = dict.fromkeys(self._behind, 0)
         for key, events in self._selector.select(0.0 if behind else self._timeout()):
-            if isinstance(key.data, Listener):
+            if isinstance(key.data, _Door):
                 self._accept(key.data)
             elif isinstance(key.data, Connection):
                 behind.pop(key.data, None)
@@ -199,31 +196,34 @@ class Reception:
         except VolumeError as error:
             self.dismiss(connection, None, error)
         except Exception:  # noqa: BLE001 - a bug with one peer's bytes must not reach the others
-            self._log.exception("connection failed", vm=str(connection.vm))
+            self._log.exception("connection failed", peer=connection.who)
             self._drop(connection)
 
-    def _accept(self, listener: Listener) -> None:
-        vm = self._sockets[listener.address]
+    def _accept(self, door: _Door) -> None:
         for _ in range(_ACCEPTS):
             try:
-                accepted, _peer = listener.socket.accept()
+                accepted, peer = door.listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 # No descriptors left, say. The socket stays readable: without a pause this thread would do nothing else.
-                self._complaints.add(vm, "connection not accepted", error)
+                self._complaints.add(str(door.listener.address), "connection not accepted", error)
                 self._clock.sleep(0.05)
                 return
-            accepted.setblocking(False)
-            hello_by = self._clock.monotonic() + self._patience.header_s
-            connection = Connection(Link(accepted, self._clock, MAX_REQUEST, self._patience), vm, hello_by)
-            self._connections.add(connection)
-            self._selector.register(connection.link, selectors.EVENT_READ, connection)
-            self._guarded(connection, partial(self._examine, connection, accepted))
+            self._enter(accepted, Proof(door.vm, peer.uid, None, peer.context_id, peer.text))
 
-    def _examine(self, connection: Connection, accepted: socket.socket) -> None:
-        connection.uid = self._prove(accepted)
-        require_root(connection.uid)
+    def _enter(self, accepted: socket.socket, proof: Proof) -> None:
+        link = Link(accepted, self._clock, MAX_REQUEST, self._patience)
+        connection = Connection(link, proof, None)
+        self.await_hello(connection)
+        self._connections.add(connection)
+        self._selector.register(link, selectors.EVENT_READ, connection)
+        self._guarded(connection, partial(self._examine, connection))
+
+    def _examine(self, connection: Connection) -> None:
+        if connection.proof.vm is None:
+            return
+        require_root(connection.proof.uid)
         if sum(other.vm == connection.vm for other in self._connections) > MAX_CONNECTIONS:
             raise Busy(f"{MAX_CONNECTIONS} connections of this virtual machine are open")
 
@@ -279,21 +279,14 @@ class Reception:
             self._left(connection)
 
     def _timeout(self) -> float | None:
-        moments = [moment for each in self._connections if (moment := _next_moment(each)) is not None]
+        moments = [moment for each in self._connections if (moment := each.next_moment) is not None]
         if self._stop_by is not None:
             moments.append(self._stop_by)
         return max(0.0, min(moments) - self._clock.monotonic()) if moments else None
 
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
-            if listener.socket.fileno() in self._selector.get_map():
-                self._selector.unregister(listener.socket)
-            listener.close()
+        for door in self._listeners:
+            if door.listener.fileno() in self._selector.get_map():
+                self._selector.unregister(door.listener)
+            door.listener.close()
         self._listeners = []
-
-
-def _next_moment(connection: Connection) -> float | None:
-    if connection.ends is not None:
-        return connection.ends
-    expires = connection.link.expires
-    return connection.hello_by if expires is None else expires

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vmdkvol import __version__, logs
-from vmdkvol.channel import Address
+from vmdkvol.addresses import parse_address
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import NoSpace, NotPermitted, VolumeError
 from vmdkvol.line import Line
@@ -45,7 +45,7 @@ class Worker:
         self._waiting = 0
         _make_directories(settings)
         self._line = Line(
-            Address.parse(settings.service),
+            parse_address(settings.service),
             self._clock,
             agent=_NAME,
             boot_id=boot_id(),

@@ -10,14 +10,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from vmdkvol import frames, wire
-from vmdkvol.channel import Address
+from vmdkvol.channel import Address, UnixAddress
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import NotEnrolled, VolumeError
 from vmdkvol.frames import Decoder, Frame
 from vmdkvol.line import Line
 from vmdkvol.messages import Attachments, Call, Detach, Done, Hello, Request
 from vmdkvol.volume import VmId
-from vmdkvol_esx.callers import Caller
+from vmdkvol_esx.callers import Caller, Proof
 from vmdkvol_esx.server import Server
 
 CLOCK = SystemClock()
@@ -30,10 +30,10 @@ NAMES = {VM_1: "host-1", VM_2: "host-2", VM_3: "host-3", VM_4: "host-4"}
 Handle = Callable[[Request[Any], Call], Any]
 
 
-def identify(uid: int, vm: VmId) -> Caller:
-    if vm not in NAMES:
-        raise NotEnrolled(f"{vm} is not registered")
-    return Caller(vm, NAMES[vm])
+def identify(proof: Proof, hello: Hello) -> Caller:
+    if proof.vm not in NAMES:
+        raise NotEnrolled(f"{proof.vm} is not registered")
+    return Caller(proof.vm, NAMES[proof.vm])
 
 
 def call(seconds: float = 5.0) -> Call:
@@ -59,21 +59,21 @@ class Site:
 
     def __init__(self, directory: Path, handle: Handle, vms: tuple[VmId, ...] = (VM_1,), **server: Any) -> None:
         self.directory = directory
-        self._sockets = {self.address(vm): vm for vm in vms}
+        self._sockets: dict[Address, VmId | None] = {self.address(vm): vm for vm in vms}
         self._handle = handle
         self._server = server
         self._lines: list[Line] = []
         self._guests: list[RawGuest] = []
         self.server = self.new_server()
 
-    def address(self, vm: VmId) -> Address:
+    def address(self, vm: VmId) -> UnixAddress:
         # Short: the kernel takes 107 bytes, and pytest's directories have long names.
-        return Address(self.directory / "run" / f"{vm.int % 1000}.sock")
+        return UnixAddress(self.directory / "run" / f"{vm.int % 1000}.sock")
 
     @staticmethod
-    def address_in(directory: Path) -> Address:
+    def address_in(directory: Path) -> UnixAddress:
         """Return an address of no VM's, for a server of the test's own."""
-        return Address(directory / "own.sock")
+        return UnixAddress(directory / "own.sock")
 
     def new_server(self) -> Server:
         self.server = Server(self._sockets, self._handle, identify, CLOCK, **self._server).start()
@@ -100,7 +100,7 @@ class Site:
 class RawGuest:
     """A guest that sends the bytes that the test wants."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: UnixAddress) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # Blocking: it waits while the service's queue is full.
         self._socket.connect(str(address.path))

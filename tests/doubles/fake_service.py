@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from tests.doubles.channel_ends import CLOCK, VM_1
-from vmdkvol import wire
-from vmdkvol.channel import Address, listen
+from vmdkvol import unix_socket, wire
+from vmdkvol.channel import UnixAddress
 from vmdkvol.errors import VolumeError
 from vmdkvol.frames import Decoder, Frame
 from vmdkvol.line import Line
@@ -23,9 +23,9 @@ WELCOME = Welcome(1, VM_1, "host-1", "fake")
 class FakeService:
     """Listens at an address and does with each connection what the next of ``acts`` says; the last one is repeated."""
 
-    def __init__(self, address: Address, *acts: Callable[[FakePeer], None]) -> None:
+    def __init__(self, address: UnixAddress, *acts: Callable[[FakePeer], None]) -> None:
         self._acts = list(acts)
-        self._listener = listen(address)
+        self._listener = unix_socket.bind(address.path)
         self._listener.socket.setblocking(True)
         self.peers: list[FakePeer] = []
         self._thread = threading.Thread(target=self._run)
@@ -136,7 +136,7 @@ class Desk:
     """Makes services and lines at one address, and ends them."""
 
     def __init__(self, directory: Path) -> None:
-        self.address = Address(directory / "service.sock")
+        self.address = UnixAddress(directory / "service.sock")
         self._ends: list[Callable[[], None]] = []
 
     def service(self, *acts: Callable[[FakePeer], None]) -> FakeService:

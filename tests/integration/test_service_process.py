@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from tests.daemons.site import Site
-from vmdkvol.channel import Address
+from vmdkvol.channel import UnixAddress
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import MetadataDamaged, ServiceUnreachable, TruthUnknown, VolumeError, VolumeInUse
 from vmdkvol.line import Line
@@ -46,7 +46,7 @@ class Guest:
 
     def __init__(self, site: Site, host: str, patience_s: float = 20.0) -> None:
         self._clock = SystemClock()
-        address = Address(site.service_socket(host))
+        address = UnixAddress(site.service_socket(host))
         self.line = Line(address, self._clock, agent="a test", boot_id="1", patience_s=patience_s).start()
 
     def ask(self, request: Request[A], seconds: float = 30.0) -> A:

@@ -20,7 +20,7 @@ import pytest
 from tests.daemons.site import ROOT, eventually
 from tests.vsphere.outside import Outside, escaped, outside
 from tests.vsphere.simulators import Model, Simulator, certificates
-from vmdkvol.channel import Address
+from vmdkvol.channel import UnixAddress
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import HypervisorUnreachable, NameConflict, PolicyNotFound, StillWorking, VolumeError, VolumeInUse
 from vmdkvol.line import Line
@@ -98,7 +98,7 @@ class Site:
             yield process
 
     def ask(self, request: Request[A], seconds: float = 60.0) -> A:
-        line = Line(Address(self.socket), SystemClock(), agent="a test", boot_id="1").start()
+        line = Line(UnixAddress(self.socket), SystemClock(), agent="a test", boot_id="1").start()
         try:
             return line.ask(request, Call(uuid4(), Deadline.after(SystemClock(), seconds)))
         finally:
@@ -264,7 +264,7 @@ def test_a_certificate_that_expired_is_told_with_what_helps_and_after_its_renewa
 def test_before_a_server_that_is_silent_each_request_ends_in_its_time_and_later_the_service_goes_on(site: Site) -> None:
     with site.serving():
         info = site.create("db", size="8mb")
-        line = Line(Address(site.socket), SystemClock(), agent="a test", boot_id="1").start()
+        line = Line(UnixAddress(site.socket), SystemClock(), agent="a test", boot_id="1").start()
         line.ask(ListVolumes(), Call(uuid4(), Deadline.after(SystemClock(), 60.0)))
         site.simulator.kill()
         with socket.create_server(("127.0.0.1", site.simulator.port)):

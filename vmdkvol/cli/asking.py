@@ -14,7 +14,7 @@ from uuid import uuid4
 import click
 
 from vmdkvol import __version__, logs
-from vmdkvol.channel import Address
+from vmdkvol.addresses import Address, parse_address
 from vmdkvol.cli.layout import DEFAULT_DIRECTORY, Layout
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import ServiceUnreachable
@@ -69,7 +69,7 @@ def boot_id() -> str:
 def service_address(given: str | None, directory: Path) -> Address:
     """Return the service to ask: the one that was given, or that of the sandbox's first host."""
     if given:
-        return Address.parse(given)
+        return parse_address(given)
     layout = Layout.at(directory)
     identity = layout.identity()
     if identity is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from vmdkvol.channel import Address
+from vmdkvol.addresses import UnixAddress, unix_address
 from vmdkvol.errors import BadRequest, Busy, InvalidName, MetadataDamaged
 from vmdkvol.names import datastore_name
 
@@ -92,9 +92,9 @@ class Layout:
     def log(self, process: str) -> Path:
         return self.root / "logs" / f"{process}.log"
 
-    def service_address(self, host: str) -> Address:
+    def service_address(self, host: str) -> UnixAddress:
         """Return the socket that is the identity of ``host`` (corrections 14); BadRequest if the path is too long for one."""
-        return Address.parse(f"unix://{self.root}/run/{host}.sock")
+        return unix_address(f"{self.root}/run/{host}.sock")
 
     def agent_settings(self) -> dict[str, Any]:
         """Return what the user's ``agent.toml`` here sets for every agent, if there is one; BadRequest if it is no TOML.

@@ -6,18 +6,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import pytest
 
 from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, VM_4, Gated, RawGuest, Site, call, identify, soon, until
 from vmdkvol import frames, wire
+from vmdkvol.channel import Listener, Peer, listen
 from vmdkvol.errors import Busy, Conflict, NotEnrolled, ServiceUnreachable, UnknownCaller
 from vmdkvol.link import Patience
 from vmdkvol.messages import (
     NEWEST_VERSION,
     OLDEST_VERSION,
+    REQUESTS,
     Attach,
     Attachments,
     Call,
@@ -26,15 +30,25 @@ from vmdkvol.messages import (
     Hello,
     ListAttached,
     Notice,
+    Request,
     Wanted,
 )
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import crew
-from vmdkvol_esx.callers import Caller
+from vmdkvol_esx.callers import Caller, Present, Proof
 from vmdkvol_esx.crew import Kind
 from vmdkvol_esx.server import Server
 
 VOLUME = VolumeId(UUID(int=7))
+
+
+@dataclass(frozen=True, slots=True)
+class Knock(Request[Done]):
+    """A request that needs no Hello."""
+
+    word: str
+    answer: ClassVar[type] = Done
+    before_hello: ClassVar[bool] = True
 
 
 @pytest.fixture
@@ -100,9 +114,9 @@ def test_a_name_that_is_wrong_is_the_requests_error_and_not_the_connections(site
 
 
 def test_a_hello_that_takes_long_to_check_is_not_silence(tmp_path: Path) -> None:
-    def slow(uid: int, vm: VmId) -> Caller:
+    def slow(proof: Proof, hello: Hello) -> Caller:
         CLOCK.sleep(0.1)
-        return identify(uid, vm)
+        return identify(proof, hello)
 
     address = Site.address_in(tmp_path)
     server = Server({address: VM_1}, Gated(), slow, CLOCK, patience=Patience(header_s=0.02)).start()
@@ -235,23 +249,30 @@ def test_who_is_not_known_to_the_hypervisor_is_told_so(tmp_path: Path) -> None:
     site.close()
 
 
-def test_who_is_not_root_is_told_so(tmp_path: Path) -> None:
-    site = Site(tmp_path, Gated(), prove=lambda _: 1000)
-    assert isinstance(site.guest().error(), UnknownCaller)
-    site.close()
+class _Claiming:
+    """A listener whose kernel says that somebody else is at the other end."""
+
+    def __init__(self, listener: Listener, uid: int | None) -> None:
+        self._listener = listener
+        self._uid = uid
+        self.address, self.fileno, self.close = listener.address, listener.fileno, listener.close
+
+    def accept(self) -> tuple[socket.socket, Peer]:
+        accepted, _ = self._listener.accept()
+        return accepted, Peer(self._uid, None, "somebody")
 
 
-def test_whose_uid_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    def unreadable(connection: socket.socket) -> int:
-        raise OSError("no credentials")
-
-    site = Site(tmp_path, Gated(), prove=unreadable)
-    assert site.guest().ended()
+@pytest.mark.parametrize("uid", [1000, None])
+def test_who_is_not_root_or_cannot_be_read_is_told_so(tmp_path: Path, uid: int | None) -> None:
+    site = Site(tmp_path, Gated(), listen=lambda address: _Claiming(listen(address), uid))
+    guest = site.guest()
+    assert isinstance(guest.error(), UnknownCaller)
+    assert guest.ended()
     site.close()
 
 
 def test_who_cannot_be_identified_is_refused_without_details(tmp_path: Path) -> None:
-    def broken(uid: int, vm: VmId) -> Caller:
+    def broken(proof: Proof, hello: Hello) -> Caller:
         raise RuntimeError("secret")
 
     server = Server({Site.address_in(tmp_path): VM_1}, Gated(), broken, CLOCK).start()
@@ -265,10 +286,10 @@ def test_who_cannot_be_identified_is_refused_without_details(tmp_path: Path) -> 
 def test_a_failed_identification_is_not_replaced_by_the_previous_one(tmp_path: Path, handler: Gated) -> None:
     known = True
 
-    def sometimes(uid: int, vm: VmId) -> Caller:
+    def sometimes(proof: Proof, hello: Hello) -> Caller:
         if not known:
             raise UnknownCaller("the peer's id cannot be read")
-        return identify(uid, vm)
+        return identify(proof, hello)
 
     address = Site.address_in(tmp_path)
     server = Server({address: VM_1}, handler, sometimes, CLOCK).start()
@@ -362,3 +383,133 @@ def test_a_line_to_a_service_that_is_gone_says_so(site: Site) -> None:
     site.server.drain(soon(1.0))
     with pytest.raises(ServiceUnreachable):
         line.ask(ListAttached(), call(1.0))
+
+
+class _Strangers:
+    """Answers what needs no Hello, and keeps who asked."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, VmId | None, Proof]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, request: Request[Any], call: Call, proof: Proof) -> Done:
+        assert isinstance(request, Knock)
+        self.seen.append((request.word, call.caller, proof))
+        assert self.gate.wait(10)
+        return Done()
+
+
+@pytest.fixture
+def strangers() -> _Strangers:
+    return _Strangers()
+
+
+@pytest.fixture
+def gated_site(tmp_path: Path, handler: Gated, strangers: _Strangers) -> Iterator[Site]:
+    made = Site(tmp_path, handler, (VM_1,), strangers=strangers, requests=(*REQUESTS, Knock), patience=Patience(header_s=0.3))
+    yield made
+    strangers.gate.set()
+    made.close()
+
+
+def test_what_needs_no_hello_is_answered_with_the_proof_and_without_a_caller(gated_site: Site, strangers: _Strangers) -> None:
+    guest = gated_site.guest()
+    guest.send_request(Knock("who is there"))
+    frame = guest.receive()
+    assert frame is not None
+    assert frame.type == wire.ANSWER
+    [(word, caller, proof)] = strangers.seen
+    assert (word, caller, proof.vm, proof.uid) == ("who is there", None, VM_1, 0)
+
+
+def test_after_what_needs_no_hello_the_peer_may_say_it(gated_site: Site) -> None:
+    guest = gated_site.guest()
+    guest.send_request(Knock("a"))
+    guest.receive()
+    assert guest.hello().type == wire.ANSWER
+
+
+def test_after_an_answer_without_hello_the_peer_may_not_be_silent(gated_site: Site) -> None:
+    guest = gated_site.guest()
+    guest.send_request(Knock("a"))
+    guest.receive()
+    assert guest.error().code == "bad-frame"
+    assert guest.ended()
+
+
+def test_a_hello_that_the_service_had_no_time_for_is_followed_by_another_or_by_the_end(gated_site: Site) -> None:
+    guest = gated_site.guest()
+    guest.send_request(Hello(1, 1, "raw", "boot"), 0.0)
+    assert isinstance(guest.error(), Busy)
+    assert guest.error().code == "bad-frame"
+    assert guest.ended()
+
+
+def test_who_said_no_hello_asks_one_thing_at_a_time(gated_site: Site, strangers: _Strangers) -> None:
+    strangers.gate.clear()
+    guest = gated_site.guest()
+    guest.send_request(Knock("a"))
+    assert until(lambda: len(strangers.seen) == 1)
+    guest.send_request(Knock("b"))
+    assert guest.error().code == "bad-frame"
+    assert guest.ended()
+    assert [word for word, *_ in strangers.seen] == ["a"]
+
+
+def test_who_never_says_hello_is_not_answered_for_ever(gated_site: Site, strangers: _Strangers) -> None:
+    guest = gated_site.guest()
+    for number in range(8):
+        guest.send_request(Knock(str(number)))
+        frame = guest.receive()
+        assert frame is not None
+        assert frame.type == wire.ANSWER
+    guest.send_request(Knock("once more"))
+    assert guest.error().code == "bad-frame"
+    assert len(strangers.seen) == 8
+
+
+def test_a_service_that_takes_no_strangers_says_so(tmp_path: Path) -> None:
+    site = Site(tmp_path, Gated(), requests=(*REQUESTS, Knock))
+    guest = site.guest()
+    guest.send_request(Knock("a"))
+    assert isinstance(guest.error(), UnknownCaller)
+    site.close()
+
+
+def test_who_is_not_admitted_beside_another_is_told_so_and_not_there(tmp_path: Path) -> None:
+    there: list[tuple[str, ...]] = []
+
+    def one_boot(newcomer: Present, others: tuple[Present, ...]) -> None:
+        there.append(tuple(other.boot_id for other in others))
+        if any(other.boot_id != newcomer.boot_id for other in others):
+            raise Busy("another agent of this machine is there")
+
+    site = Site(tmp_path, Gated(), admit=one_boot)
+    first = site.line()
+    first.ask(ListAttached(), call())
+    second = site.guest()
+    second.send_request(Hello(1, 2, "raw", "another boot"))
+    assert isinstance(second.error(), Busy)
+    assert second.ended()
+    site.guest().hello()
+    assert there == [(), ("boot",), ("boot",)]
+    site.close()
+
+
+def test_who_is_expelled_hears_why_and_the_others_stay(tmp_path: Path) -> None:
+    site = Site(tmp_path, Gated(), (VM_1, VM_2))
+    kept, other, expelled = site.guest(), site.guest(VM_2), site.guest()
+    kept.hello()
+    other.hello()
+    expelled.send_request(Hello(1, 2, "raw", "expired"))
+    expelled.receive()
+    site.server.expel(VM_1, lambda present: present.boot_id == "expired", NotEnrolled("its certificate has expired"))
+    assert isinstance(expelled.error(), NotEnrolled)
+    assert expelled.ended()
+    for guest in (kept, other):
+        guest.send_request(ListAttached())
+        frame = guest.receive()
+        assert frame is not None
+        assert frame.type == wire.ANSWER
+    site.close()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, VM_4, Gated, RawGuest, Site, call, soon, until
 from vmdkvol import frames, wire
-from vmdkvol.channel import Address
+from vmdkvol.channel import UnixAddress
 from vmdkvol.errors import Busy
 from vmdkvol.link import Patience
 from vmdkvol.messages import Attachments, Detach, Done, Hello, ListAttached, ListVolumes
@@ -212,10 +212,13 @@ def test_a_hostile_vm_does_not_starve_the_others(site: Site, kind: str) -> None:
 
 def test_a_pile_of_requests_is_taken_a_few_at_a_time(tmp_path: Path) -> None:
     """All of it is taken, also with nothing more to read; and who asks one thing does not wait for the whole pile."""
-    arrived: list[VmId] = []
-    addresses = {Site.address_in(tmp_path): VM_1, Address(tmp_path / "other.sock"): VM_2}
+    arrived: list[VmId | None] = []
+    addresses = (Site.address_in(tmp_path), UnixAddress(tmp_path / "other.sock"))
     front = reception.Reception(
-        addresses, CLOCK, lambda connection, frame: arrived.append(connection.vm), lambda connection: None
+        dict(zip(addresses, (VM_1, VM_2), strict=True)),
+        CLOCK,
+        lambda connection, frame: arrived.append(connection.vm),
+        lambda connection: None,
     )
     front.open()
     flooding, other = (RawGuest(address) for address in addresses)

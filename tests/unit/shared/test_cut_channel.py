@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.channel_ends import VM_1, Site, call, until
 from tests.doubles.cutting_proxy import CuttingProxy, Way
-from vmdkvol.channel import Address
+from vmdkvol.channel import UnixAddress
 from vmdkvol.line import Line
 from vmdkvol.messages import Call, Detach, Done, ListVolumes, Request, VolumePage, Wanted
 from vmdkvol.volume import VmId, VolumeId
@@ -45,7 +45,7 @@ class Wire:
         self.site = Site(directory, self.ledger)
         path = directory / "proxy.sock"
         self.proxy = CuttingProxy(path, self.site.address(VM_1).path)
-        self.line: Line = self.site.line(address=Address(path))
+        self.line: Line = self.site.line(address=UnixAddress(path))
         assert until(lambda: self.line.up)
 
     def renew(self) -> None:
