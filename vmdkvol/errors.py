@@ -239,8 +239,15 @@ class QuotaExceeded(Denied):
 class NotEnrolled(Denied):
     """The calling machine is not registered with the service."""
 
-    remedy = "ask an administrator to register this machine"
-    explanation = "This virtual machine is not registered with the service."
+    remedy = "ask an administrator to enrol this machine"
+    explanation = "This machine has no certificate, or the service does not know it (any more): revoked, or an older backup."
+
+
+class IdentityConflict(Denied):
+    """Two machines speak with the identity of one: the second is refused while the first is there."""
+
+    remedy = "enrol one of the two again: a copied machine must not keep the other's key"
+    explanation = "Two running machines use one certificate: one is a copy. The service's log names both."
 
 
 class UnknownCaller(Denied):

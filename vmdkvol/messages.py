@@ -19,7 +19,7 @@ from vmdkvol.volume import Attachment, Content, VmId, VolumeId, VolumeInfo
 # The protocol versions that this code speaks. A field with "since" in its metadata is left out for a peer of an older one,
 # which reads strictly, and for everybody while it has its default.
 OLDEST_VERSION = 1
-NEWEST_VERSION = 2
+NEWEST_VERSION = 3
 
 A = TypeVar("A", covariant=True)
 
@@ -200,6 +200,57 @@ class Keep(Request[Done]):
     answer: ClassVar[type] = Done
 
 
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """The certificate of the site's authority, PEM. Whoever hears it from a stranger checks it against a token's pin."""
+
+    ca_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A certificate that says that its key speaks for ``vm``, and the authority that signed it; both PEM."""
+
+    certificate_pem: str
+    ca_pem: str
+    vm: VmId
+    vm_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce(Request[Authority]):
+    """Since version 3: who signs the certificates here. It proves nothing, and it is no secret."""
+
+    answer: ClassVar[type] = Authority
+    before_hello: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Enroll(Request[Enrolled]):
+    """Since version 3: afterwards the key of the request speaks for the token's VM, and no older one does.
+
+    ``csr_pem`` is a certificate signing request (RFC 2986): of it only the key counts, and that whoever asks has it. The same
+    token with the same request gets the same certificate again; with another one it is used up. Raises NotPermitted for a
+    token that is not valid (any more), BadRequest for a request that is none.
+    """
+
+    token: str = field(repr=False)
+    csr_pem: str
+    answer: ClassVar[type] = Enrolled
+    before_hello: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Request[Enrolled]):
+    """Since version 3: afterwards the key of the request speaks for the caller too; see ``Enroll`` for the request.
+
+    Busy if the caller got a certificate a moment ago: each stands in the service's database.
+    """
+
+    csr_pem: str
+    answer: ClassVar[type] = Enrolled
+
+
 # Every request by its wire name; wire.py and requests.py build their tables from this one list.
 REQUESTS: tuple[type[Request[object]], ...] = (
     Hello,
@@ -212,6 +263,9 @@ REQUESTS: tuple[type[Request[object]], ...] = (
     Detach,
     Mark,
     Keep,
+    Introduce,
+    Enroll,
+    Renew,
 )
 
 

@@ -242,6 +242,17 @@ class Hypervisor(Protocol):
         """Return the VMs of ours that exist, and those of which it is not known whether they do."""
         ...
 
+    def machines(self) -> Sequence[Vm]:
+        """Return all VMs that there are, ours and others: those that could be enrolled. TruthUnknown if that is not known."""
+        ...
+
+    def vm_with_context(self, context_id: int) -> VmId | None:
+        """Return the VM of ours that runs now with this VMCI context id, the CID of its vsock; None if it is not just one.
+
+        TruthUnknown if that cannot be read. A context id may be another VM's a moment after the first is off (faults 3.2).
+        """
+        ...
+
     def datastores(self) -> Sequence[Datastore]: ...
 
     def read_sidecar(self, disk: DiskPath) -> bytes | None:

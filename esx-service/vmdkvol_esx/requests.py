@@ -23,6 +23,7 @@ from vmdkvol.errors import (
     Denied,
     Exhausted,
     NotFound,
+    NotPermitted,
     StaleRequest,
     StillWorking,
     UnknownCaller,
@@ -35,6 +36,7 @@ from vmdkvol.messages import (
     Call,
     CreateVolume,
     Detach,
+    Enrolled,
     GetVolume,
     Hello,
     Keep,
@@ -42,6 +44,7 @@ from vmdkvol.messages import (
     ListVolumes,
     Mark,
     RemoveVolume,
+    Renew,
     Request,
     Welcome,
 )
@@ -68,6 +71,7 @@ REFUSALS = (BadRequest, NotFound, Conflict, Denied, Exhausted)
 _REFUSALS_KEPT = 10_000
 
 Row = Callable[[VmId, Any, Deadline, Reply], object]
+Renewing = Callable[[VmId, Renew], Enrolled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,8 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
 class Requests:
     """Answers what guests ask."""
 
-    def __init__(self, verbs: Verbs, *, service: str = "vmdkvol-esxd") -> None:
+    def __init__(self, verbs: Verbs, *, service: str = "vmdkvol-esxd", renewing: Renewing | None = None) -> None:
+        """``renewing`` gives a caller a new certificate; without it there is no authority that could."""
         self._store = verbs.parts.store
         self._log = verbs.parts.log
         self._underway = verbs.underway
@@ -127,6 +132,7 @@ class Requests:
             Detach: verbs.attaching.detach,
             Mark: verbs.attaching.mark,
             Keep: verbs.attaching.keep,
+            Renew: lambda caller, request, *_: (renewing or _no_authority)(caller, request),
         }
         assert self._rows.keys() == {kind for kind in REQUESTS if not kind.before_hello}, "each request has its row"
 
@@ -140,7 +146,9 @@ class Requests:
         """
         if call.caller is None:
             raise UnknownCaller("the channel did not say who calls")
-        row = self._rows[type(request)]
+        row = self._rows.get(type(request))
+        if row is None:
+            raise BadFrame(f"{type(request).__name__} is for those who have not said Hello")
         reply = Reply(call.caller, call.id, partial(_write, request))
         if not request.changes:
             return row(call.caller, request, call.deadline, reply)
@@ -211,6 +219,10 @@ def _another_request() -> StaleRequest:
 
 def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline, __: Reply) -> Welcome:
     return Welcome(common_version(hello.oldest, hello.newest), caller, handover.name(caller), service)
+
+
+def _no_authority(caller: VmId, _: Renew) -> Enrolled:
+    raise NotPermitted(f"{caller} is known by its socket; there are no certificates here", remedy="leave it as it is")
 
 
 def _digest(request: Request[Any]) -> str:

@@ -156,6 +156,13 @@ class SimulatedHypervisor(SimulatedState):
         with self._now():
             return list(self._vms.values())
 
+    def machines(self) -> Sequence[Vm]:
+        return self.vms()
+
+    def vm_with_context(self, context_id: int) -> VmId | None:
+        with self._now():
+            return self.contexts.get(context_id)
+
     def datastores(self) -> Sequence[Datastore]:
         with self._now():
             return [replace(store, free_bytes=self._free(store.name)) for store in self._datastores.values()]

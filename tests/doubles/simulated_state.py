@@ -118,6 +118,8 @@ class SimulatedState:
         self._tasks: dict[TaskId, SimulatedTask] = {}
         self._script = SimulatedScript()
         self._unread: set[VmId] = set()
+        # Which VM has which context id.
+        self.contexts: dict[int, VmId] = {}
         # Who uses a disk's bytes beside all device lists.
         self.strangers: dict[DiskUuid, str] = {}
         self._unreadable: set[DatastoreName] = set()

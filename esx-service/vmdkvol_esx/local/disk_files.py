@@ -34,6 +34,11 @@ class Extent:
         """The path as sysfs tells it for a loop device's file."""
         return os.readlink(f"/proc/self/fd/{self.file}")
 
+    @property
+    def span(self) -> tuple[int, int, int]:
+        """The open file, where in it the disk begins, and the disk's size."""
+        return self.file, self.descriptor.offset_bytes, self.descriptor.size_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Names:

@@ -131,6 +131,13 @@ class LocalHypervisor:
     def vms(self) -> Sequence[Vm]:
         return list(self._vms.values())
 
+    def machines(self) -> Sequence[Vm]:
+        return self.vms()
+
+    def vm_with_context(self, context_id: int) -> VmId | None:
+        """Nobody: the hosts are processes of this kernel, and have no context ids."""
+        return None
+
     def datastores(self) -> Sequence[Datastore]:
         return [store.state() for store in self._stores.values()]
 
@@ -173,7 +180,7 @@ class LocalHypervisor:
         with ExitStack() as opened:
             source = opened.enter_context(self._read_locked(change.source))
             eager = change.diskformat == "eagerzeroedthick"
-            written = source.descriptor.size_bytes if eager else extents.data_bytes(*_span(source))
+            written = source.descriptor.size_bytes if eager else extents.data_bytes(*source.span)
             if written <= _SHORT_BYTES:
                 self._tasks.check(change)
                 self._copy(change, source, no_step)
@@ -196,7 +203,7 @@ class LocalHypervisor:
 
     def _copy(self, change: CloneDisk, source: Extent, step: Step) -> None:
         thin = change.diskformat == "thin"
-        file, offset, size_bytes = _span(source)
+        file, offset, size_bytes = source.span
 
         def fill(extent: int) -> None:
             needed = extents.data_bytes(file, offset, size_bytes) if thin else size_bytes
@@ -290,8 +297,3 @@ class LocalHypervisor:
         if store is None:
             raise DatastoreNotFound(f"there is no datastore {name!r}", remedy=f"known: {', '.join(sorted(self._stores))}")
         return store
-
-
-def _span(extent: Extent) -> tuple[int, int, int]:
-    """Return the open file, where in it the disk begins, and the disk's size."""
-    return extent.file, extent.descriptor.offset_bytes, extent.descriptor.size_bytes

@@ -11,8 +11,20 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
 from vmdkvol.errors import MetadataDamaged, NoSpace, TruthUnknown, VolumeError
+from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
-from vmdkvol_esx.store.schema import APPLICATION_ID, RECORDS, REVISION, check_records, counters, intents, row_to_intent
+from vmdkvol_esx.store.schema import (
+    APPLICATION_ID,
+    RECORDS,
+    REVISION,
+    check_records,
+    checked_value,
+    counters,
+    identities,
+    intents,
+    row_to_intent,
+    tokens,
+)
 
 _HEADER_BYTES = 100
 _SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -108,14 +120,21 @@ def _check(database: Database) -> None:
                 raise MetadataDamaged("its tables are not those that were made")
             _bring_up(connection)
             check_records(connection.exec_driver_sql(RECORDS))
-            for row in connection.execute(select(intents).where(intents.c.closed_at.is_(None))).mappings():
-                row_to_intent(row)
+            _check_others(connection)
     except MetadataDamaged as error:
         remedy = error.remedy if error.remedy.endswith(REBUILD) else REBUILD
         raise MetadataDamaged(f"{database.name} is damaged: {error.text}", remedy=remedy, **error.fields) from error
     except DBAPIError as error:
         # Text that is not UTF-8, a table without rows that must be there: what SQLite cannot even call corrupt.
         raise MetadataDamaged(f"{database.name} is damaged: {error.orig}", remedy=REBUILD) from error
+
+
+def _check_others(connection: Connection) -> None:
+    for row in connection.execute(select(intents).where(intents.c.closed_at.is_(None))).mappings():
+        row_to_intent(row)
+    for table, kind in ((identities, Identity), (tokens, Ticket)):
+        for row in connection.execute(select(table)).mappings():
+            checked_value(kind, row)
 
 
 def _fingerprint(connection: Connection) -> int:

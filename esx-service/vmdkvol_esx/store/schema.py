@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 from sqlalchemy import REAL, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
@@ -19,12 +19,15 @@ from vmdkvol.errors import MetadataDamaged, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import VmgroupId, VmId, VolumeId
 from vmdkvol.wire import dump, load
+from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.ports import Change
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
 from vmdkvol_esx.store.statements import Row
 
+T = TypeVar("T")
+
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0003"
+REVISION = "0004"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
@@ -131,6 +134,37 @@ answers = Table(
     sqlite_strict=True,
 )
 
+identities = Table(
+    "identities",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("vm", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("issued_at", REAL, nullable=False),
+    Column("not_after", REAL, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("certificate_pem", Text, nullable=False),
+    Column("revoked_at", REAL),
+    Column("checksum", Text, nullable=False),
+    Index("identities_of", "vm", "issued_at"),
+    sqlite_strict=True,
+)
+
+# Hashes only.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("vm", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("expires_at", REAL, nullable=False),
+    Column("used_at", REAL),
+    Column("used_for", Text),
+    Column("checksum", Text, nullable=False),
+    Index("tokens_of", "vm", "expires_at"),
+    sqlite_strict=True,
+)
+
 # Without the task, which comes later.
 _INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "source", "before")
 _RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
@@ -228,6 +262,25 @@ def row_to_intent(row: Row) -> Intent:
         )
     except (VolumeError, ValueError, KeyError) as error:
         raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["volume"]) from error
+
+
+def checked_row(value: Identity | Ticket) -> dict[str, Any]:
+    """Return the row of an identity or a token: a flipped bit in it must not make one VM another."""
+    row = dump(value)
+    row |= {name: _real(row[name]) for name in row if name.endswith(("_at", "_after"))}
+    return {**row, "checksum": _checksum(row, [field.name for field in fields(value)])}
+
+
+def checked_value(kind: type[T], row: Row) -> T:
+    """Return what ``checked_row`` made the row of; MetadataDamaged if it is not what was once written."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    name = f"the database's record of a certificate or token of VM {row['vm']}"
+    if _checksum(row, names) != row["checksum"]:
+        raise MetadataDamaged(f"{name} does not match its checksum", vm=row["vm"])
+    try:
+        return load(kind, {each: row[each] for each in names})
+    except VolumeError as error:
+        raise MetadataDamaged(f"{name} cannot be read: {error}", vm=row["vm"]) from error
 
 
 def row_to_vmgroup(row: Row) -> Vmgroup:

@@ -12,8 +12,9 @@ from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
+from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
-from vmdkvol_esx.store import intents, volumes
+from vmdkvol_esx.store import identities, intents, volumes
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.schema import datastores, row_to_vmgroup, vmgroups
@@ -40,7 +41,7 @@ def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> Sq
 
 
 class SqlStore:
-    """See ``ports.Store`` for the promises."""
+    """See ``ports.Store`` and ``identities.Identities`` for the promises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -172,3 +173,37 @@ class SqlStore:
                 transaction.change(_NEW_DATASTORE, name=name, id=str(marker))
             elif known["id"] != str(marker):
                 raise NotPermitted(f"datastore {name} is {known['id']}, not {marker}")
+
+    # --- who may speak as which VM -------------------------------------------------------------------------------
+
+    def identity(self, fingerprint: str) -> Identity | None:
+        with self._database.reading() as transaction:
+            return identities.identity(transaction, fingerprint)
+
+    def identities(self, vm: VmId | None = None) -> Sequence[Identity]:
+        with self._database.reading() as transaction:
+            return identities.identities(transaction, vm)
+
+    def tickets(self, vm: VmId | None = None) -> Sequence[Ticket]:
+        with self._database.reading() as transaction:
+            return identities.tickets(transaction, vm)
+
+    def ticket(self, hash: str) -> Ticket | None:
+        with self._database.reading() as transaction:
+            return identities.ticket(transaction, hash)
+
+    def invite(self, ticket: Ticket) -> None:
+        with self._database.writing() as transaction:
+            identities.invite(transaction, ticket, self._clock.wall())
+
+    def enrol(self, identity: Identity, hash: str) -> bool:
+        with self._database.writing() as transaction:
+            return identities.enrol(transaction, identity, hash)
+
+    def renew(self, identity: Identity, keep: str) -> bool:
+        with self._database.writing() as transaction:
+            return identities.renew(transaction, identity, keep)
+
+    def revoke(self, vm: VmId, now: float) -> int:
+        with self._database.writing() as transaction:
+            return identities.revoke(transaction, vm, now)

@@ -65,7 +65,7 @@ class VsphereHypervisor:
         log: Log,
         remembers: Remembers | None = None,
     ) -> None:
-        """``datastores`` are those of the settings, ``hosts`` the registered machines."""
+        """``datastores`` are those of the settings; ``hosts`` the machines of the service: they may become more."""
         known = {} if remembers is None else remembers.datastore_ids()
         self._clock = clock
         self._log = log
@@ -158,6 +158,12 @@ class VsphereHypervisor:
 
     def vms(self) -> Sequence[Vm]:
         return self._machines.vms()
+
+    def machines(self) -> Sequence[Vm]:
+        return self._machines.all()
+
+    def vm_with_context(self, context_id: int) -> VmId | None:
+        return self._machines.with_context_id(context_id)
 
     def datastores(self) -> Sequence[Datastore]:
         found = self._disks.datastores()

@@ -48,7 +48,7 @@ class _Site:
 
 
 class Machines:
-    """Safe for any number of threads. ``hosts`` are the machines that are registered with the service."""
+    """Safe for any number of threads. ``hosts`` are the machines of the service, looked at each time: they may become more."""
 
     def __init__(
         self,
@@ -97,17 +97,20 @@ class Machines:
     def vm(self, vm: VmId) -> Vm | None:
         """Return any machine by its instance UUID; None if it is positively not there, TruthUnknown if that is not known."""
         site = self._site([vm])
-        seen = site.seen.get(vm)
-        if seen is None:
-            self._check_absent(vm, site)
-            return None
-        return self._told(vm, seen)
+        if vm in site.seen:
+            return self._told(vm, site.seen[vm])
+        self._check_absent(vm, site)
+        return None
 
     def vms(self) -> Sequence[Vm]:
         """Return those of the registered machines that exist, or may."""
         called = self._roll.call(self._soon(READ_S))
-        absent = self._registered() - called.seen.keys()
-        return list(self._existing(called.seen, self._hidden(absent, called.doubtful)))
+        hidden = self._hidden(self._registered() - called.seen.keys(), called.doubtful)
+        return list(self._existing(called.seen, hidden))
+
+    def all(self) -> Sequence[Vm]:
+        """Return every machine that the account sees; of two with one id the one that is seen first, as running."""
+        return [self._told(vm, seen) for vm, seen in sorted(self._roll.call(self._soon(READ_S)).seen.items())]
 
     # --- for the parts beside ----------------------------------------------------------------------------------
 
@@ -178,9 +181,7 @@ class Machines:
 
     def disks_per_controller(self, machine: Machine, deadline: Deadline) -> int:
         """Return how many disks one controller of this machine bears; asked once for each generation of hardware."""
-        with self._lock:
-            known = self._bears.get(machine.hardware)
-        if known is not None:
+        if (known := self._bears.get(machine.hardware)) is not None:
             return known
         what = f"asking how many disks {machine.name} bears"
         told = self._session.read(what, lambda service: self._inventory.disks_per_controller(service, machine), deadline)

@@ -137,7 +137,8 @@ def test_the_tables_are_those_of_the_migrations(path: Path) -> None:
 def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Path) -> None:
     before = filled(path)
     with closing(Database(path)) as database, database.altering() as connection:
-        connection.exec_driver_sql("DROP TABLE datastores")
+        for table in ("datastores", "identities", "tokens"):
+            connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("ALTER TABLE volumes DROP COLUMN copied_uuids")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
         connection.exec_driver_sql(f"PRAGMA user_version = {_fingerprint(connection)}")
@@ -145,6 +146,7 @@ def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Pat
     with opened(path) as store:
         assert seen(store) == before
         assert store.datastore_ids() == {}
+        assert (store.identities(), store.tickets()) == ((), ())
 
 
 @pytest.mark.parametrize(

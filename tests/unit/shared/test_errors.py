@@ -31,6 +31,7 @@ CODES = {
     "not-permitted": 7,
     "quota-exceeded": 7,
     "not-enrolled": 7,
+    "identity-conflict": 7,
     "unknown-caller": 7,
     "exhausted": 1,
     "no-space": 1,
