@@ -81,5 +81,4 @@ class Parts:
 
     def present(self, attachment: Attachment) -> Device | None:
         """Return the disk's device if this kernel has it at this moment; never waits for one."""
-        found = [device for device in self.devices.present(self.vm()) if device.disk_uuid == attachment.disk_uuid]
-        return found[0] if found else None
+        return self.devices.present(self.vm(), attachment)

@@ -14,19 +14,27 @@ from vmdkvol.volume import Attachment, DiskUuid, VmId, VolumeId, VolumeInfo
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A block device of this kernel that was verified to be a certain disk. ``number`` is (major, minor)."""
+    """A block device of this kernel that was verified to be a certain disk. ``number`` is (major, minor).
+
+    ``sequence`` tells this appearance of a disk from a later one under the same number; None where the kernel does not
+    count. ``named``: the disk says its UUID itself; False for one that is known by its place alone.
+    """
 
     path: str
     number: tuple[int, int]
     disk_uuid: DiskUuid
     size_bytes: int
+    sequence: int | None = None
+    named: bool = True
 
 
 class Devices(Protocol):
     def find(self, attachment: Attachment, deadline: Deadline) -> Device:
         """Return the device of an attached disk, waiting for it to appear.
 
-        Identity and size are verified: WrongDisk if another disk sits there, TruthUnknown if none appears in time.
+        Identity and size are verified: WrongDisk if another disk sits there and stays, TruthUnknown if none appears in
+        time. A disk that says no UUID is taken by its place and size alone, and only where a mistake cannot reach what is
+        on another disk: the place is certain, or the file system's UUID is on record (D8).
         """
         ...
 
@@ -40,11 +48,17 @@ class Devices(Protocol):
         ...
 
     def forget(self, device: Device) -> None:
-        """Take the device out of this kernel before a detach; one that is gone already is fine. Loops: nothing to do."""
+        """Take the device out of this kernel before a detach; one that is gone already is fine. Loops: nothing to do.
+
+        Only while it is claimed. Raises TruthUnknown if it stays.
+        """
         ...
 
-    def present(self, vm: VmId) -> Collection[Device]:
-        """Return all devices of ours that this kernel has for ``vm``."""
+    def present(self, vm: VmId, attachment: Attachment) -> Device | None:
+        """Return the device of the attachment's disk if this kernel has it for ``vm`` at this moment, else None.
+
+        Never waits for one. Raises TruthUnknown, or WrongDisk, if which device it is cannot be said.
+        """
         ...
 
 

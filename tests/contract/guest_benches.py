@@ -12,7 +12,7 @@ import os
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -321,9 +321,9 @@ class LinuxBench:
 BENCHES: dict[str, Callable[[Path], Bench]] = {"memory": MemoryBench, "linux": LinuxBench}
 
 
-def start(name: str, directory: Path) -> Iterator[Bench]:
+def start(name: str, directory: Path, benches: Mapping[str, Callable[[Path], Bench]] = BENCHES) -> Iterator[Bench]:
     """Yield the bench of this name; it is taken down afterwards."""
-    bench = BENCHES[name](directory)
+    bench = benches[name](directory)
     try:
         yield bench
     finally:

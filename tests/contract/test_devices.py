@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.guest_benches import (
+    BENCHES,
     MIB,
     OTHER_VM,
     VM,
@@ -22,15 +23,18 @@ from tests.contract.guest_benches import (
     in_use,
     start,
 )
+from tests.contract.scsi_bench import ScsiBench
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.volume import DiskUuid, LoopAddress, VolumeId, loop_tag
 from vmdkvol_guest.ports import Device
 
 
-@pytest.fixture(params=["memory", pytest.param("linux", marks=pytest.mark.integration)])
+@pytest.fixture(
+    params=["memory", *(pytest.param(name, marks=pytest.mark.integration) for name in ("linux", "scsi"))],
+)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    yield from start(request.param, tmp_path)
+    yield from start(request.param, tmp_path, BENCHES | {"scsi": ScsiBench})
 
 
 @pytest.fixture
@@ -81,20 +85,28 @@ def test_a_disk_of_another_size_is_refused(bench: Bench) -> None:
         found(bench, replace(attached, size_bytes=attached.size_bytes + 512))
 
 
-def test_present_lists_what_is_attached_to_this_vm(bench: Bench) -> None:
-    attached = {bench.plug().disk_uuid, bench.plug().disk_uuid}
-    assert {device.disk_uuid for device in bench.devices.present(VM)} == attached
+def test_an_attached_disk_is_present(bench: Bench) -> None:
+    first, second = bench.plug(), bench.plug()
+    assert bench.devices.present(VM, first) == found(bench, first)
+    assert bench.devices.present(VM, second) == found(bench, second)
 
 
-def test_present_lists_nothing_of_another_vm(bench: Bench) -> None:
-    bench.plug()
-    assert not bench.devices.present(OTHER_VM)
+def test_a_disk_of_another_vm_is_not_present(bench: Bench) -> None:
+    assert bench.devices.present(OTHER_VM, bench.plug()) is None
 
 
-def test_present_forgets_what_was_detached(bench: Bench) -> None:
-    attached = bench.plug()
+def test_a_disk_that_was_detached_is_not_present(bench: Bench) -> None:
+    attached, other = bench.plug(), bench.plug()
     bench.unplug(attached)
-    assert not bench.devices.present(VM)
+    assert bench.devices.present(VM, attached) is None
+    assert bench.devices.present(VM, other) is not None
+
+
+def test_a_disk_that_never_came_is_not_present(bench: Bench) -> None:
+    attached = bench.announce()
+    assert bench.devices.present(VM, attached) is None
+    bench.plug_later(attached)
+    found(bench, attached)
 
 
 def test_an_unused_device_can_be_claimed(bench: Bench) -> None:
@@ -182,7 +194,8 @@ def test_a_loop_device_of_somebody_else_is_refused(linux: LinuxBench) -> None:
     configure(number, image, str(image)[-60:])
     with pytest.raises(WrongDisk):
         found(linux, replace(attached, address=LoopAddress(number)))
-    assert f"/dev/loop{number}" not in {device.path for device in linux.devices.present(VM)}
+    linux.unplug(attached)
+    assert linux.devices.present(VM, attached) is None
 
 
 @pytest.mark.integration

@@ -69,10 +69,11 @@ class MemoryDevices:
             for entry in self._guest.table.values():
                 assert entry.number != device.number, "forget of a device that this agent has mounted"
 
-    def present(self, vm: VmId) -> Collection[Device]:
+    def present(self, vm: VmId, attachment: Attachment) -> Device | None:
         self._guest.step("present")
         with self._guest.changed:
-            return tuple(known.device for known in self._guest.plugged.values()) if vm == self._guest.vm else ()
+            ours = [known.device for known in self._guest.plugged.values() if vm == self._guest.vm]
+            return next((device for device in ours if device.disk_uuid == attachment.disk_uuid), None)
 
     def _at(self, address: Address) -> Device | None:
         found = [known.device for known in self._guest.plugged.values() if known.address == address]

@@ -7,7 +7,7 @@ goes when the agent has forgotten it. Who this kernel's disks are is then told b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -60,8 +60,9 @@ class LoopedDevices:
                 loop_device.unbind(opened)
                 os.close(opened)
 
-    def present(self, vm: VmId) -> Collection[Device]:
-        return self._linux.present(vm)
+    def present(self, vm: VmId, attachment: Attachment) -> Device | None:
+        # Only its UUID counts for a loop device.
+        return self._linux.present(vm, replace(attachment, address=LoopAddress(0)))
 
     def _plugged(self, address: object) -> int | None:
         """Return the loop device of what the VM has at this address, bound now if need be; None if it has nothing there."""

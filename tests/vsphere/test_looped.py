@@ -61,7 +61,7 @@ def test_an_attached_disk_is_a_device_over_its_extent(site: Site) -> None:
     Path(device.path).write_bytes(b"written")
     os.sync()
     assert site.world.file("[LocalDS_0] db-flat.vmdk").read_bytes()[:7] == b"written"
-    assert list(site.devices.present(site.owner)) == [device]
+    assert site.devices.present(site.owner, site.attachment(5)) == device
 
 
 def test_a_disk_that_is_found_twice_is_one_device(site: Site) -> None:
@@ -97,7 +97,7 @@ def test_a_device_is_forgotten_under_the_claim_that_proves_it_unused(site: Site)
     with site.devices.claim(device, soon()):
         site.devices.forget(device)
 
-    assert list(site.devices.present(site.owner)) == []
+    assert site.devices.present(site.owner, site.attachment(5)) is None
 
 
 def test_a_forgotten_device_is_gone_and_comes_again(site: Site) -> None:
@@ -107,6 +107,6 @@ def test_a_forgotten_device_is_gone_and_comes_again(site: Site) -> None:
     site.devices.forget(device)
     site.devices.forget(device)
 
-    assert list(site.devices.present(site.owner)) == []
+    assert site.devices.present(site.owner, site.attachment(5)) is None
     assert loops.under(site.simulator.folder) == {}
     site.devices.find(site.attachment(5), soon())

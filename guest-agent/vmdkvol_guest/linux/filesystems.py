@@ -12,7 +12,8 @@ from vmdkvol.errors import CheckFailed, ForeignContent, InvalidSize, MissingTool
 from vmdkvol.options import PACKAGES
 from vmdkvol_guest.linux import kernel, superblock
 from vmdkvol_guest.linux.commands import Commands, Finished, which
-from vmdkvol_guest.linux.devices import opened, out_of_space
+from vmdkvol_guest.linux.loop_devices import out_of_space
+from vmdkvol_guest.linux.opening import opened
 from vmdkvol_guest.ports import Device, Probe
 
 # Signatures that matter lie within this much of an end (RAID and GPT have theirs in the last).

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from vmdkvol.errors import CheckFailed, InvalidOption, MissingTool, NoSpace, StillMounted, TruthUnknown, VolumeError
 from vmdkvol_guest.linux import kernel
-from vmdkvol_guest.linux.devices import out_of_space
+from vmdkvol_guest.linux.loop_devices import out_of_space
 from vmdkvol_guest.linux.mountinfo import MountEntry
 from vmdkvol_guest.ports import Device
 

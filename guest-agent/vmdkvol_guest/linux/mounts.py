@@ -12,12 +12,12 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import NoSpace, StillMounted, TruthUnknown, VolumeError, WrongDisk
 from vmdkvol.volume import VolumeId
 from vmdkvol_guest.linux import kernel, mountinfo
-from vmdkvol_guest.linux.devices import BUSY_RETRY_S, check_identity, mounted_nowhere, opened, out_of_space
+from vmdkvol_guest.linux.loop_devices import out_of_space
 from vmdkvol_guest.linux.mount_call import directory, kept_flags, mount_or_explain
 from vmdkvol_guest.linux.mountinfo import MountEntry
+from vmdkvol_guest.linux.opening import BUSY_RETRY_S, BUSY_STEP_S, check_identity, mounted_nowhere, opened
 from vmdkvol_guest.ports import Device, MountTarget
 
-_BUSY_STEP_S = 0.02
 # A mount point without its mount is of no use to anybody: what Docker binds must not be a plain directory (corrections 8).
 _BARE = 0o000
 # Every directory above it can be passed by any uid: with userns-remap containers are no root here (C09).
@@ -143,7 +143,7 @@ class LinuxMounts:
                 raise TruthUnknown(f"volume {volume} could not be unmounted: {error.strerror}") from error
             if deadline.passed:
                 raise StillMounted(f"volume {volume} is busy at {point}{_culprit(point)}", path=point) from error
-            self._clock.sleep(_BUSY_STEP_S)
+            self._clock.sleep(BUSY_STEP_S)
 
     def _require_mounted(self, volume: VolumeId) -> MountEntry:
         there = self._at(volume)

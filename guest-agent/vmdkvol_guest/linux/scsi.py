@@ -1,0 +1,240 @@
+"""The SCSI disks of this kernel as sysfs shows them: no udev, no links under /dev/disk, no letters (D8, F44).
+
+A disk is known by the UUID that it says it has. One that says none sits at a controller and unit, and a controller's
+number is certain only where the firmware tells it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import TruthUnknown
+from vmdkvol.volume import DiskUuid, ScsiAddress
+from vmdkvol_guest.linux import inquiry, vpd
+
+SYSFS = Path("/sys")
+PVSCSI = "vmw_pvscsi"
+# Drivers of the controllers that vSphere counts as SCSI bus 0 to 3; the numbers of SATA and NVMe are their own.
+_DRIVERS = frozenset({PVSCSI, "mptspi", "mptsas", "BusLogic"})
+# VMware's firmware names a controller so (SMBIOS, onboard devices; vsphere-facts 7).
+_LABEL = r"SCSI(\d+)"
+# Behind all slots that have a number.
+_NO_SLOT = 1 << 31
+_SECTOR = 512
+# A disk is out of the kernel as soon as its last write is done, or the controller has given it up.
+_GONE_S = 30.0
+_GONE_STEP_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ScsiDisk:
+    """One disk. ``place`` is the kernel's number of the controller and the unit; ``uuid`` is None if it says none.
+
+    ``sequence`` is counted up with each disk that appears in this kernel; None before Linux 5.15.
+    """
+
+    name: str
+    place: tuple[int, int]
+    number: tuple[int, int]
+    size_bytes: int
+    sequence: int | None
+    uuid: DiskUuid | None
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """One SCSI controller. ``bus`` is its number as the firmware tells it, None if it does not; ``slot`` orders them."""
+
+    host: int
+    driver: str
+    bus: int | None
+    slot: tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where an address is in this kernel. ``certain``: told, or the only controller there is; else a guess by the order."""
+
+    place: tuple[int, int]
+    certain: bool
+
+
+def tell(attribute: Path, text: str) -> None:
+    """Write to an attribute of sysfs. OSError on failure."""
+    descriptor = os.open(attribute, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode("ascii"))
+    finally:
+        os.close(descriptor)
+
+
+class ScsiTree:
+    """What sysfs says of SCSI disks and controllers just now. ``ask`` asks an open disk for its UUID.
+
+    ``node`` returns the path of a device's node under /dev, made if need be.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        node: Callable[[str, tuple[int, int]], str],
+        *,
+        sysfs: Path = SYSFS,
+        ask: Callable[[int], DiskUuid | None] = inquiry.disk_uuid,
+        tell: Callable[[Path, str], None] = tell,
+    ) -> None:
+        self._clock = clock
+        self._node = node
+        self._sysfs = sysfs
+        self._ask = ask
+        self._tell = tell
+
+    def disks(self) -> list[ScsiDisk]:
+        """Return every disk; one that comes or goes at this moment may be missing."""
+        found = []
+        for entry in sorted(self._sysfs.glob("block/sd*")):
+            try:
+                found.append(self._disk(entry))
+            except (OSError, ValueError):
+                # It went while it was read.
+                continue
+        return found
+
+    def controllers(self) -> list[Controller]:
+        """Return the controllers of the kinds that vSphere numbers, in the order of their slots."""
+        slots = self._slots()
+        found = [each for entry in self._hosts() if (each := self._controller(entry, slots)) is not None]
+        return sorted(found, key=lambda controller: controller.slot)
+
+    def seat(self, address: ScsiAddress) -> Seat | None:
+        """Return where the address is, None if this kernel has no such controller."""
+        controllers = self.controllers()
+        told = [each for each in controllers if each.bus == address.bus]
+        if told:
+            return Seat((told[0].host, address.unit), certain=len(told) == 1)
+        if any(each.bus is not None for each in controllers) or address.bus >= len(controllers):
+            return None
+        return Seat((controllers[address.bus].host, address.unit), certain=len(controllers) == 1)
+
+    def scan(self, unit: int) -> None:
+        """Let every PVSCSI controller look for a disk at this unit; one that is there already stays as it is."""
+        for entry in self._hosts():
+            try:
+                if _text(entry / "proc_name") == PVSCSI:
+                    # Channel, target, logical unit: PVSCSI has each disk as a target of its own.
+                    self._tell(entry / "scan", f"0 {unit} 0")
+            except OSError:
+                # A controller that goes, or a read-only sysfs: the disk then comes by itself, or not at all.
+                continue
+
+    def forget(self, name: str, number: tuple[int, int]) -> None:
+        """Take the disk out of this kernel; done already is fine. Whoever calls holds it open: its name is nobody else's.
+
+        Raises TruthUnknown if it stays.
+        """
+        entry = self._sysfs / "block" / name
+        if not _is(entry, number):
+            return
+        try:
+            self._tell(entry / "device" / "delete", "1")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                remedy = "sysfs must be writable for the agent" if error.errno == errno.EROFS else ""
+                raise TruthUnknown(f"{name} cannot be taken out of the kernel: {error.strerror}", remedy=remedy) from error
+        deadline = Deadline.after(self._clock, _GONE_S)
+        while _is(entry, number):
+            if deadline.passed:
+                raise TruthUnknown(f"{name} did not leave the kernel within {_GONE_S:.0f} s")
+            self._clock.sleep(_GONE_STEP_S)
+
+    def _disk(self, entry: Path) -> ScsiDisk:
+        host, _, target, _ = (int(part) for part in os.path.basename(os.path.realpath(entry / "device")).split(":"))
+        number = _number(entry)
+        pages = [_page(entry / "device" / name) for name in ("vpd_pg83", "vpd_pg80")]
+        # The kernel reads no pages of a disk that claims to be as old as SCSI-2, as those of old machine versions do.
+        uuid = self._asked(entry.name, number) if pages == [None, None] else vpd.disk_uuid(*(page or b"" for page in pages))
+        sequence = entry / "diskseq"
+        return ScsiDisk(
+            entry.name,
+            (host, target),
+            number,
+            int(_text(entry / "size")) * _SECTOR,
+            int(_text(sequence)) if sequence.exists() else None,
+            uuid,
+        )
+
+    def _asked(self, name: str, number: tuple[int, int]) -> DiskUuid | None:
+        """Return what the disk itself answers; one that does not answer says nothing, but it is there."""
+        try:
+            return self._answer(name, number)
+        except OSError:
+            return None
+
+    def _answer(self, name: str, number: tuple[int, int]) -> DiskUuid | None:
+        descriptor = os.open(self._node(name, number), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor).st_rdev
+            return self._ask(descriptor) if (os.major(found), os.minor(found)) == number else None
+        finally:
+            os.close(descriptor)
+
+    def _hosts(self) -> Iterator[Path]:
+        yield from sorted(self._sysfs.glob("class/scsi_host/host*"))
+
+    def _controller(self, entry: Path, slots: dict[str, int]) -> Controller | None:
+        try:
+            driver = _text(entry / "proc_name")
+        except OSError:
+            return None
+        if driver not in _DRIVERS:
+            return None
+        # .../0000:03:00.0/host2/scsi_host/host2
+        device = Path(os.path.realpath(entry)).parents[2]
+        try:
+            label = re.fullmatch(_LABEL, _text(device / "label"), re.IGNORECASE)
+        except OSError:
+            label = None
+        slot = slots.get(device.name.rpartition(".")[0], _NO_SLOT)
+        return Controller(int(entry.name.removeprefix("host")), driver, int(label[1]) if label else None, (slot, str(device)))
+
+    def _slots(self) -> dict[str, int]:
+        """Return the number of each PCI slot by the address in it; VMware's of SCSI controllers are 160, 192, 224, 256."""
+        found = {}
+        for entry in self._sysfs.glob("bus/pci/slots/*"):
+            if not entry.name.isdecimal():
+                continue
+            try:
+                found[_text(entry / "address")] = int(entry.name)
+            except OSError:
+                continue
+        return found
+
+
+def _page(attribute: Path) -> bytes | None:
+    """Return a page of the disk's vital product data as the kernel read it, None if it has none."""
+    try:
+        return attribute.read_bytes()
+    except OSError:
+        return None
+
+
+def _is(entry: Path, number: tuple[int, int]) -> bool:
+    try:
+        return _number(entry) == number
+    except (OSError, ValueError):
+        return False
+
+
+def _number(entry: Path) -> tuple[int, int]:
+    major, _, minor = _text(entry / "dev").partition(":")
+    return int(major), int(minor)
+
+
+def _text(attribute: Path) -> str:
+    return attribute.read_text("ascii", "replace").strip()

@@ -1,0 +1,120 @@
+"""Which SCSI disk an attachment means: the one that says so itself, else the one that sits where the service put it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from vmdkvol.errors import TruthUnknown, VolumeError, WrongDisk
+from vmdkvol.volume import Attachment, Content, ScsiAddress
+from vmdkvol_guest.linux.opening import Ask, check_identity
+from vmdkvol_guest.linux.scsi import ScsiDisk, ScsiTree
+from vmdkvol_guest.ports import Device
+
+_REMEDY = "set disk.EnableUUID = TRUE on this virtual machine while it is switched off"
+
+
+class ScsiFinding:
+    """Finds an attachment's disk in ``tree``. ``node`` returns a device's path under /dev, made if need be."""
+
+    def __init__(self, tree: ScsiTree, node: Callable[[str, tuple[int, int]], str], ask: Ask) -> None:
+        self._tree = tree
+        self._node = node
+        self._ask = ask
+
+    def look(self, attachment: Attachment) -> Device | VolumeError:
+        """Return the device, or why there is none as yet. WrongDisk for the disk with another size."""
+        disks = self._tree.disks()
+        named = [disk for disk in disks if disk.uuid == attachment.disk_uuid]
+        if not named:
+            return self._by_place(disks, attachment)
+        device = self._only([self._verified(disk, attachment) for disk in named])
+        if isinstance(device, Device) and device.size_bytes != attachment.size_bytes:
+            raise other_size(device, attachment)
+        return device
+
+    def present(self, attachment: Attachment) -> Device | None:
+        """Return the device if this kernel has it, None if it has not. Raises what is in the way of saying so."""
+        disks = self._tree.disks()
+        found = [disk for disk in disks if disk.uuid == attachment.disk_uuid] or self._unnamed(disks, attachment)
+        if not found:
+            return None
+        device = self._only([self._verified(disk, attachment) for disk in found])
+        if isinstance(device, VolumeError):
+            raise device
+        return device
+
+    def _by_place(self, disks: Sequence[ScsiDisk], attachment: Attachment) -> Device | VolumeError:
+        address = _scsi(attachment)
+        seat = self._tree.seat(address)
+        there = [disk for disk in disks if seat is not None and disk.place == seat.place]
+        if seat is None or not there:
+            return TruthUnknown(f"no device appeared at {address} for disk {attachment.disk_uuid}")
+        disk = there[0]
+        if disk.uuid is not None:
+            # Perhaps it is about to leave; who waits will see.
+            return WrongDisk(f"{disk.name} at {address} is disk {disk.uuid}, not {attachment.disk_uuid}", device=disk.name)
+        if disk.size_bytes != attachment.size_bytes:
+            text = f"{disk.name} at {address} has {disk.size_bytes} bytes, disk {attachment.disk_uuid} {attachment.size_bytes}"
+            return WrongDisk(text, remedy=_REMEDY, device=disk.name)
+        if not seat.certain and not _told_by_filesystem(attachment):
+            text = f"{disk.name} says no UUID, and which controller is {address.bus} is not certain"
+            return TruthUnknown(text, remedy=_REMEDY)
+        return self._verified(disk, attachment)
+
+    def _unnamed(self, disks: Sequence[ScsiDisk], attachment: Attachment) -> list[ScsiDisk]:
+        """Return the disks without a UUID that may be it; it is one of them if this kernel has it at all."""
+        address = _scsi(attachment)
+        seat = self._tree.seat(address)
+        certain = None if seat is None or not seat.certain else seat.place
+        return [
+            disk
+            for disk in disks
+            if disk.uuid is None
+            and disk.size_bytes == attachment.size_bytes
+            and (disk.place == certain if certain else disk.place[1] == address.unit)
+        ]
+
+    def _verified(self, disk: ScsiDisk, attachment: Attachment) -> Device | VolumeError:
+        """Ask the disk itself: what the kernel remembers of it may be of another one that sat there before."""
+        try:
+            path = self._node(disk.name, disk.number)
+            device = Device(path, disk.number, attachment.disk_uuid, disk.size_bytes, disk.sequence, disk.uuid is not None)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            return TruthUnknown(f"{disk.name} cannot be opened: {error.strerror}")
+        try:
+            check_identity(descriptor, device, self._ask)
+        except VolumeError as error:
+            return error
+        finally:
+            os.close(descriptor)
+        return device
+
+    def _only(self, found: Sequence[Device | VolumeError]) -> Device | VolumeError:
+        """Return the one device among them; without one why not. Two raise TruthUnknown: neither may be touched."""
+        devices = [each for each in found if isinstance(each, Device)]
+        if len(devices) > 1:
+            paths = " and ".join(device.path for device in devices[:2])
+            remedy = "" if devices[0].named else _REMEDY
+            raise TruthUnknown(f"{paths} may both be disk {devices[0].disk_uuid}", remedy=remedy)
+        return devices[0] if devices else found[0]
+
+
+def other_size(device: Device, attachment: Attachment) -> WrongDisk:
+    """Return the error for the right disk with a size that is not on record."""
+    return WrongDisk(
+        f"{device.path} has {device.size_bytes} bytes, disk {attachment.disk_uuid} has {attachment.size_bytes}",
+        device=device.path,
+    )
+
+
+def _scsi(attachment: Attachment) -> ScsiAddress:
+    if isinstance(attachment.address, ScsiAddress):
+        return attachment.address
+    raise TruthUnknown(f"this host has no devices at addresses such as {attachment.address}")
+
+
+def _told_by_filesystem(attachment: Attachment) -> bool:
+    """Tell whether a wrong disk would be noticed before it is touched: by the UUID of its file system."""
+    return attachment.content is Content.FORMATTED and attachment.filesystem_uuid is not None

@@ -1,0 +1,304 @@
+"""What a virtual machine's kernel adds to the promises of ``Devices``: names that are used again, disks that say no UUID,
+disks that nobody noticed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.contract.guest_benches import MIB, OTHER_VM, VM, configure, found, release
+from tests.contract.scsi_bench import ScsiBench
+from tests.doubles.scsi_sysfs import mute
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import TruthUnknown, WrongDisk
+from vmdkvol.volume import Attachment, Content, DiskUuid, ScsiAddress, loop_tag
+from vmdkvol_guest.linux import inquiry
+from vmdkvol_guest.linux.devices import LinuxDevices
+from vmdkvol_guest.linux.opening import check_identity
+from vmdkvol_guest.ports import Device
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[ScsiBench]:
+    bench = ScsiBench(tmp_path)
+    yield bench
+    bench.end()
+
+
+def soon(bench: ScsiBench, seconds: float = 0.1) -> Deadline:
+    return Deadline.after(bench.clock, seconds)
+
+
+def silent(bench: ScsiBench, attached: Attachment, address: ScsiAddress | None = None) -> Attachment:
+    """The machine has no disk.EnableUUID: the disk is seen, at this address, and says nothing."""
+    assert isinstance(attached.address, ScsiAddress)
+    disk = mute(bench.sysfs.attached[attached.address])
+    bench.sysfs.detach(attached.address)
+    bench.sysfs.attach(address or attached.address, disk)
+    return attached
+
+
+def formatted(attached: Attachment) -> Attachment:
+    return replace(attached, content=Content.FORMATTED, filesystem_uuid=uuid4())
+
+
+def refused(bench: ScsiBench, attached: Attachment, kind: type[Exception], match: str) -> None:
+    with pytest.raises(kind, match=match):
+        bench.devices.find(attached, soon(bench))
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_node_of_a_disk_is_made_where_nothing_else_makes_it(bench: ScsiBench) -> None:
+    device = found(bench, bench.plug())
+    assert (device.path, os.stat(device.path).st_rdev) == (str(bench.dev / "sda"), os.makedev(*device.number))
+
+
+def test_a_name_that_went_to_another_disk_is_no_disk_of_ours(bench: ScsiBench) -> None:
+    first, second = bench.plug(), bench.announce()
+    device = found(bench, first)
+    bench.unplug(first)
+    bench.insert(second)
+    os.unlink(device.path)
+    assert found(bench, second).path == device.path
+    with pytest.raises(WrongDisk), bench.devices.claim(device, soon(bench)):
+        pass
+
+
+def test_the_same_disk_that_came_again_is_another_device(bench: ScsiBench) -> None:
+    """What was proved of the first appearance says nothing of the second."""
+    attached = bench.plug()
+    device = found(bench, attached)
+    assert isinstance(attached.address, ScsiAddress)
+    number, image = bench.places[attached.address], bench.loops[bench.places[attached.address]]
+    bench.sysfs.detach(attached.address)
+    release(number)
+    free_again(number)
+    bench.insert(attached, image)
+    with pytest.raises(WrongDisk, match="came later"), bench.devices.claim(device, soon(bench)):
+        pass
+    assert found(bench, attached) != device
+
+
+def test_somebody_else_s_node_under_the_name_is_refused(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    (bench.dev / "sda").write_bytes(bytes(2 * MIB))
+    refused(bench, attached, WrongDisk, "is device 0:0 now")
+
+
+# --- disks that the kernel did not notice --------------------------------------------------------------------------------
+
+
+def test_a_disk_that_comes_without_an_event_is_looked_for(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    assert isinstance(attached.address, ScsiAddress)
+    disk = bench.sysfs.attached[attached.address]
+    bench.sysfs.detach(attached.address)
+    bench.sysfs.attach(attached.address, disk, seen=False)
+    assert found(bench, attached).disk_uuid == attached.disk_uuid
+
+
+def test_a_forgotten_disk_whose_detach_failed_comes_back(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    device = found(bench, attached)
+    with bench.devices.claim(device, soon(bench)):
+        bench.devices.forget(device)
+    assert bench.devices.present(VM, attached) is None
+    assert found(bench, attached).disk_uuid == attached.disk_uuid
+
+
+def test_what_the_kernel_remembers_of_a_disk_is_not_believed(bench: ScsiBench) -> None:
+    """The slot has another disk by now, and the kernel shows the pages of the first one (F45)."""
+    attached = bench.plug()
+    assert isinstance(attached.address, ScsiAddress)
+    number = bench.places[attached.address]
+    remembered = bench.sysfs.attached[attached.address]
+    release(number)
+    free_again(number)
+    configure(number, bench.loops[number], loop_tag(VM, DiskUuid(uuid4())))
+    bench.sysfs.detach(attached.address)
+    sequence = int(Path(f"/sys/block/loop{number}/diskseq").read_text())
+    bench.sysfs.attach(attached.address, replace(remembered, sequence=sequence))
+    refused(bench, attached, WrongDisk, "is another disk than")
+    with pytest.raises(WrongDisk):
+        bench.devices.present(VM, attached)
+
+
+def test_another_disk_at_the_address_is_named(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    other = replace(attached, disk_uuid=DiskUuid(uuid4()))
+    refused(bench, other, WrongDisk, f"sda at scsi0:0 is disk {attached.disk_uuid}, not {other.disk_uuid}")
+
+
+def test_the_disk_counts_and_not_where_it_sits(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    moved = replace(attached, address=ScsiAddress(2, 9))
+    assert found(bench, moved).disk_uuid == attached.disk_uuid
+    assert bench.devices.present(VM, moved) is not None
+
+
+def test_two_disks_that_say_the_same_uuid_are_both_left_alone(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    bench.insert(replace(bench.announce(), disk_uuid=attached.disk_uuid))
+    refused(bench, attached, TruthUnknown, "may both be disk")
+    with pytest.raises(TruthUnknown):
+        bench.devices.present(VM, attached)
+
+
+# --- a machine without disk.EnableUUID -----------------------------------------------------------------------------------
+
+
+def test_a_disk_that_says_no_uuid_is_taken_at_the_only_controller_s_unit(bench: ScsiBench) -> None:
+    attached = silent(bench, bench.plug())
+    device = found(bench, attached)
+    assert (device.disk_uuid, device.named) == (attached.disk_uuid, False)
+    assert bench.devices.present(VM, attached) == device
+
+
+def test_at_another_unit_it_is_not_taken(bench: ScsiBench) -> None:
+    attached = silent(bench, bench.plug(), ScsiAddress(0, 5))
+    refused(bench, attached, TruthUnknown, "no device appeared at scsi0:0")
+    assert bench.devices.present(VM, attached) is None
+
+
+def test_with_another_size_it_is_not_taken(bench: ScsiBench) -> None:
+    attached = silent(bench, bench.plug())
+    refused(bench, replace(attached, size_bytes=4 * MIB), WrongDisk, "EnableUUID")
+
+
+def test_a_silent_disk_that_says_another_name_when_asked_is_refused(bench: ScsiBench) -> None:
+    attached = silent(bench, bench.plug())
+    refused(bench, replace(attached, disk_uuid=DiskUuid(uuid4())), WrongDisk, "is another disk than")
+
+
+class Guessed(ScsiBench):
+    """Two controllers, and nothing that says which is which."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        for entry in self.sysfs.root.glob("devices/*/*/*/label"):
+            entry.unlink()
+        self.sysfs.controller(1)
+
+
+@pytest.fixture
+def guessed(tmp_path: Path) -> Iterator[Guessed]:
+    bench = Guessed(tmp_path)
+    yield bench
+    bench.end()
+
+
+def test_a_new_disk_is_not_taken_by_a_guess(guessed: Guessed) -> None:
+    """A file system would be made on what may be another volume's disk."""
+    attached = silent(guessed, guessed.plug())
+    refused(guessed, attached, TruthUnknown, "is not certain")
+    clone = replace(attached, content=Content.FORMATTED)
+    refused(guessed, clone, TruthUnknown, "is not certain")
+
+
+def test_a_disk_whose_file_system_is_on_record_is_taken_by_the_order_of_controllers(guessed: Guessed) -> None:
+    attached = formatted(silent(guessed, guessed.plug()))
+    assert found(guessed, attached).disk_uuid == attached.disk_uuid
+
+
+def test_the_only_disk_that_may_be_it_is_present(guessed: Guessed) -> None:
+    attached = silent(guessed, guessed.plug(), ScsiAddress(1, 0))
+    device = guessed.devices.present(VM, attached)
+    assert device is not None
+    assert not device.named
+
+
+def test_which_of_two_disks_is_present_is_not_guessed(guessed: Guessed) -> None:
+    attached = silent(guessed, guessed.plug())
+    twin = guessed.announce()
+    guessed.insert(twin)
+    silent(guessed, twin, ScsiAddress(1, 0))
+    configure_as(guessed, twin, attached)
+    with pytest.raises(TruthUnknown, match="may both be disk"):
+        guessed.devices.present(VM, attached)
+
+
+# --- asking the disk -------------------------------------------------------------------------------------------------------
+
+
+class Asked:
+    """What disks of SCSI answer, in place of the loop devices that cannot be asked so."""
+
+    def __init__(self, answer: DiskUuid | None | OSError) -> None:
+        self.answer = answer
+
+    def __call__(self, descriptor: int) -> DiskUuid | None:
+        if isinstance(self.answer, OSError):
+            raise self.answer
+        return self.answer
+
+
+def test_a_disk_of_which_the_kernel_read_nothing_is_asked(bench: ScsiBench) -> None:
+    attached = bench.plug()
+    assert isinstance(attached.address, ScsiAddress)
+    disk = bench.sysfs.attached[attached.address]
+    bench.sysfs.detach(attached.address)
+    bench.sysfs.attach(attached.address, replace(disk, identification=None))
+    asked = Asked(attached.disk_uuid)
+    devices = LinuxDevices(bench.clock, lambda: VM, sysfs=bench.sysfs.root, dev=bench.dev, tell=bench.sysfs.tell, ask=asked)
+
+    moved = replace(attached, address=ScsiAddress(0, 9))
+
+    assert devices.find(moved, soon(bench)).named
+    asked.answer = OSError(errno.EIO, "no answer")
+    with pytest.raises(TruthUnknown):
+        devices.find(moved, soon(bench))
+
+
+def test_a_loop_device_answers_no_inquiry(bench: ScsiBench) -> None:
+    descriptor = os.open(found(bench, bench.plug()).path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="Inappropriate ioctl|Invalid argument"):
+            inquiry.disk_uuid(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+NULL = Device("/dev/null", (1, 3), DiskUuid(OTHER_VM), 0)
+
+
+def test_a_file_that_is_no_disk_is_none(bench: ScsiBench) -> None:
+    descriptor = os.open("/dev/null", os.O_RDONLY)
+    try:
+        with pytest.raises(TruthUnknown):
+            check_identity(descriptor, NULL, Asked(DiskUuid(OTHER_VM)))
+    finally:
+        os.close(descriptor)
+
+
+def free_again(number: int) -> None:
+    """Make a loop device that was released usable under its number again."""
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    try:
+        fcntl.ioctl(control, 0x4C80, number)
+    finally:
+        os.close(control)
+
+
+def configure_as(bench: ScsiBench, attached: Attachment, other: Attachment) -> None:
+    """The disk at the address, which says nothing, is a copy of the other."""
+    assert isinstance(attached.address, ScsiAddress)
+    number = bench.places[attached.address]
+    release(number)
+    free_again(number)
+    configure(number, bench.loops[number], loop_tag(VM, other.disk_uuid))
+    (address,) = (address for address, disk in bench.sysfs.attached.items() if disk.number[1] == number)
+    disk = bench.sysfs.attached[address]
+    bench.sysfs.detach(address)
+    sequence = int(Path(f"/sys/block/loop{number}/diskseq").read_text())
+    bench.sysfs.attach(address, replace(disk, sequence=sequence))
