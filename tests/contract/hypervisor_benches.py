@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -141,7 +141,10 @@ class LocalBench:
         self.small.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "small", self.small], check=True)
         stores = [LocalDatastore(BIG, str(self.big)), LocalDatastore(SMALL, str(self.small))]
-        self.hypervisor = LocalHypervisor(stores, [VM_A, VM_B], self.clock)
+        self.hypervisor = self.made(stores)
+
+    def made(self, stores: Sequence[LocalDatastore]) -> LocalHypervisor:
+        return LocalHypervisor(stores, [VM_A, VM_B], self.clock)
 
     def end(self) -> None:
         loops = Loops(self.clock, [str(root) for root in (self.big, self.big.with_name("hidden"), self.small)])

@@ -67,7 +67,7 @@ MARKS: Mapping[Where, Sequence[pytest.MarkDecorator]] = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test where its promise can be shown; why not elsewhere is in tests/contract/proven.py."""
     if "where" in metafunc.fixturenames:
-        here = (Where.REAL,) if given.file() else tuple(where for where in Where if where is not Where.REAL)
+        here = (Where.REAL,) if given.file() else proven.EVERYWHERE
         shown = [where for where in proven.shown(metafunc.function.__name__) if where in here]
         cases = [pytest.param(each, marks=MARKS[each], id=each) for each in shown]
         metafunc.parametrize("where", cases, indirect=True, scope="module")

@@ -20,10 +20,10 @@ class Site:
         self.machines_folder = root / "vm"
         self._numbers = itertools.count(1)
 
-    def machine(self, name: str) -> Machine:
+    def machine(self, name: str, id: VmId | None = None) -> Machine:
         """A new machine, switched off, without disks."""
         context = _FIRST_CONTEXT + len(machines(self.machines_folder))
-        return Machine.make(self.machines_folder / name, name, VmId(uuid4()), context)
+        return Machine.make(self.machines_folder / name, name, id or VmId(uuid4()), context)
 
     def vmdk(self, size_mib: int = 8) -> Path:
         """A new, blank disk that no hypervisor knows."""
