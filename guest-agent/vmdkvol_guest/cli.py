@@ -48,7 +48,7 @@ def serve(config: Path) -> None:
 def check_config(config: Path) -> None:
     """Read the settings and say whether they are right; nothing is started or changed."""
     settings = read_settings(AgentSettings, config)
-    click.echo(f"{config}: right; driver {settings.driver} at {settings.socket}")
+    click.echo(f"{config}: right; driver {settings.driver} at {settings.socket}, service at {settings.service}")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

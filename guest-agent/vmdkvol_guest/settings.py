@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from vmdkvol.addresses import ANY_CONTEXT, MAX_PATH, TcpAddress, UnixAddress, VsockAddress, parse_address
 from vmdkvol.errors import BadRequest
 
 # Docker names a plugin by its socket's file name.
 _DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LEVELS = ("debug", "info", "warning", "error")
-# sun_path has 108 bytes with its NUL.
-MAX_SOCKET = 107
 # Docker gives up Create and Mount after 120 s and the other calls after 60 s, whatever anybody sets (docker-facts 2.4).
 _DOCKER_SLOW_S = 120.0
 _DOCKER_SHORT_S = 60.0
@@ -27,7 +26,8 @@ class AgentSettings:
         metadata={"help": "Where Docker finds the agent; the file's name must be the driver's."},
     )
     service: str = field(
-        default="unix:///run/vmdkvol/service.sock", metadata={"help": "Where the service listens: unix:///PATH."}
+        default="unix:///run/vmdkvol/service.sock",
+        metadata={"help": "Where the service listens: tcp://HOST:1019, vsock://2:1019, or unix:///PATH on one machine."},
     )
     run_dir: str = field(
         default="/run/vmdkvol/vsphere", metadata={"help": "Mounts and the holders of this boot; empty after a reboot."}
@@ -56,9 +56,7 @@ class AgentSettings:
         if self.run_dir == self.state_dir:
             raise BadRequest("run_dir and state_dir are the same directory", setting="state_dir")
         _check_socket("socket", self.socket)
-        if not self.service.startswith("unix://"):
-            raise BadRequest(f"service {self.service[:60]!r} does not begin with unix://", setting="service")
-        _check_socket("service", self.service.removeprefix("unix://"))
+        _check_service(self.service)
         self._check_numbers()
         if self.log_level not in _LEVELS:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
@@ -78,6 +76,21 @@ class AgentSettings:
                 raise BadRequest(f"{name} must be from {low} to {high}", setting=name)
 
 
+def _check_service(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except BadRequest as error:
+        raise BadRequest(f"service: {error.text}", remedy=error.remedy, setting="service") from error
+    match address:
+        case UnixAddress(path):
+            _check_path("service", str(path))
+        case VsockAddress(cid) if cid == ANY_CONTEXT:
+            remedy = "write vsock://2:1019: the host that this virtual machine runs on"
+            raise BadRequest(f"service {text!r} is where a service listens, not whom to call", remedy=remedy, setting="service")
+        case TcpAddress(port=0) | VsockAddress(port=0):
+            raise BadRequest(f"service {text[:100]!r} has no port to call", remedy="write :1019", setting="service")
+
+
 def _check_path(setting: str, path: str) -> None:
     parts = path.split("/")
     if not path.startswith("/") or path == "/" or ".." in parts or "\0" in path:
@@ -86,5 +99,5 @@ def _check_path(setting: str, path: str) -> None:
 
 def _check_socket(setting: str, path: str) -> None:
     _check_path(setting, path)
-    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET:
-        raise BadRequest(f"{setting}: the socket's path is longer than {MAX_SOCKET} bytes", setting=setting)
+    if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH:
+        raise BadRequest(f"{setting}: the socket's path is longer than {MAX_PATH} bytes", setting=setting)

@@ -36,7 +36,16 @@ def test_written_settings_read_back(tmp_path: Path) -> None:
         {"socket": "relative.sock"},
         {"socket": "/" + "x" * 107},
         {"service": "/run/x.sock"},
-        {"service": "tcp://host:1"},
+        {"service": "http://host:1019"},
+        {"service": "tcp://"},
+        {"service": "tcp://host:0"},
+        {"service": "tcp://host:70000"},
+        {"service": "tcp://fe80::1:1019"},
+        {"service": "vsock://any:1019"},
+        {"service": "vsock://4294967295:1019"},
+        {"service": "vsock://2:0"},
+        {"service": "vsock://two"},
+        {"service": "unix:///run/../etc/x.sock"},
         {"service": "unix://relative"},
         {"service": "unix:///" + "x" * 107},
         {"run_dir": "run"},
@@ -62,6 +71,27 @@ def test_a_value_that_cannot_work_is_refused_by_name(change: dict[str, Any]) -> 
         AgentSettings(**change)
     # Fewer threads than may wait for slow work: told at what the reader would lower.
     assert caught.value.fields["setting"] == ("slow_threads" if change == {"threads": 100} else next(iter(change)))
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "tcp://vmdkvol.example.com:1019",
+        "tcp://vmdkvol.example.com",
+        "tcp://192.0.2.7:1019",
+        "tcp://[2001:db8::7]:1019",
+        "vsock://2:1019",
+        "vsock://host",
+        "unix:///run/vmdkvol/service.sock",
+    ],
+)
+def test_a_service_is_on_this_machine_on_its_host_or_on_the_network(service: str) -> None:
+    assert AgentSettings(service=service).service == service
+
+
+def test_a_service_that_cannot_be_called_says_what_to_write() -> None:
+    with pytest.raises(BadRequest, match=r"vsock://2:1019"):
+        AgentSettings(service="vsock://any:1019")
 
 
 def test_the_longest_socket_path_is_taken() -> None:
