@@ -1,17 +1,33 @@
 """The channel's proof becomes a caller. Nothing that a guest sends takes part in it, and nothing is kept between calls.
 
-In the sandbox all agents are root on one kernel: the socket that a connection came in by is the identity, and
-SO_PEERCRED checks that it is root who holds the other end (corrections 14).
+By a Unix socket: in the sandbox all agents are root on one kernel, so the socket that a connection came in by is the identity,
+and SO_PEERCRED checks that it is root who holds the other end (corrections 14). Everywhere else a certificate is, which must
+be on record; over vsock the hypervisor's word on who has that context id comes on top of it (faults 3.2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from vmdkvol.errors import NotEnrolled, UnknownCaller
+from vmdkvol.clock import Clock
+from vmdkvol.errors import Busy, IdentityConflict, MetadataDamaged, NotEnrolled, UnknownCaller
 from vmdkvol.messages import Hello
 from vmdkvol.volume import VmId
+from vmdkvol_esx.alarms import Alarms
+from vmdkvol_esx.identities import Identity, fingerprint
 from vmdkvol_esx.ports import Hypervisor
+
+# A second machine with the same identity waits so long: by then the channel has found out whether the first is dead.
+CONFLICT_S = 15.0
+# Who has not asked for so long begins to wait anew.
+_FORGOTTEN_S = 60.0
+# Machines with an identity that another one has too, and how many boots of them: more are a flood, and are all refused.
+_WAITING = 1000
+
+_REBUILD = "an administrator must look at the service's log, which says how to rebuild it"
+ENROL_AGAIN = "enrol this machine again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,12 @@ class Caller:
     name: str
 
 
+class OnRecord(Protocol):
+    """The part of ``identities.Identities`` that tells whom a certificate speaks for."""
+
+    def identity(self, fingerprint: str) -> Identity | None: ...
+
+
 def require_root(uid: int | None) -> None:
     """Raise UnknownCaller unless the peer is root."""
     if uid != 0:
@@ -54,24 +76,99 @@ def require_root(uid: int | None) -> None:
 
 
 class Callers:
-    """Who calls, asked of the hypervisor each time: a proof of an earlier connection says nothing (vdvs-facts L32)."""
+    """Who calls, asked of records and hypervisor each time: a proof of an earlier connection says nothing (vdvs-facts L32)."""
 
-    def __init__(self, hypervisor: Hypervisor) -> None:
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        records: OnRecord | None,
+        clock: Clock,
+        alarms: Alarms,
+        presented: Callable[[VmId, str], None] = lambda vm, fingerprint: None,
+    ) -> None:
+        """``records`` None: the database cannot be used, so no certificate counts. ``presented`` hears what a caller showed."""
         self._hypervisor = hypervisor
+        self._records = records
+        self._clock = clock
+        self._alarms = alarms
+        self._presented = presented
+        # On the server's one thread alone: since when, and when last, a second boot of a machine asked to be let in.
+        self._waiting: dict[tuple[VmId, str], tuple[float, float]] = {}
 
     def identify(self, proof: Proof, hello: Hello) -> Caller:
-        """Return the caller on a connection that came in by a Unix socket, and so to the machine that this is bound to.
+        """Return the caller. Raises UnknownCaller, NotEnrolled, IdentityConflict, and what reading records and VMs raises."""
+        if proof.vm is not None:
+            require_root(proof.uid)
+            return self._existing(proof.vm, "register this Docker host with the service, then restart its agent")
+        if proof.certificate is None:
+            raise NotEnrolled(f"{proof.text} shows no certificate: it is not enrolled")
+        identity = self.checked(proof.certificate, proof.text)
+        if proof.context_id is not None:
+            self._check_context(proof.context_id, identity, proof.text)
+        caller = self._existing(identity.vm, ENROL_AGAIN)
+        self._presented(caller.vm, identity.fingerprint)
+        return caller
 
-        Raises UnknownCaller if it is not root, or no such proof; NotEnrolled if the hypervisor has no such VM, and what
-        reading it raises.
+    def checked(self, certificate: bytes, who: str) -> Identity:
+        """Return the identity that a certificate (DER) is; NotEnrolled if it speaks for nobody (any more).
+
+        MetadataDamaged without records: a certificate may have been revoked since it was signed.
         """
-        if proof.vm is None:
-            raise UnknownCaller(f"{proof.text} does not prove which virtual machine calls")
-        require_root(proof.uid)
-        found = self._hypervisor.vm(proof.vm)
+        if self._records is None:
+            raise MetadataDamaged(
+                f"whom the certificate of {who} speaks for cannot be looked up: the service's database is damaged",
+                remedy=_REBUILD,
+            )
+        found = self._records.identity(fingerprint(certificate))
         if found is None:
             raise NotEnrolled(
-                f"virtual machine {proof.vm} is not known to the service",
-                remedy="register this Docker host with the service, then restart its agent",
+                f"the certificate of {who} is not on record: replaced, or newer than the database", remedy=ENROL_AGAIN
             )
+        if found.revoked_at is not None:
+            raise NotEnrolled(f"the certificate of {who}, for {found.name}, was revoked", remedy=ENROL_AGAIN)
+        if self._clock.wall() >= found.not_after:
+            raise NotEnrolled(f"the certificate of {who}, for {found.name}, is over", remedy=ENROL_AGAIN)
+        return found
+
+    def admit(self, newcomer: Present, others: tuple[Present, ...]) -> None:
+        """Let one boot of a machine in at a time, of those that come with a certificate.
+
+        Busy while another one is there that may be dead; IdentityConflict when it is still there after ``CONFLICT_S``.
+        """
+        key = newcomer.caller.vm, newcomer.boot_id
+        rivals = [each for each in others if each.boot_id != newcomer.boot_id and each.proof.certificate is not None]
+        if newcomer.proof.certificate is None or not rivals:
+            self._waiting.pop(key, None)
+            return
+        now = self._clock.monotonic()
+        since, last = self._waiting.pop(key, (now, now))
+        since = now if now - last > _FORGOTTEN_S else since
+        self._waiting[key] = since, now
+        if len(self._waiting) > _WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        name, here, there = newcomer.caller.name, newcomer.proof.text, rivals[0].proof.text
+        if now - since < CONFLICT_S:
+            raise Busy(f"another connection of {name} stands, from {there}; whether it is dead is being found out")
+        self._alarms.sound(
+            newcomer.caller.vm, "two machines have one identity: the second is refused", vm=name, served=there, refused=here
+        )
+        raise IdentityConflict(f"{name} is connected from {there} already, with the same key")
+
+    def _existing(self, vm: VmId, remedy: str) -> Caller:
+        found = self._hypervisor.vm(vm)
+        if found is None:
+            raise NotEnrolled(f"virtual machine {vm} is not known to the service", remedy=remedy)
         return Caller(found.id, found.name)
+
+    def _check_context(self, context_id: int, identity: Identity, who: str) -> None:
+        """Raise unless the hypervisor says that the machine with this context id is the one that the certificate is of."""
+        there = self._hypervisor.vm_with_context(context_id)
+        if there == identity.vm:
+            return
+        if there is None:
+            raise UnknownCaller(
+                f"{who} shows the certificate of {identity.name}, and no machine of ours has its context id",
+                remedy="check that the virtual machine is enrolled itself, and is no copy",
+            )
+        self._alarms.sound(identity.vm, "a machine shows another one's key", of=identity.name, vm=str(there), peer=who)
+        raise IdentityConflict(f"{who} is virtual machine {there} and shows the certificate of {identity.name}")

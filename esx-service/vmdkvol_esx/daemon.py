@@ -23,6 +23,7 @@ from vmdkvol.messages import Call, Notice, Request
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx import rebuilding
+from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.backends import Backend, claim, open_backend
 from vmdkvol_esx.callers import Callers
 from vmdkvol_esx.housekeeping import Housekeeping
@@ -137,7 +138,8 @@ def compose(
         )
         answer = Requests(verbs, service=_NAME).answer
     sockets: dict[Address, VmId | None] = {UnixAddress(Path(host.socket)): host.id for host in settings.hosts}
-    server = Server(sockets, _logged(answer), Callers(hypervisor).identify, clock, service=_NAME, listen=listen)
+    callers = Callers(hypervisor, store, clock, Alarms(clock, log))
+    server = Server(sockets, _logged(answer), callers.identify, clock, service=_NAME, listen=listen, admit=callers.admit)
     notices.server = server
     return Service(settings, clock, server, lanes, hypervisor, housekeeping, store)
 

@@ -6,6 +6,7 @@ whoever signed it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,6 +41,11 @@ class Ticket:
     expires_at: float
     used_at: float | None = None
     used_for: str | None = None
+
+
+def fingerprint(certificate: bytes) -> str:
+    """Return by what a certificate's DER is known in the records."""
+    return hashlib.sha256(certificate).hexdigest()
 
 
 class Identities(Protocol):

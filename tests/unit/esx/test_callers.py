@@ -7,9 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from tests.doubles.hand_clock import HandClock
+from tests.unit.esx.site import Kept
 from vmdkvol.errors import HypervisorUnreachable, NotEnrolled, UnknownCaller
 from vmdkvol.messages import Hello
 from vmdkvol.volume import VmId
+from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.callers import Caller, Callers, Proof, require_root
 from vmdkvol_esx.ports import Hypervisor, Vm
 
@@ -38,7 +41,8 @@ def proof(uid: int | None, vm: VmId | None) -> Proof:
 
 
 def callers(vms: _Vms) -> Callers:
-    return Callers(cast(Hypervisor, vms))
+    clock = HandClock()
+    return Callers(cast(Hypervisor, vms), None, clock, Alarms(clock, Kept()))
 
 
 def test_root_on_a_registered_hosts_socket_is_that_host() -> None:
@@ -52,7 +56,7 @@ def test_whoever_is_not_root_is_unknown(uid: int | None) -> None:
 
 
 def test_a_connection_that_is_no_hosts_own_proves_nobody() -> None:
-    with pytest.raises(UnknownCaller, match="a test's peer"):
+    with pytest.raises(NotEnrolled, match="a test's peer"):
         callers(_Vms()).identify(proof(0, None), HELLO)
 
 

@@ -1,0 +1,179 @@
+"""What an administrator asks on the service's own machine: tokens, who is enrolled, an end to an identity."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from vmdkvol.admin_messages import EnrollVm, Invitation, ListVms, RevokeVm, Standing, VmInfo, VmPage
+from vmdkvol.clock import Clock
+from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError, quoted
+from vmdkvol.messages import Call, Done, Request
+from vmdkvol.tokens import SECRET_BYTES, Token
+from vmdkvol.volume import VmId
+from vmdkvol_esx.callers import Caller, Proof, require_root
+from vmdkvol_esx.enrolling import Ours
+from vmdkvol_esx.identities import Identities, Identity, Signing, Ticket
+from vmdkvol_esx.ports import Hypervisor, Log, Vm
+
+TOKEN_S = 3600.0
+# Who asks on the admin socket: no machine, so no machine's id.
+ADMINISTRATOR = VmId(UUID(int=0))
+MOST_LISTED = 200
+
+
+@dataclass(slots=True)
+class _Known:
+    """All that is known of one machine."""
+
+    vm: Vm | None = None
+    identities: list[Identity] = field(default_factory=list)
+    tickets: list[Ticket] = field(default_factory=list)
+
+
+def identify(proof: Proof, _: object) -> Caller:
+    """Return the administrator; UnknownCaller unless it is root who asks."""
+    require_root(proof.uid)
+    return Caller(ADMINISTRATOR, "administrator")
+
+
+class Administration:
+    """For any thread."""
+
+    def __init__(
+        self,
+        records: Identities,
+        authority: Signing,
+        hypervisor: Hypervisor,
+        ours: Ours,
+        registered: frozenset[VmId],
+        clock: Clock,
+        log: Log,
+        chance: Callable[[int], bytes],
+        connected: Callable[[VmId], bool],
+        ended: Callable[[VmId], None],
+        give: Callable[[VmId, str], None] | None = None,
+    ) -> None:
+        """``registered`` are the hosts of the settings; ``chance`` returns so many bytes that nobody can guess.
+
+        ``connected`` tells whether a machine's agent is there, ``ended`` hears whose certificates count no more. ``give``
+        writes a token into a VM's guestinfo; None if that is not allowed.
+        """
+        self._records = records
+        self._authority = authority
+        self._hypervisor = hypervisor
+        self._ours = ours
+        self._registered = registered
+        self._clock = clock
+        self._log = log
+        self._chance = chance
+        self._connected = connected
+        self._ended = ended
+        self._give = give
+
+    def answer(self, request: Request[Any], call: Call) -> Any:
+        match request:
+            case EnrollVm():
+                return self.enroll(request)
+            case ListVms():
+                return self.page(request)
+            case RevokeVm():
+                return self.revoke(request)
+            case _:
+                raise BadRequest(f"{type(request).__name__} is not for administrators")
+
+    def enroll(self, request: EnrollVm) -> Invitation:
+        """See ``EnrollVm``. Of the token only its hash is kept."""
+        self._authority.check()
+        if request.give and self._give is None:
+            raise BadRequest(
+                "tokens are not written into virtual machines here",
+                remedy="set guestinfo = true in [vsphere], and see docs/how-to/enrol.md for the right that it needs",
+            )
+        vm = self._one(request.vm, self._hypervisor.machines())
+        token = Token(self._chance(SECRET_BYTES), self._authority.pin)
+        expires_at = self._clock.wall() + TOKEN_S
+        # Ours from now on: its context id counts at the enrolment already.
+        self._ours.add(vm.id)
+        self._records.invite(Ticket(token.hash, vm.id, vm.name, expires_at))
+        if request.give and self._give is not None:
+            self._give(vm.id, token.text)
+        self._log.info("token made", vm=vm.name, id=str(vm.id), given=request.give)
+        return Invitation(token.text, vm.id, vm.name, expires_at, request.give)
+
+    def page(self, request: ListVms) -> VmPage:
+        """See ``ListVms``. Machines that the hypervisor cannot tell of now are told as far as they are on record."""
+        if not 1 <= request.limit <= MOST_LISTED:
+            raise BadRequest(f"a page has 1 to {MOST_LISTED} machines")
+        known = self._known()
+        after = "" if request.after is None else str(request.after)
+        ids = sorted((vm for vm in known if str(vm) > after), key=str)
+        page = ids[: request.limit]
+        return VmPage(tuple(self._info(vm, known[vm]) for vm in page), page[-1] if len(ids) > len(page) else None)
+
+    def revoke(self, request: RevokeVm) -> Done:
+        """See ``RevokeVm``: also while the hypervisor does not answer."""
+        # Newest names last, so that they win.
+        on_record: list[Ticket | Identity] = [*self._records.tickets(), *self._records.identities()]
+        vms = {each.vm: Vm(each.vm, each.name, running=True) for each in on_record}
+        vm = self._one(request.vm, list(vms.values()))
+        ended = self._records.revoke(vm.id, self._clock.wall())
+        self._log.warning("machine revoked", vm=vm.name, id=str(vm.id), certificates_and_tokens=ended)
+        self._ended(vm.id)
+        return Done()
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _one(self, name: str, vms: Sequence[Vm]) -> Vm:
+        """Return the VM of this id or exact name; a name that several have names none of them."""
+        found = [vm for vm in vms if str(vm.id) == name.lower()] or [vm for vm in vms if vm.name == name]
+        if not found:
+            raise NotFound(f"there is no virtual machine {quoted(name)}", remedy="see `vmdkvol vm ls` for names and ids")
+        if len(found) > 1:
+            ids = " and ".join(sorted(str(vm.id) for vm in found)[:3])
+            raise Conflict(
+                f"{len(found)} virtual machines have the name {quoted(name, 40)}: {ids}", remedy="give the id instead"
+            )
+        return found[0]
+
+    def _known(self) -> dict[VmId, _Known]:
+        known: dict[VmId, _Known] = defaultdict(_Known, {vm: _Known() for vm in self._registered})
+        for ticket in self._records.tickets():
+            known[ticket.vm].tickets.append(ticket)
+        for identity in self._records.identities():
+            known[identity.vm].identities.append(identity)
+        try:
+            for vm in self._hypervisor.machines():
+                known[vm.id].vm = vm
+        except VolumeError as error:
+            self._log.warning("machines not listed", error=str(error))
+        return known
+
+    def _info(self, vm: VmId, known: _Known) -> VmInfo:
+        now = self._clock.wall()
+        standing = [each for each in known.identities if each.revoked_at is None]
+        invited = [each for each in known.tickets if each.used_at is None and each.expires_at > now]
+        on_record: list[Ticket | Identity] = [*known.tickets, *known.identities]
+        names = [each.name for each in on_record]
+        return VmInfo(
+            vm,
+            known.vm.name if known.vm is not None else names[-1] if names else str(vm),
+            self._standing(vm, known, standing, invited),
+            self._connected(vm),
+            None if known.vm is None else known.vm.running,
+            max((each.not_after for each in standing), default=None),
+            max((each.expires_at for each in invited), default=None),
+        )
+
+    def _standing(self, vm: VmId, known: _Known, standing: Sequence[Identity], invited: Sequence[Ticket]) -> Standing:
+        if standing:
+            over = max(each.not_after for each in standing) <= self._clock.wall()
+            return Standing.EXPIRED if over else Standing.ENROLLED
+        if vm in self._registered:
+            return Standing.REGISTERED
+        if invited:
+            return Standing.INVITED
+        return Standing.REVOKED if known.identities else Standing.NONE

@@ -1,0 +1,198 @@
+"""What an administrator asks for: a token for exactly one machine, the list of all, an end to an identity."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from tests.unit.esx.enrolment import HOST, LEAF_S, OTHER, SOCKET_HOST, Registry, from_tcp, hello
+from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, Standing, VmInfo
+from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import BadRequest, Conflict, HypervisorUnreachable, NotEnrolled, NotFound, UnknownCaller
+from vmdkvol.messages import Call, Enroll, ListAttached
+from vmdkvol.tokens import Token
+from vmdkvol.volume import VmId
+from vmdkvol_esx.administration import TOKEN_S, Administration, identify
+from vmdkvol_esx.callers import Proof
+from vmdkvol_esx.ports import Vm
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+def listed(registry: Registry) -> dict[VmId, VmInfo]:
+    return {each.vm: each for each in registry.administration.page(ListVms()).vms}
+
+
+def enrol(registry: Registry, name: str, csr: str = "csr 1") -> str:
+    token = registry.administration.enroll(EnrollVm(name)).token
+    return registry.enrolling.enroll(Enroll(token, csr), from_tcp()).certificate_pem
+
+
+@pytest.mark.parametrize("name", ["host", str(HOST), str(HOST).upper()])
+def test_a_token_is_for_one_machine_for_an_hour(registry: Registry, name: str) -> None:
+    made = registry.administration.enroll(EnrollVm(name))
+    assert (made.vm, made.vm_name, made.given) == (HOST, "host", False)
+    assert made.expires_at == registry.clock.wall() + TOKEN_S
+    assert Token.parse(made.token).pin == registry.signing.pin
+
+
+def test_no_two_tokens_are_the_same_and_none_is_kept_or_logged(registry: Registry) -> None:
+    first, second = (registry.administration.enroll(EnrollVm("host")).token for _ in range(2))
+    assert first != second
+    kept = repr((registry.store.tickets(), registry.log.lines))
+    assert Token.parse(first).hash in kept
+    assert not any(part in kept for token in (first, second) for part in token.split(".")[1:2])
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "HOST", str(UUID(int=99)), "ho*"])
+def test_who_is_not_there_gets_no_token(registry: Registry, name: str) -> None:
+    with pytest.raises(NotFound):
+        registry.administration.enroll(EnrollVm(name))
+    assert registry.store.tickets() == ()
+
+
+def test_a_name_that_two_have_names_neither_and_both_ids_are_told(registry: Registry) -> None:
+    twin = VmId(UUID(int=77))
+    registry.machines.known[twin] = Vm(twin, "host", running=True)
+    with pytest.raises(Conflict) as raised:
+        registry.administration.enroll(EnrollVm("host"))
+    assert str(HOST) in str(raised.value)
+    assert str(twin) in str(raised.value)
+    assert registry.administration.enroll(EnrollVm(str(twin))).vm == twin
+
+
+def test_a_machine_that_is_called_like_anothers_id_does_not_take_its_place(registry: Registry) -> None:
+    registry.machines.known[OTHER] = Vm(OTHER, str(HOST), running=True)
+    assert registry.administration.enroll(EnrollVm(str(HOST))).vm == HOST
+
+
+def test_the_list_says_what_each_machine_is(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.connected.add(HOST)
+    invited = registry.administration.enroll(EnrollVm("other"))
+    found = listed(registry)
+    assert found[HOST] == VmInfo(
+        HOST, "host", Standing.ENROLLED, connected=True, running=True, not_after=registry.clock.wall() + LEAF_S
+    )
+    assert (found[OTHER].standing, found[OTHER].expires_at) == (Standing.INVITED, invited.expires_at)
+    assert (found[SOCKET_HOST].standing, found[SOCKET_HOST].connected) == (Standing.REGISTERED, False)
+
+
+def test_what_is_over_is_told(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.administration.enroll(EnrollVm("other"))
+    registry.clock.pass_time(LEAF_S)
+    found = listed(registry)
+    assert (found[HOST].standing, found[OTHER].standing) == (Standing.EXPIRED, Standing.NONE)
+
+
+def test_a_machine_that_is_gone_is_listed_as_long_as_it_is_on_record(registry: Registry) -> None:
+    enrol(registry, "host")
+    del registry.machines.known[HOST]
+    assert (listed(registry)[HOST].name, listed(registry)[HOST].running) == ("host", None)
+
+
+def test_the_list_comes_while_the_hypervisor_does_not_answer(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.machines.error = HypervisorUnreachable("no answer")
+    found = listed(registry)
+    assert found.keys() == {HOST, SOCKET_HOST}
+    assert found[HOST].running is None
+
+
+def test_a_large_site_comes_in_pages_each_machine_once(registry: Registry) -> None:
+    more = {VmId(UUID(int=number)): Vm(VmId(UUID(int=number)), "vm", running=True) for number in range(100, 350)}
+    registry.machines.known |= more
+    seen: list[VmId] = []
+    after = None
+    for _ in range(10):
+        page = registry.administration.page(ListVms(after, limit=60))
+        seen += [each.vm for each in page.vms]
+        after = page.next
+        if after is None:
+            break
+    assert seen == sorted(registry.machines.known, key=str)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 201])
+def test_a_page_has_its_bounds(registry: Registry, limit: int) -> None:
+    with pytest.raises(BadRequest):
+        registry.administration.page(ListVms(limit=limit))
+
+
+def test_who_is_revoked_is_nobody_at_once(registry: Registry) -> None:
+    certificate = enrol(registry, "host")
+    registry.ended.clear()
+    registry.administration.revoke(RevokeVm("host"))
+    assert registry.ended == [HOST]
+    with pytest.raises(NotEnrolled, match="revoked"):
+        registry.callers.identify(from_tcp(certificate), hello())
+    assert listed(registry)[HOST].standing is Standing.REVOKED
+
+
+def test_others_stay_when_one_is_revoked(registry: Registry) -> None:
+    enrol(registry, "host")
+    certificate = enrol(registry, "other", "csr 2")
+    registry.administration.revoke(RevokeVm("host"))
+    assert registry.callers.identify(from_tcp(certificate), hello()).vm == OTHER
+
+
+def test_a_machine_is_revoked_while_the_hypervisor_does_not_answer(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.machines.error = HypervisorUnreachable("no answer")
+    registry.administration.revoke(RevokeVm(str(HOST)))
+    assert all(each.revoked_at is not None for each in registry.store.identities(HOST))
+
+
+def test_a_machine_that_was_renamed_is_revoked_by_the_name_that_it_enrolled_with(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.machines.known[HOST] = Vm(HOST, "renamed", running=True)
+    registry.administration.revoke(RevokeVm("host"))
+    assert listed(registry)[HOST].standing is Standing.REVOKED
+
+
+@pytest.mark.parametrize("name", ["nobody", "other"])
+def test_who_is_not_on_record_is_not_revoked(registry: Registry, name: str) -> None:
+    enrol(registry, "host")
+    with pytest.raises(NotFound):
+        registry.administration.revoke(RevokeVm(name))
+
+
+def test_a_token_is_given_to_the_machine_itself_if_asked(registry: Registry) -> None:
+    made = registry.administration.enroll(EnrollVm("host", give=True))
+    assert registry.given == [(HOST, made.token)]
+    assert made.given
+
+
+def test_where_tokens_are_not_given_none_is_made(registry: Registry) -> None:
+    without = Administration(
+        registry.store,
+        registry.signing,
+        registry.administration._hypervisor,
+        registry.ours,
+        frozenset(),
+        registry.clock,
+        registry.log,
+        bytes,
+        registry.connected.__contains__,
+        registry.ended.append,
+    )
+    with pytest.raises(BadRequest, match="guestinfo = true"):
+        without.enroll(EnrollVm("host", give=True))
+    assert registry.store.tickets() == ()
+
+
+def test_root_alone_is_the_administrator() -> None:
+    assert identify(Proof(None, 0, None, None, "admin"), None).name == "administrator"
+    for uid in (1000, None):
+        with pytest.raises(UnknownCaller):
+            identify(Proof(None, uid, None, None, "admin"), None)
+
+
+def test_an_administrator_asks_nothing_else(registry: Registry) -> None:
+    with pytest.raises(BadRequest):
+        registry.administration.answer(ListAttached(), Call(UUID(int=1), Deadline.after(SystemClock(), 1.0)))
