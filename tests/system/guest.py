@@ -195,6 +195,15 @@ class Guest:
             time.sleep(0.1)
         return f"/dev/{found[uuid.hex]}"
 
+    def give_vsock(self, device: Path) -> None:
+        """Give a machine that runs a vsock device, whose backend is at ``device``: QEMU saves none in a snapshot."""
+        self.qmp.do("chardev-add", {"id": "vsock", "backend": _socket_backend(device)})
+        self.qmp.do("device_add", {"driver": "vhost-user-vsock-pci", "id": "vsock", "chardev": "vsock", "bus": "spare"})
+        self.sh(
+            "i=0; until [ -e /sys/bus/virtio/drivers/vmw_vsock_virtio_transport/virtio* ] || [ $((i += 1)) -gt 600 ]; "
+            "do sleep 0.1; done; ls -d /sys/bus/virtio/drivers/vmw_vsock_virtio_transport/virtio*"
+        )
+
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def run(self, command: str, timeout_s: float = COMMAND_S, *, given: str = "") -> Ran:
@@ -288,6 +297,8 @@ class Guest:
             command += ["-device", bridge]
             if bus < hardware.controllers:
                 command += ["-device", f"pvscsi,id=scsi{bus},bus=bridge{bus}"]
+        # For what comes while it runs: the root complex itself takes nothing.
+        command += ["-device", "pcie-root-port,id=spare,bus=pcie.0,addr=0x19.0,chassis=5,slot=288"]
         if hardware.vsock is not None:
             command += ["-chardev", f"socket,id=vsock,path={hardware.vsock}"]
             command += ["-device", "vhost-user-vsock-pci,chardev=vsock,addr=0x5"]
@@ -296,3 +307,8 @@ class Guest:
         if snapshot is not None:
             command += ["-loadvm", snapshot.name]
         return [*command, *hardware.extra]
+
+
+def _socket_backend(path: Path) -> dict[str, object]:
+    address = {"type": "unix", "data": {"path": str(path)}}
+    return {"type": "socket", "data": {"addr": address, "server": False}}
