@@ -29,6 +29,8 @@ NAME = "docker"
 # Where a program in a guest tells what must not be lost with the guest: QEMU writes it to a file of this computer, which stays
 # when guest and QEMU are killed. The guest's name of it is ``acks_device``.
 ACKS = "org.vmdkvol.acks"
+# For the disk with the agent's code, and for a vsock device.
+PORTS = ("port-code", "port-vsock")
 _BUILD_S = 900.0
 # The sources of what is saved.
 _HERE = Path(__file__).parent
@@ -53,7 +55,13 @@ def hardware(machine: Machine, *, memory_mib: int = 896, network: bool = True) -
     (machine.folder / "acks").touch()
     file = ("-chardev", f"file,id=acks,path={machine.folder / 'acks'},append=on")
     port = ("-device", f"virtserialport,chardev=acks,name={ACKS}")
-    return Hardware(memory_mib=memory_mib, processors=2, network=network, extra=(*file, *port))
+    # Nothing is at them yet: what may not be there while a state is saved is plugged afterwards.
+    roots = [
+        f"pcie-root-port,id={name},bus=pcie.0,addr={9 + at:#x}.0,chassis={9 + at},slot={9 + at}"
+        for at, name in enumerate(PORTS)
+    ]
+    ports = [word for root in roots for word in ("-device", root)]
+    return Hardware(memory_mib=memory_mib, processors=2, network=network, extra=(*file, *port, *ports))
 
 
 def acks(machine: Machine) -> str:
