@@ -6,17 +6,13 @@ OK is said only of what was seen to be right; what could not be asked is a WARN 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
-from vmdkvol.errors import VolumeError
+from vmdkvol.findings import FAIL, OK, WARN, Finding
 from vmdkvol.sizes import vdvs_capacity
 from vmdkvol_esx.ports import Datastore
 from vmdkvol_esx.vsphere.endpoint import Trust
 from vmdkvol_esx.vsphere.examined import Granted, Host, Presented, Server
 from vmdkvol_esx.vsphere.role import TOO_MUCH, Need
-
-OK, WARN, FAIL = "OK", "WARN", "FAIL"
-_EXIT = {OK: 0, WARN: 1, FAIL: 2}
 
 # A certificate is renewed in time, or the service stands still on that day.
 EXPIRES_DAYS = 30
@@ -28,26 +24,6 @@ STATE_WARN, STATE_FAIL = 1 << 30, 64 << 20
 # vSphere 6.7 has not been maintained since 2022; before 6.5 the calls differ.
 OLDEST, MAINTAINED = (6, 5), (7, 0)
 _ROLE = "run `vmdkvol-esxd create-role`, or see docs/how-to/role.md"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; ``fix`` is empty when all is well."""
-
-    status: str
-    check: str
-    finding: str
-    fix: str = ""
-
-
-def exit_code(findings: Collection[Finding]) -> int:
-    """Return 0, 1 or 2 by the worst line; 2 for a report of nothing."""
-    return max((_EXIT[each.status] for each in findings), default=2)
-
-
-def of_error(check: str, error: VolumeError) -> Finding:
-    """Return the line of a check that could not be made."""
-    return Finding(FAIL, check, error.text, error.remedy)
 
 
 def certificate(seen: Presented, now: float) -> Finding:

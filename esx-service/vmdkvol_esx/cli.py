@@ -16,6 +16,7 @@ import click
 from vmdkvol import __version__, logs
 from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
+from vmdkvol.findings import COLUMNS, exit_code
 from vmdkvol.settings import read_settings
 from vmdkvol_esx.settings import ServiceSettings
 
@@ -70,12 +71,11 @@ def doctor(config: Path, output: str) -> int:
     """
     settings = read_settings(ServiceSettings, config)
     from vmdkvol.cli.render import Table, show
-    from vmdkvol_esx.checkup import exit_code
     from vmdkvol_esx.doctor import Doctor  # all of the bindings
     from vmdkvol_esx.reaching import Unheard
 
     findings = list(Doctor(settings, SystemClock(), Unheard(), os.environ, _say).examine())
-    show(Table(("status", "check", "finding", "fix")), [asdict(finding) for finding in findings], output)
+    show(Table(COLUMNS), [asdict(finding) for finding in findings], output)
     return exit_code(findings)
 
 

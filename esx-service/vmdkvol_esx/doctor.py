@@ -13,9 +13,9 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import VolumeError
+from vmdkvol.findings import FAIL, OK, WARN, Finding, of_access, of_error
 from vmdkvol.names import DatastoreName
 from vmdkvol_esx import checkup, reaching
-from vmdkvol_esx.checkup import FAIL, WARN, Finding
 from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
 from vmdkvol_esx.ports import Log
 from vmdkvol_esx.settings import ServiceSettings, VsphereSetting
@@ -88,7 +88,7 @@ class Doctor:
 
     def _of_settings(self, setting: VsphereSetting, error: VolumeError) -> Finding:
         if setting.credential is None or self.environment.get("CREDENTIALS_DIRECTORY"):
-            return checkup.of_error("settings", error)
+            return of_error("settings", error)
         # Somebody's own shell has none of the unit's credentials.
         way = "systemd-run --pipe --wait -p LoadCredential=NAME:FILE vmdkvol-esxd doctor"
         return Finding(FAIL, "settings", error.text, f"with the unit's name and file, run it as: {way}")
@@ -98,9 +98,9 @@ class Doctor:
         try:
             handshake.reach(endpoint, self._within(self.greet_s))
         except VolumeError as error:
-            yield checkup.of_error("endpoint", error)
+            yield of_error("endpoint", error)
             return
-        yield Finding(checkup.OK, "endpoint", f"{endpoint} takes connections")
+        yield Finding(OK, "endpoint", f"{endpoint} takes connections")
         try:
             seen = handshake.presented(endpoint, trust, self._within(self.greet_s))
         except VolumeError as error:
@@ -117,10 +117,10 @@ class Doctor:
         try:
             server = examiner.server()
         except VolumeError as error:
-            yield checkup.of_error("login", error)
+            yield of_error("login", error)
             yield _unseen("vSphere", "the login must work first")
             return
-        yield Finding(checkup.OK, "login", f"as {setting.user}")
+        yield Finding(OK, "login", f"as {setting.user}")
         yield checkup.server(server)
         yield checkup.clock(server)
         yield from self._asked("privileges on the root folder", lambda: self._root(examiner, server))
@@ -202,10 +202,9 @@ class Doctor:
         try:
             yield from ask()
         except VolumeError as error:
-            yield checkup.of_error(check, error)
+            yield of_error(check, error)
         except OSError as error:
-            found = f"{error.filename or 'something'} cannot be looked at: {error.strerror or error}"
-            yield Finding(FAIL, check, found, "run it as root" if isinstance(error, PermissionError) else "")
+            yield of_access(check, error)
 
     def _within(self, seconds: float) -> Deadline:
         return self._end.at_most(seconds)

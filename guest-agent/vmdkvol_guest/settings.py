@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vmdkvol.addresses import ANY_CONTEXT, MAX_PATH, TcpAddress, UnixAddress, VsockAddress, parse_address
 from vmdkvol.errors import BadRequest
@@ -60,6 +61,16 @@ class AgentSettings:
         self._check_numbers()
         if self.log_level not in _LEVELS:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
+
+    @property
+    def identity_file(self) -> Path:
+        """Where this machine's key and certificate lie, in one file."""
+        return Path(self.state_dir) / "identity" / "agent.pem"
+
+    @property
+    def authority_file(self) -> Path:
+        """Where the certificate of the site's authority lies."""
+        return Path(self.state_dir) / "identity" / "ca.pem"
 
     def _check_numbers(self) -> None:
         limits = {

@@ -18,8 +18,9 @@ from tests.vsphere.servers import listening, over_tls, silent
 from tests.vsphere.simulators import Certificates, Model, Simulator
 from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
+from vmdkvol.findings import exit_code
 from vmdkvol.settings import dump_toml, read_settings
-from vmdkvol_esx import checkup, doctor
+from vmdkvol_esx import doctor
 from vmdkvol_esx.cli import cli
 from vmdkvol_esx.reaching import Unheard
 from vmdkvol_esx.settings import ServiceSettings
@@ -412,7 +413,7 @@ def test_what_is_being_asked_is_told_to_who_waits(site: Site) -> None:
 
     findings = list(doctor.Doctor(settings, SystemClock(), Unheard(), {}, said.append).examine())
 
-    assert checkup.exit_code(findings)
+    assert exit_code(findings)
     assert ["connecting to localhost" in said[0], "logging in as" in said[1], said[-1]] == [True, True, "database"]
 
 

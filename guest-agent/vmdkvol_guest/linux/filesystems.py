@@ -32,7 +32,7 @@ _EXT4_FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,"
     "dir_nlink,extra_isize,metadata_csum"
 )
-_TOOLS = {
+TOOLS = {
     "ext4": ("mkfs.ext4", "e2fsck", "tune2fs", "blkid"),
     "xfs": ("mkfs.xfs", "xfs_repair", "xfs_admin", "blkid"),
 }
@@ -50,7 +50,7 @@ class LinuxFilesystems:
         self._commands = commands
 
     def missing_tool(self, fstype: str) -> str | None:
-        return None if all(which(tool) for tool in _TOOLS[fstype]) else PACKAGES[fstype]
+        return None if all(which(tool) for tool in TOOLS[fstype]) else PACKAGES[fstype]
 
     def probe(self, device: Device, *, recorded: Probe | None = None) -> Probe:
         with opened(device) as descriptor:

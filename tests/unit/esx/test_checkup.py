@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from vmdkvol.errors import HypervisorUnreachable
+from vmdkvol.findings import FAIL, OK, WARN, Finding, exit_code, of_error
 from vmdkvol.names import DatastoreName
 from vmdkvol_esx import checkup
-from vmdkvol_esx.checkup import FAIL, OK, WARN, Finding
 from vmdkvol_esx.ports import Datastore
 from vmdkvol_esx.vsphere.endpoint import Trust
 from vmdkvol_esx.vsphere.examined import Granted, Host, Presented, Server
@@ -184,7 +184,7 @@ def test_the_database_has_room(free: int, status: str, size: int | None) -> None
 
 
 def test_an_error_is_a_line_with_its_remedy() -> None:
-    finding = checkup.of_error("login", HypervisorUnreachable("wrong password", remedy="write the right one"))
+    finding = of_error("login", HypervisorUnreachable("wrong password", remedy="write the right one"))
     assert finding == Finding(FAIL, "login", "wrong password", "write the right one")
 
 
@@ -192,7 +192,7 @@ def test_an_error_is_a_line_with_its_remedy() -> None:
     ("statuses", "code"), [([OK], 0), ([OK, WARN], 1), ([WARN, FAIL, OK], 2), ([], 2)], ids=["ok", "warn", "fail", "nothing"]
 )
 def test_the_exit_code_is_the_worst(statuses: list[str], code: int) -> None:
-    assert checkup.exit_code([Finding(status, "x", "y") for status in statuses]) == code
+    assert exit_code([Finding(status, "x", "y") for status in statuses]) == code
 
 
 # --- the role ------------------------------------------------------------------------------------------------------
