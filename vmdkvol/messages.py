@@ -62,12 +62,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The version both sides will use, and who the service says the caller is."""
+    """The version both sides will use, who the service says the caller is, and since version 3 its time in UTC seconds."""
 
     version: int
     vm: VmId
     vm_name: str
     service: str
+    clock: float | None = field(default=None, metadata={"since": 3})
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,7 +173,7 @@ class Server:
         if not self._reception.stands(connection) or connection.ends is not None:
             return
         if connection.welcome is not None:
-            self._reception.send(connection, wire.write_answer(call, connection.welcome))
+            self._reception.send(connection, wire.write_answer(call, connection.welcome, connection.welcome.version))
             return
         vm = present.caller.vm
         there = self._greeted.get(vm, ())
@@ -184,7 +184,7 @@ class Server:
             return
         connection.welcome, connection.present, connection.hello_by = welcome, present, None
         self._greeted[vm] = (*there, connection)
-        self._reception.send(connection, wire.write_answer(call, welcome))
+        self._reception.send(connection, wire.write_answer(call, welcome, welcome.version))
 
     def _answer(self, connection: Connection, data: bytes) -> None:
         if connection.welcome is None:
@@ -232,7 +232,7 @@ class Server:
             self._reception.post(partial(self._reception.dismiss, connection, call, Internal("the service failed on Hello")))
             return b""
         self._log.info("agent connected", vm=caller.name, agent=hello.agent)
-        welcome = Welcome(version, caller.vm, caller.name, self._service)
+        welcome = Welcome(version, caller.vm, caller.name, self._service, self._clock.wall())
         # The answer goes out on that thread too, so that who is there is known when the guest has read it.
         self._reception.post(partial(self._greet, connection, call, welcome, Present(caller, hello.boot_id, connection.proof)))
         return b""

@@ -71,6 +71,14 @@ def test_hello_is_answered_with_who_the_service_says_the_caller_is(site: Site) -
     assert (welcome.vm, welcome.vm_name, welcome.version) == (VM_2, "host-2", 1)
 
 
+def test_a_guest_hears_the_service_s_time_and_one_of_an_older_version_hears_nothing_new(site: Site) -> None:
+    before = time.time()
+    said = site.guest().hello(1, NEWEST_VERSION).body["clock"]
+    assert before <= said <= time.time()
+    for version in range(1, 3):
+        assert set(site.guest(VM_2).hello(1, version).body) == {"version", "vm", "vm_name", "service"}
+
+
 def test_each_socket_is_its_own_callers(site: Site, handler: Gated) -> None:
     for vm in (VM_1, VM_2, VM_1):
         site.line(vm).ask(ListAttached(), call())
