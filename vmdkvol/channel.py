@@ -19,6 +19,7 @@ from vmdkvol.unix_socket import peer_uid
 
 __all__ = [
     "Address",
+    "Connect",
     "Listen",
     "Listener",
     "Peer",
@@ -46,6 +47,11 @@ class Peer:
     context_id: int | None
     text: str
 
+    @property
+    def source(self) -> str:
+        """The machine that it comes from, as far as an address tells: it is for limits, and proves nothing."""
+        return self.text.rpartition(":")[0] if self.context_id is None else f"cid {self.context_id}"
+
 
 class Listener(Protocol):
     """A socket that listens, without ever waiting."""
@@ -67,6 +73,7 @@ class Listener(Protocol):
 
 
 Listen = Callable[[Address], Listener]
+Connect = Callable[[Address, float], socket.socket]
 
 
 def listen(address: Address) -> Listener:

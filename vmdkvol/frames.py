@@ -28,7 +28,7 @@ MAX_LEFT_MS = 600_000
 
 _HEADER = struct.Struct(">I")
 # What a guest of the predecessor sends first: uint32 0x0badbeef, little-endian (vdvs-facts 2.1).
-_VDVS_MAGIC = b"\xef\xbe\xad\x0b"
+VDVS_MAGIC = b"\xef\xbe\xad\x0b"
 _KEYS = frozenset({"id", "left_ms", "type", "body"})
 # A string as a whole, also an unterminated one, or a bracket. Possessive, so that no input makes it go back.
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
@@ -100,12 +100,17 @@ class Decoder:
         return read(payload)
 
     def _refused_length(self, length: int) -> ProtocolError:
-        if self._kept.startswith(_VDVS_MAGIC):
-            return ProtocolVersion(
-                "the caller speaks the protocol of vSphere Docker Volume Service (vDVS), which this service does not",
-                remedy="install vmdkvol's agent in that VM in place of the vDVS plugin",
-            )
+        if self._kept.startswith(VDVS_MAGIC):
+            return spoken_by_vdvs()
         return BadFrame(f"a frame of {length} bytes was announced; 1 to {self._limit} are allowed")
+
+
+def spoken_by_vdvs() -> ProtocolVersion:
+    """Return the error for a guest of the predecessor."""
+    return ProtocolVersion(
+        "the caller speaks the protocol of vSphere Docker Volume Service (vDVS), which this service does not",
+        remedy="install vmdkvol's agent in that VM in place of the vDVS plugin",
+    )
 
 
 def write(frame: Frame, limit: int = MAX_FRAME) -> bytes:

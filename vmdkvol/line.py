@@ -11,38 +11,32 @@ import select
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
-from uuid import UUID, uuid4
 
-from vmdkvol import logs, wire
+from vmdkvol import channel, logs, wire
 from vmdkvol.calls import Calls, time_for_service
-from vmdkvol.channel import Address, connect
+from vmdkvol.channel import Address, Connect, UnixAddress
 from vmdkvol.clock import Clock, Deadline, Worker
-from vmdkvol.errors import ProtocolError, ServiceUnreachable, VolumeError
+from vmdkvol.dialing import dial
+from vmdkvol.errors import Denied, ProtocolError, ServiceUnreachable, VolumeError
 from vmdkvol.frames import MAX_FRAME, Frame
+from vmdkvol.greeting import Greeting, Refused
 from vmdkvol.hooks import Hooks
 from vmdkvol.link import Link
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Notice, Request, Welcome
+from vmdkvol.stream import Secure
 
 A = TypeVar("A")
 
-# How long a connection may take to stand, and a service to say who we are, at the start and when it is asked again.
+# How long a connection may take to stand.
 CONNECT_S = 2.0
-HELLO_S = 5.0
 # A call that is made while the service is away waits this long for it: a restart is not seen, an absence soon is.
 PATIENCE_S = 10.0
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Greeting:
-    """A Hello under way: its id, and when the service has taken too long with it."""
-
-    id: UUID
-    expires: float
+# A service that refuses us has to look at our certificate each time.
+REFUSED_PAUSE_S = 10.0
 
 
 class Line:
@@ -55,17 +49,22 @@ class Line:
         *,
         agent: str,
         boot_id: str,
+        secure: Secure | None = None,
+        connect: Connect = channel.connect,
         on_up: Callable[[Welcome], None] | None = None,
         on_down: Callable[[VolumeError], None] | None = None,
         patience_s: float = PATIENCE_S,
         first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:
-        """``on_up`` is called each time a Hello was answered, ``on_down`` when the line broke.
+        """``secure`` makes a connection to another machine one that proves who is at both ends (see ``tls``);
+        ``connect`` opens it.
 
-        Both run on a thread of the line and may ask the service themselves. After a call that ended in silence the
-        line says Hello again on the standing connection, so that ``on_up`` also tells that the service is well.
+        ``on_up`` is called when a Hello was answered, ``on_down`` when the line broke. Both run on a thread of the line
+        and may ask the service themselves. After a call that ended in silence the line says Hello again on the standing
+        connection, so that ``on_up`` also tells that the service is well.
         """
         self._address = address
+        self._dial = partial(dial, address, secure, CONNECT_S, connect)
         self._clock = clock
         self._hello = Hello(OLDEST_VERSION, NEWEST_VERSION, agent, boot_id)
         self._first_pause_s = first_pause_s
@@ -82,9 +81,10 @@ class Line:
         self._hooks = Hooks(clock.condition())
         self._listeners: tuple[Callable[[Notice], None], ...] = ()
         self._welcome: Welcome | None = None
-        self._greeting: _Greeting | None = None
+        self._greeting = self._new_greeting()
         self._closing = clock.condition()
         self._closed = False
+        self._refused = False
         self._workers: list[Worker] = []
         self._log = logs.get("line")
 
@@ -141,7 +141,8 @@ class Line:
         pause = self._first_pause_s
         while not self._closed:
             greeted = self._serve_once()
-            pause = self._first_pause_s if greeted else min(pause * 2, LONGEST_PAUSE_S)
+            longest = REFUSED_PAUSE_S if self._refused else LONGEST_PAUSE_S
+            pause = self._first_pause_s if greeted else min(pause * 2, longest)
             # Jitter: the agents of a site shall not all knock at the same moment after the service's restart.
             self._pause(pause * random.uniform(0.7, 1.3))
 
@@ -150,9 +151,10 @@ class Line:
         greeted = False
         link = None
         try:
-            link = Link(connect(self._address, CONNECT_S), self._clock, MAX_FRAME)
+            link = Link(self._dial(), self._clock, MAX_FRAME)
             with self._turn_to_send:
                 self._link = link
+            self._greeting = self._new_greeting()
             self._greet(link)
             while not self._closed and self._turn(link):
                 greeted = greeted or self.up
@@ -160,7 +162,7 @@ class Line:
         except ProtocolError as reason:
             # ProtocolVersion included only if it came as the answer to Hello, and that is not raised as it is.
             error = ServiceUnreachable(f"the service at {self._address} broke the protocol: {reason.text}")
-        except _Refused as refused:
+        except Refused as refused:
             error = refused.error
         except VolumeError as reason:
             error = reason
@@ -172,13 +174,17 @@ class Line:
                 with self._turn_to_send:
                     self._link = None
                 link.close()
+        # Without a certificate nothing is asked of the service, and one may come at any moment.
+        self._refused = link is not None and isinstance(error, Denied)
         self._down(error)
         return greeted
 
-    def _greet(self, link: Link) -> None:
-        self._greeting = _Greeting(uuid4(), self._clock.monotonic() + HELLO_S)
+    def _new_greeting(self) -> Greeting:
+        return Greeting(self._hello, self._clock, keeps_alive=not isinstance(self._address, UnixAddress))
+
+    def _greet(self, link: Link, *, quiet: bool = False) -> None:
         with self._turn_to_send:
-            link.send(wire.write_request(self._hello, self._greeting.id, HELLO_S))
+            link.send(self._greeting.say(quiet=quiet))
 
     def _turn(self, link: Link) -> bool:
         """Wait for something to do and do it; False when the connection ended."""
@@ -191,19 +197,21 @@ class Line:
             # A hang-up too is found by reading: answers may stand before it.
             alive = link.receive()
             while (frame := link.take()) is not None:
+                self._greeting.heard()
                 self._arrived(frame)
         self._check_time(link)
         if alive and self.up:
-            if self._calls.doubted() and self._greeting is None:
+            if not self._greeting.under_way and self._calls.doubted():
                 self._greet(link)
+            elif self._greeting.wanted:
+                self._greet(link, quiet=True)
             with self._turn_to_send:
                 alive = self._send_calls(link)
         return alive
 
     def _wait(self, link: Link) -> int:
         """Return what poll(2) says of the connection, once it or another thread wants something, or a time is over."""
-        greeted_by = self._greeting.expires if self._greeting is not None else None
-        moments = [moment for moment in (link.expires, greeted_by) if moment is not None]
+        moments = [moment for moment in (link.expires, self._greeting.moment) if moment is not None]
         # One millisecond more: poll rounds down, and a turn too early would be followed by many.
         timeout = max(0.0, min(moments) - self._clock.monotonic()) * 1000 + 1 if moments else None
         poll = select.poll()
@@ -215,10 +223,9 @@ class Line:
         return found.get(link.fileno(), 0)
 
     def _check_time(self, link: Link) -> None:
-        now = self._clock.monotonic()
-        if self._greeting is not None and now >= self._greeting.expires:
+        if self._greeting.overdue:
             raise ServiceUnreachable(f"the service at {self._address} does not answer")
-        if link.expires is not None and now >= link.expires:
+        if link.expires is not None and self._clock.monotonic() >= link.expires:
             raise ServiceUnreachable(f"the service at {self._address} stopped in the middle of a message")
 
     def _send_calls(self, link: Link) -> bool:
@@ -241,8 +248,7 @@ class Line:
         self._wake()
 
     def _arrived(self, frame: Frame) -> None:
-        greeting = self._greeting
-        if greeting is not None and frame.id in (greeting.id, None) and frame.type in (wire.ANSWER, wire.ERROR):
+        if self._greeting.answered_by(frame):
             self._greeted(frame)
         elif frame.id is None and frame.type == wire.ERROR:
             raise ServiceUnreachable(f"the service closes the connection: {wire.read_error(frame.body).text}")
@@ -256,21 +262,22 @@ class Line:
             self._calls.answered(frame.id, lambda request: wire.read_reply(request, frame))
 
     def _greeted(self, frame: Frame) -> None:
-        self._greeting = None
+        news = self._greeting.end()
         if frame.type == wire.ERROR:
-            raise _Refused(wire.read_error(frame.body))
+            raise Refused(wire.read_error(frame.body))
         welcome = wire.read_answer(self._hello, frame.body)
         wire.common_version(welcome.version, welcome.version)
         if not self.up:
             self._log.info("line up", service=welcome.service, vm=welcome.vm_name, address=str(self._address))
         self._welcome = welcome
-        self._calls.up()
-        if self._on_up is not None:
+        if news:
+            self._calls.up()
+        if news and self._on_up is not None:
             self._hooks.later(partial(self._on_up, welcome))
 
     def _down(self, error: VolumeError) -> None:
         news = (type(error), error.text) != (type(self._trouble), self._trouble.text)
-        self._welcome, self._greeting, self._trouble = None, None, error
+        self._welcome, self._trouble = None, error
         was_up = self._calls.down(error)
         if (was_up or news) and not self._closed:
             # Once, not at each of the tries of an hour.
@@ -290,11 +297,3 @@ class Line:
         except OSError:
             # Full: the thread has enough to wake up for. Closed: there is none.
             pass
-
-
-class _Refused(Exception):
-    """The service answered Hello with an error, which stands for every call until it changes its mind."""
-
-    def __init__(self, error: VolumeError) -> None:
-        super().__init__(str(error))
-        self.error = error

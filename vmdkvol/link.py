@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock
+from vmdkvol.errors import VolumeError
 from vmdkvol.frames import Decoder, Frame, Part
+from vmdkvol.stream import Stream
 
 # One turn's worth: a peer that floods gets no more of the owner's thread than this before the others' turn.
 _PIECE = 16 << 10
@@ -26,10 +27,10 @@ _PATIENCE = Patience()
 
 
 class Link:
-    """A non-blocking socket, a decoder before it and a queue of unsent bytes behind it."""
+    """A stream, a decoder before it and a queue of unsent bytes behind it."""
 
-    def __init__(self, connection: socket.socket, clock: Clock, limit: int, patience: Patience = _PATIENCE) -> None:
-        self._socket = connection
+    def __init__(self, stream: Stream, clock: Clock, limit: int, patience: Patience = _PATIENCE) -> None:
+        self._stream = stream
         self._clock = clock
         self._patience = patience
         self._decoder = Decoder(limit)
@@ -37,28 +38,32 @@ class Link:
         self._awaited: Part | None = None
         self._awaited_since = 0.0
         self._stalled_since = 0.0
+        self._moved = 0
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._stream.fileno()
 
     def receive(self) -> bool:
-        """Keep one piece of what has arrived; False at the end of the stream. ``take`` returns the frames in it."""
+        """Keep one piece of what has arrived; False at the end of the stream. ``take`` returns the frames in it.
+
+        Raises what the stream says of a peer that cannot be spoken to.
+        """
         try:
-            piece = self._socket.recv(_PIECE)
+            piece = self._stream.receive(_PIECE)
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
         self._decoder.feed(piece)
-        return bool(piece)
+        return bool(piece) and not self._stream.ended
 
     def discard(self) -> bool:
         """Drop one piece of what has arrived; False at the end of the stream."""
         try:
-            return bool(self._socket.recv(_PIECE))
+            return bool(self._stream.receive(_PIECE)) and not self._stream.ended
         except (BlockingIOError, InterruptedError):
             return True
-        except OSError:
+        except (OSError, VolumeError):
             return False
 
     def take(self) -> Frame | None:
@@ -84,19 +89,29 @@ class Link:
         A peer that is gone is found by reading, not here: its last answers may still wait to be read.
         """
         try:
-            while self._unsent:
-                sent = self._socket.send(self._unsent)
+            while self._unsent or self._stream.sending:
+                sent = self._stream.send(self._unsent)
                 del self._unsent[:sent]
-                self._stalled_since = self._clock.monotonic()
         except (BlockingIOError, InterruptedError):
-            return
+            pass
         except OSError:
             self._unsent.clear()
+        self._note_moved()
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the peer has proved who it is, as far as it does; ``certificate`` is what it showed then."""
+        return self._stream.ready
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The peer's certificate (DER); None if it showed none."""
+        return self._stream.certificate
 
     @property
     def sending(self) -> bool:
         """Tell whether bytes wait until the peer reads."""
-        return bool(self._unsent)
+        return self._stream.sending or (bool(self._unsent) and self._stream.ready)
 
     @property
     def expires(self) -> float | None:
@@ -110,7 +125,12 @@ class Link:
 
     def close(self) -> None:
         """Let go of the connection; unsent bytes are dropped."""
-        self._socket.close()
+        self._stream.close()
+
+    def _note_moved(self) -> None:
+        moved = self._stream.moved
+        if moved != self._moved:
+            self._moved, self._stalled_since = moved, self._clock.monotonic()
 
     def _time_for(self, part: Part) -> float:
         return self._patience.header_s if part is Part.HEADER else self._patience.body_s

@@ -1,4 +1,4 @@
-"""What goes wrong with guests, for the log: a few lines a second for each VM, of the rest the number (T14)."""
+"""What goes wrong with guests, for the log: a few lines a second for each source, of the rest the number (T14)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Complaints:
         self._counts: Counter[str] = Counter()
         self._until = 0.0
 
-    def add(self, who: str, event: str, error: Exception) -> None:
-        """Log it as a warning, unless ``who`` has had its lines of this second."""
+    def add(self, source: str, event: str, error: Exception, *, peer: str = "") -> None:
+        """Log it of ``peer`` as a warning, unless its ``source`` has had its lines of this second."""
         now = self._clock.monotonic()
         if now >= self._until:
             for noisy, count in self._counts.items():
@@ -29,6 +29,6 @@ class Complaints:
                     self._log.warning("more of the same", peer=noisy, lines=count - _LINES)
             self._counts.clear()
             self._until = now + 1.0
-        self._counts[who] += 1
-        if self._counts[who] <= _LINES:
-            self._log.warning(event, peer=who, error=str(error))
+        self._counts[source] += 1
+        if self._counts[source] <= _LINES:
+            self._log.warning(event, peer=peer or source, error=str(error))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
+from vmdkvol.greeting import ALONE_S
 from vmdkvol.link import Link
 from vmdkvol.messages import Welcome
 from vmdkvol.volume import VmId
@@ -15,19 +16,28 @@ from vmdkvol_esx.callers import Present, Proof
 class Connection:
     """A guest's connection.
 
-    ``proof`` is the channel's. Until Hello is answered, when ``welcome`` and ``present`` are set, ``asked`` is the one call
-    that is under way, ``calls`` how many came, and ``hello_by`` the moment by which the peer must ask the next, None while
-    one is under way. ``ends`` is set when the connection is to close, as soon as its last bytes are out.
+    ``proof`` is the channel's; at a ``remote`` one ``shaking`` tells that TLS has not proven yet what it can, and ``source``
+    is where it seems to come from. Until Hello is answered, when ``welcome`` and ``present`` are set, ``asked`` is the one
+    call that is under way, ``calls`` how many came, and ``hello_by`` the moment by which the peer must ask the next, None
+    while one is under way. ``heard`` is when the last frame came. ``ends`` is set when the connection is to close, as soon
+    as its last bytes are out.
     """
 
     link: Link
     proof: Proof
-    hello_by: float | None
+    source: str
+    remote: bool
+    hello_by: float | None = None
     asked: UUID | None = None
     calls: int = 0
     welcome: Welcome | None = None
     present: Present | None = None
+    heard: float = 0.0
     ends: float | None = None
+    shaking: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shaking = self.remote
 
     @property
     def vm(self) -> VmId | None:
@@ -40,9 +50,37 @@ class Connection:
         return self.proof.text if self.vm is None else str(self.vm)
 
     @property
+    def share(self) -> str:
+        """Whose share of the log it uses: a number of connections must not mean as many lines."""
+        return self.source if self.vm is None else str(self.vm)
+
+    @property
     def next_moment(self) -> float | None:
         """The moment (monotonic) at which the peer has taken too long, or the connection closes; None: it may be silent."""
         if self.ends is not None:
             return self.ends
-        expires = self.link.expires
-        return self.hello_by if expires is None else expires
+        moments = [moment for moment in (self.link.expires, self._hello_by, self._alone_at) if moment is not None]
+        return min(moments, default=None)
+
+    def late(self, now: float) -> str:
+        """Return what the peer has taken too long with; empty: nothing, or it is to end anyway."""
+        if self.ends is not None:
+            return ""
+        for moment, what in (
+            (self.link.expires, "the rest of a message did not come in time, or answers are not read"),
+            (self._hello_by, "the TLS handshake did not end in time" if self.shaking else "no Hello came in time"),
+            (self._alone_at, "nothing was heard for too long"),
+        ):
+            if moment is not None and now >= moment:
+                return what
+        return ""
+
+    @property
+    def _hello_by(self) -> float | None:
+        # A Hello that has begun has a message's time; a stranger has no more than its own.
+        return self.hello_by if self.remote or self.link.expires is None else None
+
+    @property
+    def _alone_at(self) -> float | None:
+        # A machine that is gone says no goodbye. On a Unix socket the kernel says it.
+        return self.heard + ALONE_S if self.remote and self.welcome is not None else None

@@ -10,40 +10,34 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
 from vmdkvol import channel, logs
-from vmdkvol.channel import Address, Listen, Listener
+from vmdkvol.channel import Address, Listen, Peer
 from vmdkvol.clock import Clock, Worker
 from vmdkvol.errors import BadFrame, Busy, VolumeError
 from vmdkvol.frames import MAX_REQUEST, Frame
 from vmdkvol.link import Link, Patience
+from vmdkvol.stream import Plain, Secure, Stream
 from vmdkvol.volume import VmId
 from vmdkvol.wire import write_error
 from vmdkvol_esx.callers import Proof, require_root
 from vmdkvol_esx.complaints import Complaints
 from vmdkvol_esx.connection import Connection
+from vmdkvol_esx.doors import Door, Doors
+from vmdkvol_esx.entrance import Entrance
+from vmdkvol_esx.moments import Moments
 
-# An agent has one, two while it is replaced; the others are for command lines of root, which last for one answer.
-MAX_CONNECTIONS = 16
 # A refused peer gets its error if it reads at all, but not more of our time.
 _GOODBYE_S = 1.0
-# Connections that one turn accepts on a socket: a flood of them is refused piece by piece.
-_ACCEPTS = 8
+# How long a socket rests on which nothing can be accepted.
+_REST_S = 0.05
 # Requests that one turn takes from a connection. More of them wait in what was read: decoding all of a full piece, some
 # hundred requests, would let every other guest wait for that long.
 _REQUESTS = 4
 _PATIENCE = Patience()
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """A listener, and the machine whose socket it is."""
-
-    listener: Listener
-    vm: VmId | None
 
 
 class Reception:
@@ -57,20 +51,25 @@ class Reception:
         left: Callable[[Connection], None],
         *,
         listen: Listen = channel.listen,
+        secure: Secure | None = None,
         patience: Patience = _PATIENCE,
     ) -> None:
-        """``sockets`` are the addresses to listen at, those of one machine with its id; ``listen`` opens them."""
-        self._sockets = sockets
+        """``sockets`` are the addresses to listen at, those of one machine with its id; ``listen`` opens them.
+
+        ``secure`` is what proves who is there on all but Unix sockets: without it those cannot be listened at.
+        """
         self._clock = clock
         self._arrived = arrived
         self._left = left
-        self._listen = listen
+        self._secure = secure
         self._patience = patience
         self._selector = selectors.DefaultSelector()
+        self._doors = Doors(sockets, listen, self._selector)
         self._wake_in, self._wake_out = socket.socketpair()
         self._log = logs.get("reception")
-        self._listeners: list[_Door] = []
         self._connections: set[Connection] = set()
+        self._entrance: Entrance[Connection] = Entrance(clock)
+        self._moments: Moments[Connection | Door] = Moments()
         # Those whose last piece may hold more requests. Nothing more is read from them before these are taken.
         self._behind: set[Connection] = set()
         self._complaints = Complaints(clock, self._log)
@@ -82,15 +81,8 @@ class Reception:
     # --- for any thread --------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Listen on every socket, or on none: raises what ``channel.listen`` raises."""
-        try:
-            for address, vm in self._sockets.items():
-                self._listeners.append(_Door(self._listen(address), vm))
-        except BaseException:
-            self._stop_listening()
-            raise
-        for door in self._listeners:
-            self._selector.register(door.listener, selectors.EVENT_READ, door)
+        """Listen on every socket, or on none: raises what ``listen`` raises, BadRequest for one that nothing secures."""
+        self._doors.open(secured=self._secure is not None)
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ, None)
@@ -99,7 +91,7 @@ class Reception:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where it listens."""
-        return tuple(door.listener.address for door in self._listeners)
+        return self._doors.addresses
 
     def post(self, action: Callable[[], None]) -> None:
         """Have ``action`` done on the reception's thread, in the order of the calls; once it is closed, not at all."""
@@ -113,7 +105,7 @@ class Reception:
     def ignore(self) -> None:
         """Accept and read nothing more; answers still go out."""
         self._deaf = True
-        self.post(self._stop_listening)
+        self.post(self._doors.close)
 
     def close(self, flush_s: float) -> None:
         """Send what is left, for ``flush_s`` at most, and close everything. Afterwards the thread does not run."""
@@ -141,10 +133,11 @@ class Reception:
     def await_hello(self, connection: Connection) -> None:
         """Give the peer its time, from now on, to say Hello."""
         connection.asked, connection.hello_by = None, self._clock.monotonic() + self._patience.header_s
+        self._moments.set(connection, connection.next_moment)
 
     def dismiss(self, connection: Connection, call: UUID | None, error: VolumeError) -> None:
         """Tell the peer why, then close its connection."""
-        self._complaints.add(connection.who, "connection refused", error)
+        self._complaints.add(connection.share, "connection refused", error, peer=connection.who)
         connection.ends = self._clock.monotonic() + _GOODBYE_S
         self.send(connection, write_error(call, error))
 
@@ -156,7 +149,7 @@ class Reception:
                 self._log.exception("reception turn failed")
         for connection in tuple(self._connections):
             self._drop(connection)
-        self._stop_listening()
+        self._doors.close()
         self._selector.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -168,7 +161,7 @@ class Reception:
     def _turn(self) -> None:
         behind = dict.fromkeys(self._behind, 0)
         for key, events in self._selector.select(0.0 if behind else self._timeout()):
-            if isinstance(key.data, _Door):
+            if isinstance(key.data, Door):
                 self._accept(key.data)
             elif isinstance(key.data, Connection):
                 behind.pop(key.data, None)
@@ -180,8 +173,11 @@ class Reception:
         for _ in range(len(self._actions)):
             self._act(self._actions.popleft())
         now = self._clock.monotonic()
-        for connection in tuple(self._connections):
-            self._guarded(connection, partial(self._check_time, connection, now))
+        for due in self._moments.due(now):
+            if isinstance(due, Door):
+                self._doors.reopen(due)
+            else:
+                self._guarded(due, partial(self._check_time, due, now))
 
     def _act(self, action: Callable[[], None]) -> None:
         try:
@@ -199,33 +195,51 @@ class Reception:
             self._log.exception("connection failed", peer=connection.who)
             self._drop(connection)
 
-    def _accept(self, door: _Door) -> None:
-        for _ in range(_ACCEPTS):
+    def _accept(self, door: Door) -> None:
+        arrivals, trouble = self._doors.accept(door)
+        for accepted, peer in arrivals:
             try:
-                accepted, peer = door.listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                # No descriptors left, say. The socket stays readable: without a pause this thread would do nothing else.
-                self._complaints.add(str(door.listener.address), "connection not accepted", error)
-                self._clock.sleep(0.05)
-                return
-            self._enter(accepted, Proof(door.vm, peer.uid, None, peer.context_id, peer.text))
+                self._enter(door, accepted, peer)
+            except VolumeError as error:
+                self._complaints.add(peer.source, "connection refused", error, peer=peer.text)
+                accepted.close()
+        if trouble is not None:
+            self._complaints.add(str(door.listener.address), "connection not accepted", trouble)
+            self._moments.set(door, self._clock.monotonic() + _REST_S)
 
-    def _enter(self, accepted: socket.socket, proof: Proof) -> None:
-        link = Link(accepted, self._clock, MAX_REQUEST, self._patience)
-        connection = Connection(link, proof, None)
-        self.await_hello(connection)
+    def _enter(self, door: Door, accepted: socket.socket, peer: Peer) -> None:
+        stream: Stream = Plain(accepted)
+        if door.remote and self._secure is not None:
+            self._entrance.knock(peer.source)
+            stream = self._secure(accepted)
+        link = Link(stream, self._clock, MAX_REQUEST, self._patience)
+        connection = Connection(link, Proof(door.vm, peer.uid, None, peer.context_id, peer.text), peer.source, door.remote)
         self._connections.add(connection)
         self._selector.register(link, selectors.EVENT_READ, connection)
+        self.await_hello(connection)
         self._guarded(connection, partial(self._examine, connection))
 
     def _examine(self, connection: Connection) -> None:
-        if connection.proof.vm is None:
+        if connection.remote:
+            self._make_room(self._entrance.shake(connection, connection.source))
             return
         require_root(connection.proof.uid)
-        if sum(other.vm == connection.vm for other in self._connections) > MAX_CONNECTIONS:
-            raise Busy(f"{MAX_CONNECTIONS} connections of this virtual machine are open")
+        self._entrance.proven(connection, connection.proof.vm)
+
+    def _proven(self, connection: Connection) -> None:
+        """The handshake is over: what the peer showed says which share it has, of this service's time and room."""
+        connection.shaking = False
+        certificate = connection.link.certificate
+        self.await_hello(connection)
+        if certificate is None:
+            self._make_room(self._entrance.stranger(connection, connection.source))
+            return
+        connection.proof = replace(connection.proof, certificate=certificate)
+        self._entrance.proven(connection, certificate)
+
+    def _make_room(self, connection: Connection | None) -> None:
+        if connection is not None:
+            self.dismiss(connection, None, Busy("too many connections of peers that are not known are open"))
 
     def _exchange(self, connection: Connection, events: int) -> None:
         if events & selectors.EVENT_WRITE:
@@ -241,9 +255,12 @@ class Reception:
             return connection.link.discard()
         alive = connection in self._behind or connection.link.receive()
         self._behind.discard(connection)
+        if connection.shaking and connection.link.ready:
+            self._proven(connection)
         for _ in range(_REQUESTS):
             if connection.ends is not None or (frame := connection.link.take()) is None:
                 return alive
+            connection.heard = self._clock.monotonic()
             self._arrived(connection, frame)
         self._behind.add(connection)
         return alive
@@ -258,35 +275,26 @@ class Reception:
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.link.sending else 0)
         if self._selector.get_key(connection.link).events != events:
             self._selector.modify(connection.link, events, connection)
+        self._moments.set(connection, connection.next_moment)
 
     def _check_time(self, connection: Connection, now: float) -> None:
-        if connection.ends is not None:
-            if now >= connection.ends:
-                self._drop(connection)
+        if connection.ends is not None and now >= connection.ends:
+            self._drop(connection)
             return
-        expires = connection.link.expires
-        if expires is not None and now >= expires:
-            raise BadFrame("the rest of a message did not come in time, or answers are not read")
-        if connection.hello_by is not None and expires is None and now >= connection.hello_by:
-            raise BadFrame("no Hello came in time")
+        if late := connection.late(now):
+            raise BadFrame(late)
+        self._moments.set(connection, connection.next_moment)
 
     def _drop(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
             self._behind.discard(connection)
+            self._moments.forget(connection)
+            self._entrance.left(connection)
             self._selector.unregister(connection.link)
             connection.link.close()
             self._left(connection)
 
     def _timeout(self) -> float | None:
-        moments = [moment for each in self._connections if (moment := each.next_moment) is not None]
-        if self._stop_by is not None:
-            moments.append(self._stop_by)
+        moments = [moment for moment in (self._moments.next, self._stop_by) if moment is not None]
         return max(0.0, min(moments) - self._clock.monotonic()) if moments else None
-
-    def _stop_listening(self) -> None:
-        for door in self._listeners:
-            if door.listener.fileno() in self._selector.get_map():
-                self._selector.unregister(door.listener)
-            door.listener.close()
-        self._listeners = []

@@ -17,6 +17,7 @@ from vmdkvol.errors import BadFrame, Internal, ProtocolError, UnknownCaller, Vol
 from vmdkvol.frames import Frame
 from vmdkvol.link import Patience
 from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Detach, Hello, Mark, Notice, Request, Welcome
+from vmdkvol.stream import Secure
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller, Present, Proof
 from vmdkvol_esx.connection import Connection
@@ -58,12 +59,15 @@ class Server:
         *,
         service: str = "vmdkvol-esxd",
         listen: Listen = channel.listen,
+        secure: Secure | None = None,
         patience: Patience = _PATIENCE,
         strangers: Strangers = _refuse_strangers,
         requests: Iterable[type[Request[Any]]] = REQUESTS,
         admit: Admit = _admit_all,
     ) -> None:
-        """``handle`` gets calls with their caller; what it raises besides VolumeError is a bug and answered as one.
+        """``secure`` proves who is there at every address that is no Unix socket (see ``tls``).
+
+        ``handle`` gets calls with their caller; what it raises besides VolumeError is a bug and answered as one.
 
         ``requests`` are all that can be asked, ``strangers`` gets those of them that need no Hello. ``patience`` is what
         slow peers get. ``admit`` sees who has just been identified and who is there of the same machine: what it raises is
@@ -76,7 +80,7 @@ class Server:
         self._admit = admit
         self._clock = clock
         self._service = service
-        self._reception = Reception(sockets, clock, self._arrived, self._left, listen=listen, patience=patience)
+        self._reception = Reception(sockets, clock, self._arrived, self._left, listen=listen, secure=secure, patience=patience)
         self._crews: Crews[Connection] = Crews(clock, Turns(clock), self._reply, wire.write_error)
         # Changed on the reception's thread alone, each value as a whole: others look at it.
         self._greeted: dict[VmId, tuple[Connection, ...]] = {}

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from vmdkvol import frames, wire
@@ -97,13 +97,28 @@ class Site:
         self.server.drain(soon(1.0))
 
 
+class Socket(Protocol):
+    """What a raw guest needs of a socket."""
+
+    def settimeout(self, seconds: float, /) -> None: ...
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, limit: int, /) -> bytes: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+def _connected(address: UnixAddress) -> Socket:
+    # Blocking: it waits while the service's queue is full.
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.connect(str(address.path))
+    return made
+
+
 class RawGuest:
     """A guest that sends the bytes that the test wants."""
 
-    def __init__(self, address: UnixAddress) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Blocking: it waits while the service's queue is full.
-        self._socket.connect(str(address.path))
+    def __init__(self, address: UnixAddress | Socket) -> None:
+        self._socket = _connected(address) if isinstance(address, UnixAddress) else address
         self._socket.settimeout(5.0)
         self._decoder = Decoder()
 

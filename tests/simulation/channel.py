@@ -20,7 +20,8 @@ from vmdkvol.calls import Calls, time_for_service
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Internal, ServiceUnreachable, VolumeError
 from vmdkvol.frames import Decoder, Frame
-from vmdkvol.line import HELLO_S, PATIENCE_S
+from vmdkvol.greeting import HELLO_S
+from vmdkvol.line import PATIENCE_S
 from vmdkvol.messages import (
     NEWEST_VERSION,
     OLDEST_VERSION,

@@ -18,7 +18,7 @@ from vmdkvol.errors import Busy
 from vmdkvol.link import Patience
 from vmdkvol.messages import Attachments, Detach, Done, Hello, ListAttached, ListVolumes
 from vmdkvol.volume import VmId, VolumeId
-from vmdkvol_esx import crew, reception, turns
+from vmdkvol_esx import crew, entrance, reception, turns
 
 VOLUME = VolumeId(UUID(int=7))
 
@@ -143,13 +143,13 @@ def test_a_guest_that_reads_no_answers_is_given_up(hasty: Site) -> None:
 
 
 def test_too_many_connections_of_a_vm_are_refused(site: Site) -> None:
-    for _ in range(reception.MAX_CONNECTIONS):
+    for _ in range(entrance.MAX_CONNECTIONS):
         site.guest().hello()
     assert isinstance(site.guest().error(), Busy)
 
 
 def test_a_connection_that_ends_makes_room_for_another(site: Site) -> None:
-    guests = [site.guest() for _ in range(reception.MAX_CONNECTIONS)]
+    guests = [site.guest() for _ in range(entrance.MAX_CONNECTIONS)]
     for guest in guests:
         guest.hello()
     guests[0].close()
@@ -157,7 +157,7 @@ def test_a_connection_that_ends_makes_room_for_another(site: Site) -> None:
 
 
 def test_the_connections_of_one_vm_take_no_room_from_another(site: Site) -> None:
-    for _ in range(reception.MAX_CONNECTIONS):
+    for _ in range(entrance.MAX_CONNECTIONS):
         site.guest(VM_1).hello()
     assert site.guest(VM_2).hello().type == wire.ANSWER
 
