@@ -1,17 +1,20 @@
-"""`vmdkvol-agent`: serve Docker, check the settings."""
+"""`vmdkvol-agent`: serve Docker, check the settings, look at this machine."""
 
 from __future__ import annotations
 
 import gc
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from vmdkvol import __version__
+from vmdkvol import __version__, logs
+from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
+from vmdkvol.findings import COLUMNS, exit_code
 from vmdkvol.settings import read_settings
 from vmdkvol_guest.settings import AgentSettings
 
@@ -49,6 +52,30 @@ def check_config(config: Path) -> None:
     """Read the settings and say whether they are right; nothing is started or changed."""
     settings = read_settings(AgentSettings, config)
     click.echo(f"{config}: right; driver {settings.driver} at {settings.socket}, service at {settings.service}")
+
+
+@cli.command()
+@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@click.pass_obj
+def doctor(config: Path, output: str) -> int:
+    """Look at everything that the agent needs on this machine, and say how to put it right; nothing is changed.
+
+    Exit code 0, 1 (a WARN) or 2 (a FAIL).
+    """
+    settings = read_settings(AgentSettings, config)
+    from vmdkvol.cli.asking import boot_id
+    from vmdkvol.cli.render import Table, show
+    from vmdkvol_guest.doctor import Doctor
+    from vmdkvol_guest.linux.commands import Commands
+    from vmdkvol_guest.reaching import Reaching
+
+    # A line that is down is a finding, told once.
+    logs.configure("error")
+    clock = SystemClock()
+    service = Reaching(settings, clock, boot_id())
+    findings = list(Doctor(settings, clock, Commands(clock), service.ask).examine())
+    show(Table(COLUMNS), [asdict(finding) for finding in findings], output)
+    return exit_code(findings)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
