@@ -239,7 +239,7 @@ class QuotaExceeded(Denied):
 class NotEnrolled(Denied):
     """The calling machine is not registered with the service."""
 
-    remedy = "ask an administrator to enrol this machine"
+    remedy = "run `vmdkvol vm enroll NAME` at the service, then `vmdkvol-agent enroll TOKEN` here"
     explanation = "This machine has no certificate, or the service does not know it (any more): revoked, or an older backup."
 
 

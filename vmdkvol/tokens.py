@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass, field
 
-from vmdkvol.errors import BadRequest
+from vmdkvol.errors import BadFrame, BadRequest
 
 PREFIX = "vmdkvol1"
 SECRET_BYTES = 32
 _PIN_BYTES = hashlib.sha256().digest_size
+_CERTIFICATE = re.compile(r"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*")
 _REMEDY = "copy the whole line that `vmdkvol vm enroll NAME` printed"
 
 
@@ -46,6 +48,24 @@ class Token:
 def pin_of(certificate: bytes) -> bytes:
     """Return the pin of a certificate's DER."""
     return hashlib.sha256(certificate).digest()
+
+
+def one_certificate(pem: str) -> bytes:
+    """Return the DER of the certificate in ``pem``; BadFrame unless it is just one: a second one would be trusted as well."""
+    found = _CERTIFICATE.fullmatch(pem)
+    try:
+        if found is None:
+            raise ValueError("not one PEM block")
+        return base64.b64decode("".join(found[1].split()), validate=True)
+    except ValueError as error:
+        raise BadFrame(f"this is not a certificate: {error}") from error
+
+
+def certificate_pem(certificate: bytes) -> str:
+    """Return a certificate's DER as PEM (RFC 7468)."""
+    text = base64.b64encode(certificate).decode("ascii")
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
 
 def _encoded(value: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -11,6 +11,7 @@ from vmdkvol import logs
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Conflict, VolumeError
 from vmdkvol.names import DatastoreName
+from vmdkvol.volume import VmId
 from vmdkvol_esx.local import marker
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
@@ -33,13 +34,18 @@ class Backend(Hypervisor, Protocol):
         ...
 
 
-def open_backend(settings: ServiceSettings, clock: Clock, store: SqlStore | None) -> Backend:
+def open_backend(
+    settings: ServiceSettings, clock: Clock, store: SqlStore | None, ours: Collection[VmId] | None = None
+) -> Backend:
     """Return the hypervisor, not started. ``store`` knows which datastore each name meant so far; without it nothing does.
+
+    ``ours`` are the machines of the service, which may become more; None: the hosts of the settings.
 
     Raises Conflict if two directories are one datastore, BadRequest for a file with certificates that cannot be used.
     """
     if settings.vsphere is not None:
-        return _vsphere(settings, settings.vsphere, clock, store)
+        hosts = [host.id for host in settings.hosts] if ours is None else ours
+        return _vsphere(settings.vsphere, clock, store, hosts)
     markers = {} if store is None else _claimed(settings, store)
     datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in settings.datastores]
     vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
@@ -52,7 +58,7 @@ def claim(settings: ServiceSettings, store: SqlStore) -> None:
         _claimed(settings, store)
 
 
-def _vsphere(settings: ServiceSettings, setting: VsphereSetting, clock: Clock, store: SqlStore | None) -> Backend:
+def _vsphere(setting: VsphereSetting, clock: Clock, store: SqlStore | None, hosts: Collection[VmId]) -> Backend:
     # The bindings cost 0.1 s and 20 MB, which a sandbox does not have to pay.
     from vmdkvol_esx import reaching
     from vmdkvol_esx.vsphere.hypervisor import VsphereHypervisor, connected
@@ -60,7 +66,7 @@ def _vsphere(settings: ServiceSettings, setting: VsphereSetting, clock: Clock, s
     log = logs.get("vsphere")
     trust, password = reaching.trust(setting), reaching.password(setting, os.environ)
     session = connected(reaching.endpoint(setting), trust, password, clock, log)
-    return VsphereHypervisor(session, setting.datastores, [host.id for host in settings.hosts], clock, log, store)
+    return VsphereHypervisor(session, setting.datastores, hosts, clock, log, store)
 
 
 def _claimed(settings: ServiceSettings, store: SqlStore) -> Mapping[DatastoreName, UUID]:

@@ -84,7 +84,7 @@ class Callers:
         records: OnRecord | None,
         clock: Clock,
         alarms: Alarms,
-        presented: Callable[[VmId, str], None] = lambda vm, fingerprint: None,
+        presented: Callable[[VmId, str], None] | None = None,
     ) -> None:
         """``records`` None: the database cannot be used, so no certificate counts. ``presented`` hears what a caller showed."""
         self._hypervisor = hypervisor
@@ -101,34 +101,14 @@ class Callers:
             require_root(proof.uid)
             return self._existing(proof.vm, "register this Docker host with the service, then restart its agent")
         if proof.certificate is None:
-            raise NotEnrolled(f"{proof.text} shows no certificate: it is not enrolled")
-        identity = self.checked(proof.certificate, proof.text)
+            raise NotEnrolled("the caller shows no certificate: it is not enrolled")
+        identity = self._identity(proof.certificate)
         if proof.context_id is not None:
             self._check_context(proof.context_id, identity, proof.text)
         caller = self._existing(identity.vm, ENROL_AGAIN)
-        self._presented(caller.vm, identity.fingerprint)
+        if self._presented is not None:
+            self._presented(caller.vm, identity.fingerprint)
         return caller
-
-    def checked(self, certificate: bytes, who: str) -> Identity:
-        """Return the identity that a certificate (DER) is; NotEnrolled if it speaks for nobody (any more).
-
-        MetadataDamaged without records: a certificate may have been revoked since it was signed.
-        """
-        if self._records is None:
-            raise MetadataDamaged(
-                f"whom the certificate of {who} speaks for cannot be looked up: the service's database is damaged",
-                remedy=_REBUILD,
-            )
-        found = self._records.identity(fingerprint(certificate))
-        if found is None:
-            raise NotEnrolled(
-                f"the certificate of {who} is not on record: replaced, or newer than the database", remedy=ENROL_AGAIN
-            )
-        if found.revoked_at is not None:
-            raise NotEnrolled(f"the certificate of {who}, for {found.name}, was revoked", remedy=ENROL_AGAIN)
-        if self._clock.wall() >= found.not_after:
-            raise NotEnrolled(f"the certificate of {who}, for {found.name}, is over", remedy=ENROL_AGAIN)
-        return found
 
     def admit(self, newcomer: Present, others: tuple[Present, ...]) -> None:
         """Let one boot of a machine in at a time, of those that come with a certificate.
@@ -154,6 +134,25 @@ class Callers:
         )
         raise IdentityConflict(f"{name} is connected from {there} already, with the same key")
 
+    def _identity(self, certificate: bytes) -> Identity:
+        """Return the identity that a certificate (DER) is; NotEnrolled if it speaks for nobody (any more).
+
+        MetadataDamaged without records: a certificate may have been revoked since it was signed. The texts are the same at
+        each try: an agent logs what is new.
+        """
+        if self._records is None:
+            raise MetadataDamaged(
+                "whom this certificate speaks for cannot be looked up: the service's database is damaged", remedy=_REBUILD
+            )
+        found = self._records.identity(fingerprint(certificate))
+        if found is None:
+            raise NotEnrolled("this certificate is not on record: replaced, or newer than the database", remedy=ENROL_AGAIN)
+        if found.revoked_at is not None:
+            raise NotEnrolled(f"the certificate of {found.name} was revoked", remedy=ENROL_AGAIN)
+        if self._clock.wall() >= found.not_after:
+            raise NotEnrolled(f"the certificate of {found.name} is over", remedy=ENROL_AGAIN)
+        return found
+
     def _existing(self, vm: VmId, remedy: str) -> Caller:
         found = self._hypervisor.vm(vm)
         if found is None:
@@ -167,8 +166,8 @@ class Callers:
             return
         if there is None:
             raise UnknownCaller(
-                f"{who} shows the certificate of {identity.name}, and no machine of ours has its context id",
+                f"context id {context_id} shows the certificate of {identity.name}, and no machine of ours has that id",
                 remedy="check that the virtual machine is enrolled itself, and is no copy",
             )
         self._alarms.sound(identity.vm, "a machine shows another one's key", of=identity.name, vm=str(there), peer=who)
-        raise IdentityConflict(f"{who} is virtual machine {there} and shows the certificate of {identity.name}")
+        raise IdentityConflict(f"virtual machine {there} shows the certificate of {identity.name}")

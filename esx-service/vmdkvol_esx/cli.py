@@ -122,6 +122,22 @@ def rebuild(config: Path) -> None:
     click.echo(rebuild_database(settings))
 
 
+@cli.command("new-ca")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def new_ca(config: Path, yes: bool) -> None:
+    """Make a new certificate authority: every machine must enrol again. The service must not run; the old one is kept."""
+    settings = read_settings(ServiceSettings, config)
+    if not yes:
+        click.confirm(
+            "Every enrolled machine is cut off until it is enrolled again. Make a new authority?", abort=True, err=True
+        )
+    from vmdkvol_esx.registry import new_authority  # certificates, for those who make some
+
+    logs.configure(settings.log_level)
+    click.echo(new_authority(settings, SystemClock()))
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit."""
     sys.exit(run(cli, "vmdkvol-esxd", argv))

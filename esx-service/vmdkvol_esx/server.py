@@ -39,7 +39,8 @@ _AT_THE_DOOR, _STRANGERS = "at the door", "strangers"
 _CALLS_BEFORE_HELLO = 8
 
 
-def _refuse_strangers(request: Request[Any], call: Call, proof: Proof) -> Any:
+def refuse_strangers(request: Request[Any], call: Call, proof: Proof) -> Any:
+    """Raise UnknownCaller: nobody can enrol here."""
     raise UnknownCaller(f"this service takes no {type(request).__name__}")
 
 
@@ -61,7 +62,7 @@ class Server:
         listen: Listen = channel.listen,
         secure: Secure | None = None,
         patience: Patience = _PATIENCE,
-        strangers: Strangers = _refuse_strangers,
+        strangers: Strangers = refuse_strangers,
         requests: Iterable[type[Request[Any]]] = REQUESTS,
         admit: Admit = _admit_all,
     ) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from vmdkvol.addresses import UnixAddress, parse_address
 from vmdkvol.errors import BadRequest, InvalidName
 from vmdkvol.names import DatastoreName, datastore_name
 from vmdkvol.volume import VmId
@@ -36,22 +37,24 @@ class DatastoreSetting:
 
 @dataclass(frozen=True, slots=True)
 class HostSetting:
-    """A Docker host. Its socket is its identity: who may open it is this host (corrections 14)."""
+    """A Docker host. Its socket is its identity: who may open it is this host (corrections 14). Without: its certificate."""
 
     name: str = field(metadata={"help": "The host's name, shown where a volume is in use."})
     id: VmId = field(
         metadata={"help": "The virtual machine's instance UUID; without vSphere any UUID. Never given to another host."}
     )
-    socket: str = field(metadata={"help": "Where this host's agent reaches the service; no other agent may use it."})
+    socket: str | None = field(
+        default=None,
+        metadata={"help": "Where this host's agent, and no other, reaches the service. Not set: at `listen`, once enrolled."},
+    )
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > MAX_HOST_NAME or not self.name.isprintable():
             raise BadRequest(f"a host's name has 1 to {MAX_HOST_NAME} printable characters", setting="name")
         if not self.id.int:
             raise BadRequest(f"host {self.name}: the id is all zeros", setting="id")
-        _check_path("socket", self.socket)
-        if len(self.socket.encode("utf-8", "surrogateescape")) > MAX_SOCKET:
-            raise BadRequest(f"host {self.name}: the socket's path is longer than {MAX_SOCKET} bytes", setting="socket")
+        if self.socket is not None:
+            _check_socket("socket", self.socket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,21 @@ class ServiceSettings:
     datastores: tuple[DatastoreSetting, ...] = field(
         default=(), metadata={"help": "Directories that serve as datastores; needed without `vsphere`, wrong with it."}
     )
-    hosts: tuple[HostSetting, ...] = field(kw_only=True, metadata={"help": "The Docker hosts that may ask."})
+    hosts: tuple[HostSetting, ...] = field(
+        kw_only=True,
+        default=(),
+        metadata={"help": "The Docker hosts on this machine, each known by its socket; needed without `listen`."},
+    )
+    listen: tuple[str, ...] = field(
+        kw_only=True,
+        default=(),
+        metadata={"help": "Where enrolled Docker hosts reach the service: tcp://HOST:PORT, vsock://any:PORT; port 1019."},
+    )
+    admin_socket: str = field(
+        kw_only=True,
+        default="/run/vmdkvol/admin.sock",
+        metadata={"help": "With `listen`: where `vmdkvol vm` reaches the service, as root."},
+    )
     vsphere: VsphereSetting | None = field(default=None, metadata={"help": "The vCenter or ESXi host that has the datastores."})
     default_datastore: DatastoreName | None = field(
         default=None, metadata={"help": "Where a volume lies if nothing else is said; needed with several datastores."}
@@ -150,7 +167,8 @@ class ServiceSettings:
         _check_unique("datastores", "path", [store.path.rstrip("/") for store in self.datastores])
         _check_unique("hosts", "name", [host.name for host in self.hosts])
         _check_unique("hosts", "id", [str(host.id) for host in self.hosts])
-        _check_unique("hosts", "socket", [host.socket for host in self.hosts])
+        _check_unique("hosts", "socket", [*self.sockets, self.admin_socket])
+        self._check_listen()
         self._check_default()
         for name, low, high in (
             ("trash_retention_s", 0.0, 10 * 365 * 86400.0),
@@ -162,6 +180,27 @@ class ServiceSettings:
                 raise BadRequest(f"{name} must be from {low:g} to {high:g}", setting=name)
         if self.log_level not in _LEVELS:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
+
+    def _check_listen(self) -> None:
+        _check_socket("admin_socket", self.admin_socket)
+        _check_unique("listen", "address", self.listen)
+        for text in self.listen:
+            try:
+                address = parse_address(text)
+            except BadRequest as error:
+                raise BadRequest(error.text, remedy=error.remedy, setting="listen") from error
+            if isinstance(address, UnixAddress):
+                raise BadRequest(
+                    f"listen {text[:100]!r}: a Unix socket proves which host calls only if it is one host's",
+                    remedy="add a table [[hosts]] with its socket",
+                    setting="listen",
+                )
+        if not self.listen and not self.sockets:
+            raise BadRequest(
+                "no Docker host can reach the service",
+                remedy="set listen, or add a table [[hosts]] with a socket",
+                setting="hosts",
+            )
 
     def _check_default(self) -> None:
         known = self.datastore_names
@@ -180,6 +219,16 @@ class ServiceSettings:
         return tuple(store.name for store in self.datastores) if self.vsphere is None else self.vsphere.datastores
 
     @property
+    def sockets(self) -> tuple[str, ...]:
+        """The hosts' own sockets."""
+        return tuple(host.socket for host in self.hosts if host.socket is not None)
+
+    @property
+    def authority(self) -> str:
+        """The directory of the certificate authority."""
+        return f"{self.state_dir.rstrip('/')}/ca"
+
+    @property
     def default(self) -> DatastoreName:
         """The default datastore, or the only one."""
         return self.datastore_names[0] if self.default_datastore is None else self.default_datastore
@@ -193,6 +242,12 @@ class ServiceSettings:
 def _check_path(setting: str, path: str) -> None:
     if not _is_path(path):
         raise BadRequest(f"{setting} {path[:100]!r} is not an absolute path without '..'", setting=setting)
+
+
+def _check_socket(setting: str, path: str) -> None:
+    _check_path(setting, path)
+    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET:
+        raise BadRequest(f"{setting} {path[:40]!r}... is longer than {MAX_SOCKET} bytes", setting=setting)
 
 
 def _is_path(path: str) -> bool:

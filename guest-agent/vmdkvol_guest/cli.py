@@ -78,6 +78,21 @@ def doctor(config: Path, output: str) -> int:
     return exit_code(findings)
 
 
+@cli.command("enroll")
+@click.argument("token")
+@click.pass_obj
+def enroll(config: Path, token: str) -> None:
+    """Make this host the virtual machine that TOKEN is for; `-` reads it from standard input. The agent may run meanwhile.
+
+    `vmdkvol vm enroll NAME` at the service prints the token, which counts once and for an hour.
+    """
+    settings = read_settings(AgentSettings, config)
+    from vmdkvol_guest.enrolment import enroll_by  # TLS, for those who enrol
+
+    enrolled = enroll_by(settings, sys.stdin.readline() if token == "-" else token)
+    click.echo(f"this host is {enrolled.vm_name} ({enrolled.vm}) to the service at {settings.service}")
+
+
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit."""
     sys.exit(run(cli, "vmdkvol-agent", argv))

@@ -21,6 +21,8 @@ from vmdkvol_guest.app import create_app
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.driver import Driver
+from vmdkvol_guest.enrolling import Renewing
+from vmdkvol_guest.enrolment import renewing
 from vmdkvol_guest.gate import Gate
 from vmdkvol_guest.linux.commands import Commands
 from vmdkvol_guest.linux.devices import LinuxDevices
@@ -53,11 +55,14 @@ class Agent:
     reconcile: Reconcile
     notebook: SqliteNotebook
     commands: Commands
+    renewing: Renewing | None
 
     def start(self) -> None:
         self.parts.service.subscribe(self.reconcile.told)
         self.reconcile.start()
         self.gate.open()
+        if self.renewing is not None:
+            self.renewing.start()
 
     def greeted(self) -> None:
         """The service is there, again: ask it, and look at what it says is attached here."""
@@ -68,6 +73,8 @@ class Agent:
         self.reconcile.stop()
         self.parts.lanes.drain(Deadline.after(self.parts.clock, _DRAIN_S))
         self.commands.stop()
+        if self.renewing is not None:
+            self.renewing.stop(Deadline.after(self.parts.clock, _DRAIN_S))
         self.notebook.end()
 
 
@@ -126,7 +133,6 @@ def compose(
     commands = Commands(clock)
     log = logs.get("agent")
     notebook = SqliteNotebook(Path(settings.run_dir), Path(settings.state_dir), boot_id(), log)
-    limits = _limits(settings, early=early)
     parts = Parts(
         service=line,
         devices=devices(clock, identity.vm_or_none),
@@ -140,7 +146,7 @@ def compose(
         vm_name=identity.vm_name,
         new_id=uuid4,
         log=log,
-        limits=limits,
+        limits=_limits(settings, early=early),
         at=at,
         up=lambda: line.up,
     )
@@ -151,13 +157,14 @@ def compose(
         Driver(parts, catalogue, Mounting(parts, reconcile.wake), reconcile.release, reconcile.wake),
         gate,
         clock=clock,
-        limits=limits,
+        limits=parts.limits,
         new_id=uuid4,
         log=log,
         bound=logs.bound,
         activated=activated or reconcile.activated,
     )
-    return Agent(app, gate, parts, catalogue, reconcile, notebook, commands)
+    renews = None if early else renewing(settings, line, commands, clock)
+    return Agent(app, gate, parts, catalogue, reconcile, notebook, commands, renews)
 
 
 def _limits(settings: AgentSettings, *, early: bool) -> Limits:

@@ -225,6 +225,42 @@ class Notebook(Protocol):
     def set_change(self, change: int | None) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """From when to when a certificate counts, UTC seconds since 1970."""
+
+    not_before: float
+    not_after: float
+
+    @property
+    def renew_at(self) -> float:
+        """When a third of the time is left: that is for trying."""
+        return self.not_after - (self.not_after - self.not_before) / 3
+
+
+class Credentials(Protocol):
+    """This machine's key and certificate. One user at a time: whoever changes them is ``alone``."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Hold them; Busy if another process of this machine does."""
+        ...
+
+    def validity(self) -> Validity | None:
+        """Return how long the certificate counts; None if there is none. MetadataDamaged if that cannot be read."""
+        ...
+
+    def request(self) -> str:
+        """Return a signing request (PEM) for a new key; the same one until it is installed, should an answer be lost."""
+        ...
+
+    def install(self, certificate_pem: str, ca_pem: str) -> None:
+        """Put the request's key, its certificate and the authority in the place of those that are there, each whole.
+
+        BadFrame, and nothing is changed, if the certificate is not of that key.
+        """
+        ...
+
+
 class Log(Protocol):
     """Where a use case says what changed (info), what an administrator should look at (warning), what is wrong (error)."""
 

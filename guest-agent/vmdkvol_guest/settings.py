@@ -63,6 +63,11 @@ class AgentSettings:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
 
     @property
+    def remote(self) -> bool:
+        """Tell whether the service is on another machine: certificates prove who is who."""
+        return not isinstance(parse_address(self.service), UnixAddress)
+
+    @property
     def identity_file(self) -> Path:
         """Where this machine's key and certificate lie, in one file."""
         return Path(self.state_dir) / "identity" / "agent.pem"

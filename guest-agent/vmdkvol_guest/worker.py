@@ -20,6 +20,7 @@ from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import NoSpace, NotPermitted, VolumeError
 from vmdkvol.line import Line
 from vmdkvol.messages import Welcome
+from vmdkvol.tls import AgentSide
 from vmdkvol_guest.composing import Agent, At, Identity, MakeDevices, boot_id, compose
 from vmdkvol_guest.guards import is_alone, open_instance, wait_alone
 from vmdkvol_guest.linux.devices import LinuxDevices
@@ -49,6 +50,8 @@ class Worker:
             self._clock,
             agent=_NAME,
             boot_id=boot_id(),
+            # Read at each try: an identity that comes while the agent runs is used at once.
+            secure=AgentSide(settings.identity_file, settings.authority_file) if settings.remote else None,
             on_up=self._greeted,
             on_down=self._lost,
         )

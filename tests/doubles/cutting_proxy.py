@@ -1,11 +1,10 @@
-"""A Unix-socket proxy between agent and service that cuts at any byte, delays, and changes what it passes on."""
+"""A Unix-socket proxy between agent and service that cuts at any byte, delays, and sends frames twice."""
 
 from __future__ import annotations
 
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,17 +17,13 @@ class Way(Enum):
     TO_AGENT = "to the agent"
 
 
-# Makes of what came one way what goes on, and what is kept until more has come.
-Change = Callable[[Way, bytes], tuple[bytes, bytes]]
-
-
 @dataclass(slots=True)
 class _Plan:
     """What happens to one connection: per way, after how many bytes it is cut."""
 
     cut_after: dict[Way, int] = field(default_factory=dict)
     delay_s: float = 0.0
-    change: Change | None = None
+    twice: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -72,12 +67,8 @@ class CuttingProxy:
 
     def double_next(self) -> None:
         """Send every frame of the next connection twice, both ways."""
-        self.change_next(lambda _, data: _doubled(data))
-
-    def change_next(self, change: Change) -> None:
-        """Pass on what ``change`` makes of the next connection's bytes."""
         with self._lock:
-            self._next.change = change
+            self._next.twice = True
 
     def break_off(self) -> None:
         """Break every connection that stands."""
@@ -136,8 +127,8 @@ class CuttingProxy:
             while self._room(pair, way) and (piece := source.recv(4096)):
                 if pair.plan.delay_s:
                     threading.Event().wait(pair.plan.delay_s)
-                if pair.plan.change is not None:
-                    piece, kept = pair.plan.change(way, kept + piece)
+                if pair.plan.twice:
+                    piece, kept = _doubled(kept + piece)
                 self._send(pair, way, sink, piece)
         except OSError:
             pass

@@ -16,6 +16,7 @@ from vmdkvol.command import run
 _COMMANDS = {
     "sandbox": "vmdkvol.cli.sandbox",
     "volume": "vmdkvol.cli.volume",
+    "vm": "vmdkvol.cli.vm",
     "doctor": "vmdkvol.cli.doctor",
     "explain": "vmdkvol.cli.explain",
 }

@@ -56,7 +56,7 @@ def test_whoever_is_not_root_is_unknown(uid: int | None) -> None:
 
 
 def test_a_connection_that_is_no_hosts_own_proves_nobody() -> None:
-    with pytest.raises(NotEnrolled, match="a test's peer"):
+    with pytest.raises(NotEnrolled, match="shows no certificate"):
         callers(_Vms()).identify(proof(0, None), HELLO)
 
 

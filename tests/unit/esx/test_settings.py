@@ -30,7 +30,7 @@ def test_written_settings_read_back(tmp_path: Path) -> None:
 
 
 def test_the_only_datastore_is_the_default() -> None:
-    assert ServiceSettings("/var/lib/x", (DS1,), hosts=()).default == "ds1"
+    assert ServiceSettings("/var/lib/x", (DS1,), hosts=(HOST,)).default == "ds1"
 
 
 def test_the_default_datastore_is_the_named_one() -> None:
@@ -49,6 +49,16 @@ def test_the_database_lies_in_the_state_directory() -> None:
         ({"datastores": ()}, "datastores"),
         ({"datastores": (DS1, replace(DS2, name=DatastoreName("ds1")))}, "datastores"),
         ({"datastores": (DS1, replace(DS2, path="/srv/ds1/"))}, "datastores"),
+        ({"hosts": ()}, "hosts"),
+        ({"hosts": (replace(HOST, socket=None),)}, "hosts"),
+        ({"listen": ("udp://0.0.0.0",)}, "listen"),
+        ({"listen": ("tcp://",)}, "listen"),
+        ({"listen": ("tcp://0.0.0.0:99999",)}, "listen"),
+        ({"listen": ("unix:///run/all.sock",)}, "listen"),
+        ({"listen": ("tcp://0.0.0.0", "tcp://0.0.0.0")}, "listen"),
+        ({"admin_socket": "admin.sock"}, "admin_socket"),
+        ({"admin_socket": "/" + "x" * 107}, "admin_socket"),
+        ({"admin_socket": HOST.socket}, "hosts"),
         ({"hosts": (HOST, replace(OTHER, name="host-a"))}, "hosts"),
         ({"hosts": (HOST, replace(OTHER, id=HOST.id))}, "hosts"),
         ({"hosts": (HOST, replace(OTHER, socket=HOST.socket))}, "hosts"),
@@ -154,3 +164,13 @@ def test_a_setting_of_vsphere_that_cannot_work_is_refused(change: dict[str, Any]
     with pytest.raises(BadRequest) as caught:
         replace(VSPHERE, **change)
     assert caught.value.fields["setting"] == setting
+
+
+def test_hosts_are_optional_where_others_can_come_by_certificate() -> None:
+    made = ServiceSettings("/var/lib/x", (DS1,), listen=("tcp://[::]:1019", "vsock://any:1019"))
+    assert (made.hosts, made.sockets, made.authority) == ((), (), "/var/lib/x/ca")
+
+
+def test_a_host_needs_no_socket_where_it_can_come_by_certificate() -> None:
+    made = ServiceSettings("/var/lib/x", (DS1,), hosts=(HOST, replace(OTHER, socket=None)), listen=("tcp://127.0.0.1",))
+    assert made.sockets == ("/run/a.sock",)

@@ -1,0 +1,80 @@
+"""Certificates end: the service's own is renewed before, and who stays connected on one that is over is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vmdkvol.clock import Clock, Deadline, Worker
+from vmdkvol.errors import VolumeError
+from vmdkvol.volume import VmId
+from vmdkvol_esx.identities import Identities
+from vmdkvol_esx.ports import Log
+
+EVERY_S = 60.0
+
+
+class Expiring:
+    """Looks every minute. ``start`` and ``stop`` once."""
+
+    def __init__(
+        self,
+        records: Identities,
+        clock: Clock,
+        log: Log,
+        ended: Callable[[VmId], None],
+        renew: Callable[[], bool],
+        every_s: float = EVERY_S,
+    ) -> None:
+        """``ended`` hears whose certificate is over; ``renew`` renews the service's own if it is due, and tells whether."""
+        self._records = records
+        self._clock = clock
+        self._log = log
+        self._ended = ended
+        self._renew = renew
+        self._every_s = every_s
+        self._changed = clock.condition()
+        self._stopped = False
+        self._worker: Worker | None = None
+        self._trouble = ""
+
+    def start(self) -> None:
+        self._worker = self._clock.start("expiring", self._run)
+
+    def stop(self, deadline: Deadline) -> bool:
+        """End; tell whether the look that was under way ended before the deadline."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._worker is None:
+            return True
+        self._worker.join(deadline.left_s)
+        return not self._worker.is_alive()
+
+    def look(self) -> None:
+        """Renew what is due, and tell of what is over. What cannot be read or written is tried again at the next look."""
+        try:
+            if self._renew():
+                self._log.info("the service has a new certificate")
+            now = self._clock.wall()
+            # Told each time: a connection may have come just before the end. Who is not connected costs nothing.
+            for vm in sorted({each.vm for each in self._records.identities() if each.not_after <= now}):
+                self._ended(vm)
+            self._trouble = ""
+        except (VolumeError, OSError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._log.error("certificates are not looked after", error=self._trouble)
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - top of a thread: a bug here must not leave certificates to end
+                self._log.error("the look at certificates failed by a bug")
+            self._pause()
+
+    def _pause(self) -> None:
+        deadline = Deadline.after(self._clock, self._every_s)
+        with self._changed:
+            while not self._stopped and not deadline.passed:
+                self._changed.wait(deadline.left_s)

@@ -1,0 +1,148 @@
+"""Who may come by certificate, put together: the authority, the records, what strangers and administrators are answered.
+
+Composition; loaded only by a service that listens for other machines: making certificates costs its start 0.1 s.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmdkvol import logs
+from vmdkvol.addresses import UnixAddress
+from vmdkvol.admin_messages import ADMIN_REQUESTS
+from vmdkvol.channel import Listen
+from vmdkvol.clock import Clock
+from vmdkvol.errors import NotEnrolled
+from vmdkvol.tls import ServiceSide
+from vmdkvol.volume import VmId
+from vmdkvol_esx.administration import Administration, identify
+from vmdkvol_esx.alarms import Alarms
+from vmdkvol_esx.authority import CertificateAuthority, open_authority
+from vmdkvol_esx.callers import ENROL_AGAIN, Present
+from vmdkvol_esx.enrolling import Enrolling, Ours
+from vmdkvol_esx.expiring import Expiring
+from vmdkvol_esx.identities import fingerprint
+from vmdkvol_esx.instance import alone
+from vmdkvol_esx.ports import Hypervisor
+from vmdkvol_esx.server import Server
+from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.store import SqlStore, open_store
+
+Expel = Callable[[VmId, Callable[[Present], bool], NotEnrolled], None]
+
+
+@dataclass(slots=True)
+class Registry:
+    """The parts that a service for other machines has beside the others."""
+
+    secure: ServiceSide
+    enrolling: Enrolling
+    admin: Server
+    expiring: Expiring
+
+
+def open_registry(
+    settings: ServiceSettings,
+    store: SqlStore,
+    hypervisor: Hypervisor,
+    ours: Ours,
+    clock: Clock,
+    alarms: Alarms,
+    *,
+    service: str,
+    listen: Listen,
+    connected: Callable[[VmId], bool],
+    expel: Expel,
+) -> Registry:
+    """Return the parts, not started. ``expel`` closes connections of a machine, and hears what to tell their peers.
+
+    Raises what ``open_authority`` raises.
+    """
+    log = logs.get("enrolment")
+    authority, secure = open_secured(settings, clock, enrolled=any(each.revoked_at is None for each in store.identities()))
+
+    ended = _ending(store, clock, expel)
+    enrolling = Enrolling(store, authority, hypervisor, clock, log, alarms, ended)
+    administration = Administration(
+        store,
+        authority,
+        hypervisor,
+        ours,
+        frozenset(host.id for host in settings.hosts if host.socket is not None),
+        clock,
+        log,
+        secrets.token_bytes,
+        connected,
+        ended,
+    )
+    admin = Server(
+        {UnixAddress(Path(settings.admin_socket)): None},
+        administration.answer,
+        identify,
+        clock,
+        service=service,
+        listen=listen,
+        requests=ADMIN_REQUESTS,
+    )
+    expiring = Expiring(
+        store, clock, log, lambda vm: ended(vm) if connected(vm) else None, lambda: authority.renew_service() and _used(secure)
+    )
+    return Registry(secure, enrolling, admin, expiring)
+
+
+def _ending(store: SqlStore, clock: Clock, expel: Expel) -> Callable[[VmId], None]:
+    """Return what closes those connections of a machine whose certificates do not count any more."""
+
+    def ended(vm: VmId) -> None:
+        now = clock.wall()
+        counts = {each.fingerprint for each in store.identities(vm) if each.revoked_at is None and each.not_after > now}
+        error = NotEnrolled("the certificate of this machine was revoked or replaced, or is over", remedy=ENROL_AGAIN)
+        expel(vm, lambda present: _shown(present) not in {None, *counts}, error)
+
+    return ended
+
+
+def open_secured(settings: ServiceSettings, clock: Clock, *, enrolled: bool) -> tuple[CertificateAuthority, ServiceSide]:
+    """Return the authority and what secures connections with its certificates. Raises what ``open_authority`` raises."""
+    authority = open_authority(Path(settings.authority), clock, enrolled=enrolled)
+    return authority, ServiceSide(authority.service_file, authority.ca_file)
+
+
+def new_authority(settings: ServiceSettings, clock: Clock) -> str:
+    """Put a new authority in the place of the old one, which is kept beside it, and revoke every certificate; return a report.
+
+    Raises Conflict while a service runs. Killed in the middle: run again.
+    """
+    directory = Path(settings.authority)
+    with alone(settings.state_dir):
+        revoked = _revoke_all(Path(settings.database), clock)
+        kept = directory.with_name(f"{directory.name}.replaced-{int(clock.wall())}")
+        if directory.exists():
+            directory.rename(kept)
+        open_authority(directory, clock, enrolled=False)
+    text = f"a new authority is in {directory}; {revoked} machines must enrol again, each with a new token"
+    return text + (f"\nthe old one is kept as {kept}" if kept.exists() else "")
+
+
+def _revoke_all(database: Path, clock: Clock) -> int:
+    """Revoke every machine that is on record, and return how many had something to revoke."""
+    if not database.exists():
+        return 0
+    store = open_store(database, clock)
+    try:
+        known = {each.vm for each in store.identities()} | {each.vm for each in store.tickets()}
+        return sum(store.revoke(vm, clock.wall()) > 0 for vm in known)
+    finally:
+        store.close()
+
+
+def _shown(present: Present) -> str | None:
+    return None if present.proof.certificate is None else fingerprint(present.proof.certificate)
+
+
+def _used(secure: ServiceSide) -> bool:
+    secure.renew()
+    return True

@@ -1,0 +1,117 @@
+"""This machine's key and certificate, in a directory of their own: each file whole at every moment, readable by root alone.
+
+The ``openssl`` program makes keys and signing requests and reads certificates: Python's library can do neither.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vmdkvol.errors import BadFrame, Busy, TruthUnknown
+from vmdkvol_guest.linux import certificates
+from vmdkvol_guest.linux.commands import Commands
+from vmdkvol_guest.ports import Validity
+
+# What it does takes milliseconds.
+_OPENSSL_S = 30.0
+# Without a file of the system's: a minimal installation has none.
+_CONFIG = "[req]\ndistinguished_name=name\n[name]\n"
+
+
+class CredentialFiles:
+    """Implements ``Credentials``: key and certificate in one file, the authority in another, beside them what comes next."""
+
+    def __init__(self, identity: Path, authority: Path, commands: Commands) -> None:
+        self._identity, self._authority = identity, authority
+        self._directory = identity.parent
+        self._commands = commands
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy("this machine is being enrolled or renewed by another process", remedy="wait for it") from None
+            yield
+
+    def validity(self) -> Validity | None:
+        if not self._identity.exists():
+            return None
+        found = certificates.read(self._commands, self._identity, self._authority)
+        return Validity(found.begins, found.ends)
+
+    def request(self) -> str:
+        key, request = self._directory / "pending.key", self._directory / "pending.csr"
+        if not self._usable(key, request):
+            self._forget()
+            (self._directory / "openssl.cnf").write_text(_CONFIG)
+            self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", f"{key}.new")
+            _durably(Path(f"{key}.new"), key)
+            config = str(self._directory / "openssl.cnf")
+            self._openssl(
+                "req", "-new", "-config", config, "-key", str(key), "-subj", "/CN=vmdkvol-agent", "-out", f"{request}.new"
+            )
+            _durably(Path(f"{request}.new"), request)
+        return request.read_text()
+
+    def install(self, certificate_pem: str, ca_pem: str) -> None:
+        key = self._directory / "pending.key"
+        fresh = _written(Path(f"{self._identity}.new"), key.read_bytes() + certificate_pem.encode())
+        try:
+            self._check_pair(fresh, key)
+        except (BadFrame, TruthUnknown):
+            fresh.unlink()
+            raise
+        # The authority first: killed in between, the old certificate is of no use to it, and the same token still works.
+        if not self._authority.exists() or self._authority.read_text() != ca_pem:
+            _durably(_written(Path(f"{self._authority}.new"), ca_pem.encode()), self._authority)
+        _durably(fresh, self._identity)
+        self._forget()
+
+    def _check_pair(self, fresh: Path, key: Path) -> None:
+        of_certificate = self._openssl("x509", "-in", str(fresh), "-noout", "-pubkey")
+        if of_certificate != self._openssl("pkey", "-in", str(key), "-pubout"):
+            raise BadFrame("the service signed another key than the one that it was asked for")
+
+    def _usable(self, key: Path, request: Path) -> bool:
+        """Tell whether the pending request is one that was not installed yet."""
+        if not (key.exists() and request.exists()):
+            return False
+        # Killed just after it was installed: asked for again, it would bring the same certificate for ever.
+        return not self._identity.exists() or key.read_bytes() not in self._identity.read_bytes()
+
+    def _forget(self) -> None:
+        for name in ("pending.csr", "pending.key"):
+            (self._directory / name).unlink(missing_ok=True)
+
+    def _openssl(self, *args: str) -> str:
+        """Return the output; TruthUnknown with its last line if it fails, MissingTool if it is not installed."""
+        done = self._commands.run(["openssl", *args], seconds=_OPENSSL_S)
+        if done.code != 0:
+            raise TruthUnknown(f"openssl {args[0]} failed: {done.last_line}", remedy=f"look at the files in {self._directory}")
+        return done.output
+
+
+def _written(path: Path, content: bytes) -> Path:
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(content)
+    return path
+
+
+def _durably(fresh: Path, path: Path) -> None:
+    """Put ``fresh`` in the place of ``path``: afterwards, and after a crash, the whole old or the whole new."""
+    for each in (fresh, fresh.parent):
+        if each == fresh.parent:
+            fresh.rename(path)
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
