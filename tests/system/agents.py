@@ -112,7 +112,7 @@ class Agent:
 
     def pids(self) -> list[int]:
         """Return its processes: gunicorn's master and worker."""
-        return [int(pid) for pid in self.guest.run(f"pgrep -f -- '--config {CONFIG}'").output.split()]
+        return [int(pid) for pid in self.guest.run(f"pgrep -f -- '[v]mdkvol_guest.cli --config {CONFIG}'").output.split()]
 
     def log(self) -> str:
         return self.guest.run(f"tail -n 40 {LOG}").output

@@ -6,20 +6,32 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.guards import leftovers, settled
 from tests.system.guest import Guest, Hardware
 from tests.system.site import Site
+from tests.system.world import Host, World, world
 
 ROOT = Path(__file__).parents[2]
 
 GuestMaker = Callable[..., Guest]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    base = str(tmp_path_factory.getbasetemp())
+    before = leftovers(base)
+    yield
+    left = settled(partial(leftovers, base), before)
+    assert left == frozenset(), f"the system tests left behind: {', '.join(sorted(left))}"
+
+
 @pytest.fixture(scope="session")
-def image() -> Path:
+def image(_no_process_is_left: None) -> Path:
     """The guest's image; it is built here if there is none."""
     done = subprocess.run(["packaging/dev/guest.sh"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())
@@ -41,3 +53,26 @@ def guest(image: Path, site: Site) -> Iterator[Guest]:
         yield guest.power_on().wait_ready()
     finally:
         guest.close()
+
+
+@pytest.fixture(scope="session")
+def docker_hosts(image: Path) -> Iterator[World]:
+    """A site with two Docker hosts, for all tests that want some: their start costs more than many a test."""
+    root = Path(tempfile.mkdtemp(prefix="vmdkvol-sys-"))
+    with world(Site(root), image, "a", "b") as made:
+        yield made
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def a(docker_hosts: World) -> Iterator[Host]:
+    """The first host, on, with nothing in it, whatever an earlier test did to it."""
+    yield docker_hosts.hosts[0].fresh()
+    docker_hosts.hosts[0].tidy()
+
+
+@pytest.fixture
+def b(docker_hosts: World) -> Iterator[Host]:
+    """The second one."""
+    yield docker_hosts.hosts[1].fresh()
+    docker_hosts.hosts[1].tidy()

@@ -7,6 +7,7 @@ under ``.cache/guest``.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -58,7 +59,7 @@ def _kept(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
     root = cache / f"image-{name}-root"
     make(root)
     unfinished = archive.with_suffix(".unfinished")
-    _run("tar", "--sort=name", "--owner=0", "--group=0", "-C", str(root), "-cf", str(unfinished), ".")
+    _run("tar", "--sort=name", "--numeric-owner", "-C", str(root), "-cf", str(unfinished), ".")
     shutil.rmtree(root)
     unfinished.rename(archive)
     return archive
@@ -96,6 +97,8 @@ def make_postgres(root: Path) -> None:
         target = root / _LIBRARIES / library.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(library.resolve(), target)
+    # A new volume gets owner and mode of what the image has there (Docker's copy), whatever it was made with.
+    os.chown(root / "data", POSTGRES_UID, POSTGRES_UID)
     (root / "lib64").mkdir()
     shutil.copy2((packages / _LOADER).resolve(), root / _LOADER)
     (root / "lib").symlink_to("usr/lib")

@@ -157,6 +157,10 @@ class Guest:
         self._ended()
 
     @property
+    def is_on(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         assert self._process is not None, f"{self.machine.name} is off"
         return self._process.pid

@@ -124,6 +124,20 @@ class Host:
         self.agent.start()
         return self
 
+    def fresh(self) -> Host:
+        """Return it switched on with an engine that has no container: the guest of the test before, or a new one."""
+        return self if self.guest.is_on else self.on()
+
+    def tidy(self) -> None:
+        """Afterwards it has no container and no disk; a guest in which that cannot be had is switched off, its disks stay."""
+        if not self.guest.is_on:
+            return
+        try:
+            self.guest.sh("docker ps -aq | xargs -r docker rm -f", 120)
+            wait_until(lambda: not self.disks(), f"{self.name} gave its disks back", 60)
+        except AssertionError:
+            self.guest.close()
+
     def disks(self) -> list[str]:
         """Return the identities of the disks that the hypervisor says it has."""
         return [disk.uuid.hex for disk in self.machine.disks()]
