@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,21 +83,6 @@ def test_a_token_counts_once_and_its_second_use_is_an_alarm(site: EnrolledSite) 
     assert not (site.identity(site.hosts[1]) / "agent.pem").exists()
 
 
-def test_a_service_that_is_not_the_tokens_gets_no_secret(site: EnrolledSite) -> None:
-    other_root = Path(tempfile.mkdtemp(prefix="vmdkvol-site-"))
-    other = EnrolledSite(other_root, ("a",))
-    try:
-        site.service.start()
-        other.service.start()
-        refused = site.agent(site.host, "enroll", other.token(other.host))
-        assert refused.returncode != 0
-        assert "not the service that made this token" in refused.stderr
-        assert other.standing()["a"]["standing"] == "invited"
-    finally:
-        other.close()
-        shutil.rmtree(other_root)
-
-
 def test_who_is_revoked_is_cut_off_at_once_and_comes_back_when_it_is_enrolled_again(site: EnrolledSite) -> None:
     site.start()
     site.enrol()
@@ -117,22 +101,14 @@ def test_who_is_revoked_is_cut_off_at_once_and_comes_back_when_it_is_enrolled_ag
     assert (row["standing"], row["connected"]) == ("revoked", False)
     assert len(site.mounted()) == 1
     assert made(site.hosts[1], "others-go-on")
+    lines = [json.loads(line) for line in host.agent.log.read_text().splitlines() if line.startswith("{")]
+    # Once, however often it has been refused since.
+    assert sum(line["event"] == "line down" and "revoked" in line["error"] for line in lines) <= 2
 
     site.enrol(host)
     site.wait_connected(host)
     host.patiently("Unmount", Name="db", ID=ID)
     host.told("Create", Name="db2", Opts={"size": "8mb"})
-
-
-def test_a_refused_agent_does_not_fill_its_log(site: EnrolledSite) -> None:
-    site.start()
-    site.enrol(site.host)
-    site.wait_connected(site.host)
-    site.vmdkvol("vm", "revoke", site.host.name, "--yes")
-    eventually(lambda: "revoked" in refusal(site.host), "it is refused")
-    time.sleep(4.0)
-    lines = [json.loads(line) for line in site.host.agent.log.read_text().splitlines() if line.startswith("{")]
-    assert sum(line["event"] == "line down" and "revoked" in line["error"] for line in lines) <= 2
 
 
 def test_identities_survive_a_kill_of_both_ends(site: EnrolledSite) -> None:
@@ -221,18 +197,3 @@ def test_a_copy_of_a_machine_is_refused_while_the_first_is_there_and_both_are_na
         eventually(lambda: copy.up, "the first is gone, and who has the key is this machine")
     finally:
         copy.close()
-
-
-def test_a_certificate_of_another_host_makes_this_host_the_other(site: EnrolledSite) -> None:
-    """Over tcp the key is all that there is: whoever has it is that host, on record and in the log (see the how-to)."""
-    site.start()
-    site.enrol(*site.hosts)
-    for host in site.hosts:
-        site.wait_connected(host)
-    a, b = site.hosts
-    b.agent.stop()
-    shutil.copy(site.identity(a) / "agent.pem", site.identity(b) / "agent.pem")
-    a.agent.stop()
-    b.agent.start()
-    site.wait_connected(a)
-    assert not site.standing()["b"]["connected"]
