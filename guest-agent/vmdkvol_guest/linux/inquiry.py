@@ -14,9 +14,8 @@ from vmdkvol_guest.linux import vpd
 _SG_IO = 0x2285
 # struct sg_io_hdr of scsi/sg.h; the last item pads it to what it is aligned to.
 _HEADER = struct.Struct("@iiBBHIPPPIIiPBBBBHHiII0P")
-_STATUS, _HOST_STATUS = 13, 17
+_STATUS, _SENSE_WRITTEN, _HOST_STATUS = 13, 16, 17
 _FROM_DEVICE = -3
-_CHECK_CONDITION = 2
 # SPC-4, 6.4: operation code, "vital product data", page, length, control. Old disks know no length above 255.
 _INQUIRY = struct.Struct(">BBBHB")
 _LENGTH = 252
@@ -42,7 +41,8 @@ def _page(descriptor: int, page: int) -> bytes:
     header = bytearray(_HEADER.pack(*fields, *[0] * 9))
     fcntl.ioctl(descriptor, _SG_IO, header, True)
     answer = _HEADER.unpack(header)
-    if answer[_STATUS] == _CHECK_CONDITION:
+    # Looked at before the status: QEMU's controller says that the transfer failed, since nothing was transferred.
+    if answer[_SENSE_WRITTEN] and vpd.sense_key(sense.raw) == vpd.ILLEGAL_REQUEST:
         return b""
     if answer[_STATUS] or answer[_HOST_STATUS]:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

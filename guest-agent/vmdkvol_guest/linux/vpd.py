@@ -11,6 +11,8 @@ from uuid import UUID
 from vmdkvol.volume import DiskUuid
 
 SERIAL, IDENTIFICATION = 0x80, 0x83
+# The sense key of a command that asks for what is not there (SPC-4, 4.5.6).
+ILLEGAL_REQUEST = 5
 _HEADER = 4
 # A designator: code set, type and association, a reserved byte, its length. Type 3 is NAA; association 0 is the disk itself.
 _NAA = 3
@@ -33,6 +35,11 @@ def disk_uuid(identification: bytes, serial: bytes) -> DiskUuid | None:
         return DiskUuid(UUID(hex=text))
     except ValueError:
         return None
+
+
+def sense_key(sense: bytes) -> int:
+    """Return why a command failed, which stands in another byte in the newer of the two formats (SPC-4, 4.5.1)."""
+    return (sense[1] if sense[0] & 0x7F >= 0x72 else sense[2]) & 0x0F
 
 
 def _body(page: bytes, code: int) -> bytes:

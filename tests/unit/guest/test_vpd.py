@@ -8,7 +8,7 @@ import pytest
 
 from tests.doubles.scsi_sysfs import identification, serial
 from vmdkvol.volume import DiskUuid
-from vmdkvol_guest.linux.vpd import disk_uuid
+from vmdkvol_guest.linux.vpd import ILLEGAL_REQUEST, disk_uuid, sense_key
 
 DISK = DiskUuid(UUID("6000c29a-1122-3344-5566-778899aabbcc"))
 DIGITS = DISK.hex
@@ -60,3 +60,18 @@ def test_other_pages_tell_nothing(identifier: bytes, number: bytes) -> None:
 def test_a_page_that_is_cut_off_tells_nothing(whole: bytes) -> None:
     pages = [(whole[:length], b"") if whole[1] == 0x83 else (b"", whole[:length]) for length in range(len(whole))]
     assert [disk_uuid(*each) for each in pages] == [None] * len(whole)
+
+
+@pytest.mark.parametrize(
+    ("sense", "key"),
+    [
+        # As vmw_pvscsi hands it on: fixed format, invalid field in the command.
+        (bytes([0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x24, 0]), ILLEGAL_REQUEST),
+        (bytes([0xF0, 0, 0x25, 0]), ILLEGAL_REQUEST),
+        (bytes([0x72, 5, 0x24, 0]), ILLEGAL_REQUEST),
+        (bytes([0x70, 5, 3, 0]), 3),
+        (bytes([0x72, 6, 5, 0]), 6),
+    ],
+)
+def test_a_page_that_is_missing_is_told_from_other_trouble(sense: bytes, key: int) -> None:
+    assert sense_key(sense) == key

@@ -1,0 +1,204 @@
+"""What the agent sees of a virtual machine: disks by what they say and by where they sit, without udev; its doctor.
+
+The agent's own code, alone in a guest without udev: nothing makes links or renames, and no service is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.system.agents import CODE, SERIAL, code_disk
+from tests.system.guest import Guest, Hardware
+from tests.system.machine import Plugged
+from tests.system.site import Site
+from vmdkvol.volume import DiskUuid, ScsiAddress, new_disk_uuid
+
+pytestmark = [pytest.mark.integration, pytest.mark.system]
+
+MIB = 1 << 20
+SIZE_MIB = 8
+# What each script begins with: the agent's devices, attachments, and a patience that a loaded machine needs.
+BEGIN = """
+import dataclasses, json, os, sys, time
+from uuid import UUID, uuid4
+from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import ServiceUnreachable, VolumeError
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import Attachment, Content, DiskUuid, ScsiAddress, VmId, VolumeId
+from vmdkvol_guest.linux import inquiry
+from vmdkvol_guest.doctor import Doctor
+from vmdkvol_guest.linux.commands import Commands
+from vmdkvol_guest.linux.devices import LinuxDevices
+from vmdkvol_guest.settings import AgentSettings
+
+clock, vm = SystemClock(), VmId(uuid4())
+devices = LinuxDevices(clock, lambda: vm)
+
+def within(seconds=60.0):
+    return Deadline.after(clock, seconds)
+
+def attached(disk, bus, unit, size={size}, **more):
+    told = dict(content=Content.UNFORMATTED, filesystem_uuid=None) | more
+    return Attachment(VolumeId(uuid4()), DiskUuid(UUID(disk)), size, ScsiAddress(bus, unit), 1, options=CreateOptions(), **told)
+
+def formatted(*where):
+    return attached(*where, content=Content.FORMATTED, filesystem_uuid=uuid4())
+
+def away():
+    raise ServiceUnreachable("there is none")
+
+def refused(work):
+    try:
+        work()
+    except VolumeError as error:
+        return error.code
+    return "not refused"
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(image: Path, site: Site) -> Iterator[Guest]:
+    """A guest without udev, and without anything of ours but code."""
+    disk = code_disk(site.root / "code.ext4")
+    # Behind the root file system's place, so that this is not the first disk.
+    drive = f"file={disk},if=none,id=code,format=raw,readonly=on"
+    extra = ("-drive", drive, "-device", f"virtio-blk-pci,drive=code,addr=0x9,serial={SERIAL}")
+    guest = Guest(site.machine("alone"), image, Hardware(append="noudev", extra=extra))
+    try:
+        guest.power_on().wait_ready()
+        guest.sh(
+            f"mkdir -p {CODE} && mount -o ro /dev/$(basename $(dirname $(grep -lx {SERIAL} /sys/block/vd*/serial))) {CODE}"
+        )
+        yield guest
+    finally:
+        guest.close()
+
+
+@pytest.fixture
+def empty(alone: Guest) -> Iterator[Guest]:
+    """The same, without disks; those that a test plugs are taken away."""
+    yield alone
+    for disk in alone.machine.disks():
+        alone.unplug(disk)
+
+
+def said(guest: Guest, script: str) -> Any:
+    """Run a script in the guest; return what it printed as JSON."""
+    text = BEGIN.format(size=SIZE_MIB * MIB) + textwrap.dedent(script)
+    return json.loads(guest.sh(f"PYTHONPATH={CODE} python3 -", given=text))
+
+
+def doctor(guest: Guest) -> dict[str, dict[str, str]]:
+    ran = guest.run(f"PYTHONPATH={CODE} python3 -m vmdkvol_guest.cli --config /etc/agent.toml doctor -o json")
+    return {line["check"]: line for line in json.loads(ran.output)}
+
+
+def plug_silent(guest: Guest, site: Site, address: ScsiAddress) -> DiskUuid:
+    """Plug a disk that says nothing of itself, as a machine without disk.EnableUUID shows it; return its UUID."""
+    node = f"silent-{address.bus}-{address.unit}"
+    file = {"driver": "file", "filename": str(site.vmdk(SIZE_MIB))}
+    guest.qmp.do("blockdev-add", {"driver": "vmdk", "node-name": node, "file": file})
+    place = {"bus": f"scsi{address.bus}.0", "scsi-id": address.unit, "lun": 0}
+    guest.qmp.do("device_add", {"driver": "scsi-hd", "id": node, "drive": node, **place})
+    return new_disk_uuid(uuid4())
+
+
+def pull_silent(guest: Guest, *addresses: ScsiAddress) -> None:
+    for address in addresses:
+        node = f"silent-{address.bus}-{address.unit}"
+        since = guest.qmp.told()
+        guest.qmp.do("device_del", {"id": node})
+        guest.qmp.wait("DEVICE_DELETED", since, 60.0, device=node)
+        guest.qmp.do("blockdev-del", {"node-name": node})
+
+
+def where(disk: Plugged) -> str:
+    return f"'{disk.uuid}', {disk.address.bus}, {disk.address.unit}"
+
+
+def test_a_disk_is_found_claimed_forgotten_and_found_again(empty: Guest, site: Site) -> None:
+    """The detach that follows a forget may fail: the disk is then out of the kernel and still on the machine."""
+    disk = empty.plug(site.vmdk(SIZE_MIB), ScsiAddress(2, 9))
+    told = said(
+        empty,
+        f"""
+        attachment = attached({where(disk)})
+        first = devices.find(attachment, within())
+        asked = os.open(first.path, os.O_RDONLY)
+        uuid = inquiry.disk_uuid(asked)
+        os.close(asked)
+        with devices.claim(first, within(5)):
+            busy = refused(lambda: devices.claim(first, within(0.1)).__enter__())
+            devices.forget(first)
+        gone = devices.present(vm, attachment), os.path.exists("/sys/block/" + os.path.basename(first.path))
+        devices.forget(first)
+        again = devices.find(attachment, within())
+        old = refused(lambda: devices.claim(first, within(5)).__enter__())
+        print(json.dumps([str(uuid), first.named, busy, gone, again == first, again.path, old]))
+        """,
+    )
+    assert told == [str(disk.uuid), True, "still-mounted", [None, False], False, "/dev/sda", "wrong-disk"]
+
+
+def test_a_disk_is_told_from_others_by_its_uuid_alone_and_a_node_is_made(empty: Guest, site: Site) -> None:
+    first = empty.plug(site.vmdk(SIZE_MIB), ScsiAddress(1, 0))
+    second = empty.plug(site.vmdk(SIZE_MIB), ScsiAddress(0, 15))
+    empty.wait_disk(first.uuid)
+    path = empty.wait_disk(second.uuid)
+    empty.sh(f"rm {path}")
+    told = said(
+        empty,
+        f"""
+        found = devices.find(attached('{second.uuid}', 1, 0), within())
+        wrong = refused(lambda: devices.find(attached('{uuid4()}', 1, 0), within(1)))
+        print(json.dumps([found.path, os.path.exists(found.path), wrong]))
+        """,
+    )
+    assert told == [path, True, "wrong-disk"]
+
+
+def test_a_disk_that_says_nothing_is_taken_by_its_place_only_if_its_file_system_will_tell(empty: Guest, site: Site) -> None:
+    """Four controllers, and no firmware that says which is which: new disks are not touched."""
+    places = ScsiAddress(1, 4), ScsiAddress(3, 4)
+    disks = [plug_silent(empty, site, place) for place in places]
+    try:
+        told = said(
+            empty,
+            f"""
+            while len(devices._tree.disks()) < 2:
+                time.sleep(0.1)
+            second = '{disks[1]}', 3, 4
+            found = devices.find(formatted(*second), within())
+            place = os.path.realpath("/sys/block/" + os.path.basename(found.path))
+            new = refused(lambda: devices.find(attached(*second), within(1)))
+            other_size = refused(lambda: devices.find(attached(*second, size=4096), within(1)))
+            twins = refused(lambda: devices.present(vm, attached(*second)))
+            nobody = devices.present(vm, attached('{disks[0]}', 0, 5))
+            (line,) = [each.fix for each in Doctor(AgentSettings(), clock, Commands(clock), away).examine()
+                       if each.check == "disk.EnableUUID"]
+            print(json.dumps(["/0000:00:18.0/" in place, found.named, new, other_size, twins, nobody, "= TRUE" in line]))
+            """,
+        )
+    finally:
+        pull_silent(empty, *places)
+    assert told == [True, False, "truth-unknown", "wrong-disk", "truth-unknown", None, True]
+
+
+def test_the_doctor_says_what_this_machine_has_and_lacks(empty: Guest, site: Site) -> None:
+    empty.sh("cat >/etc/agent.toml && chmod 600 /etc/agent.toml", given='service = "vsock://2:1019"\n')
+    disk = empty.plug(site.vmdk(SIZE_MIB), ScsiAddress(0, 0))
+    empty.wait_disk(disk.uuid)
+    found = doctor(empty)
+    right = ("root", "python", "driver", "tools ext4", "tools xfs", "tool blkid", "pvscsi", "disk.EnableUUID", "mount root")
+    assert {check: found[check]["status"] for check in right} == dict.fromkeys(right, "OK")
+    # No service, no agent, no host that gives it a number, never enrolled.
+    wrong = {check for check, line in found.items() if line["status"] == "FAIL"}
+    assert wrong >= {"agent", "vsock", "certificate", "service"}
+    assert all(found[check]["fix"] for check in wrong)
