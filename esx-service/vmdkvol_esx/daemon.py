@@ -21,7 +21,7 @@ from vmdkvol_esx.composing import Around, Service, compose, opened
 from vmdkvol_esx.instance import alone
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.signals import Told
-from vmdkvol_esx.store import open_store
+from vmdkvol_esx.store import open_store, read_identities
 
 # Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
 _DIAL_S, _AGAIN_S = 5.0, 30.0
@@ -99,12 +99,19 @@ def rebuild(settings: ServiceSettings) -> str:
             with opened(settings, clock) as hypervisor:
                 result = rebuilding.rebuild(store, hypervisor, logs.get("rebuild"))
             claim(settings, store)
+            known, invited = read_identities(database)
+            store.adopt(known, invited)
         finally:
             store.close()
         # From this rename on the new one is complete and counts.
         _rename(making, _rebuilt(database))
         kept = _install_rebuilt(database, clock)
     text = f"{len(result.restored)} volumes restored"
+    enrolled = len({each.vm for each in known if each.revoked_at is None})
+    if enrolled:
+        text += f"\n{enrolled} machines stay enrolled: see `vmdkvol vm ls`, and revoke again what was revoked after a backup"
+    elif settings.listen:
+        text += "\nno machine stays enrolled: each needs a new token (`vmdkvol vm enroll`)"
     for left in result.left_out:
         text += f"\nleft out: {left.path}: {left.problem}"
     return text + (f"\nthe old database is kept as {kept}" if kept else "")

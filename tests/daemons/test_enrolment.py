@@ -138,6 +138,11 @@ def test_a_service_that_is_restored_from_a_backup_before_the_enrolment_knows_nob
     eventually(lambda: "not on record" in refusal(site.host), "the agent is told to enrol again")
     site.enrol(site.host)
     site.wait_connected(site.host)
+    site.service.stop()
+    rebuilt = site.esxd("rebuild")
+    assert "1 machines stay enrolled" in rebuilt.stdout
+    site.service.start()
+    site.wait_connected(site.host)
 
 
 def test_without_the_authoritys_key_who_is_enrolled_is_served_and_nobody_else_is_taken_in(site: EnrolledSite) -> None:

@@ -88,3 +88,8 @@ def _end(transaction: Transaction, vm: VmId, now: float) -> int:
     for each in standing:
         transaction.change(_CHANGE, key=each.fingerprint, **checked_row(replace(each, revoked_at=now)))
     return len(standing)
+
+
+def adopt(transaction: Transaction, known: Sequence[Identity], invited: Sequence[Ticket]) -> None:
+    transaction.change_many(_ADD, [checked_row(each) for each in known])
+    transaction.change_many(_INVITE, [checked_row(each) for each in invited])

@@ -207,3 +207,8 @@ class SqlStore:
     def revoke(self, vm: VmId, now: float) -> int:
         with self._database.writing() as transaction:
             return identities.revoke(transaction, vm, now)
+
+    def adopt(self, known: Sequence[Identity], invited: Sequence[Ticket]) -> None:
+        """Take over what another database had on record, for a rebuild."""
+        with self._database.writing() as transaction:
+            identities.adopt(transaction, known, invited)

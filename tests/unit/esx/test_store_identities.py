@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from tests.doubles.hand_clock import HandClock
 from vmdkvol.errors import MetadataDamaged
 from vmdkvol.volume import VmId
 from vmdkvol_esx.identities import Identity, Ticket
-from vmdkvol_esx.store import SqlStore, open_store
+from vmdkvol_esx.store import SqlStore, open_store, read_identities
 
 VM, OTHER = VmId(UUID(int=1)), VmId(UUID(int=2))
 DAY_S = 86400.0
@@ -158,3 +158,54 @@ def test_a_record_that_was_changed_behind_our_back_is_damage(store: SqlStore, pa
     plain.close()
     with pytest.raises(MetadataDamaged, match="certificate or token"):
         open_store(path, HandClock())
+
+
+# --- what a rebuild takes over ---------------------------------------------------------------------------------------
+
+
+def filled(store: SqlStore) -> tuple[object, object]:
+    for name, vm in (("a", VM), ("b", OTHER)):
+        store.invite(ticket(name, vm))
+        store.enrol(identity(f"of {name}", vm), name)
+    store.revoke(OTHER, 1500.0)
+    store.invite(ticket("open"))
+    known = store.identities(), store.tickets()
+    store.close()
+    return known
+
+
+def test_a_rebuild_takes_over_who_is_enrolled_and_who_is_revoked(store: SqlStore, path: Path, tmp_path: Path) -> None:
+    known = filled(store)
+    assert read_identities(path) == known
+    fresh = open_store(tmp_path / "fresh.db", HandClock())
+    fresh.adopt(*read_identities(path))
+    assert (fresh.identities(), fresh.tickets()) == known
+    fresh.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: path.unlink(), id="gone"),
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.write_bytes(b"no database" * 1000), id="foreign"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:8192]), id="cut-off"),
+        pytest.param(lambda path: changed(path, "UPDATE tokens SET used_at = NULL"), id="one-row-is-not-what-was-written"),
+        pytest.param(lambda path: changed(path, "UPDATE identities SET revoked_at = NULL"), id="a-revocation-taken-back"),
+        pytest.param(lambda path: changed(path, "DROP TABLE tokens"), id="without-one-of-the-tables"),
+        pytest.param(lambda path: changed(path, "ALTER TABLE identities DROP COLUMN request"), id="without-a-column"),
+    ],
+)
+def test_of_a_database_that_is_not_whole_a_rebuild_takes_over_nobody(
+    store: SqlStore, path: Path, damage: Callable[[Path], object]
+) -> None:
+    filled(store)
+    damage(path)
+    assert read_identities(path) == ((), ())
+
+
+def changed(path: Path, statement: str) -> None:
+    plain = sqlite3.connect(path)
+    with plain:
+        plain.execute(statement)
+    plain.close()
