@@ -33,6 +33,7 @@ from vmdkvol_guest.linux.commands import Commands
 from vmdkvol_guest.reaching import Reached, Reaching
 from vmdkvol_guest.settings import AgentSettings
 
+ROOT = Path(__file__).parents[3]
 DAY = 86400.0
 ENGINE = 4711
 WELCOME = Welcome(3, VM_1, "docker1", "vmdkvol-esxd", 1.0)
@@ -168,6 +169,11 @@ def test_what_cannot_be_looked_at_is_told_and_the_rest_goes_on(machine: Machine)
     found = machine.findings()
     assert [finding.status for finding in found if finding.check == "tools"] == [FAIL]
     assert "service" in {finding.check for finding in found}
+
+
+def test_the_page_has_a_line_for_each_of_them(machine: Machine) -> None:
+    page = (ROOT / "docs/how-to/docker-host.md").read_text(encoding="utf-8")
+    assert [finding.check for finding in machine.findings() if f"`{finding.check}`" not in page] == []
 
 
 # --- tools and kernel ----------------------------------------------------------------------------------------------
