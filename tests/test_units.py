@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from vmdkvol.addresses import DEFAULT_PORT
 from vmdkvol_esx.cli import cli as service
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_guest.cli import cli as agent
@@ -190,7 +191,24 @@ def test_the_agent_keeps_exactly_the_capabilities_that_it_needs() -> None:
         "CAP_FOWNER",
         "CAP_DAC_OVERRIDE",
         "CAP_SYS_RESOURCE",
+        "CAP_MKNOD",
     ]
+
+
+@pytest.mark.parametrize("text", [ROOT / "packaging/systemd/vmdkvol-esxd.service", ROOT / "packaging/vsphere/network.conf"])
+def test_the_service_may_take_its_port_which_is_below_1024(text: Path) -> None:
+    assert DEFAULT_PORT < 1024
+    assert any(
+        line.startswith("CapabilityBoundingSet=") and "CAP_NET_BIND_SERVICE" in line.split("=")[1].split()
+        for line in text.read_text(encoding="utf-8").splitlines()
+    )
+
+
+def test_the_agent_may_call_the_service_by_each_kind_of_address() -> None:
+    families = values("vmdkvol-agent.service", "RestrictAddressFamilies")
+
+    assert families == ["AF_UNIX", "AF_NETLINK", "AF_VSOCK", "AF_INET", "AF_INET6"]
+    assert values("vmdkvol-agent.service", "IPAddressDeny") == []
 
 
 def test_swarm_learns_of_the_driver_outside_the_agents_unit() -> None:

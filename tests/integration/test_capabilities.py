@@ -107,3 +107,17 @@ def test_without_one_of_them_the_first_mount_is_refused_and_leaves_nothing(machi
 
     assert first_mount(machine)["Err"].endswith("]")
     assert ask(machine, "Remove", Name="db")["Err"] == ""
+
+
+MAKE_NODE = "import sys; from vmdkvol_guest.linux.block import make_node; make_node(sys.argv[1], (7, 0))"
+
+
+def test_a_disk_s_node_can_be_made_where_nothing_else_makes_it(machine: Machine) -> None:
+    node = machine.root / "node"
+    make = [sys.executable, "-c", MAKE_NODE, str(node)]
+
+    refused = machine.run(*bounded([capability for capability in KEPT if capability != "mknod"]), *make, check=False)
+    machine.run(*bounded(KEPT), *make)
+
+    assert "PermissionError" in refused.stderr
+    assert node.is_block_device()

@@ -147,7 +147,7 @@ def files(client: Outside) -> list[str]:
 
 @on("vcenter")
 def test_the_service_needs_no_capability(site: Site) -> None:
-    """As packaging/vsphere/network.conf starts it."""
+    """As packaging/vsphere/network.conf starts it, but for the one that opens its port to Docker hosts on the network."""
     with site.serving("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") as process:
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert site.create("db", size="8mb").state is State.READY
