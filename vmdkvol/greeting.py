@@ -13,10 +13,9 @@ from vmdkvol.messages import Hello
 
 # How long a service may take to say who we are, at the start and when it is asked again.
 HELLO_S = 5.0
-# On a connection to another machine nobody tells that the other end is gone. So Hello is said after this long a silence, and
-# the service closes a connection on which it heard nothing for ALONE_S: two of them may be lost.
+# On a connection to another machine nobody tells that the other end is gone. So Hello is said after this long a silence: three
+# times before the service gives the connection up.
 SILENCE_S = 30.0
-ALONE_S = 90.0
 
 
 class Refused(Exception):
@@ -39,10 +38,11 @@ class _Said:
 class Greeting:
     """The Hello of one connection, on the thread that owns that."""
 
-    def __init__(self, hello: Hello, clock: Clock, *, keeps_alive: bool) -> None:
+    def __init__(self, hello: Hello, clock: Clock, silence_s: float | None) -> None:
+        """``silence_s`` is how long the service may be silent before it is asked whether it is there; None: for ever."""
         self._hello = hello
         self._clock = clock
-        self._keeps_alive = keeps_alive
+        self._silence_s = silence_s
         self._said: _Said | None = None
         self._heard = clock.monotonic()
 
@@ -58,15 +58,15 @@ class Greeting:
 
     @property
     def wanted(self) -> bool:
-        """Tell whether it was silent for so long that the service should be asked whether it is there."""
-        return self._keeps_alive and self._said is None and self._clock.monotonic() >= self._heard + SILENCE_S
+        """Tell whether the service was silent for so long that it should be asked whether it is there."""
+        return self._said is None and self.moment is not None and self._clock.monotonic() >= self.moment
 
     @property
     def moment(self) -> float | None:
         """When (monotonic) one of the two above comes true, if nothing happens."""
         if self._said is not None:
             return self._said.expires
-        return self._heard + SILENCE_S if self._keeps_alive else None
+        return None if self._silence_s is None else self._heard + self._silence_s
 
     def say(self, *, quiet: bool = False) -> bytes:
         """Return a Hello to send; ``quiet``: its answer is no news."""

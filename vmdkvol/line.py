@@ -21,7 +21,7 @@ from vmdkvol.clock import Clock, Deadline, Worker
 from vmdkvol.dialing import dial
 from vmdkvol.errors import Denied, ProtocolError, ServiceUnreachable, VolumeError
 from vmdkvol.frames import MAX_FRAME, Frame
-from vmdkvol.greeting import Greeting, Refused
+from vmdkvol.greeting import SILENCE_S, Greeting, Refused
 from vmdkvol.hooks import Hooks
 from vmdkvol.link import Link
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Notice, Request, Welcome
@@ -55,6 +55,7 @@ class Line:
         on_down: Callable[[VolumeError], None] | None = None,
         patience_s: float = PATIENCE_S,
         first_pause_s: float = FIRST_PAUSE_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
         """``secure`` makes a connection to another machine one that proves who is at both ends (see ``tls``);
         ``connect`` opens it.
@@ -81,7 +82,8 @@ class Line:
         self._hooks = Hooks(clock.condition())
         self._listeners: tuple[Callable[[Notice], None], ...] = ()
         self._welcome: Welcome | None = None
-        self._greeting = self._new_greeting()
+        self._silence_s = None if isinstance(address, UnixAddress) else silence_s
+        self._greeting = Greeting(self._hello, clock, self._silence_s)
         self._closing = clock.condition()
         self._closed = False
         self._refused = False
@@ -154,7 +156,7 @@ class Line:
             link = Link(self._dial(), self._clock, MAX_FRAME)
             with self._turn_to_send:
                 self._link = link
-            self._greeting = self._new_greeting()
+            self._greeting = Greeting(self._hello, self._clock, self._silence_s)
             self._greet(link)
             while not self._closed and self._turn(link):
                 greeted = greeted or self.up
@@ -178,9 +180,6 @@ class Line:
         self._refused = link is not None and isinstance(error, Denied)
         self._down(error)
         return greeted
-
-    def _new_greeting(self) -> Greeting:
-        return Greeting(self._hello, self._clock, keeps_alive=not isinstance(self._address, UnixAddress))
 
     def _greet(self, link: Link, *, quiet: bool = False) -> None:
         with self._turn_to_send:

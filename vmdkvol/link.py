@@ -16,11 +16,15 @@ MAX_UNSENT = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a peer may take (T6): to begin and for a frame's length, for the rest of it, to read what it was sent."""
+    """How long a peer may take (T6): to begin and for a frame's length, for the rest of it, to read what it was sent.
+
+    ``alone_s``: a peer on another machine from which nothing was heard for so long is gone (see ``greeting``).
+    """
 
     header_s: float = 5.0
     body_s: float = 15.0
     reading_s: float = 15.0
+    alone_s: float = 90.0
 
 
 _PATIENCE = Patience()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from vmdkvol.greeting import ALONE_S
 from vmdkvol.link import Link
 from vmdkvol.messages import Welcome
 from vmdkvol.volume import VmId
@@ -16,17 +15,17 @@ from vmdkvol_esx.callers import Present, Proof
 class Connection:
     """A guest's connection.
 
-    ``proof`` is the channel's; at a ``remote`` one ``shaking`` tells that TLS has not proven yet what it can, and ``source``
-    is where it seems to come from. Until Hello is answered, when ``welcome`` and ``present`` are set, ``asked`` is the one
-    call that is under way, ``calls`` how many came, and ``hello_by`` the moment by which the peer must ask the next, None
-    while one is under way. ``heard`` is when the last frame came. ``ends`` is set when the connection is to close, as soon
-    as its last bytes are out.
+    ``proof`` is the channel's, ``source`` where it seems to come from. ``alone_s`` is how long a peer on another machine may
+    be silent; there ``shaking`` tells that TLS has not proven yet what it can. Until Hello is answered, when ``welcome`` and
+    ``present`` are set, ``asked`` is the one call that is under way, ``calls`` how many came, and ``hello_by`` the moment by
+    which the peer must ask the next, None while one is under way. ``heard`` is when the last frame came. ``ends`` is set
+    when the connection is to close, as soon as its last bytes are out.
     """
 
     link: Link
     proof: Proof
     source: str
-    remote: bool
+    alone_s: float | None
     hello_by: float | None = None
     asked: UUID | None = None
     calls: int = 0
@@ -38,6 +37,11 @@ class Connection:
 
     def __post_init__(self) -> None:
         self.shaking = self.remote
+
+    @property
+    def remote(self) -> bool:
+        """Tell whether the peer is on another machine."""
+        return self.alone_s is not None
 
     @property
     def vm(self) -> VmId | None:
@@ -83,4 +87,4 @@ class Connection:
     @property
     def _alone_at(self) -> float | None:
         # A machine that is gone says no goodbye. On a Unix socket the kernel says it.
-        return self.heard + ALONE_S if self.remote and self.welcome is not None else None
+        return None if self.alone_s is None or self.welcome is None else self.heard + self.alone_s

@@ -54,9 +54,8 @@ class Reception:
         secure: Secure | None = None,
         patience: Patience = _PATIENCE,
     ) -> None:
-        """``sockets`` are the addresses to listen at, those of one machine with its id; ``listen`` opens them.
-
-        ``secure`` is what proves who is there on all but Unix sockets: without it those cannot be listened at.
+        """``sockets`` are the addresses to listen at, those of one machine with its id; ``listen`` opens them. ``secure``
+        proves who is there on all but Unix sockets: without it those cannot be listened at.
         """
         self._clock = clock
         self._arrived = arrived
@@ -213,7 +212,8 @@ class Reception:
             self._entrance.knock(peer.source)
             stream = self._secure(accepted)
         link = Link(stream, self._clock, MAX_REQUEST, self._patience)
-        connection = Connection(link, Proof(door.vm, peer.uid, None, peer.context_id, peer.text), peer.source, door.remote)
+        proof = Proof(door.vm, peer.uid, None, peer.context_id, peer.text)
+        connection = Connection(link, proof, peer.source, self._patience.alone_s if door.remote else None)
         self._connections.add(connection)
         self._selector.register(link, selectors.EVENT_READ, connection)
         self.await_hello(connection)

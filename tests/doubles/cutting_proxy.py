@@ -1,10 +1,11 @@
-"""A Unix-socket proxy between agent and service that cuts at any byte, delays, and sends frames twice."""
+"""A Unix-socket proxy between agent and service that cuts at any byte, delays, and changes what it passes on."""
 
 from __future__ import annotations
 
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,13 +18,17 @@ class Way(Enum):
     TO_AGENT = "to the agent"
 
 
+# Makes of what came one way what goes on, and what is kept until more has come.
+Change = Callable[[Way, bytes], tuple[bytes, bytes]]
+
+
 @dataclass(slots=True)
 class _Plan:
     """What happens to one connection: per way, after how many bytes it is cut."""
 
     cut_after: dict[Way, int] = field(default_factory=dict)
     delay_s: float = 0.0
-    twice: bool = False
+    change: Change | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +72,12 @@ class CuttingProxy:
 
     def double_next(self) -> None:
         """Send every frame of the next connection twice, both ways."""
+        self.change_next(lambda _, data: _doubled(data))
+
+    def change_next(self, change: Change) -> None:
+        """Pass on what ``change`` makes of the next connection's bytes."""
         with self._lock:
-            self._next.twice = True
+            self._next.change = change
 
     def break_off(self) -> None:
         """Break every connection that stands."""
@@ -127,8 +136,8 @@ class CuttingProxy:
             while self._room(pair, way) and (piece := source.recv(4096)):
                 if pair.plan.delay_s:
                     threading.Event().wait(pair.plan.delay_s)
-                if pair.plan.twice:
-                    piece, kept = _doubled(kept + piece)
+                if pair.plan.change is not None:
+                    piece, kept = pair.plan.change(way, kept + piece)
                 self._send(pair, way, sink, piece)
         except OSError:
             pass

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ class Far:
     """A kernel that knows one address, and lets each guest have the context id that it says."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / "far.sock"
+        self.path = directory / "far.sock"
         self._turn = threading.Lock()
         self._coming: deque[int] = deque()
 
     def listen(self, address: Address) -> _FarListener:
-        return _FarListener(address, unix_socket.bind(self._path), self._coming)
+        return _FarListener(address, unix_socket.bind(self.path), self._coming)
 
     def by(self, cid: int) -> Connect:
         """Return how the guest with this context id connects."""
@@ -44,7 +45,7 @@ class Far:
                 # Before it connects, as the service may accept at once.
                 self._coming.append(cid)
                 try:
-                    return unix_socket.connect(self._path, timeout_s)
+                    return unix_socket.connect(self.path, timeout_s)
                 except BaseException:
                     self._coming.pop()
                     raise
@@ -57,12 +58,14 @@ class _FarListener:
         self.address = address
         self._bound = bound
         self._coming = coming
+        self._others = count(1000)
         self.fileno, self.close = bound.socket.fileno, bound.close
 
     def accept(self) -> tuple[socket.socket, Peer]:
         accepted, _ = self._bound.socket.accept()
         accepted.setblocking(False)
-        cid = self._coming.popleft()
+        # Who comes some other way, through a proxy say, is a machine of its own each time.
+        cid = self._coming.popleft() if self._coming else next(self._others)
         return accepted, Peer(None, cid, f"vsock://{cid}:1023")
 
 
@@ -86,9 +89,8 @@ class FarSite:
         self.server = Server({ADDRESS: None}, handle, more.pop("identify", identify), CLOCK, **more).start()
 
     def line(self, vm: VmId = VM_1, *, cid: int = 3, secure: Secure | None = None, **more: Any) -> Line:
-        more = {"agent": "test", "boot_id": "boot", "first_pause_s": 0.002, **more}
-        side = secure or self.authority.agent_side(vm)
-        line = Line(ADDRESS, CLOCK, secure=side, connect=self.far.by(cid), **more).start()
+        more = {"agent": "test", "boot_id": "boot", "first_pause_s": 0.002, "connect": self.far.by(cid), **more}
+        line = Line(ADDRESS, CLOCK, secure=secure or self.authority.agent_side(vm), **more).start()
         self._ends.append(line.close)
         return line
 
@@ -126,7 +128,11 @@ class InTls:
         rest = bytearray(data)
         self.shake()
         while rest or self.stream.sending:
+            before = self.stream.moved
             del rest[: self.stream.send(rest)]
+            if self.stream.moved == before:
+                # A stream leaves it to whoever reads to find that the peer is gone.
+                raise BrokenPipeError
 
     def recv(self, limit: int) -> bytes:
         while True:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -12,11 +14,12 @@ import pytest
 
 from tests.doubles.certificates import Authority, der
 from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, Gated, call, until
+from tests.doubles.cutting_proxy import CuttingProxy
 from tests.doubles.far_channel import ADDRESS, FarSite, InTls, identify
-from vmdkvol import wire
+from vmdkvol import frames, unix_socket, wire
 from vmdkvol.errors import BadRequest, Busy, MetadataDamaged, NotEnrolled, UnknownCaller
 from vmdkvol.link import Patience
-from vmdkvol.messages import Attachments, Hello, ListAttached
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Attachments, Hello, ListAttached
 from vmdkvol.tls import AgentSide, ServiceSide, StrangerSide
 from vmdkvol.volume import VmId
 from vmdkvol_esx import entrance
@@ -217,6 +220,19 @@ def test_a_guest_of_vdvs_is_named_in_one_line_of_the_log(site: FarSite, capsys: 
     assert "install vmdkvol's agent in that VM" in line
 
 
+def test_a_first_message_with_any_byte_changed_harms_nobody(site: FarSite, capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        StrangerSide(site.authority.pem)(ours)
+        first = theirs.recv(1 << 16)
+    for offset in range(len(first)):
+        connection = site.connect(cid=1000 + offset)
+        connection.sendall(first[:offset] + bytes([first[offset] ^ 0x55]) + first[offset + 1 :])
+        connection.close()
+    assert site.line(VM_2).ask(ListAttached(), call(5.0)) == Attachments(())
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_an_older_tls_is_refused(site: FarSite) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -255,6 +271,93 @@ def test_too_many_connections_with_one_certificate_are_refused(site: FarSite) ->
         site.guest(cid=cid, secure=side).hello()
     assert isinstance(site.guest(cid=99, secure=side).error(), Busy)
     assert site.guest(VM_2).hello().type == wire.ANSWER
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(b"\xff" * 64, id="giant"),
+        pytest.param(b"\0\0\0\0", id="empty-frame"),
+        pytest.param(struct.pack(">I", 40000) + b"[" * 40000, id="deep"),
+        pytest.param(struct.pack(">I", frames.MAX_REQUEST + 1), id="one-byte-too-long"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http"),
+        pytest.param(b"\xef\xbe\xad\x0b\x33\0\0\0", id="a-guest-of-vdvs"),
+    ],
+)
+@pytest.mark.parametrize("enrolled", [True, False], ids=["enrolled", "stranger"])
+def test_a_wrong_frame_inside_tls_gets_one_error_and_ends_the_connection(site: FarSite, bad: bytes, enrolled: bool) -> None:
+    guest = site.guest(VM_1 if enrolled else None)
+    guest.send(bad)
+    assert guest.error().exit_code == 6
+    assert guest.ended()
+    assert site.line(VM_2).ask(ListAttached(), call(5.0)) == Attachments(())
+
+
+def test_half_a_frame_inside_tls_is_given_up(hasty: FarSite) -> None:
+    guest = hasty.guest()
+    guest.hello()
+    guest.send(wire.write_request(ListAttached(), UUID(int=1), 1.0)[:-1])
+    assert guest.error().code == "bad-frame"
+    assert guest.ended()
+
+
+def test_a_guest_that_reads_no_answers_is_given_up_inside_tls_too(hasty: FarSite) -> None:
+    guest = hasty.guest()
+    guest.hello()
+    hello = wire.write_request(Hello(1, 1, "x", "y"), UUID(int=1), 5.0)
+    assert until(lambda: not guest.try_to_send(hello * 100), 20.0)
+
+
+def test_a_guest_from_which_nothing_is_heard_is_given_up(tmp_path: Path) -> None:
+    site = FarSite(tmp_path, Gated(), patience=Patience(alone_s=0.3))
+    guest = site.guest()
+    guest.hello()
+    assert guest.error().code == "bad-frame"
+    assert until(lambda: not site.server.connected(VM_1))
+    site.close()
+
+
+def test_an_agent_that_has_nothing_to_say_is_heard_all_the_same(tmp_path: Path) -> None:
+    site = FarSite(tmp_path, Gated(), patience=Patience(alone_s=2.0))
+    ups: list[object] = []
+    line = site.line(silence_s=0.05, on_up=ups.append)
+    line.ask(ListAttached(), call())
+    CLOCK.sleep(3.0)
+    assert site.server.connected(VM_1)
+    # Not one broken and made anew, and that the service is there is no news.
+    assert len(ups) == 1
+    site.close()
+
+
+def test_a_service_that_is_gone_without_a_word_is_found_out(site: FarSite, tmp_path: Path) -> None:
+    path, gone = tmp_path / "proxy.sock", threading.Event()
+    proxy = CuttingProxy(path, site.far.path)
+    proxy.change_next(lambda _, data: (b"", b"") if gone.is_set() else (data, b""))
+    line = site.line(connect=lambda _, timeout_s: unix_socket.connect(path, timeout_s), silence_s=0.05)
+    line.ask(ListAttached(), call())
+    gone.set()
+    # Silence, then a Hello that nobody answers.
+    assert until(lambda: not line.up, 30.0)
+    line.close()
+    proxy.close()
+
+
+@pytest.mark.parametrize(("oldest", "newest", "spoken"), [(1, 1, 1), (1, 2, 2), (2, 3, 3), (3, 9, 3)])
+def test_each_version_is_spoken_over_tls(site: FarSite, oldest: int, newest: int, spoken: int) -> None:
+    guest = site.guest()
+    welcome = wire.read_answer(Hello(1, 1, "", ""), guest.hello(oldest, newest).body)
+    assert welcome.version == spoken
+    guest.send_request(ListAttached())
+    frame = guest.receive()
+    assert frame is not None
+    assert frame.type == wire.ANSWER
+
+
+def test_a_version_that_nobody_speaks_gets_both_ranges_over_tls(site: FarSite) -> None:
+    frame = site.guest().hello(7, 9)
+    assert frame.type == wire.ERROR
+    assert "7 to 9" in frame.body["text"]
+    assert f"{OLDEST_VERSION} to {NEWEST_VERSION}" in frame.body["text"]
 
 
 def ended(connection: socket.socket) -> bool:
