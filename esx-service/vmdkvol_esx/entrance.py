@@ -18,10 +18,11 @@ T = TypeVar("T", bound=Hashable)
 
 # An agent has one, two while it is replaced; the others are for command lines of root, which last for one answer.
 MAX_CONNECTIONS = 16
-# Handshakes under way, of one source and in all: the agents of a large site come back together after a restart.
-SHAKING_EACH, SHAKING = 8, 128
+# Handshakes under way, of one source and in all; and in all while no source has two: the agents of a large site come back
+# together after a restart, and must not push each other out.
+SHAKING_EACH, SHAKING, SHAKING_ALONE = 8, 128, 1024
 # Peers without a certificate: they enrol, which is two short calls.
-STRANGERS_EACH, STRANGERS = 4, 32
+STRANGERS_EACH, STRANGERS, STRANGERS_ALONE = 4, 32, 32
 # New connections of one source in a second, and how many at once before that: a handshake is a millisecond of our time.
 RATE, BURST = 8.0, 64.0
 _SOURCES_KEPT = 4096
@@ -33,6 +34,7 @@ class _Room(Generic[T]):
 
     each: int
     all: int
+    alone: int
     _by_source: dict[str, dict[T, None]] = field(default_factory=dict)
     _sources: dict[T, str] = field(default_factory=dict)
 
@@ -41,7 +43,8 @@ class _Room(Generic[T]):
         mine = self._by_source.setdefault(source, {})
         crowd = mine if len(mine) >= self.each else {}
         if not crowd and len(self._sources) >= self.all:
-            crowd = max(self._by_source.values(), key=len)
+            most = max(self._by_source.values(), key=len)
+            crowd = most if len(most) > 1 or len(self._sources) >= self.alone else {}
         goes = next(iter(crowd), None)
         mine[who] = None
         self._sources[who] = source
@@ -62,8 +65,8 @@ class Entrance(Generic[T]):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._shaking: _Room[T] = _Room(SHAKING_EACH, SHAKING)
-        self._strangers: _Room[T] = _Room(STRANGERS_EACH, STRANGERS)
+        self._shaking: _Room[T] = _Room(SHAKING_EACH, SHAKING, SHAKING_ALONE)
+        self._strangers: _Room[T] = _Room(STRANGERS_EACH, STRANGERS, STRANGERS_ALONE)
         self._shares: dict[T, Hashable] = {}
         self._counts: Counter[Hashable] = Counter()
         # For each source the moment up to which its connections are paid for, those that came last at the end.

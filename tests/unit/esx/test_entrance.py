@@ -6,7 +6,7 @@ import pytest
 
 from tests.doubles.hand_clock import HandClock
 from vmdkvol.errors import Busy
-from vmdkvol_esx.entrance import BURST, MAX_CONNECTIONS, RATE, SHAKING, SHAKING_EACH, STRANGERS_EACH, Entrance
+from vmdkvol_esx.entrance import BURST, MAX_CONNECTIONS, RATE, SHAKING, SHAKING_ALONE, SHAKING_EACH, STRANGERS_EACH, Entrance
 
 
 @pytest.fixture
@@ -78,6 +78,12 @@ def test_with_all_places_taken_one_of_the_greediest_goes(entrance: Entrance[str]
     for number in range(SHAKING_EACH):
         entrance.shake(f"single {number}", f"single {number}")
     assert entrance.shake("new", "new") == "0.0"
+
+
+def test_those_who_are_alone_at_their_source_do_not_push_each_other_out(entrance: Entrance[str]) -> None:
+    for number in range(SHAKING_ALONE):
+        assert entrance.shake(f"agent {number}", f"host {number}") is None
+    assert entrance.shake("one more", "one more") == "agent 0"
 
 
 def test_a_share_that_is_full_takes_no_more_until_one_leaves(entrance: Entrance[str]) -> None:
