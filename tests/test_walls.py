@@ -128,6 +128,7 @@ OUTSIDE = (
     "vmdkvol_esx.roles",
     "vmdkvol_esx.signals",
     "vmdkvol_esx.local",
+    "vmdkvol_esx.loop",
     "vmdkvol_esx.reaching",
     "vmdkvol_esx.reception",
     "vmdkvol_esx.server",

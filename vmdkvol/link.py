@@ -79,6 +79,15 @@ class Link:
             self._awaited = None
         return frame
 
+    @property
+    def more(self) -> bool:
+        """Tell whether bytes are kept out of which a frame may be taken yet."""
+        return self._decoder.awaits is not None
+
+    def prolong(self, seconds: float) -> None:
+        """Its owner reads nothing for so long: what the peer has begun may take that much longer."""
+        self._awaited_since += seconds
+
     def send(self, data: bytes) -> bool:
         """Queue ``data`` and send what goes at once; False if the peer has left too much of it unread."""
         if not self._unsent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -18,8 +19,8 @@ class Connection:
     ``proof`` is the channel's, ``source`` where it seems to come from. ``alone_s`` is how long a peer on another machine may
     be silent; there ``shaking`` tells that TLS has not proven yet what it can. Until Hello is answered, when ``welcome`` and
     ``present`` are set, ``asked`` is the one call that is under way, ``calls`` how many came, and ``hello_by`` the moment by
-    which the peer must ask the next, None while one is under way. ``heard`` is when the last frame came. ``ends`` is set
-    when the connection is to close, as soon as its last bytes are out.
+    which the peer must ask the next, None while one is under way. ``heard`` is when the last frame came, ``rests_until``
+    until when nothing is read. ``ends`` is set when the connection is to close, as soon as its last bytes are out.
     """
 
     link: Link
@@ -32,6 +33,7 @@ class Connection:
     welcome: Welcome | None = None
     present: Present | None = None
     heard: float = 0.0
+    rests_until: float | None = None
     ends: float | None = None
     shaking: bool = field(init=False)
 
@@ -54,6 +56,11 @@ class Connection:
         return self.proof.text if self.vm is None else str(self.vm)
 
     @property
+    def account(self) -> Hashable:
+        """Whose share of the service's time it uses."""
+        return self.source if self.vm is None else self.vm
+
+    @property
     def share(self) -> str:
         """Whose share of the log it uses: a number of connections must not mean as many lines."""
         return self.source if self.vm is None else str(self.vm)
@@ -63,8 +70,22 @@ class Connection:
         """The moment (monotonic) at which the peer has taken too long, or the connection closes; None: it may be silent."""
         if self.ends is not None:
             return self.ends
-        moments = [moment for moment in (self.link.expires, self._hello_by, self._alone_at) if moment is not None]
+        moments = [
+            moment for moment in (self.link.expires, self._hello_by, self._alone_at, self.rests_until) if moment is not None
+        ]
         return min(moments, default=None)
+
+    def rest(self, now: float, seconds: float) -> None:
+        """Have nothing read for so long; the peer's own time stands still meanwhile."""
+        self.rests_until = now + seconds
+        self.link.prolong(seconds)
+
+    def rested(self, now: float) -> bool:
+        """Tell whether a rest is over; then there is none any more."""
+        if self.rests_until is None or now < self.rests_until:
+            return False
+        self.rests_until = None
+        return True
 
     def late(self, now: float) -> str:
         """Return what the peer has taken too long with; empty: nothing, or it is to end anyway."""

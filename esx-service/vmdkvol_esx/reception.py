@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import selectors
 import socket
-from collections import deque
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from uuid import UUID
 
 from vmdkvol import channel, logs
 from vmdkvol.channel import Address, Listen, Peer
-from vmdkvol.clock import Clock, Worker
+from vmdkvol.clock import Clock
 from vmdkvol.errors import BadFrame, Busy, VolumeError
 from vmdkvol.frames import MAX_REQUEST, Frame
 from vmdkvol.link import Link, Patience
@@ -28,15 +29,14 @@ from vmdkvol_esx.complaints import Complaints
 from vmdkvol_esx.connection import Connection
 from vmdkvol_esx.doors import Door, Doors
 from vmdkvol_esx.entrance import Entrance
+from vmdkvol_esx.loop import Loop
 from vmdkvol_esx.moments import Moments
+from vmdkvol_esx.shares import Shares
 
 # A refused peer gets its error if it reads at all, but not more of our time.
 _GOODBYE_S = 1.0
 # How long a socket rests on which nothing can be accepted.
 _REST_S = 0.05
-# Requests that one turn takes from a connection. More of them wait in what was read: decoding all of a full piece, some
-# hundred requests, would let every other guest wait for that long.
-_REQUESTS = 4
 _PATIENCE = Patience()
 
 
@@ -62,30 +62,26 @@ class Reception:
         self._left = left
         self._secure = secure
         self._patience = patience
-        self._selector = selectors.DefaultSelector()
-        self._doors = Doors(sockets, listen, self._selector)
-        self._wake_in, self._wake_out = socket.socketpair()
         self._log = logs.get("reception")
+        self._loop = Loop(clock, self._log)
+        self._doors = Doors(sockets, listen, self._loop.selector)
         self._connections: set[Connection] = set()
         self._entrance: Entrance[Connection] = Entrance(clock)
         self._moments: Moments[Connection | Door] = Moments()
-        # Those whose last piece may hold more requests. Nothing more is read from them before these are taken.
-        self._behind: set[Connection] = set()
+        self._shares = Shares()
+        # Those whose last piece may hold more requests. Nothing more is read from them before these are taken, one in a turn
+        # of all of them: decoding a full piece, some hundred requests, would let every other guest wait for that long.
+        self._behind: OrderedDict[Connection, None] = OrderedDict()
         self._complaints = Complaints(clock, self._log)
-        self._actions: deque[Callable[[], None]] = deque()
         self._deaf = False
         self._stop_by: float | None = None
-        self._worker: Worker | None = None
 
     # --- for any thread --------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Listen on every socket, or on none: raises what ``listen`` raises, BadRequest for one that nothing secures."""
         self._doors.open(secured=self._secure is not None)
-        for end in (self._wake_in, self._wake_out):
-            end.setblocking(False)
-        self._selector.register(self._wake_out, selectors.EVENT_READ, None)
-        self._worker = self._clock.start("reception", self._run)
+        self._loop.start("reception", self._run)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -94,12 +90,7 @@ class Reception:
 
     def post(self, action: Callable[[], None]) -> None:
         """Have ``action`` done on the reception's thread, in the order of the calls; once it is closed, not at all."""
-        self._actions.append(action)
-        try:
-            self._wake_in.send(b"\0")
-        except OSError:
-            # Full: the thread has enough to wake up for. Closed: there is none.
-            pass
+        self._loop.post(action)
 
     def ignore(self) -> None:
         """Accept and read nothing more; answers still go out."""
@@ -108,12 +99,10 @@ class Reception:
 
     def close(self, flush_s: float) -> None:
         """Send what is left, for ``flush_s`` at most, and close everything. Afterwards the thread does not run."""
-        if self._worker is None:
-            return
-        self._stop_by = self._clock.monotonic() + flush_s
-        self.ignore()
-        self._worker.join()
-        self._worker = None
+        if self._loop.runs:
+            self._stop_by = self._clock.monotonic() + flush_s
+            self.ignore()
+            self._loop.join()
 
     # --- for the reception's thread only ---------------------------------------------------------------------
 
@@ -124,10 +113,12 @@ class Reception:
     def send(self, connection: Connection, data: bytes) -> None:
         """Send ``data`` as soon as the peer reads; nothing if the connection is gone."""
         if connection in self._connections:
+            began = time.thread_time()
             if connection.link.send(data):
                 self._watch(connection)
             else:
                 self._drop(connection)
+            self._charge(connection, began)
 
     def await_hello(self, connection: Connection) -> None:
         """Give the peer its time, from now on, to say Hello."""
@@ -137,7 +128,8 @@ class Reception:
     def dismiss(self, connection: Connection, call: UUID | None, error: VolumeError) -> None:
         """Tell the peer why, then close its connection."""
         self._complaints.add(connection.share, "connection refused", error, peer=connection.who)
-        connection.ends = self._clock.monotonic() + _GOODBYE_S
+        connection.ends, connection.rests_until = self._clock.monotonic() + _GOODBYE_S, None
+        self._behind.pop(connection, None)
         self.send(connection, write_error(call, error))
 
     def _run(self) -> None:
@@ -149,28 +141,22 @@ class Reception:
         for connection in tuple(self._connections):
             self._drop(connection)
         self._doors.close()
-        self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
+        self._loop.close()
 
     def _unfinished(self, stop_by: float) -> bool:
         sending = any(connection.link.sending for connection in self._connections)
-        return self._clock.monotonic() < stop_by and (sending or bool(self._actions))
+        return self._clock.monotonic() < stop_by and (sending or self._loop.pending)
 
     def _turn(self) -> None:
-        behind = dict.fromkeys(self._behind, 0)
-        for key, events in self._selector.select(0.0 if behind else self._timeout()):
-            if isinstance(key.data, Door):
-                self._accept(key.data)
-            elif isinstance(key.data, Connection):
-                behind.pop(key.data, None)
-                self._guarded(key.data, partial(self._exchange, key.data, events))
+        for what, events in self._loop.select(0.0 if self._behind else self._timeout()):
+            if isinstance(what, Door):
+                self._accept(what)
             else:
-                self._wake_out.recv(4096)
-        for connection in behind:
-            self._guarded(connection, partial(self._exchange, connection, selectors.EVENT_READ))
-        for _ in range(len(self._actions)):
-            self._act(self._actions.popleft())
+                self._guarded(what, partial(self._exchange, what, events))
+        if self._behind:
+            connection, _ = self._behind.popitem(last=False)
+            self._guarded(connection, partial(self._take_next, connection, alive=True))
+        self._loop.act()
         now = self._clock.monotonic()
         for due in self._moments.due(now):
             if isinstance(due, Door):
@@ -178,14 +164,9 @@ class Reception:
             else:
                 self._guarded(due, partial(self._check_time, due, now))
 
-    def _act(self, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except Exception:  # noqa: BLE001 - as in _guarded; the actions behind this one must still be done
-            self._log.exception("action failed")
-
     def _guarded(self, connection: Connection, step: Callable[[], None]) -> None:
         """Do one step of a connection; whatever goes wrong ends this connection only."""
+        began = time.thread_time()
         try:
             step()
         except VolumeError as error:
@@ -193,6 +174,17 @@ class Reception:
         except Exception:  # noqa: BLE001 - a bug with one peer's bytes must not reach the others
             self._log.exception("connection failed", peer=connection.who)
             self._drop(connection)
+        self._charge(connection, began)
+
+    def _charge(self, connection: Connection, began: float) -> None:
+        """What this thread did since then was for this connection; whoever used too much of it is left waiting."""
+        now = self._clock.monotonic()
+        self._shares.used(connection.account, time.thread_time() - began, now)
+        rest_s = self._shares.rest_s(connection.account, now)
+        if rest_s > 0.0 and connection in self._connections and connection.ends is None:
+            connection.rest(now, rest_s)
+            self._behind.pop(connection, None)
+            self._watch(connection)
 
     def _accept(self, door: Door) -> None:
         arrivals, trouble = self._doors.accept(door)
@@ -215,7 +207,7 @@ class Reception:
         proof = Proof(door.vm, peer.uid, None, peer.context_id, peer.text)
         connection = Connection(link, proof, peer.source, self._patience.alone_s if door.remote else None)
         self._connections.add(connection)
-        self._selector.register(link, selectors.EVENT_READ, connection)
+        self._loop.want(link, selectors.EVENT_READ, connection)
         self.await_hello(connection)
         self._guarded(connection, partial(self._examine, connection))
 
@@ -244,26 +236,28 @@ class Reception:
     def _exchange(self, connection: Connection, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             connection.link.flush()
-        if events & selectors.EVENT_READ and not self._receive(connection):
-            self._drop(connection)
-        self._watch(connection)
-
-    def _receive(self, connection: Connection) -> bool:
-        if self._deaf or connection.ends is not None:
+        if not events & selectors.EVENT_READ:
+            self._watch(connection)
+        elif self._deaf or connection.ends is not None:
             # What comes now is forgotten: its sender asks again when the connection closes.
-            self._behind.discard(connection)
-            return connection.link.discard()
-        alive = connection in self._behind or connection.link.receive()
-        self._behind.discard(connection)
-        if connection.shaking and connection.link.ready:
-            self._proven(connection)
-        for _ in range(_REQUESTS):
-            if connection.ends is not None or (frame := connection.link.take()) is None:
-                return alive
+            self._go_on(connection, alive=connection.link.discard())
+        else:
+            alive = connection.link.receive()
+            if connection.shaking and connection.link.ready:
+                self._proven(connection)
+            self._take_next(connection, alive=alive)
+
+    def _take_next(self, connection: Connection, *, alive: bool) -> None:
+        """Take one request out of what was read; there may be more."""
+        if not self._deaf and connection.ends is None and (frame := connection.link.take()) is not None:
             connection.heard = self._clock.monotonic()
             self._arrived(connection, frame)
-        self._behind.add(connection)
-        return alive
+            if alive and connection.link.more:
+                self._behind[connection] = None
+        self._go_on(connection, alive=alive)
+
+    def _go_on(self, connection: Connection, *, alive: bool) -> None:
+        (self._watch if alive else self._drop)(connection)
 
     def _watch(self, connection: Connection) -> None:
         """Wait for what the connection needs now; close it if it only had to say goodbye and has done so."""
@@ -272,15 +266,19 @@ class Reception:
         if connection.ends is not None and not connection.link.sending:
             self._drop(connection)
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.link.sending else 0)
-        if self._selector.get_key(connection.link).events != events:
-            self._selector.modify(connection.link, events, connection)
+        events = selectors.EVENT_WRITE if connection.link.sending else 0
+        if connection.rests_until is None and connection not in self._behind:
+            events |= selectors.EVENT_READ
+        self._loop.want(connection.link, events, connection)
         self._moments.set(connection, connection.next_moment)
 
     def _check_time(self, connection: Connection, now: float) -> None:
         if connection.ends is not None and now >= connection.ends:
             self._drop(connection)
             return
+        if connection.rested(now) and connection.link.more:
+            self._behind[connection] = None
+        self._watch(connection)
         if late := connection.late(now):
             raise BadFrame(late)
         self._moments.set(connection, connection.next_moment)
@@ -288,10 +286,10 @@ class Reception:
     def _drop(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.discard(connection)
-            self._behind.discard(connection)
+            self._behind.pop(connection, None)
             self._moments.forget(connection)
             self._entrance.left(connection)
-            self._selector.unregister(connection.link)
+            self._loop.want(connection.link, 0, connection)
             connection.link.close()
             self._left(connection)
 

@@ -92,6 +92,8 @@ def _answers(site: Site, vm: VmId) -> bool:
     guest = RawGuest(site.address(vm))
     try:
         return guest.hello().type == wire.ANSWER
+    except OSError:
+        return False
     finally:
         guest.close()
 
@@ -296,3 +298,29 @@ def test_a_flood_does_not_hold_up_the_draining(site: Site) -> None:
     site.server.drain(soon(2.0))
     flood.join()
     assert time.monotonic() - begin < 30.0
+
+
+def test_a_machine_that_is_left_waiting_is_answered_all_the_same(site: Site) -> None:
+    # More than a burst, beside another machine: see ``shares``.
+    flooding, other, count = site.guest(VM_1), site.line(VM_2), 2000
+    flooding.hello()
+    other.ask(ListAttached(), call())
+    answered, over = threading.Event(), threading.Event()
+
+    def receive_all() -> None:
+        if all(flooding.receive() is not None for _ in range(count)):
+            answered.set()
+
+    def ask_now_and_then() -> None:
+        while not over.wait(0.2):
+            other.ask(ListAttached(), call(30.0))
+
+    threads = [threading.Thread(target=receive_all), threading.Thread(target=ask_now_and_then)]
+    for thread in threads:
+        thread.start()
+    for _ in range(count):
+        flooding.send_request(ListAttached(), 600.0)
+    threads[0].join()
+    over.set()
+    threads[1].join()
+    assert answered.is_set()
