@@ -8,7 +8,7 @@ be on record; over vsock the hypervisor's word on who has that context id comes 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vmdkvol.clock import Clock
@@ -56,10 +56,14 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A virtual machine that proved to be the one that calls."""
+    """A virtual machine that proved to be the one that calls.
+
+    ``as_of`` numbers the moment before the records were looked at, see ``Callers.ended``.
+    """
 
     vm: VmId
     name: str
+    as_of: int = 0
 
 
 class OnRecord(Protocol):
@@ -92,6 +96,9 @@ class Callers:
         self._clock = clock
         self._alarms = alarms
         self._presented = presented
+        # The number of the last end of an identity, and of each machine's.
+        self._ends = 0
+        self._ended: dict[VmId, int] = {}
         # On the server's one thread alone: since when, and when last, a second boot of a machine asked to be let in.
         self._waiting: dict[tuple[VmId, str], tuple[float, float]] = {}
 
@@ -100,6 +107,7 @@ class Callers:
         if proof.vm is not None:
             require_root(proof.uid)
             return self._existing(proof.vm, "register this Docker host with the service, then restart its agent")
+        as_of = self._ends
         if proof.certificate is None:
             raise NotEnrolled("the caller shows no certificate: it is not enrolled")
         identity = self._identity(proof.certificate)
@@ -108,13 +116,24 @@ class Callers:
         caller = self._existing(identity.vm, ENROL_AGAIN)
         if self._presented is not None:
             self._presented(caller.vm, identity.fingerprint)
-        return caller
+        return replace(caller, as_of=as_of)
+
+    def ended(self, vm: VmId) -> None:
+        """A certificate of this machine counts no more: who was identified before this is identified again.
+
+        Told after the records are changed, and before its connections are closed: one may be about to be let in.
+        """
+        self._ends += 1
+        self._ended[vm] = self._ends
 
     def admit(self, newcomer: Present, others: tuple[Present, ...]) -> None:
         """Let one boot of a machine in at a time, of those that come with a certificate.
 
-        Busy while another one is there that may be dead; IdentityConflict when it is still there after ``CONFLICT_S``.
+        Busy while another one is there that may be dead, and if an identity has ended since the newcomer was looked at;
+        IdentityConflict when the other one is still there after ``CONFLICT_S``.
         """
+        if newcomer.caller.as_of < self._ended.get(newcomer.caller.vm, 0):
+            raise Busy(f"the certificates of {newcomer.caller.name} were changed at this moment")
         key = newcomer.caller.vm, newcomer.boot_id
         rivals = [each for each in others if each.boot_id != newcomer.boot_id and each.proof.certificate is not None]
         if newcomer.proof.certificate is None or not rivals:

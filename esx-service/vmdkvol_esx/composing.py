@@ -92,6 +92,7 @@ class _Later:
 
     def __init__(self) -> None:
         self.server: Server | None = None
+        self.callers: Callers | None = None
 
     def notify(self, vm: VmId, notice: Notice) -> bool:
         return self.server is not None and self.server.notify(vm, notice)
@@ -100,6 +101,8 @@ class _Later:
         return self.server is not None and self.server.connected(vm)
 
     def expel(self, vm: VmId, unwanted: Callable[[Present], bool], error: VolumeError) -> None:
+        if self.callers is not None:
+            self.callers.ended(vm)
         if self.server is not None:
             self.server.expel(vm, unwanted, error)
 
@@ -151,7 +154,7 @@ def _compose(
     )
     enrolling = None if registry is None else registry.enrolling
     requests = Requests(verbs, service=NAME, renewing=None if enrolling is None else enrolling.renew)
-    callers = Callers(disks, store, clock, alarms, None if enrolling is None else enrolling.presented)
+    later.callers = callers = Callers(disks, store, clock, alarms, None if enrolling is None else enrolling.presented)
     later.server = Server(
         _addresses(settings, remote=registry is not None),
         _logged(requests.answer),

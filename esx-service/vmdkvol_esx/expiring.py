@@ -21,21 +21,26 @@ class Expiring:
         records: Identities,
         clock: Clock,
         log: Log,
+        connected: Callable[[VmId], bool],
         ended: Callable[[VmId], None],
         renew: Callable[[], bool],
         every_s: float = EVERY_S,
     ) -> None:
-        """``ended`` hears whose certificate is over; ``renew`` renews the service's own if it is due, and tells whether."""
+        """``ended`` closes what is connected by a certificate that does not count any more.
+
+        ``renew`` renews the service's own if it is due, and tells whether.
+        """
         self._records = records
         self._clock = clock
         self._log = log
+        self._connected = connected
         self._ended = ended
         self._renew = renew
         self._every_s = every_s
         self._changed = clock.condition()
         self._stopped = False
         self._worker: Worker | None = None
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
 
     def start(self) -> None:
         self._worker = self._clock.start("expiring", self._run)
@@ -51,19 +56,28 @@ class Expiring:
         return not self._worker.is_alive()
 
     def look(self) -> None:
-        """Renew what is due, and tell of what is over. What cannot be read or written is tried again at the next look."""
-        try:
-            if self._renew():
-                self._log.info("the service has a new certificate")
-            now = self._clock.wall()
-            # Told each time: a connection may have come just before the end. Who is not connected costs nothing.
-            for vm in sorted({each.vm for each in self._records.identities() if each.not_after <= now}):
+        """Close what is over, and renew what is due. What cannot be read or written is tried again at the next look."""
+        self._try("connections", self._close)
+        self._try("the service's certificate", self._renew_own)
+
+    def _close(self) -> None:
+        # All that are connected, and each time: a connection may have come just before the end.
+        for vm in sorted({each.vm for each in self._records.identities()}):
+            if self._connected(vm):
                 self._ended(vm)
-            self._trouble = ""
+
+    def _renew_own(self) -> None:
+        if self._renew():
+            self._log.info("the service has a new certificate")
+
+    def _try(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+            self._troubles.pop(what, None)
         except (VolumeError, OSError) as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._log.error("certificates are not looked after", error=self._trouble)
+            if self._troubles.get(what) != str(error):
+                self._troubles[what] = str(error)
+                self._log.error("certificates are not looked after", of=what, error=str(error))
 
     def _run(self) -> None:
         while not self._stopped:

@@ -87,9 +87,7 @@ def open_registry(
         listen=listen,
         requests=ADMIN_REQUESTS,
     )
-    expiring = Expiring(
-        store, clock, log, lambda vm: ended(vm) if connected(vm) else None, lambda: authority.renew_service() and _used(secure)
-    )
+    expiring = Expiring(store, clock, log, connected, ended, lambda: authority.renew_service() and _used(secure))
     return Registry(secure, enrolling, admin, expiring)
 
 

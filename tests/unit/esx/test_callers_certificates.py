@@ -199,3 +199,26 @@ def test_what_a_caller_showed_is_told(registry: Registry) -> None:
     certificate = enrol(registry)
     callers.identify(from_tcp(certificate), hello())
     assert shown == [(HOST, registry.store.identities(HOST)[0].fingerprint)]
+
+
+def test_who_is_revoked_between_the_look_and_the_admission_is_not_let_in(registry: Registry) -> None:
+    certificate = enrol(registry)
+    caller = registry.callers.identify(from_tcp(certificate), hello())
+    registry.store.revoke(HOST, registry.clock.wall())
+    registry.callers.ended(HOST)
+    with pytest.raises(Busy):
+        registry.callers.admit(Present(caller, "boot", from_tcp(certificate)), ())
+
+
+def test_the_end_of_another_machines_identity_keeps_nobody_out(registry: Registry) -> None:
+    certificate = enrol(registry)
+    caller = registry.callers.identify(from_tcp(certificate), hello())
+    registry.callers.ended(OTHER)
+    registry.callers.admit(Present(caller, "boot", from_tcp(certificate)), ())
+
+
+def test_after_the_end_whoever_is_identified_anew_is_let_in(registry: Registry) -> None:
+    certificate = enrol(registry)
+    registry.callers.ended(HOST)
+    caller = registry.callers.identify(from_tcp(certificate), hello())
+    registry.callers.admit(Present(caller, "boot", from_tcp(certificate)), ())

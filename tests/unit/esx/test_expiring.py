@@ -1,0 +1,88 @@
+"""Certificates are looked after while the service runs, whatever fails meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.unit.esx.enrolment import HOST, OTHER, Registry, from_tcp
+from tests.unit.esx.site import Kept
+from vmdkvol.admin_messages import EnrollVm
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import MetadataDamaged, NotPermitted
+from vmdkvol.messages import Enroll
+from vmdkvol.volume import VmId
+from vmdkvol_esx.expiring import Expiring
+
+
+@dataclass(slots=True)
+class Watched:
+    """Two enrolled machines, the first connected."""
+
+    renew: Callable[[], bool] = lambda: False
+    registry: Registry = field(default_factory=Registry)
+    log: Kept = field(default_factory=Kept)
+    ended: list[VmId] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("host", "other"):
+            token = self.registry.administration.enroll(EnrollVm(name)).token
+            self.registry.enrolling.enroll(Enroll(token, f"csr {name}"), from_tcp())
+        self.registry.connected.add(HOST)
+
+    @property
+    def expiring(self) -> Expiring:
+        connected = self.registry.connected.__contains__
+        return Expiring(self.registry.store, self.registry.clock, self.log, connected, self.ended.append, self.renew)
+
+
+def test_who_is_connected_is_looked_at_each_time() -> None:
+    watched = Watched()
+    looks = watched.expiring
+    looks.look()
+    looks.look()
+    assert watched.ended == [HOST, HOST]
+    assert OTHER not in watched.ended
+
+
+def test_the_services_own_certificate_is_renewed_and_that_is_told() -> None:
+    watched = Watched(renew=lambda: True)
+    watched.expiring.look()
+    assert [line.event for line in watched.log.lines] == ["the service has a new certificate"]
+
+
+@pytest.mark.parametrize("error", [MetadataDamaged("no key"), NotPermitted("no right"), OSError("disk full")])
+def test_what_fails_is_told_once_and_tried_again(error: Exception) -> None:
+    tries = []
+
+    def renew() -> bool:
+        tries.append(1)
+        raise error
+
+    watched = Watched(renew=renew)
+    looks = watched.expiring
+    for _ in range(3):
+        looks.look()
+    assert len(tries) == 3
+    assert [line.event for line in watched.log.lines] == ["certificates are not looked after"]
+
+
+def test_a_renewal_that_fails_keeps_nobody_connected() -> None:
+    def renew() -> bool:
+        raise MetadataDamaged("no key")
+
+    watched = Watched(renew=renew)
+    watched.expiring.look()
+    assert watched.ended == [HOST]
+
+
+def test_it_ends_when_it_is_told_to() -> None:
+    looks = Watched().expiring
+    looks.start()
+    assert looks.stop(Deadline.after(Registry().clock, 10.0))
+
+
+def test_what_never_started_has_ended() -> None:
+    assert Watched().expiring.stop(Deadline.after(Registry().clock, 10.0))
