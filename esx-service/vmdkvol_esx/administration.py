@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from vmdkvol import frames
 from vmdkvol.admin_messages import EnrollVm, Invitation, ListVms, RevokeVm, Standing, VmInfo, VmPage
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError, quoted
 from vmdkvol.messages import Call, Done, Request
 from vmdkvol.tokens import SECRET_BYTES, Token
 from vmdkvol.volume import VmId
+from vmdkvol.wire import answer_size
 from vmdkvol_esx.callers import Caller, Proof, require_root
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.identities import Identities, Identity, Signing, Ticket
@@ -23,6 +25,9 @@ TOKEN_S = 3600.0
 # Who asks on the admin socket: no machine, so no machine's id.
 ADMINISTRATOR = VmId(UUID(int=0))
 MOST_LISTED = 200
+# A page is cut by bytes too, should names be long.
+_PAGE_BYTES = frames.MAX_FRAME - 1024
+_LOOK_S = 60.0
 
 
 @dataclass(slots=True)
@@ -73,6 +78,7 @@ class Administration:
         self._connected = connected
         self._ended = ended
         self._give = give
+        self._last: tuple[float, dict[VmId, _Known]] | None = None
 
     def answer(self, request: Request[Any], call: Call) -> Any:
         match request:
@@ -105,14 +111,23 @@ class Administration:
         return Invitation(token.text, vm.id, vm.name, expires_at, request.give)
 
     def page(self, request: ListVms) -> VmPage:
-        """See ``ListVms``. Machines that the hypervisor cannot tell of now are told as far as they are on record."""
+        """See ``ListVms``. Machines that the hypervisor cannot tell of now are told as far as they are on record.
+
+        All pages of a listing are of one look, if they are asked for within a minute: a look at a large site takes a second.
+        """
         if not 1 <= request.limit <= MOST_LISTED:
             raise BadRequest(f"a page has 1 to {MOST_LISTED} machines")
-        known = self._known()
+        known = self._looked(anew=request.after is None)
         after = "" if request.after is None else str(request.after)
         ids = sorted((vm for vm in known if str(vm) > after), key=str)
-        page = ids[: request.limit]
-        return VmPage(tuple(self._info(vm, known[vm]) for vm in page), page[-1] if len(ids) > len(page) else None)
+        infos = [self._info(vm, known[vm]) for vm in ids[: request.limit]]
+        left = _PAGE_BYTES
+        for number, info in enumerate(infos):
+            left -= answer_size(info)
+            if left < 0 and number:
+                infos = infos[:number]
+                break
+        return VmPage(tuple(infos), infos[-1].vm if len(infos) < len(ids) else None)
 
     def revoke(self, request: RevokeVm) -> Done:
         """See ``RevokeVm``: also while the hypervisor does not answer."""
@@ -128,7 +143,7 @@ class Administration:
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _one(self, name: str, vms: Sequence[Vm]) -> Vm:
-        """Return the VM of this id or exact name; a name that several have names none of them."""
+        """Return the VM of this id or exact name; a name or an id that several have names none of them."""
         found = [vm for vm in vms if str(vm.id) == name.lower()] or [vm for vm in vms if vm.name == name]
         if not found:
             raise NotFound(f"there is no virtual machine {quoted(name)}", remedy="see `vmdkvol vm ls` for names and ids")
@@ -138,6 +153,13 @@ class Administration:
                 f"{len(found)} virtual machines have the name {quoted(name, 40)}: {ids}", remedy="give the id instead"
             )
         return found[0]
+
+    def _looked(self, *, anew: bool) -> dict[VmId, _Known]:
+        now = self._clock.monotonic()
+        last = self._last
+        if anew or last is None or now - last[0] > _LOOK_S:
+            last = self._last = now, self._known()
+        return last[1]
 
     def _known(self) -> dict[VmId, _Known]:
         known: dict[VmId, _Known] = defaultdict(_Known, {vm: _Known() for vm in self._registered})

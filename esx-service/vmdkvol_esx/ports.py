@@ -243,7 +243,10 @@ class Hypervisor(Protocol):
         ...
 
     def machines(self) -> Sequence[Vm]:
-        """Return all VMs that there are, ours and others: those that could be enrolled. TruthUnknown if that is not known."""
+        """Return all VMs that there are, ours and others: those that could be enrolled. TruthUnknown if that is not known.
+
+        An id that two have comes twice.
+        """
         ...
 
     def vm_with_context(self, context_id: int) -> VmId | None:

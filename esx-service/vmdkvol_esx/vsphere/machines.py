@@ -16,6 +16,7 @@ from vmdkvol.errors import TruthUnknown
 from vmdkvol.volume import VmId
 from vmdkvol_esx.ports import AttachedDisk, DeviceLists, DiskRef, Log, Vm
 from vmdkvol_esx.vsphere.connecting import Service
+from vmdkvol_esx.vsphere.contexts import Contexts
 from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
 from vmdkvol_esx.vsphere.inventory import Glimpse, Identify, Inventory, unless_gone
 from vmdkvol_esx.vsphere.machine import Machine
@@ -71,6 +72,7 @@ class Machines:
         # Lists by the server's ids, each with the version of the configuration that it is of.
         self._kept: dict[str, Machine] = {}
         self._bears: dict[str, int] = {}
+        self._contexts = Contexts(hosts, self._running, FEW)
 
     # --- the port ----------------------------------------------------------------------------------------------
 
@@ -109,8 +111,9 @@ class Machines:
         return list(self._existing(called.seen, hidden))
 
     def all(self) -> Sequence[Vm]:
-        """Return every machine that the account sees; of two with one id the one that is seen first, as running."""
-        return [self._told(vm, seen) for vm, seen in sorted(self._roll.call(self._soon(READ_S)).seen.items())]
+        """Return every machine that the account sees; an id that two have comes twice."""
+        called = self._roll.call(self._soon(READ_S))
+        return [self._told(vm, seen) for vm, seen in called.seen.items() for _ in range(1 + (vm in called.doubles))]
 
     # --- for the parts beside ----------------------------------------------------------------------------------
 
@@ -146,15 +149,11 @@ class Machines:
 
     def with_context_id(self, context_id: int) -> VmId | None:
         """Return the registered machine that runs with this VMCI context id, read now; None if that is not exactly one."""
-        hosts = sorted(self._registered())
-        wanted = context_id % 2**32
-        found = [
-            vm
-            for at in range(0, len(hosts), FEW)
-            for vm, machine in self._few(hosts[at : at + FEW], self._soon(READ_S)).machines.items()
-            if machine.connected and machine.running and machine.context_id == wanted and not self._roll.double(vm)
-        ]
-        return found[0] if len(found) == 1 else None
+        return self._contexts.vm(context_id)
+
+    def _running(self, vms: Sequence[VmId]) -> Mapping[VmId, Machine]:
+        machines = self._few(vms, self._soon(READ_S)).machines
+        return {vm: each for vm, each in machines.items() if each.connected and each.running and not self._roll.double(vm)}
 
     def holder_of(self, disk: DiskRef) -> str | None:
         """Return the name of a machine that has the disk: by its identity or, where that cannot be read, by its path.

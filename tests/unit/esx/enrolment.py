@@ -39,6 +39,8 @@ class Machines:
         }
         self.contexts = {11: HOST, 12: OTHER}
         self.error: VolumeError | None = None
+        # A machine that another one has the id of.
+        self.twice: VmId | None = None
 
     def vm(self, vm: VmId) -> Vm | None:
         self._check()
@@ -46,7 +48,7 @@ class Machines:
 
     def machines(self) -> list[Vm]:
         self._check()
-        return list(self.known.values())
+        return [*self.known.values(), *([self.known[self.twice]] if self.twice else [])]
 
     def vm_with_context(self, context_id: int) -> VmId | None:
         self._check()

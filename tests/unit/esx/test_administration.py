@@ -7,9 +7,11 @@ from uuid import UUID
 import pytest
 
 from tests.unit.esx.enrolment import HOST, LEAF_S, OTHER, SOCKET_HOST, Registry, from_tcp, hello
+from vmdkvol import wire
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, Standing, VmInfo
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, Conflict, HypervisorUnreachable, NotEnrolled, NotFound, UnknownCaller
+from vmdkvol.frames import MAX_FRAME
 from vmdkvol.messages import Call, Enroll, ListAttached
 from vmdkvol.tokens import Token
 from vmdkvol.volume import VmId
@@ -116,6 +118,30 @@ def test_a_large_site_comes_in_pages_each_machine_once(registry: Registry) -> No
         if after is None:
             break
     assert seen == sorted(registry.machines.known, key=str)
+
+
+def test_long_names_make_more_pages_and_no_page_that_cannot_be_sent(registry: Registry) -> None:
+    more = {VmId(UUID(int=number)): Vm(VmId(UUID(int=number)), "ü\n" * 200, running=True) for number in range(100, 290)}
+    registry.machines.known |= more
+    page = registry.administration.page(ListVms(limit=200))
+    assert page.next is not None
+    assert wire.answer_size(page) <= MAX_FRAME
+    assert 1 <= len(page.vms) < 200
+
+
+def test_all_pages_of_a_listing_are_of_one_look(registry: Registry) -> None:
+    first = registry.administration.page(ListVms(limit=1))
+    del registry.machines.known[OTHER]
+    assert registry.administration.page(ListVms(first.next, limit=1)).vms[0].vm == OTHER
+    registry.clock.pass_time(61.0)
+    assert registry.administration.page(ListVms(first.next, limit=1)).vms[0].vm == SOCKET_HOST
+    assert OTHER not in listed(registry)
+
+
+def test_two_machines_of_one_id_are_neither_enrolled(registry: Registry) -> None:
+    registry.machines.twice = HOST
+    with pytest.raises(Conflict):
+        registry.administration.enroll(EnrollVm(str(HOST)))
 
 
 @pytest.mark.parametrize("limit", [0, -1, 201])

@@ -373,9 +373,39 @@ def test_two_machines_with_one_context_id_are_nobody(site: ToldSite) -> None:
         site.vm(number, Device.VirtualVMCIDevice(key=12000, id=-(2**31)))
     machines = site.machines(1, 2)
 
-    assert machines.with_context_id(2**31) is None
+    for _ in range(2):
+        assert machines.with_context_id(2**31) is None
     site.vms["vm-2"]["runtime.powerState"] = "poweredOff"
     assert machines.with_context_id(2**31) == vm_id(1)
+
+
+def test_a_context_id_is_looked_up_among_all_once_and_then_at_its_machine(site: ToldSite) -> None:
+    for number in range(1, 41):
+        site.vm(number, Device.VirtualVMCIDevice(key=12000, id=number + 100))
+    machines = site.machines(*range(1, 41))
+    assert machines.with_context_id(101) == vm_id(1)
+    site.whole()
+    assert [machines.with_context_id(number + 100) for number in range(1, 41)] == [vm_id(number) for number in range(1, 41)]
+    assert site.whole() == 40
+
+
+def test_a_context_id_that_went_to_another_machine_is_the_others(site: ToldSite) -> None:
+    for number in (1, 2):
+        site.vm(number, Device.VirtualVMCIDevice(key=12000, id=number))
+    machines = site.machines(1, 2)
+    assert machines.with_context_id(1) == vm_id(1)
+    site.vms["vm-1"]["runtime.powerState"] = "poweredOff"
+    site.vm(2, Device.VirtualVMCIDevice(key=12000, id=1))
+    assert machines.with_context_id(1) == vm_id(2)
+    site.vms["vm-2"]["runtime.powerState"] = "poweredOff"
+    assert machines.with_context_id(1) is None
+
+
+def test_an_id_that_two_machines_have_is_told_twice(site: ToldSite) -> None:
+    for number in (1, 2):
+        site.vm(number)
+    site.vms["vm-2"]["config.instanceUuid"] = site.vms["vm-1"]["config.instanceUuid"]
+    assert [vm.id for vm in site.machines(1).all()] == [vm_id(1), vm_id(1)]
 
 
 @pytest.mark.parametrize(
