@@ -266,7 +266,7 @@ class Reconcile:
         """Return since when no other mount namespace was seen to have the disk; None if one has, or that is not known."""
         try:
             device = self._parts.present(attachment)
-        except ServiceUnreachable:
+        except VolumeError:
             device = None
         if device is None or self._parts.mounts.users(device):
             self._unused_since.pop(attachment.volume, None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import ServiceUnreachable, StaleRequest, StillMounted, VolumeInUse
+from vmdkvol.errors import StaleRequest, StillMounted, VolumeError, VolumeInUse
 from vmdkvol.messages import Detach
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, VolumeId
@@ -92,8 +92,8 @@ class Releasing:
     def _in_use(self, volume: VolumeId, ids: frozenset[str], attachment: Attachment | None) -> VolumeInUse:
         try:
             device = None if attachment is None else self._parts.present(attachment)
-        except ServiceUnreachable:
-            # Not said yet who we are: the refusal stands without the names of processes.
+        except VolumeError:
+            # Not said yet who we are, or which device it is: the refusal stands without the names of processes.
             device = None
         targets = () if device is None else self._parts.mounts.users(device)
         return VolumeInUse(f"the volume is {culprits(ids, targets)} on this host", volume=str(volume))

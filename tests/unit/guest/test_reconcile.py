@@ -297,6 +297,36 @@ def test_a_slow_start_after_the_activate_is_no_stale_holder(host: Host) -> None:
     assert host.mounted()
 
 
+def test_a_disk_that_cannot_be_told_from_another_keeps_its_holder(host: Host) -> None:
+    """A machine without disk.EnableUUID: nobody knows whether a container has it."""
+    host.guest.script["present"] = [TruthUnknown("two may be it")] * 1000
+    host.reconcile.activated()
+
+    host.settle(3600.0)
+
+    assert host.ids() == {ID1}
+    assert host.mounted()
+
+
+def test_a_disk_that_cannot_be_told_from_another_is_not_detached(host: Host) -> None:
+    host.guest.script["present"] = [TruthUnknown("two may be it")] * 1000
+    host.unmount()
+    host.settle(300.0)
+    assert host.attached()
+    assert host.line.count(Detach) == 0
+
+    host.guest.script["present"].clear()
+    host.settle(60.0)
+
+    assert not host.attached()
+
+
+def test_a_refusal_stands_though_nobody_can_say_which_device_it_is(host: Host) -> None:
+    host.guest.script["present"] = [TruthUnknown("two may be it")]
+    with pytest.raises(VolumeInUse, match=ID1[:12]):
+        host.remove()
+
+
 # --- a gap (F62) -------------------------------------------------------------------------------------------------------
 
 
