@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shlex
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,10 @@ class Agent:
         wait = f"i=0; until [ -S {PLUGIN} ]; do [ $((i += 1)) -lt {int(START_S * 10)} ] || exit 1; sleep 0.1; done"
         ran = self.guest.run(wait, START_S)
         assert ran.code == 0, f"the agent of {self.guest.machine.name} is not up:\n{self.log()}"
+
+    def command(self, *words: str) -> str:
+        """Run a ``vmdkvol-agent`` command that must work; return what it printed."""
+        return self.guest.sh(f"PYTHONPATH={CODE} {_PROGRAM} {shlex.join(words)}", START_S)
 
     def kill9(self) -> None:
         """kill -9 of all of it."""

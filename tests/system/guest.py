@@ -200,7 +200,9 @@ class Guest:
         return f"/dev/{found[uuid.hex]}"
 
     def give_vsock(self, device: Path) -> None:
-        """Give a machine that runs a vsock device, whose backend is at ``device``: QEMU saves none in a snapshot."""
+        """Afterwards a machine that runs has a vsock device, whose backend is at ``device``: QEMU saves none in a snapshot."""
+        if "vsock" in {found["name"] for found in self.qmp.do("qom-list", {"path": "/machine/peripheral"})}:
+            return
         self.qmp.do("chardev-add", {"id": "vsock", "backend": _socket_backend(device)})
         self.qmp.do("device_add", {"driver": "vhost-user-vsock-pci", "id": "vsock", "chardev": "vsock", "bus": "spare"})
         self.sh(

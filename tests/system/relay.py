@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 
 class Relay:
-    """Listens on a loopback port of this computer, which guests see at 10.0.2.2, and connects each caller to ``target``."""
+    """Connects each caller of ``listener``, which is its own from then on, to where ``reach`` does."""
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
+    def __init__(self, listener: socket.socket, reach: Callable[[], socket.socket]) -> None:
+        self._reach = reach
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._cut = False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(target=self._accept, name=f"relay {self.port}", daemon=True)
+        self._listener = listener
+        self._acceptor = threading.Thread(target=self._accept, name="relay", daemon=True)
         self._acceptor.start()
+
+    @property
+    def port(self) -> int:
+        """Of tcp: guests see it at 10.0.2.2."""
+        return int(self._listener.getsockname()[1])
 
     def cut(self) -> None:
         """Every connection ends now, and none is made until ``mend``."""
@@ -46,12 +51,10 @@ class Relay:
             self._connect(caller)
 
     def _connect(self, caller: socket.socket) -> None:
-        service = socket.socket(socket.AF_UNIX)
         try:
-            service.connect(str(self._target))
+            service = self._reach()
         except OSError:
             caller.close()
-            service.close()
             return
         with self._lock:
             if self._cut:
@@ -70,6 +73,17 @@ class Relay:
                 # It has ended already.
                 pass
         self._open.clear()
+
+
+def unix(path: Path) -> socket.socket:
+    """Return a connection to the socket."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

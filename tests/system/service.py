@@ -1,11 +1,18 @@
-"""The real service, on the machines of a site: ``python -m tests.system.service SETTINGS MACHINES``, until SIGTERM."""
+"""The real service, on the machines of a site: ``python -m tests.system.service SETTINGS MACHINES VSOCK``, until SIGTERM.
+
+What it is to listen at on vsock arrives at a Unix socket, ``VSOCK_PORT``, from tests.system.vsock.
+"""
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
 from tests.system.hypervisor import QemuHypervisor
+from vmdkvol import channel
+from vmdkvol.addresses import Address, UnixAddress, VsockAddress
+from vmdkvol.channel import Listener, Peer
 from vmdkvol.clock import SystemClock
 from vmdkvol.settings import read_settings
 from vmdkvol_esx.daemon import serve
@@ -13,15 +20,50 @@ from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.settings import ServiceSettings
 
+# "PEER <cid> <port>" stands for what the kernel says of a caller.
+_LONGEST = 64
+_PEER_S = 5.0
 
-def main(config: str, machines: str) -> None:
+
+class VsockListener:
+    """Stands for a socket that listens on vsock, in every context."""
+
+    def __init__(self, address: VsockAddress, base: str) -> None:
+        self.address = address
+        self._inner = channel.listen(UnixAddress(Path(f"{base}_{address.port}")))
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def accept(self) -> tuple[socket.socket, Peer]:
+        accepted, _ = self._inner.accept()
+        accepted.settimeout(_PEER_S)
+        line = b""
+        while not line.endswith(b"\n"):
+            byte = accepted.recv(1)
+            if not byte or len(line) > _LONGEST:
+                accepted.close()
+                raise BlockingIOError("the caller is gone")
+            line += byte
+        accepted.setblocking(False)
+        cid, port = map(int, line.split()[1:])
+        return accepted, Peer(None, cid, str(VsockAddress(cid, port)))
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def main(config: str, machines: str, vsock: str) -> None:
     settings = read_settings(ServiceSettings, Path(config))
 
     def instead(_: Hypervisor) -> Hypervisor:
         stores = [LocalDatastore(each.name, each.path) for each in settings.datastores]
         return QemuHypervisor(stores, Path(machines), SystemClock())
 
-    serve(settings, around=instead)
+    def listen(address: Address) -> Listener:
+        return VsockListener(address, vsock) if isinstance(address, VsockAddress) else channel.listen(address)
+
+    serve(settings, around=instead, listen=listen)
 
 
 if __name__ == "__main__":

@@ -44,13 +44,14 @@ class Site:
         return str(self.root / "host")
 
     @contextmanager
-    def vsock(self, machine: Machine, bridges: Mapping[int, Path] | None = None) -> Iterator[Path]:
-        """A vsock device for this machine, for all its lives: the socket for its ``Hardware``.
+    def vsock(self, machine: Machine, base: str | None = None, bridges: Mapping[int, Path] | None = None) -> Iterator[Path]:
+        """A vsock device for this machine, for all its lives: the socket for its ``Hardware``, or ``Guest.give_vsock``.
 
-        ``bridges``: ports that do not lead to ``vsock_base`` but to a plain Unix socket of this computer.
+        ``base``: where its calls arrive instead of ``vsock_base``. ``bridges``: ports that lead neither here nor there but to
+        a plain Unix socket of this computer.
         """
         device = machine.folder / "vsock"
-        command = [sys.executable, "-m", "tests.system.vsock", str(machine.context_id), str(device), self.vsock_base]
+        command = [sys.executable, "-m", "tests.system.vsock", str(machine.context_id), str(device), base or self.vsock_base]
         command += [f"{port}={path}" for port, path in (bridges or {}).items()]
         with (machine.folder / "vsock.log").open("ab") as log:
             backend = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log)

@@ -119,7 +119,7 @@ def test_a_unix_socket_stands_in_for_a_port(image: Path, site: Site, tmp_path: P
     there.bind(str(tmp_path / "there"))
     there.listen()
     machine = site.machine("w")
-    with site.vsock(machine, {7: tmp_path / "there"}) as device, there:
+    with site.vsock(machine, bridges={7: tmp_path / "there"}) as device, there:
         guest = Guest(machine, image, Hardware(processors=1))
         try:
             guest.power_on().wait_ready().give_vsock(device)

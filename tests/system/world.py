@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
+from typing import Any, Literal
 
 from tests.system import ready
 from tests.system.agents import Agent, code_disk
 from tests.system.docker import Docker, wait_until
 from tests.system.guest import Guest
 from tests.system.machine import Machine
-from tests.system.relay import Relay
+from tests.system.relay import Relay, unix
 from tests.system.site import Site
-from tests.system.told import bring
 from vmdkvol.settings import dump_toml
 
 ROOT = Path(__file__).parents[2]
@@ -26,38 +28,41 @@ PYTHONPATH = ":".join(map(str, (ROOT, ROOT / "guest-agent", ROOT / "esx-service"
 DATASTORE = "ds1"
 LINGER_S = 2.0
 _START_S = 60.0
-# Where the agent finds the service in a guest.
-_SERVICE = "/run/vmdkvol/service.sock"
+PORT = 1019
+# Where the agent keeps who it is: its key, its certificate and the authority's.
+_STATE = "/var/lib/vmdkvol/vsphere"
+# How a host's agent speaks to the service.
+Channel = Literal["vsock", "tcp"]
 
 
 class Service:
     """The service's process, with its settings and its log in the site's folder."""
 
-    def __init__(self, site: Site, machines: list[Machine]) -> None:
+    def __init__(self, site: Site) -> None:
+        self.site = site
         self.folder = site.root / "service"
         self.datastore = site.root / DATASTORE
-        self._machines = site.machines_folder
         self._process: subprocess.Popen[bytes] | None = None
         for folder in (self.folder, self.datastore):
             folder.mkdir(mode=0o700)
-        hosts = [{"name": each.name, "id": str(each.id), "socket": str(self.socket(each))} for each in machines]
+        self.admin = self.folder / "admin.sock"
+        # Nobody's at this moment; the relays know it.
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
         settings = {
             "state_dir": str(self.folder / "state"),
             "housekeeping_s": 5.0,
             "datastores": [{"name": DATASTORE, "path": str(self.datastore)}],
-            "hosts": hosts,
+            "listen": [f"tcp://127.0.0.1:{self.port}", f"vsock://any:{PORT}"],
+            "admin_socket": str(self.admin),
         }
         (self.folder / "service.toml").write_text(dump_toml(settings))
         (self.folder / "service.toml").chmod(0o600)
-        self._sockets = [self.socket(each) for each in machines]
-
-    def socket(self, machine: Machine) -> Path:
-        return self.folder / f"{machine.name}.sock"
 
     def start(self) -> Service:
-        command = [sys.executable, "-m", "tests.system.service", str(self.folder / "service.toml"), str(self._machines)]
-        for path in self._sockets:
-            path.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "tests.system.service", str(self.folder / "service.toml")]
+        command += [str(self.site.machines_folder), self.site.vsock_base]
+        self.admin.unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -73,7 +78,19 @@ class Service:
     def _serves(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the service ended:\n{self.log()[-3000:]}"
-        return all(path.is_socket() for path in self._sockets)
+        return self.admin.is_socket()
+
+    def vm(self, *words: str) -> str:
+        """Run a ``vmdkvol vm`` command of the administrator's, which must work; return what it printed."""
+        command = [sys.executable, "-m", "vmdkvol.cli.main", "vm", *words, "--admin", f"unix://{self.admin}"]
+        environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_START_S, check=False)
+        assert done.returncode == 0, f"{words}: {done.stderr}\n{self.log()[-3000:]}"
+        return done.stdout
+
+    def standing(self) -> dict[str, dict[str, Any]]:
+        """Return what the administrator sees of each machine."""
+        return {row["name"]: row for row in json.loads(self.vm("ls", "-o", "json"))}
 
     def kill9(self) -> None:
         self._end(signal.SIGKILL)
@@ -99,12 +116,18 @@ class Service:
 class Host:
     """A Docker host of the site: its machine, the guest that runs there, the agent and the engine in it."""
 
-    def __init__(self, machine: Machine, image: Path, code: Path, relay: Relay) -> None:
+    def __init__(self, service: Service, machine: Machine, image: Path, code: Path, wire: Relay, vsock: Path | None) -> None:
+        """``vsock`` is its device; without one the agent calls by tcp. ``wire`` is between that and the service."""
         self.machine = machine
         self.guest = Guest(machine, image, ready.hardware(machine))
         self.docker = Docker(self.guest)
-        self.agent = Agent(self.guest, code, {"service": f"unix://{_SERVICE}", "linger_s": LINGER_S})
-        self.wire = relay
+        address = f"tcp://10.0.2.2:{wire.port}" if vsock is None else f"vsock://2:{PORT}"
+        self.agent = Agent(self.guest, code, {"service": address, "linger_s": LINGER_S})
+        self.wire = wire
+        self._service = service
+        self._vsock = vsock
+        # What its disk would keep if its root file system were not thrown away with each boot.
+        self._identity = ""
         self._image = image
 
     @property
@@ -117,12 +140,25 @@ class Host:
         return self.up()
 
     def up(self) -> Host:
-        """Start relay and agent in a guest that runs."""
-        program = f"python3 {bring(self.guest, 'relay.py')} {_SERVICE} {self.wire.port}"
-        self.guest.sh(f"mkdir -p /run/vmdkvol; setsid {program} >/dev/null 2>&1 </dev/null &")
+        """Start the agent in a guest that runs, and enrol it if it never was; return when it is connected."""
+        if self._vsock is not None:
+            self.guest.give_vsock(self._vsock)
         self.agent.put_in()
+        if self._identity:
+            self.guest.sh(f"mkdir -p -m 700 {_STATE} && base64 -d | tar -C {_STATE} -x", given=self._identity)
         self.agent.start()
+        if not self._identity:
+            self.enrol()
+        wait_until(self.connected, f"{self.name} is connected:\n{self.agent.log()}\n{self._service.log()[-3000:]}", 120, 0.5)
         return self
+
+    def enrol(self) -> None:
+        """As an administrator does, while the agent runs."""
+        self.agent.command("enroll", self._service.vm("enroll", self.name).strip())
+        self._identity = self.guest.sh(f"tar -C {_STATE} -c identity | base64 -w 0")
+
+    def connected(self) -> bool:
+        return bool(self._service.standing()[self.name]["connected"])
 
     def fresh(self) -> Host:
         """Return it switched on with an engine that has no container: the guest of the test before, or a new one."""
@@ -161,18 +197,33 @@ class World:
 
 
 @contextmanager
-def world(site: Site, image: Path, *names: str) -> Iterator[World]:
-    """A site with hosts of these names, switched off, and a service that serves."""
-    machines = [site.machine(name) for name in names]
-    service = Service(site, machines)
+def world(site: Site, image: Path, *names: str, channels: Sequence[Channel] = ("vsock", "tcp")) -> Iterator[World]:
+    """A site with hosts of these names, switched off, and a service that serves. The channels are given out in turn."""
+    service = Service(site)
     code = code_disk(site.root / "code.ext4")
     with ExitStack() as ends:
         ends.callback(service.stop)
-        service.start()
         hosts = []
-        for machine in machines:
-            relay = Relay(service.socket(machine))
-            ends.callback(relay.close)
-            hosts.append(Host(machine, image, code, relay))
+        for name, channel in zip(names, cycle(channels), strict=False):
+            machine = site.machine(name)
+            wire = _wire(site, service, machine, channel)
+            ends.callback(wire.close)
+            vsock = ends.enter_context(site.vsock(machine, _base(site, machine))) if channel == "vsock" else None
+            hosts.append(Host(service, machine, image, code, wire, vsock))
             ends.callback(hosts[-1].guest.close)
+        service.start()
         yield World(site, service, hosts)
+
+
+def _base(site: Site, machine: Machine) -> str:
+    return str(site.root / f"wire-{machine.name}")
+
+
+def _wire(site: Site, service: Service, machine: Machine, channel: Channel) -> Relay:
+    """Return what the machine's calls go through on their way to the service."""
+    if channel == "tcp":
+        return Relay(socket.create_server(("127.0.0.1", 0)), lambda: socket.create_connection(("127.0.0.1", service.port)))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{_base(site, machine)}_{PORT}")
+    listener.listen()
+    return Relay(listener, lambda: unix(Path(f"{site.vsock_base}_{PORT}")))
