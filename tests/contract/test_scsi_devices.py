@@ -249,15 +249,15 @@ def test_a_disk_of_which_the_kernel_read_nothing_is_asked(bench: ScsiBench) -> N
     disk = bench.sysfs.attached[attached.address]
     bench.sysfs.detach(attached.address)
     bench.sysfs.attach(attached.address, replace(disk, identification=None))
-    asked = Asked(attached.disk_uuid)
-    devices = LinuxDevices(bench.clock, lambda: VM, sysfs=bench.sysfs.root, dev=bench.dev, tell=bench.sysfs.tell, ask=asked)
-
     moved = replace(attached, address=ScsiAddress(0, 9))
 
-    assert devices.find(moved, soon(bench)).named
-    asked.answer = OSError(errno.EIO, "no answer")
+    assert asking(bench, Asked(attached.disk_uuid)).find(moved, soon(bench)).named
     with pytest.raises(TruthUnknown):
-        devices.find(moved, soon(bench))
+        asking(bench, Asked(OSError(errno.EIO, "no answer"))).find(moved, soon(bench))
+
+
+def asking(bench: ScsiBench, asked: Asked) -> LinuxDevices:
+    return LinuxDevices(bench.clock, lambda: VM, sysfs=bench.sysfs.root, dev=bench.dev, tell=bench.sysfs.tell, ask=asked)
 
 
 def test_a_loop_device_answers_no_inquiry(bench: ScsiBench) -> None:

@@ -128,7 +128,7 @@ class ScsiSysfs:
             if content is not None:
                 (made / page).write_bytes(content)
         (made / "delete").touch()
-        (shown / "device").symlink_to("../..")
+        (shown / "device").symlink_to(f"../../../{path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         made.rename(path)
         (self.root / "block" / name).symlink_to(path / "block" / name)

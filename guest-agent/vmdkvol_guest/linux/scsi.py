@@ -10,7 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmdkvol.clock import Clock, Deadline
@@ -94,6 +94,8 @@ class ScsiTree:
         self._sysfs = sysfs
         self._ask = ask
         self._tell = tell
+        # By name, as they were when they were read; the kernel's count of appearances tells whether that still holds.
+        self._known: dict[str, ScsiDisk] = {}
 
     def disks(self) -> list[ScsiDisk]:
         """Return every disk; one that comes or goes at this moment may be missing."""
@@ -154,20 +156,24 @@ class ScsiTree:
             self._clock.sleep(_GONE_STEP_S)
 
     def _disk(self, entry: Path) -> ScsiDisk:
-        host, _, target, _ = (int(part) for part in os.path.basename(os.path.realpath(entry / "device")).split(":"))
-        number = _number(entry)
+        # .../host2/target2:0:9/2:0:9:0
+        host, _, target, _ = (int(part) for part in os.path.basename(os.readlink(entry / "device")).split(":"))
+        sequence = _sequence(entry)
+        size_bytes = int(_text(entry / "size")) * _SECTOR
+        known = self._known.get(entry.name)
+        if known is None or known.uuid is None or sequence is None or known.sequence != sequence:
+            number = _number(entry)
+            known = ScsiDisk(entry.name, (host, target), number, size_bytes, sequence, self._uuid(entry, number))
+            self._known[entry.name] = known
+        # What a disk is stays as long as it is there; it may grow.
+        return known if known.size_bytes == size_bytes else replace(known, size_bytes=size_bytes)
+
+    def _uuid(self, entry: Path, number: tuple[int, int]) -> DiskUuid | None:
         pages = [_page(entry / "device" / name) for name in ("vpd_pg83", "vpd_pg80")]
-        # The kernel reads no pages of a disk that claims to be as old as SCSI-2, as those of old machine versions do.
-        uuid = self._asked(entry.name, number) if pages == [None, None] else vpd.disk_uuid(*(page or b"" for page in pages))
-        sequence = entry / "diskseq"
-        return ScsiDisk(
-            entry.name,
-            (host, target),
-            number,
-            int(_text(entry / "size")) * _SECTOR,
-            int(_text(sequence)) if sequence.exists() else None,
-            uuid,
-        )
+        if pages == [None, None]:
+            # The kernel reads no pages of a disk that claims to be as old as SCSI-2, as those of old machine versions do.
+            return self._asked(entry.name, number)
+        return vpd.disk_uuid(*(page or b"" for page in pages))
 
     def _asked(self, name: str, number: tuple[int, int]) -> DiskUuid | None:
         """Return what the disk itself answers; one that does not answer says nothing, but it is there."""
@@ -214,6 +220,13 @@ class ScsiTree:
             except OSError:
                 continue
         return found
+
+
+def _sequence(entry: Path) -> int | None:
+    try:
+        return int(_text(entry / "diskseq"))
+    except FileNotFoundError:
+        return None
 
 
 def _page(attribute: Path) -> bytes | None:

@@ -55,6 +55,49 @@ def test_an_old_kernel_counts_no_disks(sysfs: ScsiSysfs) -> None:
     assert [disk.sequence for disk in tree(sysfs).disks()] == [None]
 
 
+def test_what_a_disk_is_is_read_once_for_each_appearance(sysfs: ScsiSysfs) -> None:
+    """With 60 disks, and one look for each event, it is the most of what a look costs."""
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, VIRTUAL)
+    found = tree(sysfs)
+    first = found.disks()
+    (sysfs.root / "block/sda/device/vpd_pg83").unlink()
+    assert found.disks() == first
+
+    sysfs.detach(ADDRESS)
+    other = DiskUuid(UUID(int=DISK.int + 1))
+    sysfs.attach(ADDRESS, replace(VIRTUAL, sequence=18, identification=identification(other)))
+    assert [disk.uuid for disk in found.disks()] == [other]
+
+
+def test_a_disk_that_has_grown_has_its_new_size(sysfs: ScsiSysfs) -> None:
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, VIRTUAL)
+    found = tree(sysfs)
+    found.disks()
+    (sysfs.root / "block/sda/size").write_text("4096\n")
+    assert [(disk.uuid, disk.size_bytes) for disk in found.disks()] == [(DISK, 2 << 20)]
+
+
+def test_where_the_kernel_counts_no_disks_each_is_read_each_time(sysfs: ScsiSysfs) -> None:
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, replace(VIRTUAL, sequence=None))
+    found = tree(sysfs)
+    found.disks()
+    other = DiskUuid(UUID(int=DISK.int + 1))
+    (sysfs.root / "block/sda/device/vpd_pg83").write_bytes(identification(other))
+    assert [disk.uuid for disk in found.disks()] == [other]
+
+
+def test_a_disk_that_did_not_answer_is_asked_again(sysfs: ScsiSysfs) -> None:
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, replace(VIRTUAL, identification=None))
+    found = tree(sysfs)
+    found.disks()
+    (sysfs.root / "block/sda/device/vpd_pg83").write_bytes(identification(DISK))
+    assert [disk.uuid for disk in found.disks()] == [DISK]
+
+
 def test_a_disk_that_says_nothing_is_a_disk_all_the_same(sysfs: ScsiSysfs) -> None:
     sysfs.controller(0)
     sysfs.attach(ADDRESS, mute(VIRTUAL))
