@@ -15,6 +15,8 @@ from vmdkvol.errors import BadFrame, BadRequest
 
 PREFIX = "vmdkvol1"
 SECRET_BYTES = 32
+# Where a token lies in a virtual machine's configuration, behind "guestinfo.".
+GUESTINFO_KEY = "vmdkvol.token"
 _PIN_BYTES = hashlib.sha256().digest_size
 _CERTIFICATE = re.compile(r"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----\s*")
 _REMEDY = "copy the whole line that `vmdkvol vm enroll NAME` printed"

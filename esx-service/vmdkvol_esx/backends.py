@@ -11,6 +11,7 @@ from vmdkvol import logs
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Conflict, VolumeError
 from vmdkvol.names import DatastoreName
+from vmdkvol.tokens import GUESTINFO_KEY
 from vmdkvol.volume import VmId
 from vmdkvol_esx.local import marker
 from vmdkvol_esx.local.datastore import LocalDatastore
@@ -50,6 +51,14 @@ def open_backend(
     datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in settings.datastores]
     vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
     return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
+
+
+def token_giver(settings: ServiceSettings, hypervisor: object) -> Callable[[VmId, str], None] | None:
+    """Return what writes a token into a virtual machine; None where that is not possible or not allowed."""
+    write = getattr(hypervisor, "write_guestinfo", None)
+    if settings.vsphere is None or not settings.vsphere.guestinfo or write is None:
+        return None
+    return lambda vm, token: write(vm, GUESTINFO_KEY, token)
 
 
 def claim(settings: ServiceSettings, store: SqlStore) -> None:

@@ -20,7 +20,7 @@ from vmdkvol.points import Point, pass_by
 from vmdkvol.stream import Secure
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx.alarms import Alarms
-from vmdkvol_esx.backends import Backend, open_backend
+from vmdkvol_esx.backends import Backend, open_backend, token_giver
 from vmdkvol_esx.callers import Callers, Present
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.housekeeping import Housekeeping
@@ -220,6 +220,7 @@ def _open_registry(
         listen=listen,
         connected=later.connected,
         expel=later.expel,
+        give=token_giver(settings, hypervisor),
     )
 
 

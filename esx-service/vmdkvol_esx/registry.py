@@ -56,8 +56,10 @@ def open_registry(
     listen: Listen,
     connected: Callable[[VmId], bool],
     expel: Expel,
+    give: Callable[[VmId, str], None] | None,
 ) -> Registry:
     """Return the parts, not started. ``expel`` closes connections of a machine, and hears what to tell their peers.
+    ``give`` writes a token into a machine, if that is allowed.
 
     Raises what ``open_authority`` raises.
     """
@@ -77,6 +79,7 @@ def open_registry(
         secrets.token_bytes,
         connected,
         ended,
+        give,
     )
     admin = Server(
         {UnixAddress(Path(settings.admin_socket)): None},

@@ -77,6 +77,12 @@ class VsphereSetting:
     pin_file: str | None = field(
         default=None, metadata={"help": "PEM: the certificate that the server must present, and no other."}
     )
+    guestinfo: bool = field(
+        default=False,
+        metadata={
+            "help": "Let `vmdkvol vm enroll --guestinfo` write the token into the virtual machine; needs one more right."
+        },
+    )
 
     def __post_init__(self) -> None:
         # Raises with the setting's name.

@@ -35,6 +35,7 @@ from vmdkvol_esx.vsphere.connecting import Connector, Service
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
+from vmdkvol_esx.vsphere.guestinfo import Guestinfo
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.places import READ_S, Places
 from vmdkvol_esx.vsphere.policies import Policies
@@ -76,6 +77,7 @@ class VsphereHypervisor:
         self._places = Places(session, datastores, known, clock)
         identities = Identities(session, self._places, clock)
         self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
+        self._guestinfo = Guestinfo(session, self._waiter, self._machines, clock)
         policies = Policies(session, clock)
         self._disks = Disks(
             session,
@@ -175,6 +177,10 @@ class VsphereHypervisor:
 
     def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
         self._disks.write_sidecar(disk, content)
+
+    def write_guestinfo(self, vm: VmId, key: str, text: str) -> None:
+        """See ``Guestinfo.write``."""
+        self._guestinfo.write(vm, key, text)
 
     # --- inside --------------------------------------------------------------------------------------------------
 

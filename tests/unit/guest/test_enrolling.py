@@ -18,7 +18,7 @@ from vmdkvol.errors import BadFrame, BadRequest, Busy, NotPermitted, ServiceUnre
 from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Notice, Renew, Request
 from vmdkvol.tokens import Token, certificate_pem, pin_of
 from vmdkvol.volume import VmId
-from vmdkvol_guest.enrolling import Renewing, enroll
+from vmdkvol_guest.enrolling import Invited, Renewing, enroll
 from vmdkvol_guest.ports import Validity
 
 VM = VmId(UUID(int=1))
@@ -203,7 +203,7 @@ def test_what_does_not_work_is_told_once_and_tried_again_with_the_same_request()
     looks = renewing(files, service, clock, log)
     assert not any(looks.look() for _ in range(3))
     assert service.asked == ["csr 1"] * 3
-    assert [line.event for line in log.lines] == ["the certificate is not renewed"]
+    assert [line.event for line in log.lines] == ["no new certificate"]
     service.answer = certificate
     assert looks.look()
     assert not files.held
@@ -214,6 +214,77 @@ def test_a_certificate_of_another_key_is_not_installed() -> None:
     files = Files(lasts=valid(clock, 1), error=BadFrame("another key"))
     assert not renewing(files, Answering(certificate), clock, log).look()
     assert "another key" in str(log.lines[0].fields["error"])
+
+
+# --- a token that lies in the virtual machine -------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Letter:
+    """What the machine's configuration holds, and what comes of it."""
+
+    token: str | None = "token"
+    error: VolumeError | None = None
+    joined: list[str] = field(default_factory=list)
+    forgotten: int = 0
+
+    def join(self, token: str) -> Enrolled:
+        self.joined.append(token)
+        if self.error is not None:
+            raise self.error
+        return certificate()
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    def looks(self, files: Files, log: Kept | None = None) -> Renewing:
+        invited = Invited(lambda: self.token, self.join, self.forget)
+        clock = HandClock(wall=1e9)
+        return Renewing(files, Answering(certificate), clock, log or Kept(), uuid4, lambda: CA, invited)
+
+
+def test_a_machine_without_identity_takes_the_token_that_lies_there_and_it_is_forgotten() -> None:
+    letter = Letter()
+    assert letter.looks(Files()).look()
+    assert (letter.joined, letter.forgotten) == (["token"], 1)
+
+
+def test_a_machine_that_has_an_identity_does_not_look_for_a_token() -> None:
+    letter = Letter()
+    assert not letter.looks(Files(lasts=valid(HandClock(wall=1e9), 89))).look()
+    assert letter.joined == []
+
+
+def test_where_no_token_lies_nothing_is_asked() -> None:
+    letter = Letter(token=None)
+    assert not letter.looks(Files()).look()
+    assert letter.joined == []
+
+
+@pytest.mark.parametrize("error", [NotPermitted("used already"), BadRequest("no token"), UnknownCaller("another service")])
+def test_a_token_that_is_refused_is_tried_once_and_the_next_one_anew(error: VolumeError) -> None:
+    letter, log = Letter(error=error), Kept()
+    looks = letter.looks(Files(), log)
+    assert not any(looks.look() for _ in range(3))
+    assert letter.joined == ["token"]
+    letter.token, letter.error = "another", None
+    assert looks.look()
+    assert [line.event for line in log.lines] == ["no new certificate", "enrolled by guestinfo"]
+
+
+def test_while_the_service_is_away_the_token_is_tried_again() -> None:
+    letter = Letter(error=ServiceUnreachable("no answer"))
+    looks = letter.looks(Files())
+    assert not any(looks.look() for _ in range(3))
+    letter.error = None
+    assert looks.look()
+    assert letter.joined == ["token"] * 4
+
+
+def test_no_log_line_has_the_token() -> None:
+    letter, log = Letter(token="vmdkvol1.secret.pin", error=NotPermitted("used already")), Kept()
+    letter.looks(Files(), log).look()
+    assert "secret" not in repr(log.lines)
 
 
 def test_it_ends_when_it_is_told_to() -> None:
