@@ -118,6 +118,16 @@ class Callers:
             self._presented(caller.vm, identity.fingerprint)
         return replace(caller, as_of=as_of)
 
+    def whose(self, proof: Proof) -> VmId:
+        """Return which machine a certificate speaks for, by the records alone; raises as ``identify`` does for those.
+
+        It proves nothing more: ``identify`` looks at all of it. What that asks of the hypervisor may take its time, and who
+        has to wait for it is this machine.
+        """
+        if proof.certificate is None:
+            raise NotEnrolled("the caller shows no certificate: it is not enrolled")
+        return self._identity(proof.certificate).vm
+
     def ended(self, vm: VmId) -> None:
         """A certificate of this machine counts no more: who was identified before this is identified again.
 

@@ -164,6 +164,7 @@ def _compose(
         listen=listen,
         secure=None if registry is None else registry.secure,
         admit=callers.admit,
+        whose=callers.whose,
         strangers=refuse_strangers if enrolling is None else enrolling.stranger,
     )
     return Service(settings, clock, later.server, lanes, hypervisor, housekeeping, store, registry)
@@ -184,6 +185,7 @@ def _compose_read_only(settings: ServiceSettings, clock: Clock, listen: Listen, 
         listen=listen,
         secure=secure,
         admit=callers.admit,
+        whose=callers.whose,
     )
     return Service(settings, clock, server, lanes, hypervisor, None, None)
 

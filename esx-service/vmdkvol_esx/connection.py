@@ -19,8 +19,9 @@ class Connection:
     ``proof`` is the channel's, ``source`` where it seems to come from. ``alone_s`` is how long a peer on another machine may
     be silent; there ``shaking`` tells that TLS has not proven yet what it can. Until Hello is answered, when ``welcome`` and
     ``present`` are set, ``asked`` is the one call that is under way, ``calls`` how many came, and ``hello_by`` the moment by
-    which the peer must ask the next, None while one is under way. ``heard`` is when the last frame came, ``rests_until``
-    until when nothing is read. ``ends`` is set when the connection is to close, as soon as its last bytes are out.
+    which the peer must ask the next, None while one is under way. ``claims`` is the machine whose workers look at its Hello.
+    ``heard`` is when the last frame came, ``rests_until`` until when nothing is read. ``ends`` is set when the connection is
+    to close, as soon as its last bytes are out.
     """
 
     link: Link
@@ -30,6 +31,7 @@ class Connection:
     hello_by: float | None = None
     asked: UUID | None = None
     calls: int = 0
+    claims: VmId | None = None
     welcome: Welcome | None = None
     present: Present | None = None
     heard: float = 0.0

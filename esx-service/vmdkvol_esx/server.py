@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from vmdkvol_esx.turns import Turns
 Handle = Callable[[Request[Any], Call], Any]
 Strangers = Callable[[Request[Any], Call, Proof], Any]
 Identify = Callable[[Proof, Hello], Caller]
+Whose = Callable[[Proof], VmId]
 Admit = Callable[[Present, tuple[Present, ...]], None]
 
 # Answers of calls that ended while draining still go out; a peer that does not read them waits no longer.
@@ -65,6 +67,7 @@ class Server:
         strangers: Strangers = refuse_strangers,
         requests: Iterable[type[Request[Any]]] = REQUESTS,
         admit: Admit = _admit_all,
+        whose: Whose | None = None,
     ) -> None:
         """``secure`` proves who is there at every address that is no Unix socket (see ``tls``).
 
@@ -72,13 +75,15 @@ class Server:
 
         ``requests`` are all that can be asked, ``strangers`` gets those of them that need no Hello. ``patience`` is what
         slow peers get. ``admit`` sees who has just been identified and who is there of the same machine: what it raises is
-        the answer to Hello. It must not wait.
+        the answer to Hello. It must not wait. ``whose`` tells which machine says Hello without asking others, so that what
+        ``identify`` waits for, nobody else's Hello waits for.
         """
         self._handle = handle
         self._strangers = strangers
         self._kinds = wire.by_name(requests)
         self._identify = identify
         self._admit = admit
+        self._whose = whose
         self._clock = clock
         self._service = service
         self._reception = Reception(sockets, clock, self._arrived, self._left, listen=listen, secure=secure, patience=patience)
@@ -167,12 +172,25 @@ class Server:
             return _STRANGERS, (request, connection), partial(self._carry_out, handle, request, call, NEWEST_VERSION)
         if isinstance(request, Hello):
             # It belongs to its connection: it is never joined from another one.
-            return _door(connection), (request, connection), partial(self._welcome, connection, request, call.id)
+            door = _door(connection)
+            greet = self._welcome if self._whose is None or door != _AT_THE_DOOR else self._see_whose
+            return door, (request, connection), partial(greet, connection, request, call)
         vm = connection.vm
         if connection.welcome is None or vm is None:
             raise BadFrame(f"{type(request).__name__} came before Hello was answered")
         known = Call(call.id, call.deadline, vm, partial(self._tell, vm, call.id))
         return vm, request, partial(self._carry_out, self._handle, request, known, connection.welcome.version)
+
+    def _pass_on(self, vm: VmId, connection: Connection, hello: Hello, call: Call) -> None:
+        """Have the machine's own workers do the rest of its Hello."""
+        if not self._reception.stands(connection) or connection.ends is not None:
+            return
+        connection.claims = vm
+        equal, work, take = (hello, connection), partial(self._welcome, connection, hello, call), self._crews.of(vm).take
+        try:
+            take(call.id, equal, work, kind=Kind.READ, deadline=call.deadline, recipient=connection)
+        except VolumeError as error:
+            self._reception.dismiss(connection, call.id, error)
 
     def _greet(self, connection: Connection, call: UUID, welcome: Welcome, present: Present) -> None:
         if not self._reception.stands(connection) or connection.ends is not None:
@@ -197,8 +215,8 @@ class Server:
         self._reception.send(connection, data)
 
     def _left(self, connection: Connection) -> None:
-        self._crews.of(_STRANGERS).leave(connection)
-        self._crews.of(_door(connection)).leave(connection)
+        for share in {_STRANGERS, _door(connection), connection.claims or _STRANGERS}:
+            self._crews.of(share).leave(connection)
         if connection.present is None:
             return
         vm = connection.present.caller.vm
@@ -225,22 +243,34 @@ class Server:
         if data:
             self._reception.post(partial(self._answer, connection, data))
 
-    def _welcome(self, connection: Connection, hello: Hello, call: UUID) -> bytes:
-        try:
+    def _see_whose(self, connection: Connection, hello: Hello, call: Call) -> bytes:
+        assert self._whose is not None, "it is not asked for without"
+        with self._dismissing(connection, call.id):
+            vm = self._whose(connection.proof)
+            self._reception.post(partial(self._pass_on, vm, connection, hello, call))
+        return b""
+
+    def _welcome(self, connection: Connection, hello: Hello, call: Call) -> bytes:
+        with self._dismissing(connection, call.id):
             version = wire.common_version(hello.oldest, hello.newest)
             caller = self._identify(connection.proof, hello)
+            self._log.info("agent connected", vm=caller.name, agent=hello.agent)
+            welcome = Welcome(version, caller.vm, caller.name, self._service, self._clock.wall())
+            present = Present(caller, hello.boot_id, connection.proof)
+            # The answer goes out on that thread too, so that who is there is known when the guest has read it.
+            self._reception.post(partial(self._greet, connection, call.id, welcome, present))
+        return b""
+
+    @contextmanager
+    def _dismissing(self, connection: Connection, call: UUID) -> Iterator[None]:
+        """Have whoever said Hello sent away with what goes wrong with it."""
+        try:
+            yield
         except VolumeError as error:
             self._reception.post(partial(self._reception.dismiss, connection, call, error))
-            return b""
         except Exception:  # noqa: BLE001 - top of a request
             self._log.exception("hello failed", peer=connection.who)
             self._reception.post(partial(self._reception.dismiss, connection, call, Internal("the service failed on Hello")))
-            return b""
-        self._log.info("agent connected", vm=caller.name, agent=hello.agent)
-        welcome = Welcome(version, caller.vm, caller.name, self._service, self._clock.wall())
-        # The answer goes out on that thread too, so that who is there is known when the guest has read it.
-        self._reception.post(partial(self._greet, connection, call, welcome, Present(caller, hello.boot_id, connection.proof)))
-        return b""
 
     def _tell(self, vm: VmId, call: UUID, percent: int) -> None:
         self._crews.of(vm).tell(call, wire.write_progress(call, percent))

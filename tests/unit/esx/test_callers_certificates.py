@@ -222,3 +222,20 @@ def test_after_the_end_whoever_is_identified_anew_is_let_in(registry: Registry) 
     registry.callers.ended(HOST)
     caller = registry.callers.identify(from_tcp(certificate), hello())
     registry.callers.admit(Present(caller, "boot", from_tcp(certificate)), ())
+
+
+# --- at the door ---------------------------------------------------------------------------------------------------
+
+
+def test_the_records_alone_tell_whose_a_certificate_is(registry: Registry) -> None:
+    certificate = enrol(registry)
+    registry.machines.error = HypervisorUnreachable("vCenter is away")
+    assert registry.callers.whose(from_vsock(99, certificate)) == HOST
+
+
+def test_who_speaks_for_nobody_hears_it_from_the_records(registry: Registry) -> None:
+    certificate = enrol(registry)
+    registry.store.revoke(HOST, registry.clock.wall())
+    for proof in (from_tcp(certificate), from_tcp()):
+        with pytest.raises(NotEnrolled):
+            registry.callers.whose(proof)
