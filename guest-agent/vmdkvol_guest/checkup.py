@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmdkvol.findings import FAIL, OK, WARN, Finding
@@ -130,6 +130,15 @@ def enable_uuid(seen: Disks, *, sandbox: bool) -> Finding:
     if sandbox and not seen.pvscsi:
         return Finding(OK, "disk.EnableUUID", "no SCSI disk, so nothing to tell")
     return Finding(WARN, "disk.EnableUUID", "cannot be seen: there is no SCSI disk to tell by", UUID_FIX)
+
+
+def multipath(taken: Mapping[str, Sequence[str]]) -> Finding:
+    """Judge the disks that something of the host has built a device on: none of them can be mounted, or taken off the host."""
+    if not taken:
+        return Finding(OK, "multipath", "no disk is taken by another device")
+    shown = ", ".join(f"{name} by {' and '.join(holders)}" for name, holders in sorted(taken.items()))
+    fix = """in /etc/multipath.conf: blacklist { device { vendor "VMware" product "Virtual disk" } }, then multipath -F"""
+    return Finding(WARN, "multipath", f"taken: {shown}; right for disks of the host's own alone", fix)
 
 
 def certificate(seen: Certificate, now: float) -> Finding:

@@ -125,6 +125,7 @@ class Doctor:
         )
         yield checkup.controllers(seen, sandbox=self._here)
         yield checkup.enable_uuid(seen, sandbox=self._here)
+        yield checkup.multipath({disk.name: holders for disk in disks if (holders := tree.holders(disk.name))})
 
     def _mount_root(self) -> Iterator[Finding]:
         yield engine_checks.mount_root(Path(self.settings.run_dir), self.places.proc)

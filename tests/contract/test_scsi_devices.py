@@ -17,7 +17,7 @@ from tests.contract.guest_benches import MIB, OTHER_VM, VM, configure, found, re
 from tests.contract.scsi_bench import ScsiBench
 from tests.doubles.scsi_sysfs import mute
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import TruthUnknown, WrongDisk
+from vmdkvol.errors import StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.volume import Attachment, Content, DiskUuid, ScsiAddress, loop_tag
 from vmdkvol_guest.linux import inquiry
 from vmdkvol_guest.linux.devices import LinuxDevices
@@ -94,6 +94,19 @@ def test_somebody_else_s_node_under_the_name_is_refused(bench: ScsiBench) -> Non
     attached = bench.plug()
     (bench.dev / "sda").write_bytes(bytes(2 * MIB))
     refused(bench, attached, WrongDisk, "is device 0:0 now")
+
+
+def test_who_has_built_a_device_on_the_disk_is_named(bench: ScsiBench) -> None:
+    device = found(bench, bench.plug())
+    (bench.sysfs.root / "block/sda/holders/dm-0/dm").mkdir(parents=True)
+    (bench.sysfs.root / "block/sda/holders/dm-0/dm/name").write_text("mpatha\n")
+    (bench.sysfs.root / "block/sda/holders/dm-1").mkdir()
+    busy = os.open(device.path, os.O_RDONLY | os.O_EXCL)
+    try:
+        with pytest.raises(StillMounted, match=r"by dm-0 \(mpatha\), dm-1"), bench.devices.claim(device, soon(bench)):
+            pass
+    finally:
+        os.close(busy)
 
 
 # --- disks that the kernel did not notice --------------------------------------------------------------------------------

@@ -93,7 +93,9 @@ class LinuxDevices:
         descriptor = open_exclusive(device)
         while descriptor is None:
             if deadline.passed:
-                raise StillMounted(f"{device.path} is in exclusive use", device=device.path)
+                holders = self._tree.holders(Path(device.path).name)
+                by = f" by {', '.join(holders[:3])}" if holders else ""
+                raise StillMounted(f"{device.path} is in exclusive use{by}", device=device.path)
             self._clock.sleep(BUSY_STEP_S)
             descriptor = open_exclusive(device)
         try:

@@ -30,6 +30,8 @@ _SECTOR = 512
 # A disk is out of the kernel as soon as its last write is done, or the controller has given it up.
 _GONE_S = 30.0
 _GONE_STEP_S = 0.02
+# A disk that goes while it is read is out of sysfs within this.
+_READ_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,12 @@ class ScsiTree:
         self._known: dict[str, ScsiDisk] = {}
 
     def disks(self) -> list[ScsiDisk]:
-        """Return every disk; one that comes or goes at this moment may be missing."""
-        found = []
-        for entry in sorted(self._sysfs.glob("block/sd*")):
-            try:
-                found.append(self._disk(entry))
-            except (OSError, ValueError):
-                # It went while it was read.
-                continue
-        return found
+        """Return every disk; one that comes or goes at this moment may be missing.
+
+        Raises TruthUnknown for one that stays and cannot be read: without it nobody could say that a disk is not here.
+        """
+        found = (self._there(entry) for entry in sorted(self._sysfs.glob("block/sd*")))
+        return [disk for disk in found if disk is not None]
 
     def controllers(self) -> list[Controller]:
         """Return the controllers of the kinds that vSphere numbers, in the order of their slots."""
@@ -135,6 +134,16 @@ class ScsiTree:
                 # A controller that goes, or a read-only sysfs: the disk then comes by itself, or not at all.
                 continue
 
+    def holders(self, name: str) -> list[str]:
+        """Return the devices that the kernel has built on a disk, such as ``dm-0 (mpatha)``: each keeps it busy."""
+        found = []
+        for entry in sorted(self._sysfs.glob(f"block/{name}/holders/*")):
+            try:
+                found.append(f"{entry.name} ({_text(entry / 'dm/name')})")
+            except OSError:
+                found.append(entry.name)
+        return found
+
     def forget(self, name: str, number: tuple[int, int]) -> None:
         """Take the disk out of this kernel; done already is fine. Whoever calls holds it open: its name is nobody else's.
 
@@ -153,6 +162,18 @@ class ScsiTree:
         while _is(entry, number):
             if deadline.passed:
                 raise TruthUnknown(f"{name} did not leave the kernel within {_GONE_S:.0f} s")
+            self._clock.sleep(_GONE_STEP_S)
+
+    def _there(self, entry: Path) -> ScsiDisk | None:
+        deadline = Deadline.after(self._clock, _READ_S)
+        while True:
+            try:
+                return self._disk(entry)
+            except (OSError, ValueError) as error:
+                if not entry.exists():
+                    return None
+                if deadline.passed:
+                    raise TruthUnknown(f"disk {entry.name} cannot be looked at: {error}") from error
             self._clock.sleep(_GONE_STEP_S)
 
     def _disk(self, entry: Path) -> ScsiDisk:

@@ -45,6 +45,8 @@ def remedied(finding: Finding) -> bool:
         (checkup.engine("/var/lib/docker", ["/run/vmdkvol/vsphere/mnt"]), OK, "/var/lib/docker"),
         (checkup.engine("/run/vmdkvol/vsphere/mnt/4208/data/docker", ["/run/vmdkvol/vsphere/mnt"]), FAIL, "on a volume"),
         (checkup.engine("/run/vmdkvol/vsphere/mnt2", ["/run/vmdkvol/vsphere/mnt"]), OK, "mnt2"),
+        (checkup.multipath({}), OK, "no disk is taken"),
+        (checkup.multipath({"sdc": ["dm-1"], "sdb": ["dm-0 (mpatha)"]}), WARN, "sdb by dm-0 (mpatha), sdc by dm-1"),
         (checkup.no_certificate("/x/agent.pem"), FAIL, "not enrolled"),
     ],
     ids=lambda value: f"{value.check}-{value.status}" if isinstance(value, Finding) else "",

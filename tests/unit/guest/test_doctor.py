@@ -214,6 +214,13 @@ def test_a_disk_of_another_kind_of_controller_says_nothing_of_the_parameter(mach
     assert machine.of("disk.EnableUUID").status == WARN
 
 
+def test_a_disk_that_multipath_has_taken_is_told(machine: Machine) -> None:
+    assert machine.of("multipath").status == OK
+    (machine.sysfs.root / "block/sda/holders/dm-0/dm").mkdir(parents=True)
+    (machine.sysfs.root / "block/sda/holders/dm-0/dm/name").write_text("mpatha\n")
+    assert "sda by dm-0 (mpatha)" in machine.of("multipath").finding
+
+
 def test_vsock_is_looked_at_if_the_service_is_there(machine: Machine) -> None:
     assert machine.of("vsock").status == OK
     machine.settings["service"] = "vsock://2:1019"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,12 +112,34 @@ def test_a_disk_that_cannot_be_asked_is_a_disk_all_the_same(sysfs: ScsiSysfs) ->
     assert [(disk.name, disk.uuid) for disk in tree(sysfs).disks()] == [("sda", None)]
 
 
-def test_a_disk_that_goes_while_it_is_read_is_left_out(sysfs: ScsiSysfs) -> None:
+def test_a_disk_that_is_gone_is_left_out(sysfs: ScsiSysfs) -> None:
     sysfs.controller(0)
     sysfs.attach(ADDRESS, VIRTUAL)
     sysfs.attach(ScsiAddress(0, 4), VIRTUAL)
-    (sysfs.root / "block/sda/dev").unlink()
+    shutil.rmtree((sysfs.root / "block/sda").resolve())
     assert [disk.name for disk in tree(sysfs).disks()] == ["sdb"]
+
+
+def test_a_disk_that_goes_while_it_is_read_is_left_out(sysfs: ScsiSysfs) -> None:
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, VIRTUAL)
+    (sysfs.root / "block/sda/size").unlink()
+
+    class Going(HandClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            sysfs.detach(ADDRESS)
+
+    assert ScsiTree(Going(), no_node, sysfs=sysfs.root, tell=sysfs.tell).disks() == []
+
+
+def test_a_disk_that_stays_and_cannot_be_read_is_no_absent_one(sysfs: ScsiSysfs) -> None:
+    """Somebody may have it mounted: a detach must not go on as if it were not here."""
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, VIRTUAL)
+    (sysfs.root / "block/sda/size").write_text("many\n")
+    with pytest.raises(TruthUnknown, match="sda cannot be looked at"):
+        tree(sysfs).disks()
 
 
 def test_a_machine_without_scsi_has_no_disks(tmp_path: Path) -> None:
