@@ -127,7 +127,7 @@ class Host:
         self._service = service
         self._vsock = vsock
         # What its disk would keep if its root file system were not thrown away with each boot.
-        self._identity = ""
+        self.identity = ""
         self._image = image
 
     @property
@@ -144,10 +144,10 @@ class Host:
         if self._vsock is not None:
             self.guest.give_vsock(self._vsock)
         self.agent.put_in()
-        if self._identity:
-            self.guest.sh(f"mkdir -p -m 700 {_STATE} && base64 -d | tar -C {_STATE} -x", given=self._identity)
+        if self.identity:
+            self.put_identity(self.identity)
         self.agent.start()
-        if not self._identity:
+        if not self.identity:
             self.enrol()
         wait_until(self.connected, f"{self.name} is connected:\n{self.agent.log()}\n{self._service.log()[-3000:]}", 120, 0.5)
         return self
@@ -155,7 +155,11 @@ class Host:
     def enrol(self) -> None:
         """As an administrator does, while the agent runs."""
         self.agent.command("enroll", self._service.vm("enroll", self.name).strip())
-        self._identity = self.guest.sh(f"tar -C {_STATE} -c identity | base64 -w 0")
+        self.identity = self.guest.sh(f"tar -C {_STATE} -c identity | base64 -w 0")
+
+    def put_identity(self, identity: str) -> None:
+        """Let the guest have this key and certificate; its agent must not run."""
+        self.guest.sh(f"mkdir -p -m 700 {_STATE} && base64 -d | tar -C {_STATE} -x", given=identity)
 
     def connected(self) -> bool:
         return bool(self._service.standing()[self.name]["connected"])
