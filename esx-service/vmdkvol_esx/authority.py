@@ -69,14 +69,12 @@ class CertificateAuthority:
         return self._certificate.not_valid_after_utc.timestamp()
 
     def check(self) -> None:
-        if self._key is None:
-            raise NotPermitted(
-                f"the authority's key {self._directory / 'ca.key'} is missing: nobody can be enrolled or renewed",
-                remedy=RESTORE,
-            )
+        self._check_key()
+        if not _counts(self._certificate, self._clock):
+            raise self._of_another_time()
 
     def sign(self, csr_pem: str, vm: VmId) -> Issued:
-        self.check()
+        self._check_key()
         request = _request(csr_pem)
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"urn:uuid:{vm}")])
         signed = self._sign(request.public_key(), str(vm), names, ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -87,24 +85,36 @@ class CertificateAuthority:
 
         Raises MetadataDamaged if it has none that counts and none can be made.
         """
-        now = self._clock.wall()
-        left_s = self._service_end() - now
-        if left_s > RENEW_S:
+        end = self._service_end()
+        left_s = end - self._clock.wall()
+        if left_s > RENEW_S or (left_s > 0 and (self._key is None or end >= self.not_after)):
             return False
         if self._key is None:
-            if left_s > 0:
-                return False
-            raise MetadataDamaged(
-                f"the service has no certificate in {self._directory}, and no key to make one", remedy=RESTORE
-            )
+            raise MetadataDamaged(f"the service has no certificate in {self._directory}, and no key for one", remedy=RESTORE)
         own = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(SERVICE_NAME)])
         signed = self._sign(own.public_key(), SERVICE_NAME, names, ExtendedKeyUsageOID.SERVER_AUTH)
         _write(self.service_file, _key_pem(own) + _pem(signed).encode())
         return True
 
+    def _check_key(self) -> None:
+        if self._key is None:
+            key = self._directory / "ca.key"
+            raise NotPermitted(f"the authority's key {key} is missing: nobody can be enrolled or renewed", remedy=RESTORE)
+
+    def _of_another_time(self) -> MetadataDamaged:
+        valid, now = self._certificate, datetime.fromtimestamp(self._clock.wall(), UTC)
+        span = f"from {valid.not_valid_before_utc:%Y-%m-%d} to {valid.not_valid_after_utc:%Y-%m-%d}"
+        return MetadataDamaged(
+            f"the authority in {self._directory} counts {span}, and it is {now:%Y-%m-%d} here",
+            remedy="set this machine's clock; if it is right, run `vmdkvol-esxd new-ca` and enrol every machine again",
+        )
+
     def _service_end(self) -> float:
-        """Return when the service's certificate ends; 0 if there is none that this authority signed and whose key is there."""
+        """Return when the service's certificate ends; 0 if there is none that this authority signed and whose key is there.
+
+        Also if it has not begun: made while the clock was wrong, it is taken by nobody for as long.
+        """
         try:
             content = self.service_file.read_bytes()
             own = x509.load_pem_x509_certificate(content)
@@ -112,7 +122,7 @@ class CertificateAuthority:
             own.verify_directly_issued_by(self._certificate)
         except (OSError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return 0.0
-        return _end(own) if key.public_key() == own.public_key() else 0.0
+        return _end(own) if _counts(own, self._clock) and key.public_key() == own.public_key() else 0.0
 
     def _sign(
         self,
@@ -123,6 +133,8 @@ class CertificateAuthority:
     ) -> x509.Certificate:
         assert self._key is not None, "it is checked by every caller"
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        if now >= self._certificate.not_valid_after_utc:
+            raise self._of_another_time()
         signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         end = min(now + timedelta(seconds=LEAF_S), self._certificate.not_valid_after_utc)
         return (
@@ -144,16 +156,16 @@ class CertificateAuthority:
 
 
 def open_authority(directory: Path, clock: Clock, *, enrolled: bool) -> CertificateAuthority:
-    """Return the authority in ``directory``, with a certificate for the service; a new one if there is none.
+    """Return the authority in ``directory``, with a certificate for the service; a new one if there is none that counts.
 
     ``enrolled``: machines have certificates of it, so that no new one is made. Then, without its key, it goes on as long as
     the service's certificate does and signs nothing. Raises MetadataDamaged for what is not whole or does not fit together,
-    NotPermitted if other users can read the key.
+    or is over, NotPermitted if other users can read the key.
     """
     key_file, ca_file = directory / "ca.key", directory / "ca.pem"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not enrolled and not (key_file.exists() and ca_file.exists()):
+        if not enrolled and not (key_file.exists() and ca_file.exists() and _counts(_read_certificate(ca_file), clock)):
             _make(directory, clock)
         authority = CertificateAuthority(directory, _read_certificate(ca_file), _read_key(key_file), clock)
         authority.renew_service()
@@ -250,6 +262,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _counts(certificate: x509.Certificate, clock: Clock) -> bool:
+    """Tell whether it counts at this time."""
+    return certificate.not_valid_before_utc.timestamp() <= clock.wall() < _end(certificate)
 
 
 def _end(certificate: x509.Certificate) -> float:

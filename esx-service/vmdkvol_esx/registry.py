@@ -44,6 +44,24 @@ class Registry:
     expiring: Expiring
 
 
+class OwnCertificate:
+    """The service's: made anew when it is due, then shown. Used by one thread."""
+
+    def __init__(self, renew: Callable[[], bool], show: Callable[[], None]) -> None:
+        """``renew`` tells whether there is a new one, ``show`` has it shown."""
+        self._renew, self._show = renew, show
+        self._waits = False
+
+    def renew(self) -> bool:
+        """Tell whether a new one is shown from now on. Raises what the two raise; what was made is shown at a later try."""
+        self._waits = self._renew() or self._waits
+        if self._waits:
+            self._show()
+            self._waits = False
+            return True
+        return False
+
+
 def open_registry(
     settings: ServiceSettings,
     store: SqlStore,
@@ -90,7 +108,7 @@ def open_registry(
         listen=listen,
         requests=ADMIN_REQUESTS,
     )
-    expiring = Expiring(store, clock, log, connected, ended, lambda: authority.renew_service() and _used(secure))
+    expiring = Expiring(store, clock, log, connected, ended, OwnCertificate(authority.renew_service, secure.renew).renew)
     return Registry(secure, enrolling, admin, expiring)
 
 
@@ -142,8 +160,3 @@ def _revoke_all(database: Path, clock: Clock) -> int:
 
 def _shown(present: Present) -> str | None:
     return None if present.proof.certificate is None else fingerprint(present.proof.certificate)
-
-
-def _used(secure: ServiceSide) -> bool:
-    secure.renew()
-    return True

@@ -268,3 +268,61 @@ def test_a_damaged_file_is_told(authority: CertificateAuthority, directory: Path
     (directory / name).write_bytes((directory / name).read_bytes()[:100])
     with pytest.raises(MetadataDamaged, match=name):
         open_authority(directory, clock, enrolled=True)
+
+
+# --- the clock was wrong -------------------------------------------------------------------------------------------
+
+
+def test_a_service_certificate_that_was_made_with_a_wrong_clock_is_made_again(
+    authority: CertificateAuthority, clock: HandClock
+) -> None:
+    clock.jump(100 * DAY_S)
+    assert authority.renew_service()
+    clock.jump(-100 * DAY_S)
+    assert not taken(authority, authority.service_file)
+    assert authority.renew_service()
+    assert taken(authority, authority.service_file)
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_an_authority_that_nobody_trusts_yet_and_that_a_wrong_clock_made_is_made_again(
+    directory: Path, clock: HandClock, years: int
+) -> None:
+    clock.jump(years * 365 * DAY_S)
+    wrong = open_authority(directory, clock, enrolled=False)
+    clock.jump(-years * 365 * DAY_S)
+    made = open_authority(directory, clock, enrolled=False)
+    assert made.pin != wrong.pin
+    assert taken(made, made.service_file)
+
+
+@pytest.mark.parametrize("years", [-20, 20])
+def test_outside_its_time_nobody_is_invited(authority: CertificateAuthority, clock: HandClock, years: int) -> None:
+    clock.jump(years * 365 * DAY_S)
+    with pytest.raises(MetadataDamaged, match=r"counts from \d{4}-.*set this machine's clock"):
+        authority.check()
+
+
+def test_after_its_end_it_signs_nothing_says_why_and_stays_as_it_is(
+    authority: CertificateAuthority, directory: Path, clock: HandClock
+) -> None:
+    before = authority.service_file.read_bytes()
+    clock.jump(20 * 365 * DAY_S)
+    for refused in (
+        authority.renew_service,
+        lambda: authority.sign(request(), VM),
+        lambda: open_authority(directory, clock, enrolled=True),
+    ):
+        with pytest.raises(MetadataDamaged, match=r"counts from \d{4}-.*set this machine's clock"):
+            refused()
+    assert authority.service_file.read_bytes() == before
+
+
+def test_in_the_authoritys_last_month_the_service_is_not_renewed_without_end(
+    authority: CertificateAuthority, clock: HandClock
+) -> None:
+    clock.jump(authority.not_after - clock.wall() - 20 * DAY_S)
+    assert authority.renew_service()
+    assert not authority.renew_service()
+    clock.jump(10 * DAY_S)
+    assert not authority.renew_service()

@@ -15,6 +15,7 @@ from vmdkvol.errors import MetadataDamaged, NotPermitted
 from vmdkvol.messages import Enroll
 from vmdkvol.volume import VmId
 from vmdkvol_esx.expiring import Expiring
+from vmdkvol_esx.registry import OwnCertificate
 
 
 @dataclass(slots=True)
@@ -86,3 +87,22 @@ def test_it_ends_when_it_is_told_to() -> None:
 
 def test_what_never_started_has_ended() -> None:
     assert Watched().expiring.stop(Deadline.after(Registry().clock, 10.0))
+
+
+def test_a_new_certificate_that_could_not_be_read_is_shown_at_a_later_look() -> None:
+    """The file is new and whole, and would not be made again: the old one would be shown to its end."""
+    made, shown = iter([True, False, False]), iter([MetadataDamaged("no descriptors left"), None])
+
+    def show() -> None:
+        if (error := next(shown)) is not None:
+            raise error
+
+    own = OwnCertificate(lambda: next(made), show)
+    watched = Watched(renew=own.renew)
+    looks = watched.expiring
+    for _ in range(3):
+        looks.look()
+    assert [line.event for line in watched.log.lines] == [
+        "certificates are not looked after",
+        "the service has a new certificate",
+    ]
