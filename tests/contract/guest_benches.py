@@ -375,6 +375,8 @@ def release(number: int) -> None:
     while not _removed(number):
         assert time.monotonic() < until, f"/dev/loop{number} stays in use"
         time.sleep(0.01)
+    # The kernel takes its own away; one that the agent made stays.
+    Path(f"/dev/loop{number}").unlink(missing_ok=True)
 
 
 def _unbind(loop: int) -> None:

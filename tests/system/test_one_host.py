@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +42,20 @@ def test_create_run_write_stop_read_remove(here: World, a: Host) -> None:
     a.docker.said("volume", "rm", "db")
     assert here.service.files() == []
     assert a.guest.block_devices() == {}
+
+
+def test_the_doctor_finds_nothing_wrong_on_a_host_that_works(here: World, a: Host) -> None:
+    """By the same certificate and beside the agent's own connection, which stands."""
+    a.docker.create("doctored", size="100mb")
+    a.docker.start("patient", "doctored")
+
+    found = {line["check"]: line for line in json.loads(a.agent.command("doctor", "-o", "json"))}
+
+    assert {check: line["finding"] for check, line in found.items() if line["status"] != "OK"} == {}
+    assert found["service"]["finding"].endswith(f"this machine is a ({a.machine.id})")
+    assert str(a.machine.id) in found["certificate"]["finding"]
+    assert found["disk.EnableUUID"]["finding"] == "1 disks say their UUID"
+    assert a.docker.running("patient")
+    a.docker.said("rm", "-f", "patient")
+    here.wait_idle()
+    a.docker.said("volume", "rm", "doctored")
