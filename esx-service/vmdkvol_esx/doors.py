@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from vmdkvol.channel import Address, Listen, Listener, Peer, UnixAddress
 from vmdkvol.errors import BadRequest
 from vmdkvol.volume import VmId
+from vmdkvol_esx.loop import READ, Loop
 
 # Connections that one turn accepts on a socket: a flood of them is refused piece by piece.
 _ACCEPTS = 8
@@ -25,12 +25,12 @@ class Door:
 
 
 class Doors:
-    """``selector`` tells of connections at a door with the door as its data, unless that rests."""
+    """The loop tells of connections at a door, unless that rests."""
 
-    def __init__(self, sockets: Mapping[Address, VmId | None], listen: Listen, selector: selectors.BaseSelector) -> None:
+    def __init__(self, sockets: Mapping[Address, VmId | None], listen: Listen, loop: Loop) -> None:
         self._sockets = sockets
         self._listen = listen
-        self._selector = selector
+        self._loop = loop
         self._doors: list[Door] = []
 
     @property
@@ -61,20 +61,19 @@ class Doors:
             except BlockingIOError:
                 break
             except OSError as error:
-                # It stays readable: the selector would tell of nothing else.
-                self._selector.unregister(door.listener)
+                # It stays readable: the loop would tell of nothing else.
+                self._loop.forget(door.listener)
                 return found, error
         return found, None
 
     def reopen(self, door: Door) -> None:
         """Accept again; nothing if the door is closed."""
         if door in self._doors:
-            self._selector.register(door.listener, selectors.EVENT_READ, door)
+            self._loop.want(door.listener, READ, door)
 
     def close(self) -> None:
         """Listen no more; a second time does nothing."""
         for door in self._doors:
-            if door.listener.fileno() in self._selector.get_map():
-                self._selector.unregister(door.listener)
+            self._loop.forget(door.listener)
             door.listener.close()
         self._doors = []

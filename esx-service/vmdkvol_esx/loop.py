@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import selectors
+import select
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -11,9 +11,13 @@ from typing import Any, Protocol
 from vmdkvol.clock import Clock, Worker
 from vmdkvol.logs import Log
 
+READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+# The peer has ended its side, or both. The kernel tells the latter in any case.
+GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
 
 class HasFileno(Protocol):
-    """What a selector takes."""
+    """What the loop waits for."""
 
     def fileno(self) -> int: ...
 
@@ -24,10 +28,12 @@ class Loop:
     def __init__(self, clock: Clock, log: Log) -> None:
         self._clock = clock
         self._log = log
-        self.selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
+        # By descriptor: what is waited for, and whose it is.
+        self._wanted: dict[int, tuple[int, Any]] = {}
         self._actions: deque[Callable[[], None]] = deque()
         self._worker: Worker | None = None
 
@@ -38,7 +44,7 @@ class Loop:
 
     def start(self, name: str, run: Callable[[], None]) -> None:
         """Have ``run`` done on the loop's thread; it ends with ``close``."""
-        self.selector.register(self._wake_out, selectors.EVENT_READ, self)
+        self._epoll.register(self._wake_out, READ)
         self._worker = self._clock.start(name, run)
 
     def join(self) -> None:
@@ -61,22 +67,30 @@ class Loop:
         """Tell whether something was posted and is not done yet."""
         return bool(self._actions)
 
-    def want(self, socket: HasFileno, events: int, data: object) -> None:
-        """Have ``select`` tell of these events of the socket, and of no others; 0: of none."""
-        known = self.selector.get_map().get(socket)
-        if known is None and events:
-            self.selector.register(socket, events, data)
-        elif known is not None and not events:
-            self.selector.unregister(socket)
-        elif known is not None and known.events != events:
-            self.selector.modify(socket, events, data)
+    def want(self, what: HasFileno, events: int, whose: object) -> None:
+        """Have ``select`` tell of these events: READ, WRITE, GONE or none of them; of a connection's end in any case."""
+        number = what.fileno()
+        known = self._wanted.get(number)
+        if known is None:
+            self._epoll.register(number, events)
+        elif known[0] != events:
+            self._epoll.modify(number, events)
+        self._wanted[number] = (events, whose)
+
+    def forget(self, what: HasFileno) -> None:
+        """Tell nothing more of it. To be called before it is closed; a second time does nothing."""
+        number = what.fileno()
+        if self._wanted.pop(number, None) is not None:
+            self._epoll.unregister(number)
 
     def select(self, timeout: float | None) -> list[tuple[Any, int]]:
-        """Wait for a socket or a post; return the data of the sockets that are ready, with the events."""
-        found = [(key.data, events) for key, events in self.selector.select(timeout)]
-        if (self, selectors.EVENT_READ) in found:
-            self._wake_out.recv(4096)
-            found.remove((self, selectors.EVENT_READ))
+        """Wait for a socket or a post; return whose sockets are ready, with the events."""
+        found = []
+        for number, events in self._epoll.poll(timeout):
+            if number == self._wake_out.fileno():
+                self._wake_out.recv(4096)
+            elif number in self._wanted:
+                found.append((self._wanted[number][1], events))
         return found
 
     def act(self) -> None:
@@ -89,7 +103,7 @@ class Loop:
                 self._log.exception("action failed")
 
     def close(self) -> None:
-        """Let go of the selector."""
-        self.selector.close()
+        """Let go of everything."""
+        self._epoll.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -6,7 +6,6 @@ the first thing it does wrong ends its connection, never the service (T6, L1, L2
 
 from __future__ import annotations
 
-import selectors
 import socket
 import time
 from collections import OrderedDict
@@ -29,7 +28,7 @@ from vmdkvol_esx.complaints import Complaints
 from vmdkvol_esx.connection import Connection
 from vmdkvol_esx.doors import Door, Doors
 from vmdkvol_esx.entrance import Entrance
-from vmdkvol_esx.loop import Loop
+from vmdkvol_esx.loop import GONE, READ, WRITE, Loop
 from vmdkvol_esx.moments import Moments
 from vmdkvol_esx.shares import Shares
 
@@ -64,7 +63,7 @@ class Reception:
         self._patience = patience
         self._log = logs.get("reception")
         self._loop = Loop(clock, self._log)
-        self._doors = Doors(sockets, listen, self._loop.selector)
+        self._doors = Doors(sockets, listen, self._loop)
         self._connections: set[Connection] = set()
         self._entrance: Entrance[Connection] = Entrance(clock)
         self._moments: Moments[Connection | Door] = Moments()
@@ -207,7 +206,7 @@ class Reception:
         proof = Proof(door.vm, peer.uid, None, peer.context_id, peer.text)
         connection = Connection(link, proof, peer.source, self._patience.alone_s if door.remote else None)
         self._connections.add(connection)
-        self._loop.want(link, selectors.EVENT_READ, connection)
+        self._loop.want(link, READ, connection)
         self.await_hello(connection)
         self._guarded(connection, partial(self._examine, connection))
 
@@ -234,10 +233,11 @@ class Reception:
             self.dismiss(connection, None, Busy("too many connections of peers that are not known are open"))
 
     def _exchange(self, connection: Connection, events: int) -> None:
-        if events & selectors.EVENT_WRITE:
+        if events & WRITE:
             connection.link.flush()
-        if not events & selectors.EVENT_READ:
-            self._watch(connection)
+        if not events & READ:
+            # It is not read now, and does not wait for an answer any more: what it asked last is forgotten with it.
+            self._go_on(connection, alive=not events & GONE)
         elif self._deaf or connection.ends is not None:
             # What comes now is forgotten: its sender asks again when the connection closes.
             self._go_on(connection, alive=connection.link.discard())
@@ -266,10 +266,8 @@ class Reception:
         if connection.ends is not None and not connection.link.sending:
             self._drop(connection)
             return
-        events = selectors.EVENT_WRITE if connection.link.sending else 0
-        if connection.rests_until is None and connection not in self._behind:
-            events |= selectors.EVENT_READ
-        self._loop.want(connection.link, events, connection)
+        reads = connection.rests_until is None and connection not in self._behind
+        self._loop.want(connection.link, (READ if reads else GONE) | (WRITE if connection.link.sending else 0), connection)
         self._moments.set(connection, connection.next_moment)
 
     def _check_time(self, connection: Connection, now: float) -> None:
@@ -289,7 +287,7 @@ class Reception:
             self._behind.pop(connection, None)
             self._moments.forget(connection)
             self._entrance.left(connection)
-            self._loop.want(connection.link, 0, connection)
+            self._loop.forget(connection.link)
             connection.link.close()
             self._left(connection)
 

@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-# Of the thread's time, beside others. A request takes a tenth of a millisecond of it: five hundred of one machine in a second.
-SHARE = 0.05
+# Of the thread's time, beside others. A request takes a tenth of a millisecond of it: two thousand of one machine in a second.
+SHARE = 0.2
 # So much at once before that: a thousand requests, as when a host with many containers starts.
 BURST_S = 0.1
 # How far a machine that went faster while it was alone may fall behind.

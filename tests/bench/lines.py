@@ -39,11 +39,13 @@ class Effort:
     # The delays of the injected hypervisor are the published ones, multiplied by this.
     delays: float = 1.0
     many: int = 10_000
+    # Machines that are connected at once.
+    connected: int = 500
     # The service's idle threads end after 10 s: only then it is known which stay.
     rest_s: float = 11.0
 
 
-QUICK = Effort(rounds=2, container_rounds=2, calls=20, cycles=8, restarts=2, delays=0.1, many=500, rest_s=0.0)
+QUICK = Effort(rounds=2, container_rounds=2, calls=20, cycles=8, restarts=2, delays=0.1, many=500, connected=20, rest_s=0.0)
 
 
 @dataclass(frozen=True, slots=True)

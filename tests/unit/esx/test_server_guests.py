@@ -324,3 +324,28 @@ def test_a_machine_that_is_left_waiting_is_answered_all_the_same(site: Site) -> 
     over.set()
     threads[1].join()
     assert answered.is_set()
+
+
+def test_a_machine_that_left_in_the_middle_of_its_pile_is_gone_at_once(site: Site, handler: Gated) -> None:
+    other, over = site.line(VM_2), threading.Event()
+    other.ask(ListAttached(), call())
+
+    def ask_now_and_then() -> None:
+        while not over.wait(0.2):
+            other.ask(ListAttached(), call(30.0))
+
+    asking = threading.Thread(target=ask_now_and_then)
+    asking.start()
+    flooding = site.guest(VM_1)
+    flooding.hello()
+    # Read a few at a time, with rests, it would take a minute.
+    pile = b"".join(wire.write_request(Detach(VOLUME, number), uuid4(), 5.0) for number in range(1000))
+    sending = threading.Thread(target=lambda: [flooding.try_to_send(pile) for _ in range(20)])
+    sending.start()
+    assert until(lambda: len(handler.seen) > 10)
+    flooding.shut_down()
+    assert until(lambda: not site.server.connected(VM_1), 20.0)
+    over.set()
+    asking.join()
+    flooding.close()
+    sending.join()
