@@ -56,7 +56,8 @@ def check_config(config: Path) -> None:
 
     notes: list[str] = []
     settings = read_settings(ServiceSettings, config, lambda made: notes.extend(check(made, os.environ)))
-    click.echo(f"{config}: right; {len(settings.datastore_names)} datastores, {len(settings.hosts)} hosts")
+    where = f"; listens at {', '.join(settings.listen)}" if settings.listen else ""
+    click.echo(f"{config}: right; {len(settings.datastore_names)} datastores, {len(settings.hosts)} hosts{where}")
     for note in notes:
         click.echo(note)
 

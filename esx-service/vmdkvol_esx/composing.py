@@ -100,9 +100,11 @@ class _Later:
     def connected(self, vm: VmId) -> bool:
         return self.server is not None and self.server.connected(vm)
 
-    def expel(self, vm: VmId, unwanted: Callable[[Present], bool], error: VolumeError) -> None:
+    def note(self, vm: VmId) -> None:
         if self.callers is not None:
             self.callers.ended(vm)
+
+    def expel(self, vm: VmId, unwanted: Callable[[Present], bool], error: VolumeError) -> None:
         if self.server is not None:
             self.server.expel(vm, unwanted, error)
 
@@ -221,6 +223,7 @@ def _open_registry(
         service=NAME,
         listen=listen,
         connected=later.connected,
+        note=later.note,
         expel=later.expel,
         give=token_giver(settings, hypervisor),
     )

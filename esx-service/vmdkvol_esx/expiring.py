@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection
 
 from vmdkvol.clock import Clock, Deadline, Worker
 from vmdkvol.errors import VolumeError
@@ -22,11 +23,11 @@ class Expiring:
         clock: Clock,
         log: Log,
         connected: Callable[[VmId], bool],
-        ended: Callable[[VmId], None],
+        close: Callable[[VmId, Collection[str]], None],
         renew: Callable[[], bool],
         every_s: float = EVERY_S,
     ) -> None:
-        """``ended`` closes what is connected by a certificate that does not count any more.
+        """``close`` closes what is connected by another certificate than those with these fingerprints.
 
         ``renew`` renews the service's own if it is due, and tells whether.
         """
@@ -34,7 +35,7 @@ class Expiring:
         self._clock = clock
         self._log = log
         self._connected = connected
-        self._ended = ended
+        self._close = close
         self._renew = renew
         self._every_s = every_s
         self._changed = clock.condition()
@@ -57,14 +58,18 @@ class Expiring:
 
     def look(self) -> None:
         """Close what is over, and renew what is due. What cannot be read or written is tried again at the next look."""
-        self._try("connections", self._close)
+        self._try("connections", self._close_over)
         self._try("the service's certificate", self._renew_own)
 
-    def _close(self) -> None:
+    def _close_over(self) -> None:
         # All that are connected, and each time: a connection may have come just before the end.
-        for vm in sorted({each.vm for each in self._records.identities()}):
+        now = self._clock.wall()
+        counts: dict[VmId, set[str]] = defaultdict(set)
+        for each in self._records.identities():
+            counts[each.vm] |= {each.fingerprint} if each.revoked_at is None and each.not_after > now else set()
+        for vm, fingerprints in counts.items():
             if self._connected(vm):
-                self._ended(vm)
+                self._close(vm, fingerprints)
 
     def _renew_own(self) -> None:
         if self._renew():

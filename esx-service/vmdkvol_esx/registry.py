@@ -6,7 +6,7 @@ Composition; loaded only by a service that listens for other machines: making ce
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +20,23 @@ from vmdkvol.tls import ServiceSide
 from vmdkvol.volume import VmId
 from vmdkvol_esx.administration import Administration, identify
 from vmdkvol_esx.alarms import Alarms
-from vmdkvol_esx.authority import CertificateAuthority, open_authority
+from vmdkvol_esx.authority import DAY_S, CertificateAuthority, open_authority
 from vmdkvol_esx.callers import ENROL_AGAIN, Present
 from vmdkvol_esx.enrolling import Enrolling, Ours
 from vmdkvol_esx.expiring import Expiring
 from vmdkvol_esx.identities import fingerprint
 from vmdkvol_esx.instance import alone
-from vmdkvol_esx.ports import Hypervisor
+from vmdkvol_esx.ports import Hypervisor, Log
 from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore, open_store
 
+# How long before the end of the authority each start tells of it.
+_WARN_S = 365 * DAY_S
+
 Expel = Callable[[VmId, Callable[[Present], bool], NotEnrolled], None]
+# Closes what is connected by another certificate than those with these fingerprints.
+Close = Callable[[VmId, Collection[str]], None]
 
 
 @dataclass(slots=True)
@@ -73,18 +78,21 @@ def open_registry(
     service: str,
     listen: Listen,
     connected: Callable[[VmId], bool],
+    note: Callable[[VmId], None],
     expel: Expel,
     give: Callable[[VmId, str], None] | None,
 ) -> Registry:
-    """Return the parts, not started. ``expel`` closes connections of a machine, and hears what to tell their peers.
-    ``give`` writes a token into a machine, if that is allowed.
+    """Return the parts, not started.
 
-    Raises what ``open_authority`` raises.
+    ``note`` hears whose certificates have changed, before ``expel`` closes connections of that machine and tells their peers
+    why. ``give`` writes a token into a machine, if that is allowed. Raises what ``open_authority`` raises.
     """
     log = logs.get("enrolment")
     authority, secure = open_secured(settings, clock, enrolled=any(each.revoked_at is None for each in store.identities()))
 
-    ended = _ending(store, clock, expel)
+    _warn(authority, clock, log)
+    close = _closing(expel)
+    ended = _ending(store, clock, note, close)
     enrolling = Enrolling(store, authority, hypervisor, clock, log, alarms, ended)
     administration = Administration(
         store,
@@ -99,7 +107,14 @@ def open_registry(
         ended,
         give,
     )
-    admin = Server(
+    admin = _admin(settings, administration, clock, service, listen)
+    expiring = Expiring(store, clock, log, connected, close, OwnCertificate(authority.renew_service, secure.renew).renew)
+    return Registry(secure, enrolling, admin, expiring)
+
+
+def _admin(settings: ServiceSettings, administration: Administration, clock: Clock, service: str, listen: Listen) -> Server:
+    """Return what serves the admin socket, apart from the guests: a flood of theirs does not keep an administrator out."""
+    return Server(
         {UnixAddress(Path(settings.admin_socket)): None},
         administration.answer,
         identify,
@@ -108,18 +123,23 @@ def open_registry(
         listen=listen,
         requests=ADMIN_REQUESTS,
     )
-    expiring = Expiring(store, clock, log, connected, ended, OwnCertificate(authority.renew_service, secure.renew).renew)
-    return Registry(secure, enrolling, admin, expiring)
 
 
-def _ending(store: SqlStore, clock: Clock, expel: Expel) -> Callable[[VmId], None]:
-    """Return what closes those connections of a machine whose certificates do not count any more."""
+def _closing(expel: Expel) -> Close:
+    def close(vm: VmId, counts: Collection[str]) -> None:
+        error = NotEnrolled("the certificate of this machine was revoked or replaced, or is over", remedy=ENROL_AGAIN)
+        expel(vm, lambda present: _shown(present) not in {None, *counts}, error)
+
+    return close
+
+
+def _ending(store: SqlStore, clock: Clock, note: Callable[[VmId], None], close: Close) -> Callable[[VmId], None]:
+    """Return what closes those connections of a machine whose certificates do not count any more, also one under way."""
 
     def ended(vm: VmId) -> None:
         now = clock.wall()
-        counts = {each.fingerprint for each in store.identities(vm) if each.revoked_at is None and each.not_after > now}
-        error = NotEnrolled("the certificate of this machine was revoked or replaced, or is over", remedy=ENROL_AGAIN)
-        expel(vm, lambda present: _shown(present) not in {None, *counts}, error)
+        note(vm)
+        close(vm, {each.fingerprint for each in store.identities(vm) if each.revoked_at is None and each.not_after > now})
 
     return ended
 
@@ -144,6 +164,16 @@ def new_authority(settings: ServiceSettings, clock: Clock) -> str:
         open_authority(directory, clock, enrolled=False)
     text = f"a new authority is in {directory}; {revoked} machines must enrol again, each with a new token"
     return text + (f"\nthe old one is kept as {kept}" if kept.exists() else "")
+
+
+def _warn(authority: CertificateAuthority, clock: Clock, log: Log) -> None:
+    left_s = authority.not_after - clock.wall()
+    if left_s < _WARN_S:
+        log.warning(
+            "the site's authority ends",
+            days=round(left_s / DAY_S),
+            remedy="run `vmdkvol-esxd new-ca`, and enrol every machine again",
+        )
 
 
 def _revoke_all(database: Path, clock: Clock) -> int:

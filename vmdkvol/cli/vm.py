@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +12,9 @@ import click
 
 from vmdkvol.addresses import UnixAddress, parse_address
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, VmInfo
-from vmdkvol.channel import Address
 from vmdkvol.cli.asking import Connection, connected
 from vmdkvol.cli.render import Table, output_option, show
-from vmdkvol.errors import BadRequest
+from vmdkvol.errors import BadRequest, ServiceUnreachable
 from vmdkvol.tokens import Token
 
 _VMS = Table(("name", "standing", "connected", "running", "expires", "id"), ("token_until",))
@@ -46,7 +46,7 @@ def enroll(name: str, guestinfo: bool, admin: str, output: str) -> None:
 
     Whoever has the token can become this machine: do not leave it in a history or a chat.
     """
-    with connected(_address(admin)) as connection:
+    with _asking(admin) as connection:
         made = connection.ask(EnrollVm(name, give=guestinfo), _ENROLL_S)
     until = _time(made.expires_at)
     pin = ":".join(f"{byte:02X}" for byte in Token.parse(made.token).pin)
@@ -65,7 +65,7 @@ def enroll(name: str, guestinfo: bool, admin: str, output: str) -> None:
 @output_option
 def ls(admin: str, output: str) -> None:
     """List the virtual machines that are enrolled, were, or could be."""
-    with connected(_address(admin)) as connection:
+    with _asking(admin) as connection:
         rows = [row_of(info) for info in _all(connection)]
     show(_VMS, sorted(rows, key=lambda row: (row["name"], row["id"])), output)
 
@@ -89,7 +89,7 @@ def revoke(name: str, yes: bool, admin: str) -> None:
             abort=True,
             err=True,
         )
-    with connected(_address(admin)) as connection:
+    with _asking(admin) as connection:
         connection.ask(RevokeVm(name))
     click.echo(f"{name} is revoked", err=True)
 
@@ -117,7 +117,19 @@ def _all(connection: Connection) -> Iterator[VmInfo]:
             return
 
 
-def _address(text: str) -> Address:
+@contextmanager
+def _asking(admin: str) -> Iterator[Connection]:
+    address = _address(admin)
+    if not address.path.exists():
+        raise ServiceUnreachable(
+            f"there is no admin socket {address.path}",
+            remedy="run this at the service; it has one if `listen` is set, and as `admin_socket` says",
+        )
+    with connected(address) as connection:
+        yield connection
+
+
+def _address(text: str) -> UnixAddress:
     address = parse_address(text)
     if not isinstance(address, UnixAddress):
         raise BadRequest(f"{text[:100]!r} is no Unix socket", remedy="run this at the service, and give --admin unix:///PATH")

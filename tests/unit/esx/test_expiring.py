@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import pytest
 
-from tests.unit.esx.enrolment import HOST, OTHER, Registry, from_tcp
+from tests.unit.esx.enrolment import HOST, LEAF_S, Registry, from_tcp
 from tests.unit.esx.site import Kept
 from vmdkvol.admin_messages import EnrollVm
 from vmdkvol.clock import Deadline
@@ -25,7 +25,7 @@ class Watched:
     renew: Callable[[], bool] = lambda: False
     registry: Registry = field(default_factory=Registry)
     log: Kept = field(default_factory=Kept)
-    ended: list[VmId] = field(default_factory=list)
+    closed: list[tuple[VmId, set[str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in ("host", "other"):
@@ -36,16 +36,33 @@ class Watched:
     @property
     def expiring(self) -> Expiring:
         connected = self.registry.connected.__contains__
-        return Expiring(self.registry.store, self.registry.clock, self.log, connected, self.ended.append, self.renew)
+        return Expiring(self.registry.store, self.registry.clock, self.log, connected, self.close, self.renew)
+
+    def close(self, vm: VmId, counts: Collection[str]) -> None:
+        self.closed.append((vm, set(counts)))
+
+    def counting(self, vm: VmId) -> set[str]:
+        return {each.fingerprint for each in self.registry.store.identities(vm)}
 
 
-def test_who_is_connected_is_looked_at_each_time() -> None:
+def test_who_is_connected_is_looked_at_each_time_and_keeps_what_counts() -> None:
     watched = Watched()
     looks = watched.expiring
     looks.look()
     looks.look()
-    assert watched.ended == [HOST, HOST]
-    assert OTHER not in watched.ended
+    assert watched.closed == [(HOST, watched.counting(HOST))] * 2
+    assert watched.counting(HOST)
+
+
+@pytest.mark.parametrize("end", ["over", "revoked"])
+def test_what_is_over_or_revoked_does_not_count(end: str) -> None:
+    watched = Watched()
+    if end == "over":
+        watched.registry.clock.pass_time(LEAF_S)
+    else:
+        watched.registry.store.revoke(HOST, watched.registry.clock.wall())
+    watched.expiring.look()
+    assert watched.closed == [(HOST, set())]
 
 
 def test_the_services_own_certificate_is_renewed_and_that_is_told() -> None:
@@ -76,7 +93,7 @@ def test_a_renewal_that_fails_keeps_nobody_connected() -> None:
 
     watched = Watched(renew=renew)
     watched.expiring.look()
-    assert watched.ended == [HOST]
+    assert watched.closed == [(HOST, watched.counting(HOST))]
 
 
 def test_it_ends_when_it_is_told_to() -> None:
