@@ -13,13 +13,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.guest_benches import MIB, OTHER_VM, VM, configure, found, release
+from tests.contract.guest_benches import MIB, OTHER_VM, VM, attachment, configure, found, release
 from tests.contract.scsi_bench import ScsiBench
-from tests.doubles.scsi_sysfs import mute
+from tests.doubles.scsi_sysfs import identification, mute
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillMounted, TruthUnknown, WrongDisk
 from vmdkvol.volume import Attachment, Content, DiskUuid, ScsiAddress, loop_tag
-from vmdkvol_guest.linux import inquiry
+from vmdkvol_guest.linux import inquiry, loop_devices
 from vmdkvol_guest.linux.devices import LinuxDevices
 from vmdkvol_guest.linux.opening import check_identity
 from vmdkvol_guest.ports import Device
@@ -145,6 +145,47 @@ def test_what_the_kernel_remembers_of_a_disk_is_not_believed(bench: ScsiBench) -
     refused(bench, attached, WrongDisk, "is another disk than")
     with pytest.raises(WrongDisk):
         bench.devices.present(VM, attached)
+
+
+class Swapped:
+    """A disk that was swapped for another one, and the kernel shows what the first one said."""
+
+    def __init__(self, bench: ScsiBench) -> None:
+        remembered = bench.plug()
+        assert isinstance(remembered.address, ScsiAddress)
+        address, number = remembered.address, bench.places[remembered.address]
+        release(number)
+        free_again(number)
+        self.attached = replace(attachment(0, remembered.size_bytes), address=address)
+        configure(number, bench.loops[number], loop_tag(VM, self.attached.disk_uuid))
+        now = bench.disk(number, self.attached)
+        bench.sysfs.detach(address)
+        assert now.sequence is not None
+        earlier = replace(now, identification=identification(remembered.disk_uuid), sequence=now.sequence - 1)
+        bench.sysfs.attach(address, earlier)
+        bench.sysfs.swap(address, now)
+        tell, root = bench.sysfs.tell, bench.sysfs.root
+        self.devices = LinuxDevices(bench.clock, lambda: VM, sysfs=root, dev=bench.dev, tell=tell, ask=loop_devices.disk_uuid)
+
+
+def test_a_disk_that_was_swapped_without_an_event_is_looked_for_again(bench: ScsiBench) -> None:
+    swapped = Swapped(bench)
+    device = swapped.devices.find(swapped.attached, soon(bench, 20.0))
+    assert device.disk_uuid == swapped.attached.disk_uuid
+    assert [path.rpartition("/")[2] for path, _ in bench.sysfs.told] == ["delete", "scan"]
+
+
+def test_one_that_somebody_has_open_exclusively_stays_as_it_is(bench: ScsiBench) -> None:
+    swapped = Swapped(bench)
+    (bench.dev / "sda").unlink(missing_ok=True)
+    number = next(iter(bench.places.values()))
+    busy = os.open(f"/dev/loop{number}", os.O_RDONLY | os.O_EXCL)
+    try:
+        with pytest.raises(WrongDisk):
+            swapped.devices.find(swapped.attached, soon(bench, 1.0))
+    finally:
+        os.close(busy)
+    assert {path.rpartition("/")[2] for path, _ in bench.sysfs.told} == {"scan"}
 
 
 def test_another_disk_at_the_address_is_named(bench: ScsiBench) -> None:

@@ -62,6 +62,7 @@ class LinuxDevices:
         scan = Deadline.after(self._clock, pause_s)
         for _ in self._moments(deadline):
             if scan.passed and isinstance(attachment.address, ScsiAddress):
+                self._scsi.forget_mistaken(attachment.address.unit)
                 self._tree.scan(attachment.address.unit)
                 pause_s *= 2
                 scan = Deadline.after(self._clock, pause_s)

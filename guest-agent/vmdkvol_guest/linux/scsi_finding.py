@@ -44,6 +44,31 @@ class ScsiFinding:
             raise device
         return device
 
+    def forget_mistaken(self, unit: int) -> None:
+        """Take those disks at this unit out of the kernel of which it remembers another identity than they have.
+
+        The disk was swapped and no event told (F46); looked for again, the kernel shows who is there now. One that anybody
+        has mounted, or open exclusively, stays.
+        """
+        for disk in self._tree.disks():
+            if disk.place[1] == unit and disk.uuid is not None:
+                self._forget_if_mistaken(disk)
+
+    def _forget_if_mistaken(self, disk: ScsiDisk) -> None:
+        try:
+            descriptor = os.open(self._node(disk.name, disk.number), os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            found = os.fstat(descriptor).st_rdev
+            if (os.major(found), os.minor(found)) == disk.number and self._ask(descriptor) not in (None, disk.uuid):
+                self._tree.forget(disk.name, disk.number)
+        except (OSError, VolumeError):
+            # It does not answer, so nothing is known of it; or the kernel keeps it. The search goes on.
+            return
+        finally:
+            os.close(descriptor)
+
     def _by_place(self, disks: Sequence[ScsiDisk], attachment: Attachment) -> Device | VolumeError:
         address = _scsi(attachment)
         seat = self._tree.seat(address)
