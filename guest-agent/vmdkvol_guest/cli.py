@@ -14,6 +14,7 @@ import click
 from vmdkvol import __version__, logs
 from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
+from vmdkvol.errors import one_line
 from vmdkvol.findings import COLUMNS, exit_code
 from vmdkvol.settings import read_settings
 from vmdkvol_guest.settings import AgentSettings
@@ -90,7 +91,7 @@ def enroll(config: Path, token: str) -> None:
     from vmdkvol_guest.enrolment import enroll_by  # TLS, for those who enrol
 
     enrolled = enroll_by(settings, sys.stdin.readline() if token == "-" else token)
-    click.echo(f"this host is {enrolled.vm_name} ({enrolled.vm}) to the service at {settings.service}")
+    click.echo(f"this host is {one_line(enrolled.vm_name)} ({enrolled.vm}) to the service at {settings.service}")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -14,7 +14,7 @@ from vmdkvol.addresses import UnixAddress, parse_address
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, VmInfo
 from vmdkvol.cli.asking import Connection, connected
 from vmdkvol.cli.render import Table, output_option, show
-from vmdkvol.errors import BadRequest, ServiceUnreachable
+from vmdkvol.errors import BadRequest, ServiceUnreachable, one_line
 from vmdkvol.tokens import Token
 
 _VMS = Table(("name", "standing", "connected", "running", "expires", "id"), ("token_until",))
@@ -55,7 +55,10 @@ def enroll(name: str, guestinfo: bool, admin: str, output: str) -> None:
         show(_VMS, [row | {"guestinfo": made.given}], output, single=True)
         return
     click.echo(made.token)
-    click.echo(f"For {made.vm_name} ({made.vm}), once, until {until}. The site's authority has the SHA-256 {pin}.", err=True)
+    # Whoever may rename a virtual machine in vSphere must not draw on an administrator's terminal.
+    click.echo(
+        f"For {one_line(made.vm_name)} ({made.vm}), once, until {until}. The site's authority has the SHA-256 {pin}.", err=True
+    )
     where = "Its agent finds it in the virtual machine by itself." if made.given else "On it: vmdkvol-agent enroll TOKEN"
     click.echo(where, err=True)
 
@@ -67,6 +70,8 @@ def ls(admin: str, output: str) -> None:
     """List the virtual machines that are enrolled, were, or could be."""
     with _asking(admin) as connection:
         rows = [row_of(info) for info in _all(connection)]
+    if output != "json":
+        rows = [{**row, "name": one_line(row["name"])} for row in rows]
     show(_VMS, sorted(rows, key=lambda row: (row["name"], row["id"])), output)
 
 

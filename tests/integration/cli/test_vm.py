@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
-from tests.integration.identity_site import A, B, Folder, Site
+from tests.integration.identity_site import CLOCK, A, B, Folder, Site
 from vmdkvol.cli.main import cli
 from vmdkvol.command import run
 from vmdkvol.settings import dump_toml
 from vmdkvol.tokens import Token
+from vmdkvol.volume import VmId
+from vmdkvol_esx.identities import Ticket
 from vmdkvol_guest.cli import cli as agent_cli
 
 pytestmark = pytest.mark.integration
@@ -78,6 +81,19 @@ def test_the_list_says_who_is_what(terminal: Terminal) -> None:
     assert [row["id"] for row in rows] == [str(A), str(B)]
     assert rows[0].keys() == {"name", "id", "standing", "connected", "running", "expires", "token_until"}
     assert terminal.vm("ls", "-o", "name").out.split() == ["a", "b"]
+
+
+def test_a_machines_name_draws_nothing_on_the_terminal(terminal: Terminal) -> None:
+    """Whoever may rename a virtual machine is no administrator of the service."""
+    store = terminal.site.service.store
+    assert store is not None
+    store.invite(Ticket("hash", VmId(UUID(int=99)), "evil\x1b[2J\nroot   enrolled", CLOCK.wall() + 60.0))
+    for output in ("table", "wide", "name"):
+        said = terminal.vm("ls", "-o", output).out
+        assert "\x1b" not in said
+        assert not [line for line in said.splitlines() if line.startswith("root")]
+    (row,) = (each for each in json.loads(terminal.vm("ls", "-o", "json").out) if each["id"] == str(UUID(int=99)))
+    assert row["name"] == "evil\x1b[2J\nroot   enrolled"
 
 
 def test_what_is_not_meant_for_certain_is_not_revoked(terminal: Terminal) -> None:
