@@ -15,6 +15,7 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock, Condition, Deadline
 from vmdkvol.errors import BadRequest, Busy
+from vmdkvol_esx.spares import Spares
 from vmdkvol_esx.turns import Turns
 
 R = TypeVar("R", bound=Hashable)
@@ -93,12 +94,19 @@ class Crew(Generic[R]):
         turns: Turns,
         reply: Callable[[R, bytes], None],
         refuse: Callable[[UUID, Busy], bytes],
+        start: Callable[[str, Callable[[], None]], object] | None = None,
     ) -> None:
+        """``start`` lends a thread to a worker, which gives it back as soon as it has no work (see ``spares``).
+
+        Without it each worker has a thread of its own, and keeps it for a while.
+        """
         self._name = name
         self._clock = clock
         self._turns = turns
         self._reply = reply
         self._refuse = refuse
+        self._start = clock.start if start is None else start
+        self._lent = start is not None
         self._changed = clock.condition()
         self._jobs: dict[UUID, _Job[R]] = {}
         self._running = 0
@@ -172,7 +180,7 @@ class Crew(Generic[R]):
         """Start one more worker for what is queued; the lock is held. Busy, and ``job`` dropped, if nobody would come to it."""
         bench.workers += 1
         try:
-            self._clock.start(f"call-{self._name}", lambda: self._work(bench))
+            self._start(f"call-{self._name}", lambda: self._work(bench))
         except RuntimeError as error:
             # No thread left (F60). One that is counted and never came would in the end keep every call waiting.
             bench.workers -= 1
@@ -220,6 +228,9 @@ class Crew(Generic[R]):
             if bench.queue:
                 self._running += 1
                 return bench.queue.popleft()
+            if self._lent:
+                bench.workers -= 1
+                return None
             bench.idle.append(seat)
         seat.wait(Deadline.after(self._clock, _IDLE_S))
         with self._changed:
@@ -238,7 +249,8 @@ class Crews(Generic[R]):
     def __init__(
         self, clock: Clock, turns: Turns, reply: Callable[[R, bytes], None], refuse: Callable[[UUID, Busy], bytes]
     ) -> None:
-        self._make: Callable[[str], Crew[R]] = lambda name: Crew(name, clock, turns, reply, refuse)
+        self._spares = Spares(clock)
+        self._make: Callable[[str], Crew[R]] = lambda name: Crew(name, clock, turns, reply, refuse, self._spares.start)
         self._changed = clock.condition()
         self._crews: dict[Hashable, Crew[R]] = {}
         self._ended = False
@@ -259,6 +271,7 @@ class Crews(Generic[R]):
             self._ended = True
             for crew in self._crews.values():
                 crew.stop()
+        self._spares.stop()
 
     def finish(self, deadline: Deadline) -> bool:
         """After ``stop``: wait for what runs; tell whether all of it ended before the deadline."""
