@@ -18,12 +18,15 @@ from tests.system.agents import CODE, SERIAL, code_disk
 from tests.system.guest import Guest, Hardware
 from tests.system.machine import Plugged
 from tests.system.site import Site
+from tests.test_units import values
 from vmdkvol.volume import DiskUuid, ScsiAddress, new_disk_uuid
 
 pytestmark = [pytest.mark.integration, pytest.mark.system]
 
 MIB = 1 << 20
 SIZE_MIB = 8
+KEPT = (word.removeprefix("CAP_").lower() for word in values("vmdkvol-agent.service", "CapabilityBoundingSet"))
+AS_THE_UNIT = f"setpriv --bounding-set -all,{','.join(f'+{word}' for word in KEPT)} --inh-caps=-all --no-new-privs"
 # What each script begins with: the agent's devices, attachments, and a patience that a loaded machine needs.
 BEGIN = """
 import dataclasses, json, os, sys, time
@@ -91,13 +94,13 @@ def empty(alone: Guest) -> Iterator[Guest]:
 
 
 def said(guest: Guest, script: str) -> Any:
-    """Run a script in the guest; return what it printed as JSON."""
+    """Run a script in the guest with the rights that the unit leaves the agent; return what it printed as JSON."""
     text = BEGIN.format(size=SIZE_MIB * MIB) + textwrap.dedent(script)
-    return json.loads(guest.sh(f"PYTHONPATH={CODE} python3 -", given=text))
+    return json.loads(guest.sh(f"{AS_THE_UNIT} env PYTHONPATH={CODE} python3 -", given=text))
 
 
 def doctor(guest: Guest) -> dict[str, dict[str, str]]:
-    ran = guest.run(f"PYTHONPATH={CODE} python3 -m vmdkvol_guest.cli --config /etc/agent.toml doctor -o json")
+    ran = guest.run(f"{AS_THE_UNIT} env PYTHONPATH={CODE} python3 -m vmdkvol_guest.cli --config /etc/agent.toml doctor -o json")
     return {line["check"]: line for line in json.loads(ran.output)}
 
 
