@@ -54,6 +54,8 @@ def _run(service: Service, told: Told) -> None:
     gc.freeze()
     gc.enable()
     service.start()
+    if not settings.sockets and not settings.listen:
+        log.warning("no Docker host can reach the service", remedy="set listen, or add a table [[hosts]] with a socket")
     log.info("serving", hosts=len(settings.hosts), datastores=len(settings.datastore_names), version=__version__)
     told.wait()
     log.info("stopping: what is under way is finished first", seconds=settings.drain_s)

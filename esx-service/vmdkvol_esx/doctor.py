@@ -15,6 +15,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import VolumeError
 from vmdkvol.findings import FAIL, OK, WARN, Finding, of_access, of_error
 from vmdkvol.names import DatastoreName
+from vmdkvol.volume import VmId
 from vmdkvol_esx import checkup, reaching
 from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
 from vmdkvol_esx.ports import Log
@@ -150,16 +151,26 @@ class Doctor:
     def _hosts(self, places: Places, examiner: Examiner, server: Server) -> Iterator[Finding]:
         usable = [state.name for state in places.states() if state.problem is None]
         stores = {str(name): places.place(name).ref for name in usable}
-        if not self.settings.hosts:
-            yield Finding(WARN, "hosts", "none in the settings: nobody may ask", "add a table [[hosts]] for each Docker host")
+        machines = self._machines()
+        if not machines:
+            fix = "add a table [[hosts]] for each Docker host, or set listen and enrol them"
+            yield Finding(WARN, "hosts", "none in the settings, and none is enrolled: nobody may ask", fix)
         # Nothing that can be asked for, and nothing that may be forgotten.
         yield checkup.destroying()
-        for each in self.settings.hosts:
-            seen = examiner.host(each.id)
-            yield checkup.host(each.name, str(each.id), seen, stores)
+        for vm, name in machines.items():
+            seen = examiner.host(vm)
+            yield checkup.host(name, str(vm), seen, stores)
             if seen.ref is not None:
                 needed = needs(Place.MACHINE, vcenter=server.vcenter)
-                yield self._privileges(examiner, f"host {each.name}", ("VirtualMachine", seen.ref), needed)
+                yield self._privileges(examiner, f"host {name}", ("VirtualMachine", seen.ref), needed)
+
+    def _machines(self) -> Mapping[VmId, str]:
+        """Return the hosts of the settings, and those that are enrolled; what is wrong with the database has its own line."""
+        try:
+            looked = self._look()
+        except (VolumeError, OSError):
+            looked = None
+        return {**({} if looked is None else looked.enrolled), **{host.id: host.name for host in self.settings.hosts}}
 
     def _privileges(self, examiner: Examiner, where: str, entity: tuple[str, str | None], needed: Sequence[Need]) -> Finding:
         return checkup.privileges(where, needed, examiner.granted(*entity, [need.privilege for need in needed]))

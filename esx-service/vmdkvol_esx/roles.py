@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadRequest, NotFound
 from vmdkvol.logs import Secret
+from vmdkvol.volume import VmId
 from vmdkvol_esx import reaching
 from vmdkvol_esx.ports import Log
 from vmdkvol_esx.settings import ServiceSettings, VsphereSetting
+from vmdkvol_esx.store.looking import look
 from vmdkvol_esx.vsphere.connecting import Connector
 from vmdkvol_esx.vsphere.granting import Binding, Granting, Known, bindings
 from vmdkvol_esx.vsphere.places import Places
@@ -84,4 +87,14 @@ class RoleMaker:
                     remedy="`vmdkvol-esxd doctor` says more; the instance UUID is vc.uuid in the machine's configuration",
                 )
             found[host.name] = ref
+        for vm, name in self._enrolled().items():
+            ref = self._granting.machine(vm)
+            # One that is gone needs nothing.
+            if ref is not None and ref not in found.values():
+                found[name if name not in found else f"{name} ({vm})"] = ref
         return found
+
+    def _enrolled(self) -> Mapping[VmId, str]:
+        """Return who is enrolled with the service. Raises what reading the database raises: half of them is not all."""
+        looked = look(Path(self._settings.database), lambda: False)
+        return {} if looked is None else looked.enrolled

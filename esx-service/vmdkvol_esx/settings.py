@@ -126,7 +126,7 @@ class ServiceSettings:
     hosts: tuple[HostSetting, ...] = field(
         kw_only=True,
         default=(),
-        metadata={"help": "The Docker hosts on this machine, each known by its socket; needed without `listen`."},
+        metadata={"help": "The Docker hosts on this machine, each known by its socket; none may ask without it or `listen`."},
     )
     listen: tuple[str, ...] = field(
         kw_only=True,
@@ -201,12 +201,6 @@ class ServiceSettings:
                     remedy="add a table [[hosts]] with its socket",
                     setting="listen",
                 )
-        if not self.listen and not self.sockets:
-            raise BadRequest(
-                "no Docker host can reach the service",
-                remedy="set listen, or add a table [[hosts]] with a socket",
-                setting="hosts",
-            )
 
     def _check_default(self) -> None:
         known = self.datastore_names

@@ -20,10 +20,13 @@ from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
 from vmdkvol.findings import exit_code
 from vmdkvol.settings import dump_toml, read_settings
+from vmdkvol.volume import VmId
 from vmdkvol_esx import doctor
 from vmdkvol_esx.cli import cli
+from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.reaching import Unheard
 from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.store import open_store
 from vmdkvol_esx.vsphere.role import roles
 
 pytestmark = [pytest.mark.integration]
@@ -566,3 +569,35 @@ def test_a_privilege_that_is_missing_is_named(
     line = site.doctor()[check]
 
     assert (line["status"], privilege in line["finding"], "create-role" in line["fix"]) == (status, True, True)
+
+
+# --- machines that are enrolled ------------------------------------------------------------------------------------
+
+
+def enrol(site: Site, name: str, uuid: str) -> None:
+    """Put a machine on record, as an enrolment does."""
+    vm = VmId(UUID(uuid))
+    (site.folder / "state").mkdir(exist_ok=True)
+    store = open_store(site.folder / "state" / "vmdkvol.db", SystemClock())
+    store.invite(Ticket(name, vm, name, 2e9))
+    store.enrol(Identity(name, vm, name, 1.0, 2e9, "request", "pem"), name)
+    store.close()
+
+
+@pure
+def test_a_machine_that_is_enrolled_is_looked_at_and_gets_its_role(site: Site, client: Outside) -> None:
+    vm = client.machines()[0]
+    enable_uuid(vm)
+    enrol(site, "docker9", instance_uuid(vm))
+    lines = site.doctor()
+    assert lines["host docker9"]["status"] == "OK"
+    assert "hosts" not in lines
+    assert "vmdkvol-machine on machine docker9" in create_role(site)[1]
+
+
+@pure
+def test_an_enrolled_machine_that_is_gone_keeps_no_role_from_being_made(site: Site) -> None:
+    enrol(site, "gone", NOBODY)
+    assert site.status()["host gone"] == "FAIL"
+    code, text = create_role(site)
+    assert (code, "gone" in text) == (0, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from uuid import UUID
 
 from vmdkvol.errors import Busy, MetadataDamaged
 from vmdkvol.names import DatastoreName
+from vmdkvol.volume import VmId
 from vmdkvol_esx.store.engine import REBUILD
 from vmdkvol_esx.store.opening import check_header
 
@@ -23,11 +24,12 @@ _STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """``datastores``: by what each is known again, of those that were seen once."""
+    """``datastores``: by what each is known again, of those that were seen once. ``enrolled``: the names of those machines."""
 
     size_bytes: int
     volumes: int
     datastores: Mapping[DatastoreName, UUID]
+    enrolled: Mapping[VmId, str]
 
 
 def look(path: Path, late: Callable[[], bool]) -> Looked | None:
@@ -64,12 +66,20 @@ def _looked(path: Path, how: str, late: Callable[[], bool]) -> Looked:
             (volumes,) = database.execute("SELECT count(*) FROM volumes").fetchone()
             rows = database.execute("SELECT name, id FROM datastores").fetchall()
             datastores = {DatastoreName(name): UUID(known) for name, known in rows}
+            enrolled = {VmId(UUID(vm)): name for vm, name in _enrolled(database)}
     except ValueError as error:
-        raise MetadataDamaged(f"the database {path} has a datastore without a UUID", remedy=REBUILD) from error
+        raise MetadataDamaged(f"the database {path} has a datastore or a machine without a UUID", remedy=REBUILD) from error
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "interrupted" in str(error):
             raise Busy(f"the database {path} was not read in time: {error}", remedy="try again") from error
         raise MetadataDamaged(f"the database {path} cannot be read: {error}", remedy=REBUILD) from error
     except sqlite3.DatabaseError as error:
         raise MetadataDamaged(f"the database {path} is damaged: {error}", remedy=REBUILD) from error
-    return Looked(path.stat().st_size, volumes, datastores)
+    return Looked(path.stat().st_size, volumes, datastores, enrolled)
+
+
+def _enrolled(database: sqlite3.Connection) -> Sequence[tuple[str, str]]:
+    """Return machines with a certificate that was not revoked; none of a database from before there were certificates."""
+    if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'identities'").fetchone() is None:
+        return []
+    return database.execute("SELECT vm, name FROM identities WHERE revoked_at IS NULL ORDER BY issued_at").fetchall()

@@ -13,6 +13,8 @@ from tests.contract.store_benches import new_record
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import Busy, MetadataDamaged
 from vmdkvol.names import DatastoreName
+from vmdkvol.volume import VmId
+from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.store import open_store
 from vmdkvol_esx.store.looking import look
 
@@ -56,6 +58,29 @@ def test_it_says_by_what_datastores_are_known_again(path: Path) -> None:
     looked = look(path, never)
 
     assert (looked.datastores if looked else None) == {"ds 1": UUID(int=7)}
+
+
+def test_it_says_who_is_enrolled_and_not_revoked(path: Path) -> None:
+    store = open_store(path, SystemClock())
+    for number, name in ((1, "a"), (2, "b")):
+        store.invite(Ticket(name, VmId(UUID(int=number)), name, 2e9))
+        store.enrol(Identity(name, VmId(UUID(int=number)), name, 1.0, 2e9, "request", "pem"), name)
+    store.revoke(VmId(UUID(int=2)), 2.0)
+
+    looked = look(path, never)
+
+    assert (looked.enrolled if looked else None) == {UUID(int=1): "a"}
+    store.close()
+
+
+def test_a_database_from_before_there_were_certificates_has_nobody_enrolled(path: Path) -> None:
+    plain = sqlite3.connect(path)
+    plain.execute("DROP TABLE identities")
+    plain.close()
+
+    looked = look(path, never)
+
+    assert (looked.enrolled if looked else None) == {}
 
 
 def test_a_look_leaves_the_file_as_it_was(path: Path) -> None:

@@ -64,7 +64,7 @@ class Folder:
 
     def write(self) -> None:
         inside = "".join(f"{key} = {value}\n" for key, value in self.lines.items())
-        self.config.write_text(f'state_dir = "/var/lib/x"\nlisten = ["vsock://any"]\n\n[vsphere]\n{inside}')
+        self.config.write_text(f'state_dir = "/var/lib/x"\nhosts = []\n\n[vsphere]\n{inside}')
         self.config.chmod(0o600)
 
     def line(self, setting: str) -> int:

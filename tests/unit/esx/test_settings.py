@@ -49,8 +49,6 @@ def test_the_database_lies_in_the_state_directory() -> None:
         ({"datastores": ()}, "datastores"),
         ({"datastores": (DS1, replace(DS2, name=DatastoreName("ds1")))}, "datastores"),
         ({"datastores": (DS1, replace(DS2, path="/srv/ds1/"))}, "datastores"),
-        ({"hosts": ()}, "hosts"),
-        ({"hosts": (replace(HOST, socket=None),)}, "hosts"),
         ({"listen": ("udp://0.0.0.0",)}, "listen"),
         ({"listen": ("tcp://",)}, "listen"),
         ({"listen": ("tcp://0.0.0.0:99999",)}, "listen"),
