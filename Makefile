@@ -1,6 +1,6 @@
 # make demo   the main job on a real Docker engine of its own: a container's data on a VMDK
 # make test   everything: lint, types, import contracts, then all tests, with a real engine
-# make bench  the table of figures, each beside its floor in the same run (13 minutes, quiet machine; ARGS=--quick)
+# make bench  the table of figures, each beside its floor in the same run (a quarter of an hour, quiet machine; ARGS=--quick)
 # All install what is missing first (Debian packages, .venv) and need root.
 
 PY := .venv/bin/python

@@ -22,8 +22,8 @@ wanted="dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   iptables:iptables python3:python3 openssl:openssl"
 [ "$purpose" = demo ] || wanted="$wanted qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd go:golang-go"
 [ "$purpose" != bench ] || wanted="$wanted fio:fio"
-# The virtual machines of `make test-system`, and what their image is made with.
-[ "$purpose" != system ] || wanted="$wanted qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap cpio:cpio depmod:kmod lz4:lz4"
+# The virtual machines of `make test-system` and of the bench, and what their image is made with.
+[ "$purpose" != system ] && [ "$purpose" != bench ] || wanted="$wanted qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap cpio:cpio depmod:kmod lz4:lz4"
 # Where the kernel enforces AppArmor the engine starts no container without its parser.
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
   wanted="$wanted apparmor_parser:apparmor"

@@ -1,14 +1,18 @@
-"""The real service, on the machines of a site: ``python -m tests.system.service SETTINGS MACHINES VSOCK``, until SIGTERM.
+"""The real service, on the machines of a site: ``python -m tests.system.service SETTINGS MACHINES VSOCK DELAYS``.
 
-What it is to listen at on vsock arrives at a Unix socket, ``VSOCK_PORT``, from tests.system.vsock.
+It serves until SIGTERM. DELAYS is JSON: seconds that changes take longer, by their kind. What it is to listen at on vsock
+arrives at a Unix socket, ``VSOCK_PORT``, from tests.system.vsock.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from pathlib import Path
+from typing import cast
 
+from tests.bench.around import Around
 from tests.system.hypervisor import QemuHypervisor
 from vmdkvol import channel
 from vmdkvol.addresses import Address, UnixAddress, VsockAddress
@@ -53,12 +57,14 @@ class VsockListener:
         self._inner.close()
 
 
-def main(config: str, machines: str, vsock: str) -> None:
+def main(config: str, machines: str, vsock: str, delays: str) -> None:
     settings = read_settings(ServiceSettings, Path(config))
 
     def instead(_: Hypervisor) -> Hypervisor:
         stores = [LocalDatastore(each.name, each.path) for each in settings.datastores]
-        return QemuHypervisor(stores, Path(machines), SystemClock())
+        made = QemuHypervisor(stores, Path(machines), SystemClock())
+        longer = json.loads(delays)
+        return cast(Hypervisor, Around(made, None, longer)) if longer else made
 
     def listen(address: Address) -> Listener:
         return VsockListener(address, vsock) if isinstance(address, VsockAddress) else channel.listen(address)

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -38,8 +38,9 @@ Channel = Literal["vsock", "tcp"]
 class Service:
     """The service's process, with its settings and its log in the site's folder."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, delays: Mapping[str, float]) -> None:
         self.site = site
+        self._delays = delays
         self.folder = site.root / "service"
         self.datastore = site.root / DATASTORE
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +62,7 @@ class Service:
 
     def start(self) -> Service:
         command = [sys.executable, "-m", "tests.system.service", str(self.folder / "service.toml")]
-        command += [str(self.site.machines_folder), self.site.vsock_base]
+        command += [str(self.site.machines_folder), self.site.vsock_base, json.dumps(self._delays)]
         self.admin.unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -201,9 +202,18 @@ class World:
 
 
 @contextmanager
-def world(site: Site, image: Path, *names: str, channels: Sequence[Channel] = ("vsock", "tcp")) -> Iterator[World]:
-    """A site with hosts of these names, switched off, and a service that serves. The channels are given out in turn."""
-    service = Service(site)
+def world(
+    site: Site,
+    image: Path,
+    *names: str,
+    channels: Sequence[Channel] = ("vsock", "tcp"),
+    delays: Mapping[str, float] | None = None,
+) -> Iterator[World]:
+    """A site with hosts of these names, switched off, and a service that serves. The channels are given out in turn.
+
+    ``delays`` are seconds that the hypervisor takes longer, by the kind of change.
+    """
+    service = Service(site, delays or {})
     code = code_disk(site.root / "code.ext4")
     with ExitStack() as ends:
         ends.callback(service.stop)
