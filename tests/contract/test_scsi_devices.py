@@ -13,8 +13,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.guest_benches import MIB, OTHER_VM, VM, attachment, configure, found, release
+from tests.contract.guest_benches import MIB, OTHER_VM, VM, attachment, configure, found, free_loop, release
 from tests.contract.scsi_bench import ScsiBench
+from tests.doubles.hurried_clock import HurriedClock
 from tests.doubles.scsi_sysfs import identification, mute
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillMounted, TruthUnknown, WrongDisk
@@ -192,6 +193,34 @@ def test_another_disk_at_the_address_is_named(bench: ScsiBench) -> None:
     attached = bench.plug()
     other = replace(attached, disk_uuid=DiskUuid(uuid4()))
     refused(bench, other, WrongDisk, f"sda at scsi0:0 is disk {attached.disk_uuid}, not {other.disk_uuid}")
+
+
+def test_another_disk_that_stays_is_not_waited_for_to_the_end(bench: ScsiBench) -> None:
+    other = replace(bench.plug(), disk_uuid=DiskUuid(uuid4()))
+    clock = HurriedClock(factor=20)
+    devices = LinuxDevices(clock, lambda: VM, sysfs=bench.sysfs.root, dev=bench.dev, tell=bench.sysfs.tell)
+    deadline = Deadline.after(clock, 600.0)
+    with pytest.raises(WrongDisk):
+        devices.find(other, deadline)
+    assert deadline.left_s > 300.0
+
+
+def test_another_disk_that_leaves_makes_room(bench: ScsiBench) -> None:
+    there = bench.plug()
+    assert isinstance(there.address, ScsiAddress)
+    number = bench.places[there.address]
+    comes = replace(bench.announce(), address=there.address)
+
+    def hand_over() -> None:
+        bench.clock.sleep(0.3)
+        bench.sysfs.detach(comes.address)  # type: ignore[arg-type]
+        bench.detach(number)
+        bench.places[there.address] = free_loop()  # type: ignore[index]
+        bench.insert(comes)
+
+    worker = bench.clock.start("hand over", hand_over)
+    assert bench.devices.find(comes, soon(bench, 20.0)).disk_uuid == comes.disk_uuid
+    worker.join()
 
 
 def test_the_disk_counts_and_not_where_it_sits(bench: ScsiBench) -> None:

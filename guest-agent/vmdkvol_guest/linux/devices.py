@@ -27,6 +27,8 @@ _DEV = Path("/dev")
 _LOOK_EVERY_S = 0.2
 # A disk that has not come by itself is looked for at its unit: first after so long, then after twice as long.
 _SCAN_AFTER_S = 0.5
+# A disk that sits where another one should be may be about to leave; one that stays so long is no late event.
+_WRONG_S = 5.0
 
 
 class LinuxDevices:
@@ -60,6 +62,7 @@ class LinuxDevices:
             return found
         pause_s = _SCAN_AFTER_S
         scan = Deadline.after(self._clock, pause_s)
+        patience = Deadline.after(self._clock, _WRONG_S)
         for _ in self._moments(deadline):
             if scan.passed and isinstance(attachment.address, ScsiAddress):
                 self._scsi.forget_mistaken(attachment.address.unit)
@@ -69,6 +72,10 @@ class LinuxDevices:
             found = self._look(attachment)
             if isinstance(found, Device):
                 return found
+            if not isinstance(found, WrongDisk):
+                patience = Deadline.after(self._clock, _WRONG_S)
+            elif patience.passed:
+                break
         raise found
 
     def claim(self, device: Device, deadline: Deadline) -> AbstractContextManager[None]:
