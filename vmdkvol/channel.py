@@ -10,6 +10,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, Protocol
 
 from vmdkvol import unix_socket
@@ -51,6 +52,21 @@ class Peer:
     def source(self) -> str:
         """The machine that it comes from, as far as an address tells: it is for limits, and proves nothing."""
         return self.text.rpartition(":")[0] if self.context_id is None else f"cid {self.context_id}"
+
+    @property
+    def place(self) -> str:
+        """Where on the network it seems to be; empty where the kernel names the machine itself.
+
+        Of IPv6 the network alone: a machine has several addresses there, and another one each day (RFC 8981).
+        """
+        if self.context_id is not None:
+            return ""
+        host = self.text.removeprefix("tcp://").rpartition(":")[0].strip("[]").partition("%")[0]
+        host = host.rpartition(":")[2] if "." in host else host
+        try:
+            return str(ip_network((host, 64 if ":" in host else 32), strict=False))
+        except ValueError:
+            return ""
 
 
 class Listener(Protocol):

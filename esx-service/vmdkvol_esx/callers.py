@@ -36,6 +36,7 @@ class Proof:
 
     ``vm`` is the machine that the Unix socket is bound to, ``uid`` who is at its other end; ``certificate`` (DER) is what
     the peer showed that it has the key of, signed by our authority; ``context_id`` is a vsock's. ``text`` is for logs.
+    ``place`` is where on the network it seems to be: it proves nothing, but two at once are not one machine's.
     """
 
     vm: VmId | None
@@ -43,6 +44,7 @@ class Proof:
     certificate: bytes | None
     context_id: int | None
     text: str
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Callers:
         self._ends = 0
         self._ended: dict[VmId, int] = {}
         # On the server's one thread alone: since when, and when last, a second boot of a machine asked to be let in.
-        self._waiting: dict[tuple[VmId, str], tuple[float, float]] = {}
+        self._waiting: dict[tuple[VmId, str, str], tuple[float, float]] = {}
 
     def identify(self, proof: Proof, hello: Hello) -> Caller:
         """Return the caller. Raises UnknownCaller, NotEnrolled, IdentityConflict, and what reading records and VMs raises."""
@@ -137,15 +139,17 @@ class Callers:
         self._ended[vm] = self._ends
 
     def admit(self, newcomer: Present, others: tuple[Present, ...]) -> None:
-        """Let one boot of a machine in at a time, of those that come with a certificate.
+        """Let one boot of a machine in at a time, and from one place, of those that come with a certificate.
 
-        Busy while another one is there that may be dead, and if an identity has ended since the newcomer was looked at;
-        IdentityConflict when the other one is still there after ``CONFLICT_S``.
+        A copy that was made with the machine's memory has its boot id too, and is told by its address. Busy while another one
+        is there that may be dead, and if an identity has ended since the newcomer was looked at; IdentityConflict when the
+        other one is still there after ``CONFLICT_S``.
         """
         if newcomer.caller.as_of < self._ended.get(newcomer.caller.vm, 0):
             raise Busy(f"the certificates of {newcomer.caller.name} were changed at this moment")
-        key = newcomer.caller.vm, newcomer.boot_id
-        rivals = [each for each in others if each.boot_id != newcomer.boot_id and each.proof.certificate is not None]
+        key = newcomer.caller.vm, newcomer.boot_id, newcomer.proof.place
+        proven = [each for each in others if each.proof.certificate is not None]
+        rivals = [each for each in proven if (each.boot_id, each.proof.place) != key[1:]]
         if newcomer.proof.certificate is None or not rivals:
             self._waiting.pop(key, None)
             return

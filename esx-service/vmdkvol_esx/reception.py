@@ -203,7 +203,7 @@ class Reception:
             self._entrance.knock(peer.source)
             stream = self._secure(accepted)
         link = Link(stream, self._clock, MAX_REQUEST, self._patience)
-        proof = Proof(door.vm, peer.uid, None, peer.context_id, peer.text)
+        proof = Proof(door.vm, peer.uid, None, peer.context_id, peer.text, peer.place)
         connection = Connection(link, proof, peer.source, self._patience.alone_s if door.remote else None)
         self._connections.add(connection)
         self._loop.want(link, READ, connection)

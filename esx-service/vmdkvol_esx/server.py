@@ -35,6 +35,8 @@ Admit = Callable[[Present, tuple[Present, ...]], None]
 # Answers of calls that ended while draining still go out; a peer that does not read them waits no longer.
 _FLUSH_S = 1.0
 _PATIENCE = Patience()
+# Boot ids are kept, so a guest does not say how long they are. The kernel's is shorter.
+_BOOT_ID = 64
 # The shares of those whose machine is not known yet.
 _AT_THE_DOOR, _STRANGERS = "at the door", "strangers"
 # An enrolment is two calls, on two connections.
@@ -172,8 +174,9 @@ class Server:
             return _STRANGERS, (request, connection), partial(self._carry_out, handle, request, call, NEWEST_VERSION)
         if isinstance(request, Hello):
             # It belongs to its connection: it is never joined from another one.
-            door = _door(connection)
-            greet = self._welcome if self._whose is None or door != _AT_THE_DOOR else self._see_whose
+            door, whose, greet = _door(connection), self._whose, self._welcome
+            if door == _AT_THE_DOOR and whose is not None:
+                greet = partial(self._see_whose, whose)
             return door, (request, connection), partial(greet, connection, request, call)
         vm = connection.vm
         if connection.welcome is None or vm is None:
@@ -243,11 +246,9 @@ class Server:
         if data:
             self._reception.post(partial(self._answer, connection, data))
 
-    def _see_whose(self, connection: Connection, hello: Hello, call: Call) -> bytes:
-        assert self._whose is not None, "it is not asked for without"
+    def _see_whose(self, whose: Whose, connection: Connection, hello: Hello, call: Call) -> bytes:
         with self._dismissing(connection, call.id):
-            vm = self._whose(connection.proof)
-            self._reception.post(partial(self._pass_on, vm, connection, hello, call))
+            self._reception.post(partial(self._pass_on, whose(connection.proof), connection, hello, call))
         return b""
 
     def _welcome(self, connection: Connection, hello: Hello, call: Call) -> bytes:
@@ -256,8 +257,8 @@ class Server:
             caller = self._identify(connection.proof, hello)
             self._log.info("agent connected", vm=caller.name, agent=hello.agent)
             welcome = Welcome(version, caller.vm, caller.name, self._service, self._clock.wall())
-            present = Present(caller, hello.boot_id, connection.proof)
-            # The answer goes out on that thread too, so that who is there is known when the guest has read it.
+            present = Present(caller, hello.boot_id[:_BOOT_ID], connection.proof)
+            # There the answer goes out too: who is there is known when the guest has read it.
             self._reception.post(partial(self._greet, connection, call.id, welcome, present))
         return b""
 

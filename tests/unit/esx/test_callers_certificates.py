@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.esx.enrolment import HOST, LEAF_S, OTHER, Registry, from_tcp, from_vsock, hello
@@ -129,8 +131,8 @@ def test_a_context_id_alone_proves_nothing(registry: Registry) -> None:
 # --- one at a time --------------------------------------------------------------------------------------------------
 
 
-def present(boot: str, certificate: str | None = "certificate", text: str = "10.0.0.1:1") -> Present:
-    return Present(Caller(HOST, "host"), boot, from_tcp(certificate, text))
+def present(boot: str, certificate: str | None = "certificate", text: str = "10.0.0.1:1", place: str = "") -> Present:
+    return Present(Caller(HOST, "host"), boot, replace(from_tcp(certificate, text), place=place))
 
 
 def test_further_connections_of_one_boot_are_let_in(registry: Registry) -> None:
@@ -159,6 +161,18 @@ def test_a_second_boot_is_refused_when_the_first_is_still_there_and_both_are_nam
         registry.clock.pass_time(1.0)
     assert registry.alarms == ["two machines have one identity: the second is refused"]
     assert {"10.0.0.1:1", "10.0.0.2:2"} <= set(map(str, registry.log.lines[-1].fields.values()))
+
+
+def test_a_copy_made_with_its_memory_has_the_same_boot_and_is_refused_by_where_it_is(registry: Registry) -> None:
+    first, copy = present("a", place="10.0.0.1/32"), present("a", place="10.0.0.2/32")
+    for _ in range(int(CONFLICT_S)):
+        with pytest.raises(Busy):
+            registry.callers.admit(copy, (first,))
+        registry.callers.admit(first, (first,))
+        registry.clock.pass_time(1.0)
+    with pytest.raises(IdentityConflict):
+        registry.callers.admit(copy, (first,))
+    registry.callers.admit(copy, ())
 
 
 def test_the_first_goes_on_while_the_second_asks(registry: Registry) -> None:

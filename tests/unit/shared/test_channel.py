@@ -253,3 +253,22 @@ def _try_to_listen(address: UnixAddress, won: list[Listener]) -> None:
         won.append(listen(address))
     except Conflict:
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (str(TcpAddress("10.0.0.1", 40000)), "10.0.0.1/32"),
+        (str(TcpAddress("::ffff:10.0.0.1", 40000)), "10.0.0.1/32"),
+        (str(TcpAddress("2001:db8::1:2:3:4", 40000)), "2001:db8::/64"),
+        (str(TcpAddress("fe80::1%eth0", 40000)), "fe80::/64"),
+        ("uid 0 at unix:///run/a.sock", ""),
+        ("unix:///run/a.sock, whose user cannot be read", ""),
+    ],
+)
+def test_where_a_peer_is_on_the_network(text: str, place: str) -> None:
+    assert Peer(None, None, text).place == place
+
+
+def test_where_the_kernel_names_the_machine_there_is_no_place() -> None:
+    assert Peer(None, 7, str(VsockAddress(7, 1023))).place == ""
