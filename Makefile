@@ -26,7 +26,7 @@ SETTINGS ?= /etc/vmdkvol/service.toml
 # Of mutants: one defect of the list, or several; with --keep what came out is kept for the table.
 NAME ?=
 
-.PHONY: help demo demo-vsphere test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine guest test-system clean
+.PHONY: help demo demo-vsphere demo-vm test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine guest test-system clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -37,6 +37,7 @@ help:
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make simulator  build the vSphere simulator of the tests under .cache (Go and govmomi of Debian)'
 	@echo 'make demo-vsphere  the main job on a simulated vCenter: service, pyVmomi, agent and Docker engine are real'
+	@echo 'make demo-vm  a database moves between two virtual machines with its data, with timings (four minutes, emulated)'
 	@echo 'make test-esx [SETTINGS=FILE]  the hypervisor'"'"'s promises on a vCenter or ESXi host of your own; what it proved'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'
@@ -50,6 +51,9 @@ demo:
 
 demo-vsphere: simulator
 	@$(PY) -m tests.demo_vsphere $(ARGS)
+
+demo-vm: guest
+	@$(PY) -m tests.demo_vm
 
 bench:
 	@$(BOOTSTRAP) bench

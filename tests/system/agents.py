@@ -84,6 +84,7 @@ class Agent:
     def __init__(self, guest: Guest, disk: Path, settings: Mapping[str, Any]) -> None:
         self.guest = guest
         self._disk = disk
+        self._began = 0
         self._settings = {"driver": "vsphere", "run_dir": "/run/vmdkvol/vsphere", "socket": PLUGIN, **settings}
 
     def put_in(self) -> None:
@@ -97,10 +98,15 @@ class Agent:
         find = f"grep -lx {SERIAL} /sys/block/vd*/serial"
         self.guest.sh(f"i=0; until {find} >/dev/null 2>&1; do [ $((i += 1)) -lt 600 ] || exit 1; sleep 0.1; done")
         self.guest.sh(f"mkdir -p {CODE} && mount -o ro /dev/$(basename $(dirname $({find}))) {CODE}")
-        self.guest.sh(f"mkdir -p /etc/vmdkvol && cat >{CONFIG}", given=dump_toml(self._settings))
+        self.set()
+
+    def set(self, **settings: object) -> None:
+        """Write its settings: the usual ones, and these instead or beside."""
+        self.guest.sh(f"mkdir -p /etc/vmdkvol && cat >{CONFIG}", given=dump_toml({**self._settings, **settings}))
 
     def start(self) -> None:
         """Return when the engine can find it."""
+        self._began = int(self.guest.sh(f"touch {LOG}; wc -c <{LOG}"))
         self.guest.sh(f"rm -f {PLUGIN}; setsid env PYTHONPATH={CODE} {_PROGRAM} serve >>{LOG} 2>&1 </dev/null &")
         wait = f"i=0; until [ -S {PLUGIN} ]; do [ $((i += 1)) -lt {int(START_S * 10)} ] || exit 1; sleep 0.1; done"
         ran = self.guest.run(wait, START_S)
@@ -109,6 +115,10 @@ class Agent:
     def command(self, *words: str) -> str:
         """Run a ``vmdkvol-agent`` command that must work; return what it printed."""
         return self.guest.sh(f"PYTHONPATH={CODE} {_PROGRAM} {shlex.join(words)}", START_S)
+
+    def greeted(self) -> bool:
+        """Tell whether the service has greeted it since its last start."""
+        return bool(list(lines_of(self.guest.run(f"tail -c +{self._began + 1} {LOG}").output, "line up")))
 
     def kill9(self) -> None:
         """kill -9 of all of it."""

@@ -21,6 +21,11 @@ ROOT = Path(__file__).parents[2]
 GuestMaker = Callable[..., Guest]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with the two Docker hosts come last, one after another: until then their guests do not run beside others."""
+    items.sort(key=lambda item: "docker_hosts" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     base = str(tmp_path_factory.getbasetemp())

@@ -88,7 +88,7 @@ def go_on(guest: Guest, image: Path) -> Guest:
     """Switch a guest on that goes on from the saved one, with the disks that its machine has now."""
     overlay = guest.machine.folder / "ready.qcow2"
     # Each needs the whole state for itself; of one that was killed, the old one is overwritten.
-    subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(_saved(image)), str(overlay)], check=True)
+    subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(make(image)), str(overlay)], check=True)
     guest.power_on(Snapshot(overlay, NAME))
     become_another(guest)
     return guest.wait_restored()
@@ -101,15 +101,15 @@ def become_another(guest: Guest) -> None:
     guest.sh(text)
 
 
-def _saved(image: Path) -> Path:
-    """Return the overlay that holds the saved machine."""
+def make(image: Path) -> Path:
+    """Return the overlay that holds the saved machine; it is made if there is none, which takes a minute."""
     images = archives(image.parent)
     saved = image.parent / f"ready-{_key(image, images)}.qcow2"
     with _locked(image.parent / "ready.lock"):
         if not saved.exists():
             for old in image.parent.glob("ready-*.qcow2"):
                 old.unlink()
-            _make(image, images, saved)
+            _save(image, images, saved)
     return saved
 
 
@@ -120,7 +120,7 @@ def _key(image: Path, images: dict[str, Path]) -> str:
     return hashlib.sha256(b"\0".join([*said, *((_HERE / name).read_bytes() for name in _SOURCES)])).hexdigest()[:16]
 
 
-def _make(image: Path, images: dict[str, Path], saved: Path) -> None:
+def _save(image: Path, images: dict[str, Path], saved: Path) -> None:
     work = saved.with_suffix(".making")
     shutil.rmtree(work, ignore_errors=True)
     machine = Machine.make(work / "vm", NAME, VmId(uuid4()), 9)

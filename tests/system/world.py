@@ -150,8 +150,15 @@ class Host:
         self.agent.start()
         if not self.identity:
             self.enrol()
-        wait_until(self.connected, f"{self.name} is connected:\n{self.agent.log()}\n{self._service.log()[-3000:]}", 120, 0.5)
+        self.wait_connected()
         return self
+
+    def wait_connected(self) -> None:
+        """Return when the agent that was started last has been greeted by the service."""
+        try:
+            wait_until(self.agent.greeted, f"{self.name} is connected", 120)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.agent.log()}\n{self._service.log()[-3000:]}") from None
 
     def enrol(self) -> None:
         """As an administrator does, while the agent runs."""
@@ -164,6 +171,13 @@ class Host:
 
     def connected(self) -> bool:
         return bool(self._service.standing()[self.name]["connected"])
+
+    def restart_agent(self, **settings: object) -> None:
+        """Stop the agent and start it with these settings beside its usual ones."""
+        self.agent.kill9()
+        self.agent.set(**settings)
+        self.agent.start()
+        self.wait_connected()
 
     def fresh(self) -> Host:
         """Return it switched on with an engine that has no container: the guest of the test before, or a new one."""
