@@ -18,9 +18,14 @@ from vmdkvol.frames import VDVS_MAGIC, spoken_by_vdvs
 SERVICE_NAME = "vmdkvol-service"
 # What one TLS record holds (RFC 8446, 5.1).
 _RECORD = 16 << 10
+# What may wait until the peer reads, beside frames: a handshake, and what TLS itself answers, a new key for each new key.
+_UNREAD = 64 << 10
 # RFC 8446, 6: the alerts of a peer that does not take our certificate, in OpenSSL's words.
 _REFUSED = ("UNKNOWN_CA", "CERTIFICATE", "ACCESS_DENIED", "DECRYPT_ERROR")
 _ADDRESS = "check the service's address; if the site has a new authority, enrol this machine again"
+_CLOCK = "check the clocks of both machines; if they are right, enrol this machine again"
+# X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED; OpenSSL's alerts to whoever showed such a one.
+_TIMES, _OF_TIMES = (9, 10), ("BAD_CERTIFICATE", "CERTIFICATE_EXPIRED")
 _ENROLL = "enrol this machine again: `vmdkvol vm enroll NAME`, then `vmdkvol-agent enroll TOKEN`"
 
 
@@ -113,6 +118,8 @@ class Secured:
         except OSError:
             # Blocked: the rest goes when the kernel takes it. Gone: that is found by reading.
             pass
+        if len(self._encrypted) > _UNREAD:
+            raise BadFrame(f"the peer has more than {_UNREAD} bytes answered by TLS and reads none of them")
 
     def _push(self) -> None:
         self._encrypted += self._outgoing.read()
@@ -130,12 +137,17 @@ class Secured:
     def _trouble(self, error: ssl.SSLError) -> VolumeError:
         reason = error.reason or str(error)
         if isinstance(error, ssl.SSLCertVerificationError):
-            why = error.verify_message.rstrip(".")
+            why, late = error.verify_message.rstrip("."), error.verify_code in _TIMES
             if self._serves:
-                return NotEnrolled(f"the caller's certificate is not taken: {why}", remedy=_ENROLL)
+                return NotEnrolled(f"the caller's certificate is not taken: {why}", remedy=_CLOCK if late else _ENROLL)
+            if late:
+                return UnknownCaller(f"the service's certificate does not count now: {why}", remedy=_CLOCK)
             return UnknownCaller(f"what answers is not this site's service: {why}", remedy=_ADDRESS)
-        if not self._serves and any(word in reason for word in _REFUSED):
-            return NotEnrolled(f"the service does not take this machine's certificate: {_words(reason)}", remedy=_ENROLL)
+        if any(word in reason for word in _REFUSED):
+            remedy = _CLOCK if any(word in reason for word in _OF_TIMES) else _ENROLL
+            if self._serves:
+                return UnknownCaller(f"the caller does not take the service's certificate: {_words(reason)}", remedy=remedy)
+            return NotEnrolled(f"the service does not take this machine's certificate: {_words(reason)}", remedy=remedy)
         if "PROTOCOL_VERSION" in reason or "UNSUPPORTED_PROTOCOL" in reason:
             return ProtocolVersion("the peer does not speak TLS 1.3", remedy="upgrade it")
         return BadFrame(f"what came is not TLS of this protocol: {_words(reason)}")

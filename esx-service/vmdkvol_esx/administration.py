@@ -134,7 +134,13 @@ class Administration:
         # Newest names last, so that they win.
         on_record: list[Ticket | Identity] = [*self._records.tickets(), *self._records.identities()]
         vms = {each.vm: Vm(each.vm, each.name, running=True) for each in on_record}
-        vm = self._one(request.vm, list(vms.values()))
+        named = list(vms.values())
+        if request.vm.lower() not in map(str, vms):
+            # A machine has the name that it enrolled with and the one that it has now, which may have been another's.
+            named += [vm for vm in self._seen() if vm.id not in vms or vms[vm.id].name != vm.name]
+        vm = self._one(request.vm, named)
+        if vm.id not in vms:
+            raise NotFound(f"virtual machine {vm.name} ({vm.id}) is not enrolled", remedy="see `vmdkvol vm ls`")
         ended = self._records.revoke(vm.id, self._clock.wall())
         self._log.warning("machine revoked", vm=vm.name, id=str(vm.id), certificates_and_tokens=ended)
         self._ended(vm.id)
@@ -167,12 +173,17 @@ class Administration:
             known[ticket.vm].tickets.append(ticket)
         for identity in self._records.identities():
             known[identity.vm].identities.append(identity)
+        for vm in self._seen():
+            known[vm.id].vm = vm
+        return known
+
+    def _seen(self) -> Sequence[Vm]:
+        """Return the machines that the hypervisor shows now; none while it does not answer."""
         try:
-            for vm in self._hypervisor.machines():
-                known[vm.id].vm = vm
+            return self._hypervisor.machines()
         except VolumeError as error:
             self._log.warning("machines not listed", error=str(error))
-        return known
+            return ()
 
     def _info(self, vm: VmId, known: _Known) -> VmInfo:
         now = self._clock.wall()

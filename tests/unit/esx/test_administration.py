@@ -181,6 +181,25 @@ def test_a_machine_that_was_renamed_is_revoked_by_the_name_that_it_enrolled_with
     assert listed(registry)[HOST].standing is Standing.REVOKED
 
 
+def test_a_machine_that_was_renamed_is_revoked_by_the_name_that_the_list_shows(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.machines.known[HOST] = Vm(HOST, "renamed", running=True)
+    registry.administration.revoke(RevokeVm("renamed"))
+    assert listed(registry)[HOST].standing is Standing.REVOKED
+
+
+def test_a_name_that_went_to_another_machine_revokes_neither(registry: Registry) -> None:
+    """The list shows it for the other one, which is not meant by whoever remembers the first."""
+    enrol(registry, "host")
+    registry.machines.known[HOST] = Vm(HOST, "renamed", running=True)
+    registry.machines.known[OTHER] = Vm(OTHER, "host", running=True)
+    with pytest.raises(Conflict) as refused:
+        registry.administration.revoke(RevokeVm("host"))
+    assert str(HOST) in refused.value.text
+    assert str(OTHER) in refused.value.text
+    assert listed(registry)[HOST].standing is Standing.ENROLLED
+
+
 @pytest.mark.parametrize("name", ["nobody", "other"])
 def test_who_is_not_on_record_is_not_revoked(registry: Registry, name: str) -> None:
     enrol(registry, "host")

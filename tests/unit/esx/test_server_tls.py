@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import struct
@@ -86,7 +87,7 @@ def test_an_authority_of_the_same_name_is_not_the_same(site: FarSite, tmp_path: 
 
 @pytest.mark.parametrize(("starts", "ends"), [(-90.0, -0.01), (0.01, 90.0)], ids=["expired", "not-yet-valid"])
 def test_a_certificate_outside_its_time_is_refused(site: FarSite, starts: float, ends: float) -> None:
-    with pytest.raises(NotEnrolled, match="enrol this machine again"):
+    with pytest.raises(NotEnrolled, match="clocks.*enrol this machine again"):
         site.line(secure=site.authority.agent_side(VM_1, starts=starts, ends=ends)).ask(ListAttached(), call())
 
 
@@ -103,20 +104,31 @@ def test_a_certificate_without_its_key_is_refused_before_anything_is_sent(site: 
         site.line(secure=AgentSide(mixed, site.authority.path)).ask(ListAttached(), call())
 
 
-@pytest.mark.parametrize("presented", ["of-a-foreign-authority", "an-agent-s", "for-another-name", "expired"])
+@pytest.mark.parametrize("presented", ["of-a-foreign-authority", "an-agent-s", "for-another-name"])
 def test_what_is_not_the_site_s_service_hears_nothing(tmp_path: Path, presented: str) -> None:
     authority, heard = Authority(tmp_path), Gated()
     shown = {
         "of-a-foreign-authority": lambda: Authority(tmp_path, "foreign").service_side(),
         "an-agent-s": lambda: ServiceSide(authority.agent(VM_2), authority.path),
         "for-another-name": lambda: authority.service_side("vmdkvol-agent"),
-        "expired": lambda: authority.service_side(ends=-0.01),
     }[presented]()
     site = FarSite(tmp_path, heard, authority, secure=shown)
     with pytest.raises(UnknownCaller, match="not this site's service"):
         site.line().ask(ListAttached(), call())
     assert heard.seen == []
     site.close()
+
+
+def test_a_service_whose_certificate_is_over_hears_nothing_and_both_ends_name_the_clocks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority, heard = Authority(tmp_path), Gated()
+    site = FarSite(tmp_path, heard, authority, secure=authority.service_side(ends=-0.01))
+    with pytest.raises(UnknownCaller, match="certificate has expired; check the clocks"):
+        site.line().ask(ListAttached(), call())
+    site.close()
+    assert heard.seen == []
+    assert re.search("does not take the service's certificate: .*expired; check the clocks", capsys.readouterr().err)
 
 
 def test_an_agent_takes_its_certificate_when_it_comes(site: FarSite, tmp_path: Path) -> None:
