@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import select
+import socket
+from collections.abc import Callable
 from typing import TypeVar
 from uuid import uuid4
 
@@ -35,6 +37,20 @@ def dial(address: Address, secure: Secure | None, timeout_s: float, connect: Con
     except BaseException:
         connection.close()
         raise
+
+
+def checked(check: Callable[[], None], connect: Connect = channel.connect) -> Connect:
+    """Return ``connect`` behind ``check``, whose error is then the connection's.
+
+    A host without a certificate does not knock at the service's door every second, and hears that it has none also while
+    the service is away.
+    """
+
+    def connected(address: Address, timeout_s: float) -> socket.socket:
+        check()
+        return connect(address, timeout_s)
+
+    return connected
 
 
 def ask_once(

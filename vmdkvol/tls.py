@@ -189,6 +189,13 @@ class AgentSide:
 
     def __call__(self, connection: socket.socket) -> Secured:
         """Raises NotEnrolled without both files, or if they are no use."""
+        return Secured(connection, self._read(), SERVICE_NAME)
+
+    def check(self) -> None:
+        """Raise NotEnrolled where a call would, before there is a connection: who has no certificate knocks in vain."""
+        self._read()
+
+    def _read(self) -> ssl.SSLContext:
         context = _context(ssl.PROTOCOL_TLS_CLIENT)
         try:
             context.load_verify_locations(self._authority)
@@ -197,7 +204,7 @@ class AgentSide:
             raise NotEnrolled(f"this machine has no certificate: there is no {self._missing()}", remedy=_ENROLL) from error
         except (OSError, ValueError) as error:
             raise NotEnrolled(f"the certificate in {self._identity} cannot be used: {error}", remedy=_ENROLL) from error
-        return Secured(connection, context, SERVICE_NAME)
+        return context
 
     def _missing(self) -> Path:
         return self._identity if not self._identity.exists() else self._authority

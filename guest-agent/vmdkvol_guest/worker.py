@@ -16,7 +16,9 @@ from typing import Any
 
 from vmdkvol import __version__, logs
 from vmdkvol.addresses import parse_address
+from vmdkvol.channel import connect
 from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.dialing import checked
 from vmdkvol.errors import NoSpace, NotPermitted, VolumeError
 from vmdkvol.line import Line
 from vmdkvol.messages import Welcome
@@ -45,13 +47,15 @@ class Worker:
         self._activated = False
         self._waiting = 0
         _make_directories(settings)
+        # Read at each try: an identity that comes while the agent runs is used at once.
+        side = AgentSide(settings.identity_file, settings.authority_file) if settings.remote else None
         self._line = Line(
             parse_address(settings.service),
             self._clock,
             agent=_NAME,
             boot_id=boot_id(),
-            # Read at each try: an identity that comes while the agent runs is used at once.
-            secure=AgentSide(settings.identity_file, settings.authority_file) if settings.remote else None,
+            secure=side,
+            connect=connect if side is None else checked(side.check),
             on_up=self._greeted,
             on_down=self._lost,
         )

@@ -13,7 +13,7 @@ from tests.doubles.certificates import Authority as Signer
 from tests.doubles.channel_ends import CLOCK, VM_1, Gated
 from tests.doubles.far_channel import ADDRESS, FarSite
 from vmdkvol.channel import UnixAddress
-from vmdkvol.dialing import ask_once, dial
+from vmdkvol.dialing import checked, ask_once, dial
 from vmdkvol.errors import BadFrame, NotEnrolled, NotPermitted, ServiceUnreachable, UnknownCaller
 from vmdkvol.messages import Authority, Call, Introduce, ListAttached, Request
 from vmdkvol.tls import AgentSide, StrangerSide
@@ -85,6 +85,19 @@ def test_another_machine_is_not_spoken_to_in_the_clear(site: FarSite) -> None:
 def test_a_certificate_that_is_missing_leaves_no_connection(site: FarSite, tmp_path: Path) -> None:
     with pytest.raises(NotEnrolled, match="no certificate"):
         dial(ADDRESS, AgentSide(tmp_path / "none.pem", site.authority.path), 5.0, site.far.by(5))
+
+
+def test_who_has_no_certificate_does_not_even_connect(site: FarSite, tmp_path: Path) -> None:
+    side = AgentSide(tmp_path / "none.pem", site.authority.path)
+    connected: list[float] = []
+
+    def connect(_: object, timeout_s: float) -> socket.socket:
+        connected.append(timeout_s)
+        raise ServiceUnreachable("nobody is there")
+
+    with pytest.raises(NotEnrolled, match="no certificate"):
+        dial(ADDRESS, side, 5.0, checked(side.check, connect))
+    assert connected == []
 
 
 def test_a_service_that_says_nothing_is_given_up() -> None:
