@@ -174,7 +174,7 @@ class ServiceSide:
         context.num_tickets = 0
         try:
             context.load_verify_locations(self._authority)
-            context.load_cert_chain(self._identity)
+            _show(context, self._identity)
         except (OSError, ValueError) as error:
             raise MetadataDamaged(f"the service's certificate in {self._identity.parent} cannot be used: {error}") from error
         return context
@@ -199,7 +199,7 @@ class AgentSide:
         context = _context(ssl.PROTOCOL_TLS_CLIENT)
         try:
             context.load_verify_locations(self._authority)
-            context.load_cert_chain(self._identity)
+            _show(context, self._identity)
         except FileNotFoundError as error:
             raise NotEnrolled(f"this machine has no certificate: there is no {self._missing()}", remedy=_ENROLL) from error
         except (OSError, ValueError) as error:
@@ -234,6 +234,16 @@ def _context(protocol: int) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     return context
+
+
+def _show(context: ssl.SSLContext, identity: Path) -> None:
+    """Have the context show this key and certificate. OpenSSL opens the file for each: renewed in between, it is read anew."""
+    try:
+        context.load_cert_chain(identity)
+    except ssl.SSLError as error:
+        if error.reason != "KEY_VALUES_MISMATCH":
+            raise
+        context.load_cert_chain(identity)
 
 
 def _words(reason: str) -> str:
