@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -122,12 +123,26 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def all_of(terminal: int) -> str:
+    """Return what was written to the other end, which is closed; one read gives a piece of it. Closes the terminal."""
+    said = b""
+    try:
+        while piece := os.read(terminal, 65536):
+            said += piece
+    except OSError as error:
+        # What a terminal says in the place of an end (pty(7)).
+        if error.errno != errno.EIO:
+            raise
+    finally:
+        os.close(terminal)
+    return said.decode()
+
+
 def test_on_a_terminal_there_is_a_bar_and_a_name_is_shown_as_it_is() -> None:
     mine, theirs = os.openpty()
     with open(theirs, "w", encoding="utf-8") as terminal, screen(terminal) as shown:
         shown.show("[red]", Work(Doing.CREATE, 43, 0.0, 240))
-    said = os.read(mine, 65536).decode()
-    os.close(mine)
+    said = all_of(mine)
     assert "volume [red]" in said
     assert "43 % done" in said
 
