@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from vmdkvol import unix_socket
@@ -108,10 +110,10 @@ def listen(address: Address) -> Listener:
 
 
 def connect(address: Address, timeout_s: float) -> socket.socket:
-    """Return a connection to the service; it is non-blocking. Raises ServiceUnreachable within ``timeout_s``.
+    """Return a connection to the service; it is non-blocking. Raises ServiceUnreachable within ``timeout_s``, and as long again
+    for a name that is to be looked up.
 
-    A name is looked up before that, in the time of the system's resolver. Raises UnknownCaller when the process that
-    listens at a Unix socket is neither root's nor of our own user.
+    Raises UnknownCaller when the process that listens at a Unix socket is neither root's nor of our own user.
     """
     if isinstance(address, UnixAddress):
         return unix_socket.connect(address.path, timeout_s)
@@ -213,7 +215,7 @@ def _bind(bound: socket.socket, place: Any, address: Address) -> socket.socket:
 
 
 def _connect_tcp(address: TcpAddress, timeout_s: float) -> socket.socket:
-    places = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[:4]
+    places = _places(address, timeout_s)[:4]
     for family, _, _, _, place in places[:-1]:
         try:
             return _prepare(_connected(family, place, timeout_s / len(places)))
@@ -222,6 +224,30 @@ def _connect_tcp(address: TcpAddress, timeout_s: float) -> socket.socket:
             continue
     family, _, _, _, place = places[-1]
     return _prepare(_connected(family, place, timeout_s / len(places)))
+
+
+def _places(address: TcpAddress, timeout_s: float, resolve: Callable[..., list[Any]] = socket.getaddrinfo) -> list[Any]:
+    """Look the name up. The system's resolver takes half a minute for silent servers, and cannot be told to end."""
+    try:
+        return socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    found: SimpleQueue[list[Any] | OSError] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found.put(resolve(address.host, address.port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.put(error)
+
+    threading.Thread(target=look_up, name="resolver", daemon=True).start()
+    try:
+        answer = found.get(timeout=timeout_s)
+    except Empty:
+        raise OSError(f"its name {address.host} is not resolved in time") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer
 
 
 def _connected(family: int, place: Any, timeout_s: float) -> socket.socket:

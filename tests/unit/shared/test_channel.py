@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vmdkvol import channel
 from vmdkvol.channel import Listener, Peer, TcpAddress, UnixAddress, VsockAddress, connect, listen, parse_address
 from vmdkvol.errors import BadRequest, Conflict, ServiceUnreachable
 
@@ -272,3 +274,30 @@ def test_where_a_peer_is_on_the_network(text: str, place: str) -> None:
 
 def test_where_the_kernel_names_the_machine_there_is_no_place() -> None:
     assert Peer(None, 7, str(VsockAddress(7, 1023))).place == ""
+
+
+def test_a_name_that_no_resolver_answers_for_is_given_up_in_time() -> None:
+    silent = threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[Any]:
+        silent.wait(30.0)
+        return []
+
+    with pytest.raises(OSError, match="not resolved in time"):
+        channel._places(TcpAddress("service.example"), 0.05, resolve)
+    silent.set()
+
+
+def test_what_the_resolver_says_is_told() -> None:
+    def resolve(*_: object, **__: object) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with pytest.raises(socket.gaierror, match="not known"):
+        channel._places(TcpAddress("service.example"), 5.0, resolve)
+
+
+def test_a_number_is_not_looked_up() -> None:
+    def resolve(*_: object, **__: object) -> list[Any]:
+        raise AssertionError("looked up")
+
+    assert channel._places(TcpAddress("127.0.0.1", 7), 5.0, resolve)[0][4] == ("127.0.0.1", 7)
