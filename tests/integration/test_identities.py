@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.daemons.site import eventually
 from tests.doubles.hand_clock import HandClock
-from tests.integration.identity_site import CLOCK, DAY_S, A, B, Folder, Site, ask
+from tests.integration.identity_site import CLOCK, DAY_S, A, B, Folder, Site, ask, at_another_time
 from tests.unit.esx.site import Kept
 from vmdkvol.admin_messages import ListVms, RevokeVm, Standing
 from vmdkvol.dialing import ask_once
@@ -207,6 +207,24 @@ def test_a_renewal_whose_answer_was_lost_is_asked_for_again_and_gets_the_same(si
         lost = ask(line, Renew(folder.files.request()))
     assert renewing(folder, line, HandClock(wall=CLOCK.wall() + 61 * DAY_S)).look()
     assert folder.identity.read_text().endswith(lost.certificate_pem)
+
+
+@pytest.mark.parametrize("days", [30, -95], ids=["ahead", "behind"])
+def test_a_renewal_by_a_service_whose_clock_is_wrong_is_not_installed_and_the_next_one_is(
+    site: Site, folder: Folder, days: int
+) -> None:
+    """Nobody takes such a certificate, and the one that it would take the place of is good for weeks yet."""
+    site.enrol(folder)
+    old, line = folder.identity.read_bytes(), site.line(folder)
+    wrong = at_another_time(site.authority, days * DAY_S)
+
+    with pytest.raises(BadFrame, match="which is not now; set the clocks"), folder.files.alone():
+        folder.files.install(wrong.sign(folder.files.request(), A).certificate_pem, wrong.ca_pem)
+    assert folder.identity.read_bytes() == old
+    ask(line, ListAttached())
+    _age(site, A)
+    assert renewing(folder, line, HandClock(wall=CLOCK.wall() + 61 * DAY_S)).look()
+    assert ask(site.line(folder), ListAttached()) == Attachments(())
 
 
 def _age(site: Site, vm: VmId) -> None:

@@ -9,9 +9,10 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from vmdkvol.errors import BadFrame, Busy, TruthUnknown
+from vmdkvol.errors import BadFrame, Busy, TruthUnknown, VolumeError
 from vmdkvol_guest.linux import certificates
 from vmdkvol_guest.linux.commands import Commands
 from vmdkvol_guest.ports import Validity
@@ -63,14 +64,18 @@ class CredentialFiles:
     def install(self, certificate_pem: str, ca_pem: str) -> None:
         key = self._directory / "pending.key"
         fresh = _written(Path(f"{self._identity}.new"), key.read_bytes() + certificate_pem.encode())
+        trusted = _written(Path(f"{self._authority}.new"), ca_pem.encode())
         try:
             self._check_pair(fresh, key)
-        except (BadFrame, TruthUnknown):
+            self._check_counts(fresh, trusted)
+        except VolumeError:
             fresh.unlink()
+            trusted.unlink()
             raise
         # The authority first: killed in between, the old certificate is of no use to it, and the same token still works.
         if not self._authority.exists() or self._authority.read_text() != ca_pem:
-            _durably(_written(Path(f"{self._authority}.new"), ca_pem.encode()), self._authority)
+            _durably(trusted, self._authority)
+        trusted.unlink(missing_ok=True)
         _durably(fresh, self._identity)
         self._forget()
 
@@ -78,6 +83,23 @@ class CredentialFiles:
         of_certificate = self._openssl("x509", "-in", str(fresh), "-noout", "-pubkey")
         if of_certificate != self._openssl("pkey", "-in", str(key), "-pubout"):
             raise BadFrame("the service signed another key than the one that it was asked for")
+
+    def _check_counts(self, fresh: Path, trusted: Path) -> None:
+        """Raise BadFrame unless it counts here and now: the one before, which it would take the place of, still may."""
+        found = certificates.read(self._commands, fresh, trusted)
+        verified = self._commands.run(["openssl", "verify", "-CAfile", str(trusted), str(fresh)], seconds=_OPENSSL_S)
+        if verified.code == 0:
+            return
+        if self._identity.exists():
+            # The same request would bring the same certificate, made while the service's clock was wrong.
+            self._forget()
+        if not found.signed:
+            raise BadFrame("the service gave a certificate of another authority than the one that is trusted here")
+        begins, ends = (datetime.fromtimestamp(each, UTC).date() for each in (found.begins, found.ends))
+        raise BadFrame(
+            f"the service gave a certificate that counts from {begins} to {ends}, which is not now",
+            remedy="set the clocks of this machine and of the service, then try again",
+        )
 
     def _usable(self, key: Path, request: Path) -> bool:
         """Tell whether the pending request is one that was not installed yet."""
