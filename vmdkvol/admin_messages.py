@@ -61,7 +61,7 @@ class VmPage:
 
 @dataclass(frozen=True, slots=True)
 class EnrollVm(Request[Invitation]):
-    """Afterwards a token exists with which this VM can enrol, once, within the hour. By its exact name or its id.
+    """Afterwards one token exists with which this VM can enrol, once, within the hour. By its exact name or its id.
 
     Raises NotFound, and Conflict naming the ids if two have the name. ``give``: it is also written into the VM's guestinfo.
     """

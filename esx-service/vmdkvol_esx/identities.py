@@ -62,7 +62,7 @@ class Identities(Protocol):
 
     def ticket(self, hash: str) -> Ticket | None: ...
     def invite(self, ticket: Ticket) -> None:
-        """Keep a new token. Those that ended long ago are forgotten."""
+        """Keep a new token. An older one of its VM that was not used counts no more; those of long ago are forgotten."""
         ...
 
     def enrol(self, identity: Identity, hash: str) -> bool:

@@ -56,6 +56,8 @@ def tickets(transaction: Transaction, vm: VmId | None) -> Sequence[Ticket]:
 
 def invite(transaction: Transaction, new: Ticket, now: float) -> None:
     transaction.change(_FORGET_OLD, before_then=now - REMEMBERED_S)
+    # The older one went astray, or nobody would ask for another.
+    transaction.change(_TAKE_BACK, whose=str(new.vm))
     transaction.change(_INVITE, **checked_row(new))
 
 

@@ -1,7 +1,7 @@
 """What a program without a certificate is told by the service: ``stranger.py ADDRESS``, with the agent's code on PYTHONPATH.
 
-It calls from a privileged port of vsock, which root of a container gets (faults 1.9). Prints for each request the answer's kind,
-or the code of the refusal.
+It calls from a privileged port of vsock, which root of a container gets (faults 1.9). Prints for each request the answer's
+kind, or the code of the refusal.
 """
 
 from __future__ import annotations

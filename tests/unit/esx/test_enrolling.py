@@ -76,12 +76,23 @@ def test_a_hostile_peer_does_not_flood_the_log(registry: Registry) -> None:
 
 
 def test_a_token_is_over_after_an_hour_also_for_the_repeat(registry: Registry) -> None:
-    asked, late = Enroll(token(registry), "csr 1"), Enroll(token(registry), "csr 2")
+    asked = Enroll(token(registry), "csr 1")
     registry.enrolling.enroll(asked, from_tcp())
+    late = Enroll(token(registry), "csr 2")
     registry.clock.pass_time(3600.0)
     for each in (asked, late):
         with pytest.raises(NotPermitted, match="is over"):
             registry.enrolling.enroll(each, from_tcp())
+    assert len(registry.store.identities()) == 1
+
+
+def test_a_new_token_takes_the_place_of_one_that_went_astray(registry: Registry) -> None:
+    lost, new = token(registry), token(registry)
+    for before in (True, False):
+        with pytest.raises(NotPermitted, match="took it back"):
+            registry.enrolling.enroll(Enroll(lost, "csr of a stranger"), from_tcp())
+        if before:
+            registry.enrolling.enroll(Enroll(new, "csr 1"), from_tcp())
     assert len(registry.store.identities()) == 1
 
 

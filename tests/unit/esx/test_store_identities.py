@@ -122,7 +122,7 @@ def test_tokens_of_long_ago_are_forgotten(store: SqlStore, path: Path) -> None:
     clock = HandClock()
     ended = clock.wall() - 31 * DAY_S
     store.invite(ticket("old", expires_at=ended))
-    store.invite(ticket("older than a month only now", expires_at=ended + 2 * DAY_S))
+    store.invite(ticket("older than a month only now", OTHER, expires_at=ended + 2 * DAY_S))
     store.invite(ticket("new", expires_at=clock.wall()))
     assert [each.hash for each in store.tickets()] == ["older than a month only now", "new"]
 
