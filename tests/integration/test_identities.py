@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -287,6 +289,24 @@ def test_a_key_that_was_installed_is_not_asked_for_again(site: Site, folder: Fol
         for file, content in pending.items():
             file.write_bytes(content)
         assert folder.files.request() != request
+
+
+@pytest.mark.parametrize("name", ["pending.key", "pending.csr"])
+@pytest.mark.parametrize("kept", [0, 100])
+def test_what_a_full_disk_left_of_a_request_is_made_anew(site: Site, folder: Folder, name: str, kept: int) -> None:
+    """openssl ends with 0 on a full disk: half a request would be refused for ever, at each enrolment and renewal."""
+    with folder.files.alone():
+        folder.files.request()
+    cut = folder.identity.with_name(name)
+    cut.write_bytes(cut.read_bytes()[:kept])
+    site.enrol(folder)
+    assert ask(site.line(folder), ListAttached()) == Attachments(())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_what_the_system_refuses_names_the_folder_and_what_to_do(folder: Folder, number: int) -> None:
+    with pytest.raises(VolumeError, match=f"{folder.identity.parent} cannot be changed.*state_dir"), folder.files.alone():
+        raise OSError(number, os.strerror(number))
 
 
 def test_a_certificate_of_another_key_is_not_installed(site: Site, folder: Folder) -> None:

@@ -5,6 +5,7 @@ The ``openssl`` program makes keys and signing requests and reads certificates: 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vmdkvol.errors import BadFrame, Busy, TruthUnknown, VolumeError
+from vmdkvol.errors import BadFrame, Busy, NoSpace, NotPermitted, TruthUnknown, VolumeError
 from vmdkvol_guest.linux import certificates
 from vmdkvol_guest.linux.commands import Commands
 from vmdkvol_guest.ports import Validity
@@ -33,6 +34,18 @@ class CredentialFiles:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
+        try:
+            with self._locked():
+                yield
+        except OSError as error:
+            kind = NoSpace if error.errno in (errno.ENOSPC, errno.EDQUOT) else NotPermitted
+            raise kind(
+                f"this machine's identity in {self._directory} cannot be changed: {error.strerror or error}",
+                remedy="see that the agent's state_dir can be written and has room, then try again with the same token",
+            ) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)) as lock:
             try:
@@ -59,6 +72,9 @@ class CredentialFiles:
                 "req", "-new", "-config", config, "-key", str(key), "-subj", "/CN=vmdkvol-agent", "-out", f"{request}.new"
             )
             _durably(Path(f"{request}.new"), request)
+            if not self._fit(key, request):
+                # On a full disk openssl says that all is well.
+                raise NoSpace(f"openssl wrote no whole key and request into {self._directory}", remedy="make room there")
         return request.read_text()
 
     def install(self, certificate_pem: str, ca_pem: str) -> None:
@@ -106,7 +122,15 @@ class CredentialFiles:
         if not (key.exists() and request.exists()):
             return False
         # Killed just after it was installed: asked for again, it would bring the same certificate for ever.
-        return not self._identity.exists() or key.read_bytes() not in self._identity.read_bytes()
+        installed = self._identity.exists() and key.read_bytes() in self._identity.read_bytes()
+        return not installed and self._fit(key, request)
+
+    def _fit(self, key: Path, request: Path) -> bool:
+        """Tell whether both are whole, and the request is the key's."""
+        asked = ["openssl", "req", "-config", str(self._directory / "openssl.cnf"), "-in", str(request), "-noout", "-pubkey"]
+        of_request = self._commands.run(asked, seconds=_OPENSSL_S)
+        of_key = self._commands.run(["openssl", "pkey", "-in", str(key), "-pubout"], seconds=_OPENSSL_S)
+        return (of_request.code, of_key.code) == (0, 0) and of_request.output == of_key.output
 
     def _forget(self) -> None:
         for name in ("pending.csr", "pending.key"):
@@ -116,7 +140,9 @@ class CredentialFiles:
         """Return the output; TruthUnknown with its last line if it fails, MissingTool if it is not installed."""
         done = self._commands.run(["openssl", *args], seconds=_OPENSSL_S)
         if done.code != 0:
-            raise TruthUnknown(f"openssl {args[0]} failed: {done.last_line}", remedy=f"look at the files in {self._directory}")
+            raise TruthUnknown(
+                f"openssl {args[0]} failed: {done.last_line}", remedy=f"look at the files and the room in {self._directory}"
+            )
         return done.output
 
 
