@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -38,7 +39,10 @@ from vmdkvol.tls import StrangerSide
 from vmdkvol.tokens import Token
 from vmdkvol.volume import VmId
 from vmdkvol_esx.authority import CertificateAuthority
+from vmdkvol_esx.composing import Around, compose
+from vmdkvol_esx.crew import WORKERS, Kind
 from vmdkvol_esx.identities import Identity, fingerprint
+from vmdkvol_esx.ports import Hypervisor, Vm
 from vmdkvol_esx.store import identities
 from vmdkvol_esx.store.schema import checked_row
 from vmdkvol_guest.enrolling import Renewing, enroll
@@ -255,6 +259,38 @@ def test_the_service_gets_a_new_certificate_while_it_runs(site: Site, folder: Fo
     assert authority.service_file.read_bytes() != old
     assert standing.up
     assert ask(site.line(folder), ListAttached()) == Attachments(())
+
+
+class _SlowAt:
+    """A hypervisor that does not say for as long as it likes whether ``slow`` is there."""
+
+    def __init__(self, inner: Hypervisor, slow: VmId, says: threading.Event) -> None:
+        self._inner, self._slow, self._says = inner, slow, says
+
+    def vm(self, vm: VmId) -> Vm | None:
+        if vm == self._slow:
+            assert self._says.wait(60.0)
+        return self._inner.vm(vm)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+def test_while_nothing_is_said_of_one_machine_another_one_comes_in(site: Site, folder: Folder) -> None:
+    other, says = Folder(site.root / "b"), threading.Event()
+    site.enrol(folder)
+    site.enrol(other, B)
+    site.close()
+    site.lines.clear()
+    around = partial(_SlowAt, slow=A, says=says)
+    site.service = compose(site.settings, around=cast(Around, around)).start()
+    for _ in range(2 * WORKERS[Kind.READ]):
+        site.line(folder)
+    try:
+        assert ask(site.line(other), ListAttached(), 30.0) == Attachments(())
+        assert not site.service.server.connected(A)
+    finally:
+        says.set()
 
 
 # --- what a crash leaves -------------------------------------------------------------------------------------------
