@@ -85,8 +85,11 @@ class CertificateAuthority:
 
         Raises MetadataDamaged if it has none that counts and none can be made.
         """
-        end = self._service_end()
-        left_s = end - self._clock.wall()
+        end, now = self._service_end(), self._clock.wall()
+        if now < self._certificate.not_valid_before_utc.timestamp() and self.service_file.exists():
+            # A clock from before the authority is wrong, such as one that begins in 1970: what is there counts again soon.
+            return False
+        left_s = end - now
         if left_s > RENEW_S or (left_s > 0 and (self._key is None or end >= self.not_after)):
             return False
         if self._key is None:
@@ -111,10 +114,7 @@ class CertificateAuthority:
         )
 
     def _service_end(self) -> float:
-        """Return when the service's certificate ends; 0 if there is none that this authority signed and whose key is there.
-
-        Also if it has not begun: made while the clock was wrong, it is taken by nobody for as long.
-        """
+        """Return when the service's certificate ends; 0 if none has begun that is signed by this authority and has its key."""
         try:
             content = self.service_file.read_bytes()
             own = x509.load_pem_x509_certificate(content)

@@ -303,6 +303,17 @@ def test_outside_its_time_nobody_is_invited(authority: CertificateAuthority, clo
         authority.check()
 
 
+def test_a_clock_that_begins_in_1970_costs_the_service_no_certificate(
+    authority: CertificateAuthority, directory: Path, clock: HandClock
+) -> None:
+    before, now = authority.service_file.read_bytes(), clock.wall()
+    clock.jump(-now)
+    assert not open_authority(directory, clock, enrolled=True).renew_service()
+    clock.jump(now)
+    assert authority.service_file.read_bytes() == before
+    assert not authority.renew_service()
+
+
 def test_after_its_end_it_signs_nothing_says_why_and_stays_as_it_is(
     authority: CertificateAuthority, directory: Path, clock: HandClock
 ) -> None:
