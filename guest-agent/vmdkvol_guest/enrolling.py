@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline, Worker
-from vmdkvol.errors import BadRequest, Denied, UnknownCaller, VolumeError
+from vmdkvol.errors import BadRequest, NotPermitted, UnknownCaller, VolumeError
 from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Renew, Service
 from vmdkvol.tokens import Token, certificate_pem, one_certificate, pin_of
 from vmdkvol_guest.ports import Credentials, Log
@@ -130,7 +130,8 @@ class Renewing:
             return False
         try:
             enrolled = invited.join(token)
-        except (BadRequest, Denied):
+        except (BadRequest, NotPermitted):
+            # The token's own fault. Whom TLS does not let through may have had a wrong clock at its boot.
             self._refused = token
             raise
         self._log.info("enrolled by guestinfo", vm=enrolled.vm_name)
@@ -141,7 +142,7 @@ class Renewing:
         while not self._stopped:
             try:
                 self.look()
-                enrolled = self._credentials.validity() is not None
+                enrolled = self._credentials.exist()
             except Exception as error:  # noqa: BLE001 - top of a thread: a bug must not leave the certificate to end
                 self._log.error("the look at the certificate failed by a bug", error=f"{type(error).__name__}: {error}")
                 enrolled = True

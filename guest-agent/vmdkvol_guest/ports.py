@@ -245,6 +245,10 @@ class Credentials(Protocol):
         """Hold them; Busy if another process of this machine does."""
         ...
 
+    def exist(self) -> bool:
+        """Tell whether there are any, whole or not."""
+        ...
+
     def validity(self) -> Validity | None:
         """Return how long the certificate counts; None if there is none. MetadataDamaged if that cannot be read."""
         ...

@@ -54,8 +54,11 @@ class CredentialFiles:
                 raise Busy("this machine is being enrolled or renewed by another process", remedy="wait for it") from None
             yield
 
+    def exist(self) -> bool:
+        return self._identity.exists()
+
     def validity(self) -> Validity | None:
-        if not self._identity.exists():
+        if not self.exist():
             return None
         found = certificates.read(self._commands, self._identity, self._authority)
         return Validity(found.begins, found.ends)

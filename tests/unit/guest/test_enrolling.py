@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.doubles.channel_ends import until
 from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadFrame, BadRequest, Busy, NotPermitted, ServiceUnreachable, UnknownCaller, VolumeError
+from vmdkvol.errors import BadFrame, BadRequest, Busy, MissingTool, NotPermitted, ServiceUnreachable, UnknownCaller, VolumeError
 from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Notice, Renew, Request
 from vmdkvol.tokens import Token, certificate_pem, pin_of
 from vmdkvol.volume import VmId
@@ -35,6 +36,7 @@ class Files:
     lasts: Validity | None = None
     held: bool = False
     error: VolumeError | None = None
+    unreadable: VolumeError | None = None
     pending: int = 1
 
     @contextmanager
@@ -47,7 +49,12 @@ class Files:
         finally:
             self.held = False
 
+    def exist(self) -> bool:
+        return self.lasts is not None
+
     def validity(self) -> Validity | None:
+        if self.unreadable is not None:
+            raise self.unreadable
         return self.lasts
 
     def request(self) -> str:
@@ -261,7 +268,7 @@ def test_where_no_token_lies_nothing_is_asked() -> None:
     assert letter.joined == []
 
 
-@pytest.mark.parametrize("error", [NotPermitted("used already"), BadRequest("no token"), UnknownCaller("another service")])
+@pytest.mark.parametrize("error", [NotPermitted("used already"), BadRequest("no token")])
 def test_a_token_that_is_refused_is_tried_once_and_the_next_one_anew(error: VolumeError) -> None:
     letter, log = Letter(error=error), Kept()
     looks = letter.looks(Files(), log)
@@ -272,8 +279,9 @@ def test_a_token_that_is_refused_is_tried_once_and_the_next_one_anew(error: Volu
     assert [line.event for line in log.lines] == ["no new certificate", "enrolled by guestinfo"]
 
 
-def test_while_the_service_is_away_the_token_is_tried_again() -> None:
-    letter = Letter(error=ServiceUnreachable("no answer"))
+@pytest.mark.parametrize("error", [ServiceUnreachable("no answer"), UnknownCaller("certificate is not yet valid")])
+def test_while_the_service_is_away_or_a_clock_is_wrong_the_token_is_tried_again(error: VolumeError) -> None:
+    letter = Letter(error=error)
     looks = letter.looks(Files())
     assert not any(looks.look() for _ in range(3))
     letter.error = None
@@ -285,6 +293,16 @@ def test_no_log_line_has_the_token() -> None:
     letter, log = Letter(token="vmdkvol1.secret.pin", error=NotPermitted("used already")), Kept()
     letter.looks(Files(), log).look()
     assert "secret" not in repr(log.lines)
+
+
+def test_an_identity_that_cannot_be_read_is_no_bug_and_told_once() -> None:
+    log, clock = Kept(), HandClock(wall=1e9)
+    files = Files(lasts=valid(clock, 89), unreadable=MissingTool("openssl is not installed"))
+    looks = renewing(files, Answering(certificate), clock, log)
+    looks.start()
+    assert until(lambda: bool(log.lines))
+    looks.stop(Deadline.after(clock, 10.0))
+    assert [(line.level, line.event) for line in log.lines] == [("warning", "no new certificate")]
 
 
 def test_it_ends_when_it_is_told_to() -> None:
