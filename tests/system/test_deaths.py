@@ -90,15 +90,17 @@ def test_nothing_is_taken_from_a_frozen_host_and_it_goes_on(a: Host, b: Host) ->
     (disk,) = a.disks()
 
     a.guest.freeze()
-    frozen = time.monotonic()
-    told = last_told(a.machine)
-    said = [refused_on(b, "held")]
-    # The minute is somebody else's meanwhile.
-    a_disk_that_is_pulled_from_under_its_container_harms_nothing_else(b)
-    time.sleep(max(0.0, FROZEN_S - (time.monotonic() - frozen)))
-    said += [refused_on(b, "held")]
-    assert (a.disks(), b.disks()) == ([disk], [])
-    a.guest.resume()
+    try:
+        frozen = time.monotonic()
+        told = last_told(a.machine)
+        said = [refused_on(b, "held")]
+        # The minute is somebody else's meanwhile.
+        a_disk_that_is_pulled_from_under_its_container_harms_nothing_else(b)
+        time.sleep(max(0.0, FROZEN_S - (time.monotonic() - frozen)))
+        said += [refused_on(b, "held")]
+        assert (a.disks(), b.disks()) == ([disk], [])
+    finally:
+        a.guest.resume()
 
     assert all("[volume-in-use]" in text for text in said), said
     wait_until(lambda: last_told(a.machine)["w0"] > told["w0"] + 20, "the writer goes on", 120)
@@ -119,7 +121,7 @@ def a_disk_that_is_pulled_from_under_its_container_harms_nothing_else(host: Host
 
     host.guest.unplug(pulled)
 
-    said = host.docker.refused("exec", "loser", "sh", "-c", "echo more >/data/more; sync; cat /data/more")
+    said = host.docker.refused("exec", "loser", "sh", "-c", "echo more | dd of=/data/more conv=fsync")
     assert "/data" in said, said
     assert host.docker.said("exec", "keeper", "sh", "-c", "echo fine >/data/x; sync; cat /data/x") == "fine"
     host.docker.said("rm", "-f", "loser", timeout_s=60)

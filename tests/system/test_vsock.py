@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.daemons.site import eventually
 from tests.system.guest import Guest, Hardware
 from tests.system.site import Site
 
@@ -46,6 +48,7 @@ class Echo:
 
     def __init__(self, path: Path) -> None:
         self.peers: list[str] = []
+        self.open = 0
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         self.listener.listen(64)
@@ -66,6 +69,7 @@ class Echo:
             threading.Thread(target=self._answer, args=(accepted,)).start()
 
     def _answer(self, accepted: socket.socket) -> None:
+        self.open += 1
         with accepted, accepted.makefile("rb") as stream:
             self.peers.append(stream.readline().decode())
             data = stream.read()
@@ -74,6 +78,7 @@ class Echo:
             except OSError:
                 # The machine was reset meanwhile.
                 pass
+        self.open -= 1
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +110,27 @@ def test_nobody_who_listens_is_told_at_once(guest: Guest) -> None:
     assert "ConnectionResetError" in guest.run(CALL.format(port=1, then="pass"), 60).output
 
 
-def test_a_machine_that_was_reset_calls_again(guest: Guest, echo: Echo) -> None:
+def test_a_machine_that_was_reset_calls_again_and_its_calls_of_before_have_ended(guest: Guest, echo: Echo) -> None:
     guest.sh(f"{CALL.format(port=PORT, then='import time; time.sleep(600)')} >/dev/null 2>&1 & sleep 2")
     before = len(echo.peers)
+    assert echo.open == 1
     guest.reset()
 
     assert guest.sh("cat >/tmp/send.py; python3 -S /tmp/send.py", given=SEND) == "6\n"
     assert len(echo.peers) == before + 24
+    eventually(lambda: echo.open == 0, "the call of before the reset has ended")
+
+
+def test_a_call_outlives_a_halt_of_the_machine(guest: Guest, echo: Echo) -> None:
+    then = "time.sleep(3); s.sendall(bytes(9)); s.shutdown(1); import sys; sys.exit(len(s.recv(41, socket.MSG_WAITALL)) != 41)"
+    guest.sh(f"({CALL.format(port=PORT, then=f'import time; {then}')}; echo $? >/tmp/halted) >/dev/null 2>&1 & sleep 2")
+    assert echo.open == 1
+    guest.freeze()
+    time.sleep(1)
+    guest.resume()
+
+    guest.sh("i=0; until [ -s /tmp/halted ]; do [ $((i += 1)) -lt 300 ] || exit 1; sleep 0.1; done")
+    assert guest.sh("cat /tmp/halted") == "0\n"
 
 
 def test_a_unix_socket_stands_in_for_a_port(image: Path, site: Site, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ class Device:
                 _index, _log, descriptors, used, available, _log_place = struct.unpack("<IIQQQQ", payload)
                 self._rings[index].place(descriptors, used, available)
             case Ask.SET_NEXT:
-                self._rings[index].next = number
+                self._begin(self._rings[index], number)
             case Ask.GET_NEXT:
                 self._stop(self._rings[index])
                 return struct.pack("<II", index, self._rings[index].next)
@@ -193,6 +193,17 @@ class Device:
             case Ask.GET_CONFIG:
                 return self._config(payload)
         return None
+
+    def _begin(self, ring: Ring, number: int) -> None:
+        """Go on with a queue where QEMU says: after a halt where it stood, after a reset of the machine at its beginning.
+
+        The connections of the life before end then, as those of VMCI do; else the service would find out by silence alone.
+        """
+        if ring is self._receive and ring.next and not number:
+            for connection in list(self._connections.values()):
+                self._end(connection, reset=False)
+            self._pending.clear()
+        ring.next = number
 
     def _take_event(self, request: int, ring: Ring, file: int) -> None:
         if request == Ask.SET_KICK:
