@@ -37,7 +37,7 @@ help:
 	@echo 'make engines  fetch the next Debian'"'"'s Docker engine and unpack it under .cache, for the tests'
 	@echo 'make simulator  build the vSphere simulator of the tests under .cache (Go and govmomi of Debian)'
 	@echo 'make demo-vsphere  the main job on a simulated vCenter: service, pyVmomi, agent and Docker engine are real'
-	@echo 'make demo-vm  a database moves between two virtual machines with its data, with timings (four minutes, emulated)'
+	@echo 'make demo-vm  a database moves between two virtual machines with its data, with timings (two minutes, emulated)'
 	@echo 'make test-esx [SETTINGS=FILE]  the hypervisor'"'"'s promises on a vCenter or ESXi host of your own; what it proved'
 	@echo 'make storm  10,000 calls at once on the plugin socket, where make test has 2,000'
 	@echo 'make scale  1,000, 10,000 and 100,000 volumes: times and memory, written to docs/reference/scale.md'

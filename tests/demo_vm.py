@@ -130,7 +130,7 @@ def main() -> int:
         return 1
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print("\n# What it took, on this computer, with an emulated processor each:")
+    print("\n# What it took, on this computer, with emulated processors:")
     for seconds, what in show.took:
         print(f"{seconds:7.1f} s  {what}")
     return 0

@@ -45,9 +45,8 @@ def code_disk(target: Path) -> Path:
     command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(tree)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     target.unlink(missing_ok=True)
-    subprocess.run(
-        ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(tree), str(target), "64M"], check=True
-    )
+    command = ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(tree), str(target), "64M"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)
     return target
 

@@ -114,6 +114,6 @@ def disk_of(archives: dict[str, Path], target: Path) -> Path:
     size = sum(archive.stat().st_size for archive in archives.values()) + (32 << 20)
     target.unlink(missing_ok=True)
     command = ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(tree), str(target), f"{size >> 10}K"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)
     return target
