@@ -148,7 +148,8 @@ def start_while_down(w: World) -> None:
 @PLUGIN.case(6, "While the plugin is down `volume ls` works, containers can be stopped, and labels stay.", Need.DAEMON)
 def down(w: World) -> None:
     name = w.create(None, "--label", "keep=me")
-    w.container("user", "-v", f"{name}:/data", script="echo y > /data/note; sync; sleep 10000")
+    w.container("user", "-v", f"{name}:/data")
+    w.inside("user", "echo y > /data/note; sync")
     w.process.stop()
     assert w.volumes() == [name]
     w.said("stop", "-t", "0", "user")
@@ -270,11 +271,12 @@ def right_after_a_kill(w: World) -> None:
 def all_killed(w: World) -> None:
     name = w.create()
     options = ("--restart", "always", "-v", f"{name}:/data")
-    w.container("always", *options, script="echo run >> /data/runs; sleep 10000")
+    w.container("always", *options, script="echo run >> /data/runs; sync; sleep 10000")
+    runs = ("grep", "-c", "run", "/data/runs")
+    wait_until(lambda: w.count("always", *runs) == 1, "the container has written")
     w.ours.kill9(w.driver)
     w.ours.kill9("service")
     w.engine.kill9()
     w.ours.up()
     w.engine.start()
-    runs = ("grep", "-c", "run", "/data/runs")
     wait_until(lambda: w.count("always", *runs) == 2, "the container runs again, on its data", PATIENCE_S)

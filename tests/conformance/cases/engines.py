@@ -38,6 +38,7 @@ def restart_always(w: World) -> None:
     name = w.create()
     always = ("--restart", "always", "-v", f"{name}:/data")
     w.container("always", *always, script="echo run >> /data/runs; sleep 10000")
+    wait_until(lambda: runs(w) == 1, "the container has written")
     w.engine.restart()
     wait_until(lambda: runs(w) == 2, "the container runs again, on its data", PATIENCE_S)
 
@@ -49,7 +50,8 @@ def runs(w: World) -> int:
 @ENGINES.case(3, "The engine's stop gives every volume back.", quick=True)
 def stop_gives_back(w: World) -> None:
     name = w.create()
-    w.container("user", "-v", f"{name}:/data", script="echo y > /data/note; sync; sleep 10000")
+    w.container("user", "-v", f"{name}:/data")
+    w.inside("user", "echo y > /data/note; sync")
     w.engine.restart()
     assert w.sh(name, "cat /data/note") == "y"
     w.said("rm", "user")

@@ -58,7 +58,8 @@ def unmount(w: World) -> None:
     for fault in LOSSES:
         name = made(w)
         w.container("other", "-v", f"{name}:/data")
-        w.container("user", "-v", f"{name}:/data", script="echo kept > /data/note; sync; sleep 10000")
+        w.container("user", "-v", f"{name}:/data")
+        w.inside("user", "echo kept > /data/note; sync")
         w.wire.fail_next("Unmount", fault)
         w.said("stop", "-t", "0", "user")
         w.wire.expect_hit()
