@@ -85,7 +85,7 @@ def test_settings_that_are_no_service_s_are_refused(tmp_path: Path) -> None:
     done = run(str(file))
 
     assert done.returncode != 0
-    assert "hosts" in done.stdout + done.stderr
+    assert "there is no datastore" in done.stdout + done.stderr
 
 
 @pytest.mark.integration
