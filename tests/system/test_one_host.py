@@ -37,6 +37,7 @@ def test_create_run_write_stop_read_remove(docker_hosts: World, a: Host) -> None
 
 def test_the_doctor_finds_nothing_wrong_on_a_host_that_works(docker_hosts: World, a: Host) -> None:
     """By the same certificate and beside the agent's own connection, which stands."""
+    a.set_clock()
     a.docker.create("doctored", size="100mb")
     a.docker.start("patient", "doctored")
 
