@@ -89,6 +89,7 @@ OUTSIDE = (
     "vmdkvol.addresses",
     "vmdkvol.channel",
     "vmdkvol.dialing",
+    "vmdkvol.durable",
     "vmdkvol.stream",
     "vmdkvol.tls",
     "vmdkvol.unix_socket",

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from vmdkvol import durable
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, MetadataDamaged, NoSpace, NotPermitted
 from vmdkvol.tokens import pin_of
@@ -97,7 +98,7 @@ class CertificateAuthority:
         own = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(SERVICE_NAME)])
         signed = self._sign(own.public_key(), SERVICE_NAME, names, ExtendedKeyUsageOID.SERVER_AUTH)
-        _write(self.service_file, _key_pem(own) + _pem(signed).encode())
+        durable.write(self.service_file, _key_pem(own) + _pem(signed).encode())
         return True
 
     def _check_key(self) -> None:
@@ -194,8 +195,8 @@ def _make(directory: Path, clock: Clock) -> None:
         .sign(key, hashes.SHA256())
     )
     (directory / "ca.pem").unlink(missing_ok=True)
-    _write(directory / "ca.key", _key_pem(key))
-    _write(directory / "ca.pem", _pem(certificate).encode())
+    durable.write(directory / "ca.key", _key_pem(key))
+    durable.write(directory / "ca.pem", _pem(certificate).encode())
 
 
 def _read_certificate(path: Path) -> x509.Certificate:
@@ -280,20 +281,3 @@ def _pem(certificate: x509.Certificate) -> str:
 def _key_pem(key: _Key) -> bytes:
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return key.private_bytes(encoding, form, serialization.NoEncryption())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put the content in place whole and durably, readable by its owner alone."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
-    above = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(above)
-    finally:
-        os.close(above)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vmdkvol import __version__, channel, logs
+from vmdkvol import __version__, channel, durable, logs
 from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock, SystemClock
 from vmdkvol.errors import Unavailable
@@ -106,7 +105,7 @@ def rebuild(settings: ServiceSettings) -> str:
         finally:
             store.close()
         # From this rename on the new one is complete and counts.
-        _rename(making, _rebuilt(database))
+        durable.rename(making, _rebuilt(database))
         kept = _install_rebuilt(database, clock)
     text = f"{len(result.restored)} volumes restored"
     enrolled = len({each.vm for each in known if each.revoked_at is None})
@@ -135,16 +134,6 @@ def _install_rebuilt(database: Path, clock: Clock) -> Path | None:
     # Side files first: SQLite would play a log that is left alone into the new database.
     for suffix in reversed(_SIDE_FILES):
         if Path(f"{database}{suffix}").exists():
-            _rename(Path(f"{database}{suffix}"), Path(f"{kept}{suffix}"))
-    _rename(_rebuilt(database), database)
+            durable.rename(Path(f"{database}{suffix}"), Path(f"{kept}{suffix}"))
+    durable.rename(_rebuilt(database), database)
     return kept if kept.exists() else None
-
-
-def _rename(old: Path, new: Path) -> None:
-    """Rename durably."""
-    old.rename(new)
-    directory = os.open(new.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmdkvol import durable
 from vmdkvol.cli import processes
 from vmdkvol.cli.asking import connected, listens, plugin_answers
 from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, Identity, Layout, SandboxHost
@@ -158,9 +159,6 @@ def _write(path: Path, text: str) -> bool:
     """Write a file whole; tell whether that changed it."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    new = path.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
-    # Whatever the umask: a settings file that others may write is refused.
-    new.chmod(0o600)
-    os.replace(new, path)
+    # Its owner's alone, whatever the umask: a settings file that others may write is refused.
+    durable.write(path, text.encode())
     return True

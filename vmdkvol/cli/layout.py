@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from vmdkvol import durable
 from vmdkvol.addresses import UnixAddress, unix_address
 from vmdkvol.errors import BadRequest, Busy, InvalidName, MetadataDamaged
 from vmdkvol.names import datastore_name
@@ -133,12 +133,7 @@ class Layout:
     def keep_identity(self, identity: Identity) -> None:
         """Store who the hosts are, whole or not at all."""
         self.root.mkdir(parents=True, exist_ok=True)
-        new = self.identity_file.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as file:
-            json.dump(asdict(identity), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.identity_file)
+        durable.write(self.identity_file, json.dumps(asdict(identity), indent=2).encode())
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from vmdkvol import durable
 from vmdkvol.errors import BadFrame, Busy, NoSpace, NotPermitted, TruthUnknown, VolumeError
 from vmdkvol_guest.linux import certificates
 from vmdkvol_guest.linux.commands import Commands
@@ -69,12 +70,12 @@ class CredentialFiles:
             self._forget()
             (self._directory / "openssl.cnf").write_text(_CONFIG)
             self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", f"{key}.new")
-            _durably(Path(f"{key}.new"), key)
+            durable.install(Path(f"{key}.new"), key)
             config = str(self._directory / "openssl.cnf")
             self._openssl(
                 "req", "-new", "-config", config, "-key", str(key), "-subj", "/CN=vmdkvol-agent", "-out", f"{request}.new"
             )
-            _durably(Path(f"{request}.new"), request)
+            durable.install(Path(f"{request}.new"), request)
             if not self._fit(key, request):
                 # On a full disk openssl says that all is well.
                 raise NoSpace(f"openssl wrote no whole key and request into {self._directory}", remedy="make room there")
@@ -82,8 +83,8 @@ class CredentialFiles:
 
     def install(self, certificate_pem: str, ca_pem: str) -> None:
         key = self._directory / "pending.key"
-        fresh = _written(Path(f"{self._identity}.new"), key.read_bytes() + certificate_pem.encode())
-        trusted = _written(Path(f"{self._authority}.new"), ca_pem.encode())
+        fresh = durable.write_new(Path(f"{self._identity}.new"), key.read_bytes() + certificate_pem.encode())
+        trusted = durable.write_new(Path(f"{self._authority}.new"), ca_pem.encode())
         try:
             self._check_pair(fresh, key)
             self._check_counts(fresh, trusted)
@@ -93,9 +94,9 @@ class CredentialFiles:
             raise
         # The authority first: killed in between, the old certificate is of no use to it, and the same token still works.
         if not self._authority.exists() or self._authority.read_text() != ca_pem:
-            _durably(trusted, self._authority)
+            durable.install(trusted, self._authority)
         trusted.unlink(missing_ok=True)
-        _durably(fresh, self._identity)
+        durable.install(fresh, self._identity)
         self._forget()
 
     def _check_pair(self, fresh: Path, key: Path) -> None:
@@ -147,22 +148,3 @@ class CredentialFiles:
                 f"openssl {args[0]} failed: {done.last_line}", remedy=f"look at the files and the room in {self._directory}"
             )
         return done.output
-
-
-def _written(path: Path, content: bytes) -> Path:
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(content)
-    return path
-
-
-def _durably(fresh: Path, path: Path) -> None:
-    """Put ``fresh`` in the place of ``path``: afterwards, and after a crash, the whole old or the whole new."""
-    for each in (fresh, fresh.parent):
-        if each == fresh.parent:
-            fresh.rename(path)
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
