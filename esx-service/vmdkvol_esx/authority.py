@@ -22,12 +22,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from vmdkvol import durable
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, MetadataDamaged, NoSpace, NotPermitted
+from vmdkvol.tls import SERVICE_NAME
 from vmdkvol.tokens import pin_of
 from vmdkvol.volume import VmId
 from vmdkvol_esx.identities import Issued, fingerprint
 
-# What agents check of whoever says to be the service, wherever it runs.
-SERVICE_NAME = "vmdkvol-service"
 DAY_S = 86400.0
 LEAF_S = 90 * DAY_S
 AUTHORITY_S = 10 * 365 * DAY_S
