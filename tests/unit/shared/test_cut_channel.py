@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.doubles.channel_ends import VM_1, Site, call, until
+from tests.doubles.cut_wire import Wire
 from tests.doubles.cutting_proxy import CuttingProxy, Way
 from vmdkvol.channel import UnixAddress
 from vmdkvol.line import Line
@@ -20,48 +21,9 @@ from vmdkvol.volume import VmId, VolumeId
 VOLUME = VolumeId(UUID(int=7))
 
 
-class Ledger:
-    """Carries each call out once and gives a repeat the stored answer, as the service's ``requests`` does."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._answers: dict[tuple[VmId | None, UUID], Any] = {}
-        self.carried_out = 0
-
-    def __call__(self, request: Request[Any], call: Call) -> Any:
-        with self._lock:
-            if (call.caller, call.id) not in self._answers:
-                self.carried_out += 1
-                answer = VolumePage((), None, request.limit) if isinstance(request, ListVolumes) else Done()
-                self._answers[call.caller, call.id] = answer
-            return self._answers[call.caller, call.id]
-
-
-class Wire:
-    """A line to a service through a proxy."""
-
-    def __init__(self, directory: Path) -> None:
-        self.ledger = Ledger()
-        self.site = Site(directory, self.ledger)
-        path = directory / "proxy.sock"
-        self.proxy = CuttingProxy(path, self.site.address(VM_1).path)
-        self.line: Line = self.site.line(address=UnixAddress(path))
-        assert until(lambda: self.line.up)
-
-    def renew(self) -> None:
-        """Break the connection, so that what is planned begins."""
-        before = self.proxy.connections
-        self.proxy.break_off()
-        assert until(lambda: self.proxy.connections > before)
-
-    def close(self) -> None:
-        self.site.close()
-        self.proxy.close()
-
-
 @pytest.fixture
 def wire(tmp_path: Path) -> Iterator[Wire]:
-    made = Wire(tmp_path)
+    made = Wire.near(tmp_path)
     yield made
     made.close()
 

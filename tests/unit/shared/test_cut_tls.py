@@ -10,12 +10,9 @@ from uuid import UUID
 import pytest
 
 from tests.doubles.channel_ends import call, until
-from tests.doubles.cutting_proxy import CuttingProxy, Way
-from tests.doubles.far_channel import FarSite
+from tests.doubles.cut_wire import Wire
+from tests.doubles.cutting_proxy import Way
 from tests.doubles.meddler import Deed, Meddler
-from tests.unit.shared.test_cut_channel import Ledger
-from vmdkvol import unix_socket
-from vmdkvol.line import Line
 from vmdkvol.messages import Detach, Done, ListVolumes
 from vmdkvol.volume import VolumeId
 
@@ -24,37 +21,15 @@ VOLUME = VolumeId(UUID(int=7))
 _STEP = 11
 
 
-class FarWire:
-    """A line over TLS to a service through a proxy."""
-
-    def __init__(self, directory: Path) -> None:
-        self.ledger = Ledger()
-        self.site = FarSite(directory, self.ledger)
-        path = directory / "proxy.sock"
-        self.proxy = CuttingProxy(path, self.site.far.path)
-        self.line: Line = self.site.line(connect=lambda _, timeout_s: unix_socket.connect(path, timeout_s))
-        assert until(lambda: self.line.up)
-
-    def renew(self) -> None:
-        """Break the connection, so that what is planned begins."""
-        before = self.proxy.connections
-        self.proxy.break_off()
-        assert until(lambda: self.proxy.connections > before)
-
-    def close(self) -> None:
-        self.site.close()
-        self.proxy.close()
-
-
 @pytest.fixture
-def wire(tmp_path: Path) -> Iterator[FarWire]:
-    made = FarWire(tmp_path)
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    made = Wire.far(tmp_path)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("way", list(Way))
-def test_a_cut_in_handshake_or_data_loses_no_call_and_doubles_none(wire: FarWire, way: Way) -> None:
+def test_a_cut_in_handshake_or_data_loses_no_call_and_doubles_none(wire: Wire, way: Way) -> None:
     wire.line.ask(Detach(VOLUME, 0), call())
     length = wire.proxy.passed(way)
     # The first record's head, byte by byte, and the last record, which has the call or its answer.
@@ -68,7 +43,7 @@ def test_a_cut_in_handshake_or_data_loses_no_call_and_doubles_none(wire: FarWire
 
 @pytest.mark.parametrize("way", list(Way))
 @pytest.mark.parametrize("deed", list(Deed))
-def test_whoever_meddles_with_the_records_only_breaks_the_connection(wire: FarWire, deed: Deed, way: Way) -> None:
+def test_whoever_meddles_with_the_records_only_breaks_the_connection(wire: Wire, deed: Deed, way: Way) -> None:
     foreign = Meddler(deed, way)
     wire.proxy.change_next(foreign)
     wire.renew()
@@ -96,7 +71,7 @@ def test_whoever_meddles_with_the_records_only_breaks_the_connection(wire: FarWi
     assert wire.ledger.carried_out == 6
 
 
-def test_a_slow_handshake_is_only_slow(wire: FarWire) -> None:
+def test_a_slow_handshake_is_only_slow(wire: Wire) -> None:
     wire.proxy.delay_next(0.02)
     wire.renew()
     assert wire.line.ask(ListVolumes(limit=3), call()).change == 3
