@@ -114,6 +114,18 @@ def _connected(address: UnixAddress) -> Socket:
     return made
 
 
+def ended(connection: Socket) -> bool:
+    """Read to the end of the stream; tell whether it came before the socket's timeout."""
+    try:
+        while connection.recv(frames.MAX_FRAME):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
 class RawGuest:
     """A guest that sends the bytes that the test wants."""
 
@@ -164,14 +176,7 @@ class RawGuest:
 
     def ended(self) -> bool:
         """Read to the end of the stream; tell whether it came within five seconds."""
-        try:
-            while self._socket.recv(frames.MAX_FRAME):
-                pass
-        except ConnectionResetError:
-            return True
-        except TimeoutError:
-            return False
-        return True
+        return ended(self._socket)
 
     def shut_down(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from tests.doubles.certificates import Authority, der
-from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, Gated, call, until
+from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, VM_3, Gated, call, ended, until
 from tests.doubles.cutting_proxy import CuttingProxy
 from tests.doubles.far_channel import ADDRESS, FarSite, InTls, identify
 from vmdkvol import frames, unix_socket, wire
@@ -377,15 +377,3 @@ def test_a_version_that_nobody_speaks_gets_both_ranges_over_tls(site: FarSite) -
     assert frame.type == wire.ERROR
     assert "7 to 9" in frame.body["text"]
     assert f"{OLDEST_VERSION} to {NEWEST_VERSION}" in frame.body["text"]
-
-
-def ended(connection: socket.socket) -> bool:
-    """Read to the end of the stream; tell whether it came in time."""
-    try:
-        while connection.recv(1 << 16):
-            pass
-    except ConnectionResetError:
-        return True
-    except TimeoutError:
-        return False
-    return True
