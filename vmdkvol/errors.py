@@ -130,7 +130,10 @@ class MissingTool(BadRequest):
     """A program that the request needs is not installed on this Docker host."""
 
     remedy = "install the package that is named, on this Docker host"
-    explanation = "The file system's tools are not installed on this Docker host. The message names the package."
+    explanation = (
+        "A program is not installed on this Docker host, a file system's tools or openssl, or its kernel lacks a file system. "
+        "The message names it."
+    )
 
 
 # --- the object is not there -----------------------------------------------------------------------------------
@@ -223,10 +226,13 @@ class Denied(VolumeError):
 
 
 class NotPermitted(Denied):
-    """The caller's vmgroup has no right to do this."""
+    """The caller, its token, or the account that a program runs under has no right to do this."""
 
     remedy = "ask an administrator for the right"
-    explanation = "Your vmgroup has no right to do this on that datastore."
+    explanation = (
+        "There is no right to do this: the datastore is read-only or not for your vmgroup, the token does not count, or files "
+        "of the service or the agent cannot be used. The message says which."
+    )
 
 
 class QuotaExceeded(Denied):
@@ -237,10 +243,12 @@ class QuotaExceeded(Denied):
 
 
 class NotEnrolled(Denied):
-    """The calling machine is not registered with the service."""
+    """The calling machine has no certificate, or none that counts for the service."""
 
     remedy = "run `vmdkvol vm enroll NAME` at the service, then `vmdkvol-agent enroll TOKEN` here"
-    explanation = "This machine has no certificate, or the service does not know it (any more): revoked, or an older backup."
+    explanation = (
+        "This machine has no certificate, or the service does not know it (any more): revoked, over, or an older backup."
+    )
 
 
 class IdentityConflict(Denied):
@@ -254,7 +262,10 @@ class UnknownCaller(Denied):
     """The channel gives no proof of who calls, or the proof is not of an allowed user."""
 
     remedy = "call as root, on the socket of this machine"
-    explanation = "The channel could not prove who calls; only root may use these sockets."
+    explanation = (
+        "One end could not prove to the other who it is: whoever calls at a socket is not root, or what answers is not this "
+        "site's service."
+    )
 
 
 # --- nothing left ----------------------------------------------------------------------------------------------
@@ -265,10 +276,13 @@ class Exhausted(VolumeError):
 
 
 class NoSpace(Exhausted):
-    """The datastore has no room for this."""
+    """The datastore, or another file system that the message names, has no room for this."""
 
     remedy = "free space on the datastore, or use another one"
-    explanation = "The datastore is full, or too full for this disk. Nothing was made; existing data is kept."
+    explanation = (
+        "The datastore is full, or too full for this disk; or the file system of a state directory is. Nothing was made; "
+        "existing data is kept."
+    )
 
 
 class NoFreeSlot(Exhausted):
@@ -312,9 +326,12 @@ class StillWorking(Unavailable):
 
 
 class Busy(Unavailable):
-    """Another piece of work on the same volume has not ended yet."""
+    """Another piece of work on the same object has not ended yet, or there is no room for one more."""
 
-    explanation = "Another operation on this volume is under way."
+    explanation = (
+        "Another operation on this volume is under way; or there are too many calls or connections; or another connection with "
+        "this machine's certificate may still be alive. The message says which."
+    )
 
 
 class TruthUnknown(Unavailable):
@@ -386,9 +403,12 @@ class CheckFailed(AtRisk):
 
 
 class MetadataDamaged(AtRisk):
-    """A descriptor, extent, sidecar or database cannot be read as what it should be."""
+    """A descriptor, extent, sidecar, database or the site's authority cannot be read as what it should be."""
 
-    explanation = "A descriptor, extent, sidecar or the database is damaged. The data is kept; the message says where."
+    explanation = (
+        "A descriptor, extent, sidecar, the database or the site's authority is damaged or missing. The data is kept; the "
+        "message says where."
+    )
 
 
 class VolumeLost(AtRisk):

@@ -118,7 +118,9 @@ class ServiceSettings:
     """The service of one site. BadRequest, with ``setting``, for a value that cannot work."""
 
     state_dir: str = field(
-        metadata={"help": "The database's directory, on another file system than the datastores if one can be had."}
+        metadata={
+            "help": "The database and the site's authority; on another file system than the datastores if one can be had."
+        }
     )
     datastores: tuple[DatastoreSetting, ...] = field(
         default=(), metadata={"help": "Directories that serve as datastores; needed without `vsphere`, wrong with it."}
@@ -126,7 +128,7 @@ class ServiceSettings:
     hosts: tuple[HostSetting, ...] = field(
         kw_only=True,
         default=(),
-        metadata={"help": "The Docker hosts on this machine, each known by its socket; none may ask without it or `listen`."},
+        metadata={"help": "The Docker hosts that have a socket of their own on this machine; with `listen` none is needed."},
     )
     listen: tuple[str, ...] = field(
         kw_only=True,

@@ -34,7 +34,8 @@ class AgentSettings:
         default="/run/vmdkvol/vsphere", metadata={"help": "Mounts and the holders of this boot; empty after a reboot."}
     )
     state_dir: str = field(
-        default="/var/lib/vmdkvol/vsphere", metadata={"help": "The catalogue of names, which survives a reboot."}
+        default="/var/lib/vmdkvol/vsphere",
+        metadata={"help": "The catalogue of names, and this host's key and certificate; it survives a reboot."},
     )
     linger_s: float = field(
         default=10.0, metadata={"help": "How long an unmounted disk stays attached, in case it is mounted again."}
