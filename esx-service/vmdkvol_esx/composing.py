@@ -188,6 +188,7 @@ def _compose_read_only(settings: ServiceSettings, clock: Clock, listen: Listen, 
         secure=secure,
         admit=callers.admit,
         whose=callers.whose,
+        strangers=requests.stranger,
     )
     return Service(settings, clock, server, lanes, hypervisor, None, None)
 

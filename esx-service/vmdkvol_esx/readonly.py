@@ -61,6 +61,10 @@ class ReadOnlyRequests:
             case _:
                 raise self._damaged()
 
+    def stranger(self, request: Request[Any], call: Call, proof: object) -> Any:
+        """Raise MetadataDamaged: who has no certificate cannot get one without the records."""
+        raise self._damaged()
+
     def _detach(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> Done:
         """Afterwards the caller has not the disk. No generation is known; the guest proved that nothing uses it (D7)."""
         return self._lanes.run(

@@ -374,8 +374,11 @@ def test_with_a_damaged_database_a_machine_is_told_that_over_tls_too(site: Site,
         for file in (site.root / "state").glob("vmdkvol.db*"):
             file.write_bytes(b"no database" * 1000)
 
+    token = site.token(B)
     site.restart(damage)
     assert isinstance(refusal(site.line(folder)), MetadataDamaged)
+    with pytest.raises(MetadataDamaged, match="vmdkvol-esxd rebuild"):
+        Folder(site.root / "b").enroll(site.address, token)
 
 
 def test_a_token_is_taken_once_by_many_who_come_at_once(site: Site) -> None:
