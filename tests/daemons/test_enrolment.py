@@ -67,9 +67,10 @@ def test_the_identity_is_roots_alone_and_the_token_is_in_no_log(site: EnrolledSi
     secret = token.split(".")[1]
     kept = [file for file in site.root.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
     assert kept == []
-    key = (identity / "agent.pem").read_text().split("-----")[2].strip()
-    assert key
-    assert not any(key in file.read_text(errors="replace") for file in (site.root / "state" / "service").rglob("*.pem"))
+    # The first line of the key itself: whoever has it in one line or in several has that.
+    key = (identity / "agent.pem").read_bytes().split(b"-----")[2].split()[0]
+    with_key = [file for file in site.root.rglob("*") if file.is_file() and key in file.read_bytes()]
+    assert with_key == [identity / "agent.pem"]
 
 
 def test_a_token_counts_once_and_its_second_use_is_an_alarm(site: EnrolledSite) -> None:
@@ -102,8 +103,8 @@ def test_who_is_revoked_is_cut_off_at_once_and_comes_back_when_it_is_enrolled_ag
     assert len(site.mounted()) == 1
     assert made(site.hosts[1], "others-go-on")
     lines = [json.loads(line) for line in host.agent.log.read_text().splitlines() if line.startswith("{")]
-    # Once, however often it has been refused since.
-    assert sum(line["event"] == "line down" and "revoked" in line["error"] for line in lines) <= 2
+    # When it is closed and when it is refused, however often that has been since.
+    assert sum(line["event"] == "line down" and "revoked" in line["error"] for line in lines) in (1, 2)
 
     site.enrol(host)
     site.wait_connected(host)

@@ -92,7 +92,7 @@ def test_one_that_the_authority_signed_and_that_is_not_on_record_is_nobody(site:
     assert ask(site.line(other), ListAttached()) == Attachments(())
 
 
-@pytest.mark.parametrize(("days", "why"), [(-95, "expired"), (5, "certificate")])
+@pytest.mark.parametrize(("days", "why"), [(-95, "certificate expired"), (5, "bad certificate")])
 def test_a_certificate_that_is_over_or_not_yet_is_refused_at_the_handshake(
     site: Site, folder: Folder, days: float, why: str
 ) -> None:

@@ -128,7 +128,7 @@ def _asking(admin: str) -> Iterator[Connection]:
     if not address.path.exists():
         raise ServiceUnreachable(
             f"there is no admin socket {address.path}",
-            remedy="run this at the service; it has one if `listen` is set, and as `admin_socket` says",
+            remedy="run this at the service; it has one, as `admin_socket` says, if `listen` is set and its database is whole",
         )
     with connected(address) as connection:
         yield connection
