@@ -6,7 +6,17 @@ import pytest
 
 from tests.doubles.hand_clock import HandClock
 from vmdkvol.errors import Busy
-from vmdkvol_esx.entrance import BURST, MAX_CONNECTIONS, RATE, SHAKING, SHAKING_ALONE, SHAKING_EACH, STRANGERS_EACH, Entrance
+from vmdkvol_esx.entrance import (
+    _SOURCES_KEPT,
+    BURST,
+    MAX_CONNECTIONS,
+    RATE,
+    SHAKING,
+    SHAKING_ALONE,
+    SHAKING_EACH,
+    STRANGERS_EACH,
+    Entrance,
+)
 
 
 @pytest.fixture
@@ -103,6 +113,13 @@ def test_strangers_do_not_count_as_handshakes(entrance: Entrance[str]) -> None:
     assert entrance.stranger("one more", "a") == "0"
 
 
+def test_a_stranger_that_left_makes_room(entrance: Entrance[str]) -> None:
+    for number in range(STRANGERS_EACH):
+        entrance.stranger(str(number), "a")
+    entrance.left("2")
+    assert entrance.stranger("one more", "a") is None
+
+
 def test_who_leaves_twice_leaves_once(entrance: Entrance[str]) -> None:
     entrance.proven("x", "vm")
     entrance.proven("y", "vm")
@@ -112,3 +129,15 @@ def test_who_leaves_twice_leaves_once(entrance: Entrance[str]) -> None:
         entrance.proven(str(number), "vm")
     with pytest.raises(Busy):
         entrance.proven("one more", "vm")
+
+
+def test_sources_that_come_and_go_do_not_fill_the_memory(entrance: Entrance[str]) -> None:
+    for number in range(2 * _SOURCES_KEPT):
+        entrance.knock(f"host {number}")
+        entrance.shake("somebody", f"host {number}")
+        entrance.stranger("somebody", f"host {number}")
+        entrance.proven("somebody", f"vm {number}")
+        entrance.left("somebody")
+    assert len(entrance._paid) <= _SOURCES_KEPT
+    assert (entrance._shaking._by_source, entrance._strangers._by_source) == ({}, {})
+    assert (entrance._shares, dict(entrance._counts)) == ({}, {})

@@ -83,8 +83,10 @@ def test_another_machine_is_not_spoken_to_in_the_clear(site: FarSite) -> None:
 
 
 def test_a_certificate_that_is_missing_leaves_no_connection(site: FarSite, tmp_path: Path) -> None:
-    with pytest.raises(NotEnrolled, match="no certificate"):
-        dial(ADDRESS, AgentSide(tmp_path / "none.pem", site.authority.path), 5.0, site.far.by(5))
+    ours, theirs = socket.socketpair()
+    with theirs, pytest.raises(NotEnrolled, match="no certificate"):
+        dial(ADDRESS, AgentSide(tmp_path / "none.pem", site.authority.path), 5.0, lambda *_: ours)
+    assert ours.fileno() == -1
 
 
 def test_who_has_no_certificate_does_not_even_connect(site: FarSite, tmp_path: Path) -> None:
@@ -105,6 +107,7 @@ def test_a_service_that_says_nothing_is_given_up() -> None:
     ours.setblocking(False)
     with theirs, pytest.raises(ServiceUnreachable, match="does not answer"):
         ask_once(ADDRESS, Introduce(), CLOCK, 0.1, StrangerSide(None), lambda *_: ours)
+    assert ours.fileno() == -1
 
 
 def test_a_service_that_hangs_up_is_not_waited_for() -> None:

@@ -48,6 +48,12 @@ def test_another_call_s_answer_is_not_hello_s(greeting: Greeting) -> None:
     assert not greeting.answered_by(answer(other))
 
 
+def test_an_error_that_names_no_call_is_hello_s(greeting: Greeting) -> None:
+    """What the service says to a connection that it closes, before it has read whose Hello it is."""
+    said(greeting)
+    assert greeting.answered_by(Frame(None, None, wire.ERROR, {}))
+
+
 def test_progress_is_no_answer(greeting: Greeting) -> None:
     frame = said(greeting)
     assert not greeting.answered_by(Frame(frame.id, None, wire.PROGRESS, {"percent": 1}))
