@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.doubles.certificates import Authority as Signer
 from tests.doubles.channel_ends import CLOCK, VM_1, Gated
 from tests.doubles.far_channel import ADDRESS, FarSite
+from vmdkvol import wire
 from vmdkvol.channel import UnixAddress
 from vmdkvol.dialing import checked, ask_once, dial
 from vmdkvol.errors import BadFrame, NotEnrolled, NotPermitted, ServiceUnreachable, UnknownCaller
+from vmdkvol.frames import Decoder
 from vmdkvol.messages import Authority, Call, Introduce, ListAttached, Request
 from vmdkvol.tls import AgentSide, StrangerSide
 from vmdkvol_esx.callers import Proof
@@ -108,6 +112,26 @@ def test_a_service_that_says_nothing_is_given_up() -> None:
     with theirs, pytest.raises(ServiceUnreachable, match="does not answer"):
         ask_once(ADDRESS, Introduce(), CLOCK, 0.1, StrangerSide(None), lambda *_: ours)
     assert ours.fileno() == -1
+
+
+def test_only_the_answer_to_this_question_is_one() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def serve() -> None:
+        decoder = Decoder()
+        while (asked := decoder.take()) is None:
+            decoder.feed(theirs.recv(4096))
+        assert asked.id is not None
+        theirs.sendall(wire.write_answer(uuid4(), Authority("of another")))
+        theirs.sendall(wire.write_progress(asked.id, 50))
+        theirs.sendall(wire.write_answer(asked.id, Authority("pem")))
+
+    service = threading.Thread(target=serve)
+    service.start()
+    with theirs:
+        assert ask_once(UnixAddress(Path("/s")), Introduce(), CLOCK, 20.0, None, lambda *_: ours) == Authority("pem")
+        service.join()
 
 
 def test_a_service_that_hangs_up_is_not_waited_for() -> None:
