@@ -130,10 +130,7 @@ class MissingTool(BadRequest):
     """A program that the request needs is not installed on this Docker host."""
 
     remedy = "install the package that is named, on this Docker host"
-    explanation = (
-        "A program is not installed on this Docker host, a file system's tools or openssl, or its kernel lacks a file system. "
-        "The message names it."
-    )
+    explanation = "A program (mkfs, openssl) or a file system of the kernel is not on this Docker host. The message names it."
 
 
 # --- the object is not there -----------------------------------------------------------------------------------
@@ -229,10 +226,7 @@ class NotPermitted(Denied):
     """The caller, its token, or the account that a program runs under has no right to do this."""
 
     remedy = "ask an administrator for the right"
-    explanation = (
-        "There is no right to do this: the datastore is read-only or not for your vmgroup, the token does not count, or files "
-        "of the service or the agent cannot be used. The message says which."
-    )
+    explanation = "Your vmgroup, token or account has no right to do this, or a datastore or file cannot be written."
 
 
 class QuotaExceeded(Denied):
@@ -246,9 +240,7 @@ class NotEnrolled(Denied):
     """The calling machine has no certificate, or none that counts for the service."""
 
     remedy = "run `vmdkvol vm enroll NAME` at the service, then `vmdkvol-agent enroll TOKEN` here"
-    explanation = (
-        "This machine has no certificate, or the service does not know it (any more): revoked, over, or an older backup."
-    )
+    explanation = "This machine has no certificate that counts for the service: none, revoked, over, or newer than its backup."
 
 
 class IdentityConflict(Denied):
@@ -262,10 +254,7 @@ class UnknownCaller(Denied):
     """The channel gives no proof of who calls, or the proof is not of an allowed user."""
 
     remedy = "call as root, on the socket of this machine"
-    explanation = (
-        "One end could not prove to the other who it is: whoever calls at a socket is not root, or what answers is not this "
-        "site's service."
-    )
+    explanation = "The caller did not prove who it is (at a socket: root), or what answers is not this site's service."
 
 
 # --- nothing left ----------------------------------------------------------------------------------------------
@@ -279,10 +268,7 @@ class NoSpace(Exhausted):
     """The datastore, or another file system that the message names, has no room for this."""
 
     remedy = "free space on the datastore, or use another one"
-    explanation = (
-        "The datastore is full, or too full for this disk; or the file system of a state directory is. Nothing was made; "
-        "existing data is kept."
-    )
+    explanation = "The datastore, or the file system that the message names, is full. Nothing was made; existing data is kept."
 
 
 class NoFreeSlot(Exhausted):
@@ -328,10 +314,7 @@ class StillWorking(Unavailable):
 class Busy(Unavailable):
     """Another piece of work on the same object has not ended yet, or there is no room for one more."""
 
-    explanation = (
-        "Another operation on this volume is under way; or there are too many calls or connections; or another connection with "
-        "this machine's certificate may still be alive. The message says which."
-    )
+    explanation = "Another operation on this volume, or connection of this machine, has not ended, or there are too many."
 
 
 class TruthUnknown(Unavailable):
@@ -405,10 +388,7 @@ class CheckFailed(AtRisk):
 class MetadataDamaged(AtRisk):
     """A descriptor, extent, sidecar, database or the site's authority cannot be read as what it should be."""
 
-    explanation = (
-        "A descriptor, extent, sidecar, the database or the site's authority is damaged or missing. The data is kept; the "
-        "message says where."
-    )
+    explanation = "A descriptor, extent, sidecar, database or authority is damaged. The data is kept; the message says where."
 
 
 class VolumeLost(AtRisk):
