@@ -17,7 +17,8 @@ class Device:
     """A block device of this kernel that was verified to be a certain disk. ``number`` is (major, minor).
 
     ``sequence`` tells this appearance of a disk from a later one under the same number; None where the kernel does not
-    count. ``named``: the disk says its UUID itself; False for one that is known by its place alone.
+    count. ``named``: the disk says its UUID itself; False for one that is known by its place alone. ``sure``: False for one
+    whose place is a guess.
     """
 
     path: str
@@ -26,6 +27,7 @@ class Device:
     size_bytes: int
     sequence: int | None = None
     named: bool = True
+    sure: bool = True
 
 
 class Devices(Protocol):
@@ -50,7 +52,8 @@ class Devices(Protocol):
     def forget(self, device: Device) -> None:
         """Take the device out of this kernel before a detach; one that is gone already is fine. Loops: nothing to do.
 
-        Only while it is claimed. Raises TruthUnknown if it stays.
+        Nothing for a device that is not ``sure`` either: it may be somebody else's. Only while it is claimed.
+        Raises TruthUnknown if it stays.
         """
         ...
 

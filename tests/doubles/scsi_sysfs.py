@@ -86,6 +86,14 @@ class ScsiSysfs:
         """Another disk sits at the address, and the kernel has not noticed: it shows what the first one said."""
         self.attached[address] = disk
 
+    def give_up(self, address: ScsiAddress, state: str = "offline") -> None:
+        """The kernel has this state for the disk, after errors that would not end."""
+        (self._path(address) / "state").write_text(f"{state}\n")
+
+    def grow(self, address: ScsiAddress, size_bytes: int) -> None:
+        """The disk is larger, and the kernel has not noticed."""
+        self.attached[address] = replace(self.attached[address], size_bytes=size_bytes)
+
     # --- the kernel ------------------------------------------------------------------------------------------------
 
     def tell(self, attribute: Path, text: str) -> None:
@@ -96,6 +104,11 @@ class ScsiSysfs:
             path = (attribute.parent).resolve(strict=True)
             if not self.stuck:
                 self._vanish(path)
+        elif attribute.name == "rescan":
+            path = attribute.parent.resolve(strict=True)
+            (disk,) = (disk for address, disk in self.attached.items() if self._path(address) == path)
+            (size,) = path.glob("block/*/size")
+            size.write_text(f"{disk.size_bytes // SECTOR}\n")
         elif attribute.name == "scan":
             (bus,) = (bus for bus, host in self._hosts.items() if f"host{host}" == attribute.parent.name)
             _, unit, _ = text.split()
@@ -128,6 +141,7 @@ class ScsiSysfs:
             if content is not None:
                 (made / page).write_bytes(content)
         (made / "delete").touch()
+        (made / "state").write_text("running\n")
         (shown / "device").symlink_to(f"../../../{path.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         made.rename(path)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import StillMounted, TruthUnknown, VolumeError, WrongDisk
@@ -19,9 +19,6 @@ from vmdkvol_guest.linux.opening import BUSY_RETRY_S, BUSY_STEP_S, Ask, check_id
 from vmdkvol_guest.linux.scsi_finding import ScsiFinding, other_size
 from vmdkvol_guest.ports import Device
 
-if TYPE_CHECKING:
-    import pyudev
-
 _DEV = Path("/dev")
 # Uevents are the normal way; a machine may have lost one, so sysfs is looked at as often as this.
 _LOOK_EVERY_S = 0.2
@@ -29,6 +26,14 @@ _LOOK_EVERY_S = 0.2
 _SCAN_AFTER_S = 0.5
 # A disk that sits where another one should be may be about to leave; one that stays so long is no late event.
 _WRONG_S = 5.0
+# Of a storm of uevents so many are taken as one: what they tell of is seen by one look.
+_AT_ONCE = 1000
+
+
+class Uevents(Protocol):
+    """The kernel's word that something changed; ``poll`` returns what, None if nothing did in ``timeout`` seconds."""
+
+    def poll(self, timeout: float) -> object | None: ...
 
 
 class LinuxDevices:
@@ -48,9 +53,11 @@ class LinuxDevices:
         dev: Path = _DEV,
         ask: Ask = inquiry.disk_uuid,
         tell: Callable[[Path, str], None] = scsi.tell,
+        uevents: Callable[[], Uevents | None] | None = None,
     ) -> None:
         self._clock = clock
         self._owner = owner
+        self._uevents = uevents or _monitor
         self._dev = dev
         self._ask = ask
         self._tree = scsi.ScsiTree(clock, self._node, sysfs=sysfs, ask=ask, tell=tell)
@@ -65,8 +72,7 @@ class LinuxDevices:
         patience = Deadline.after(self._clock, _WRONG_S)
         for _ in self._moments(deadline):
             if scan.passed and isinstance(attachment.address, ScsiAddress):
-                self._scsi.forget_mistaken(attachment.address.unit)
-                self._tree.scan(attachment.address.unit)
+                self._scsi.look_anew(attachment, attachment.address)
                 pause_s *= 2
                 scan = Deadline.after(self._clock, pause_s)
             found = self._look(attachment)
@@ -82,9 +88,12 @@ class LinuxDevices:
         return self._claimed(device, deadline.at_most(BUSY_RETRY_S))
 
     def forget(self, device: Device) -> None:
-        """Take a SCSI disk out of the kernel; a loop device is the hypervisor's own."""
+        """Take a SCSI disk out of the kernel; a loop device is the hypervisor's own.
+
+        A disk that is known by a guess at its controller stays: it may be somebody else's, and ours goes with its detach.
+        """
         name = Path(device.path).name
-        if not name.startswith("loop"):
+        if not name.startswith("loop") and device.sure:
             self._tree.forget(name, device.number)
 
     def present(self, vm: VmId, attachment: Attachment) -> Device | None:
@@ -133,19 +142,31 @@ class LinuxDevices:
 
     def _moments(self, deadline: Deadline) -> Iterator[None]:
         """Yield after each uevent of a block device and at least every 0.2 s, and once at the deadline."""
-        monitor = _monitor()
+        monitor = self._uevents()
         # What came before the monitor listened is seen by this look.
         yield
         while not deadline.passed:
             pause = min(_LOOK_EVERY_S, deadline.left_s)
             if monitor is None:
                 self._clock.sleep(pause)
-            else:
-                monitor.poll(pause)
+            elif not _told(monitor, pause):
+                monitor = None
             yield
 
 
-def _monitor() -> pyudev.Monitor | None:
+def _told(monitor: Uevents, pause: float) -> bool:
+    """Wait for an event, at most so long, and take all that came with it; tell whether there will be more of them."""
+    try:
+        event, taken = monitor.poll(pause), 0
+        while event is not None and taken < _AT_ONCE:
+            event, taken = monitor.poll(0.0), taken + 1
+    except OSError:
+        # The kernel had more to tell than the socket holds (ENOBUFS), and says so for ever: sysfs tells the rest.
+        return False
+    return True
+
+
+def _monitor() -> Uevents | None:
     """Return a listener for the kernel's own uevents, or None where this process may have none.
 
     The kernel's, not udev's: a machine without udev, or with a dead one, finds its disks too (F44).
@@ -158,4 +179,5 @@ def _monitor() -> pyudev.Monitor | None:
         monitor.start()
     except (OSError, ImportError):
         return None
-    return monitor
+    found: Uevents = monitor
+    return found

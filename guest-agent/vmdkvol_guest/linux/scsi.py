@@ -24,6 +24,8 @@ PVSCSI = "vmw_pvscsi"
 _DRIVERS = frozenset({PVSCSI, "mptspi", "mptsas", "BusLogic"})
 # VMware's firmware names a controller so (SMBIOS, onboard devices; vsphere-facts 7).
 _LABEL = r"SCSI(\d+)"
+# The kernel's words (scsi_sysfs.c) for a disk that it sends nothing to any more.
+_OFFLINE = frozenset({"offline", "transport-offline"})
 # Behind all slots that have a number.
 _NO_SLOT = 1 << 31
 _SECTOR = 512
@@ -123,16 +125,31 @@ class ScsiTree:
             return None
         return Seat((controllers[address.bus].host, address.unit), certain=len(controllers) == 1)
 
-    def scan(self, unit: int) -> None:
-        """Let every PVSCSI controller look for a disk at this unit; one that is there already stays as it is."""
-        for entry in self._hosts():
-            try:
-                if _text(entry / "proc_name") == PVSCSI:
-                    # Channel, target, logical unit: PVSCSI has each disk as a target of its own.
-                    self._tell(entry / "scan", f"0 {unit} 0")
-            except OSError:
-                # A controller that goes, or a read-only sysfs: the disk then comes by itself, or not at all.
-                continue
+    def places(self, address: ScsiAddress) -> list[tuple[int, int]]:
+        """Return where a disk with this address may come: on PVSCSI, and at one place where that is certain.
+
+        At the same unit of another controller there may be a disk that just leaves: a scan would bring it back.
+        """
+        seat = self.seat(address)
+        found = [(each.host, address.unit) for each in self.controllers() if each.driver == PVSCSI]
+        return [place for place in found if seat is None or not seat.certain or place == seat.place]
+
+    def scan(self, place: tuple[int, int]) -> None:
+        """Let the controller look for a disk at this unit; one that is there already stays as it is."""
+        host, unit = place
+        # Channel, target, logical unit: PVSCSI has each disk as a target of its own.
+        self._try(self._sysfs / f"class/scsi_host/host{host}/scan", f"0 {unit} 0")
+
+    def rescan(self, name: str) -> None:
+        """Let the kernel read the disk's size anew; it stays what it is for everybody who has it."""
+        self._try(self._sysfs / "block" / name / "device/rescan", "1")
+
+    def offline(self, name: str) -> bool:
+        """Tell whether the kernel has given the disk up after errors: it lets nobody open it, until it is taken out."""
+        try:
+            return _text(self._sysfs / "block" / name / "device/state") in _OFFLINE
+        except OSError:
+            return False
 
     def holders(self, name: str) -> list[str]:
         """Return the devices that the kernel has built on a disk, such as ``dm-0 (mpatha)``: each keeps it busy."""
@@ -163,6 +180,13 @@ class ScsiTree:
             if deadline.passed:
                 raise TruthUnknown(f"{name} did not leave the kernel within {_GONE_S:.0f} s")
             self._clock.sleep(_GONE_STEP_S)
+
+    def _try(self, attribute: Path, text: str) -> None:
+        try:
+            self._tell(attribute, text)
+        except OSError:
+            # A controller or disk that goes, or a read-only sysfs: the disk then comes by itself, or not at all.
+            return
 
     def _there(self, entry: Path) -> ScsiDisk | None:
         deadline = Deadline.after(self._clock, _READ_S)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 
 from vmdkvol.errors import TruthUnknown, VolumeError, WrongDisk
 from vmdkvol.volume import Attachment, Content, ScsiAddress
+from vmdkvol_guest.linux import superblock
 from vmdkvol_guest.linux.opening import Ask, check_identity
 from vmdkvol_guest.linux.scsi import ScsiDisk, ScsiTree
 from vmdkvol_guest.ports import Device
@@ -23,14 +25,18 @@ class ScsiFinding:
         self._ask = ask
 
     def look(self, attachment: Attachment) -> Device | VolumeError:
-        """Return the device, or why there is none as yet. WrongDisk for the disk with another size."""
-        disks = self._tree.disks()
+        """Return the device, or why there is none as yet."""
+        try:
+            disks = self._tree.disks()
+        except TruthUnknown as error:
+            return error
         named = [disk for disk in disks if disk.uuid == attachment.disk_uuid]
         if not named:
             return self._by_place(disks, attachment)
         device = self._only([self._verified(disk, attachment) for disk in named])
         if isinstance(device, Device) and device.size_bytes != attachment.size_bytes:
-            raise other_size(device, attachment)
+            # Perhaps it has grown, and the kernel does not know yet.
+            return other_size(device, attachment)
         return device
 
     def present(self, attachment: Attachment) -> Device | None:
@@ -40,19 +46,55 @@ class ScsiFinding:
         if not found:
             return None
         device = self._only([self._verified(disk, attachment) for disk in found])
-        if isinstance(device, VolumeError):
-            raise device
-        return device
+        if isinstance(device, Device):
+            return device
+        if all(self._sure(disk, attachment) and self._forgotten_if_dead(disk) for disk in found):
+            return None
+        raise device
 
-    def forget_mistaken(self, unit: int) -> None:
-        """Take those disks at this unit out of the kernel of which it remembers another identity than they have.
+    def look_anew(self, attachment: Attachment, address: ScsiAddress) -> None:
+        """Let the kernel look for the disk anew, and drop what it remembers of it and of the place without its being so.
 
-        The disk was swapped and no event told (F46); looked for again, the kernel shows who is there now. One that anybody
-        has mounted, or open exclusively, stays.
+        It may have missed that a disk came, that another one did in its place (F46), or that it has grown; and one that it
+        has given up stays so until it is taken out. A disk that anybody has mounted, or open exclusively, stays.
         """
-        for disk in self._tree.disks():
-            if disk.place[1] == unit and disk.uuid is not None:
+        places = self._tree.places(address)
+        try:
+            disks = self._tree.disks()
+        except TruthUnknown:
+            disks = []
+        for disk in disks:
+            if disk.uuid != attachment.disk_uuid and disk.place not in places:
+                continue
+            if self._forgotten_if_dead(disk):
+                self._tree.scan(disk.place)
+                continue
+            if disk.uuid is not None and disk.place in places:
                 self._forget_if_mistaken(disk)
+            if disk.uuid in (None, attachment.disk_uuid) and disk.size_bytes != attachment.size_bytes:
+                self._tree.rescan(disk.name)
+        for place in places:
+            self._tree.scan(place)
+
+    def _forgotten_if_dead(self, disk: ScsiDisk) -> bool:
+        """Take a disk out of the kernel that it has given up and that nobody has; tell whether it is out.
+
+        The kernel asks for exclusive users before it asks for the disk: what fails otherwise than with EBUSY has none, and
+        gets none as long as no open succeeds.
+        """
+        if not self._tree.offline(disk.name):
+            return False
+        try:
+            os.close(os.open(self._node(disk.name, disk.number), os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                return False
+            try:
+                self._tree.forget(disk.name, disk.number)
+            except TruthUnknown:
+                return False
+            return True
+        return False
 
     def _forget_if_mistaken(self, disk: ScsiDisk) -> None:
         try:
@@ -88,7 +130,10 @@ class ScsiFinding:
         return self._verified(disk, attachment)
 
     def _unnamed(self, disks: Sequence[ScsiDisk], attachment: Attachment) -> list[ScsiDisk]:
-        """Return the disks without a UUID that may be it; it is one of them if this kernel has it at all."""
+        """Return the disks without a UUID that may be it; it is one of them if this kernel has it at all.
+
+        Whatever its size: it may have grown since it was attached.
+        """
         address = _scsi(attachment)
         seat = self._tree.seat(address)
         certain = None if seat is None or not seat.certain else seat.place
@@ -96,15 +141,34 @@ class ScsiFinding:
             disk
             for disk in disks
             if disk.uuid is None
-            and disk.size_bytes == attachment.size_bytes
-            and (disk.place == certain if certain else disk.place[1] == address.unit)
+            and (
+                disk.place == certain
+                if certain
+                else disk.place[1] == address.unit
+                and (disk.size_bytes == attachment.size_bytes or self._has_its_filesystem(disk, attachment))
+            )
         ]
+
+    def _has_its_filesystem(self, disk: ScsiDisk, attachment: Attachment) -> bool:
+        if attachment.filesystem_uuid is None:
+            return False
+        try:
+            descriptor = os.open(self._node(disk.name, disk.number), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return superblock.uuid(os.pread(descriptor, superblock.BLOCK_BYTES, 0)) == attachment.filesystem_uuid
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
 
     def _verified(self, disk: ScsiDisk, attachment: Attachment) -> Device | VolumeError:
         """Ask the disk itself: what the kernel remembers of it may be of another one that sat there before."""
         try:
             path = self._node(disk.name, disk.number)
-            device = Device(path, disk.number, attachment.disk_uuid, disk.size_bytes, disk.sequence, disk.uuid is not None)
+            named, sure = disk.uuid is not None, self._sure(disk, attachment)
+            device = Device(path, disk.number, attachment.disk_uuid, disk.size_bytes, disk.sequence, named, sure)
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             return TruthUnknown(f"{disk.name} cannot be opened: {error.strerror}")
@@ -115,6 +179,13 @@ class ScsiFinding:
         finally:
             os.close(descriptor)
         return device
+
+    def _sure(self, disk: ScsiDisk, attachment: Attachment) -> bool:
+        """Tell whether it is the attachment's disk, or what has taken its place; False for a guess at the controller."""
+        if disk.uuid is not None:
+            return True
+        seat = self._tree.seat(_scsi(attachment))
+        return seat is not None and seat.certain and seat.place == disk.place
 
     def _only(self, found: Sequence[Device | VolumeError]) -> Device | VolumeError:
         """Return the one device among them; without one why not. Two raise TruthUnknown: neither may be touched."""

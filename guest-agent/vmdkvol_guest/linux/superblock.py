@@ -38,6 +38,18 @@ def clean(block: bytes, size_bytes: int) -> Probe | None:
     return None if any(block[:_EXT4_AT]) else _clean_ext4(block[_EXT4_AT : 2 * _EXT4_AT], size_bytes)
 
 
+def uuid(block: bytes) -> UUID | None:
+    """Return the UUID of the file system in the first ``BLOCK_BYTES`` of a disk, in use or not; None if it is none of ours."""
+    if len(block) < BLOCK_BYTES:
+        return None
+    if block.startswith(b"XFSB"):
+        return UUID(bytes=block[32:48])
+    at = _EXT4_AT
+    if int.from_bytes(block[at + _MAGIC : at + _MAGIC + 2], "little") != _EXT4_MAGIC:
+        return None
+    return UUID(bytes=block[at + _UUID : at + _UUID + 16])
+
+
 def _clean_ext4(block: bytes, size_bytes: int) -> Probe | None:
     def short(at: int) -> int:
         return int.from_bytes(block[at : at + 2], "little")

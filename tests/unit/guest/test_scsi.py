@@ -203,32 +203,48 @@ def test_two_controllers_with_one_name_are_not_certain(sysfs: ScsiSysfs) -> None
 
 
 def test_a_scan_brings_a_disk_that_the_kernel_did_not_notice(sysfs: ScsiSysfs) -> None:
-    sysfs.controller(0)
+    host = sysfs.controller(0)
     sysfs.attach(ADDRESS, VIRTUAL, seen=False)
-    tree(sysfs).scan(3)
+    tree(sysfs).scan((host, 3))
     assert [disk.uuid for disk in tree(sysfs).disks()] == [DISK]
 
 
-def test_only_the_unit_is_looked_for_and_only_on_pvscsi(sysfs: ScsiSysfs) -> None:
-    sysfs.controller(1, driver="mptspi")
+def test_only_the_unit_is_looked_for(sysfs: ScsiSysfs) -> None:
     host = sysfs.controller(0)
-    tree(sysfs).scan(3)
+    tree(sysfs).scan((host, 3))
     assert sysfs.told == [(f"class/scsi_host/host{host}/scan", "0 3 0")]
 
 
-def test_a_controller_that_cannot_be_told_does_not_keep_the_others_from_it(sysfs: ScsiSysfs) -> None:
-    broken = sysfs.controller(0)
-    sysfs.controller(1)
-    sysfs.attach(ScsiAddress(1, 3), VIRTUAL, seen=False)
+def test_a_disk_comes_on_pvscsi_alone_and_at_any_that_may_be_meant(sysfs: ScsiSysfs) -> None:
+    sysfs.controller(1, driver="mptspi")
+    first, second = sysfs.controller(0), sysfs.controller(2)
+    assert sorted(tree(sysfs).places(ADDRESS)) == sorted([(first, 3), (second, 3)])
+
+
+def test_where_it_is_certain_a_disk_comes_at_one_controller(sysfs: ScsiSysfs) -> None:
+    """A scan at the others would bring back what is just being detached at the same unit there."""
+    host = sysfs.controller(0, label="SCSI0")
+    sysfs.controller(1, label="SCSI1")
+    assert tree(sysfs).places(ADDRESS) == [(host, 3)]
+
+
+def test_a_controller_that_cannot_be_told_is_no_error(sysfs: ScsiSysfs) -> None:
+    host = sysfs.controller(0)
 
     def write(attribute: Path, text: str) -> None:
-        if f"host{broken}" in str(attribute):
-            raise OSError(errno.EROFS, "read-only")
-        sysfs.tell(attribute, text)
+        raise OSError(errno.EROFS, "read-only")
 
-    tree(sysfs, write).scan(3)
+    tree(sysfs, write).scan((host, 3))
+    assert tree(sysfs).disks() == []
 
-    assert sysfs.names() == {"sda"}
+
+@pytest.mark.parametrize(("state", "given_up"), [("running", False), ("offline", True), ("transport-offline", True)])
+def test_a_disk_that_the_kernel_has_given_up_is_told_from_others(sysfs: ScsiSysfs, state: str, given_up: bool) -> None:
+    sysfs.controller(0)
+    sysfs.attach(ADDRESS, VIRTUAL)
+    assert not tree(sysfs).offline("sda")
+    sysfs.give_up(ADDRESS, state)
+    assert tree(sysfs).offline("sda") == given_up
 
 
 # --- leaving ---------------------------------------------------------------------------------------------------------

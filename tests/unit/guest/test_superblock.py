@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from vmdkvol_guest.linux.superblock import BLOCK_BYTES, clean
+from vmdkvol_guest.linux.superblock import BLOCK_BYTES, clean, uuid
 from vmdkvol_guest.ports import Probe
 
 OURS = UUID("0f0e0d0c-0b0a-4908-8706-050403020100")
@@ -81,3 +81,14 @@ def test_an_xfs_that_is_being_made_is_for_the_tools() -> None:
 @pytest.mark.parametrize("length", [0, 1, 1024, BLOCK_BYTES - 1])
 def test_a_short_read_is_for_the_tools(length: int) -> None:
     assert clean(ext4(at_4=0, at_6=1)[:length], SIZE) is None
+
+
+def test_whose_it_is_stands_there_whether_it_is_clean_or_in_use() -> None:
+    """A mounted ext4 has a journal to replay, and is not marked as unmounted."""
+    assert uuid(ext4(at_3a=0, at_60=0x4)) == OURS
+    assert uuid(xfs(unfinished=1)) == OURS
+
+
+@pytest.mark.parametrize("block", [b"", bytes(BLOCK_BYTES), ext4(at_38=0), ext4()[:-1], xfs()[:-1]])
+def test_a_block_that_is_none_of_ours_says_no_uuid(block: bytes) -> None:
+    assert uuid(block) is None
