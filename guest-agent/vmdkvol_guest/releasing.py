@@ -84,9 +84,10 @@ class Releasing:
             device = parts.present(attachment)
 
     def _detach_newer(self, volume: VolumeId) -> None:
-        """An attach of ours whose answer was lost raised the generation; the device is the same, and proved unused."""
+        """An attach of ours whose answer was lost raised the generation, and may have put the disk at another place."""
         newer = self._parts.attached().get(volume)
         if newer is not None:
+            self._forget_device(newer)
             self._parts.ask(Detach(volume, newer.generation), self._parts.limits.release_s)
 
     def _in_use(self, volume: VolumeId, ids: frozenset[str], attachment: Attachment | None) -> VolumeInUse:

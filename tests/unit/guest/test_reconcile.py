@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,8 @@ from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import ID1, ID2, VM_B, Host
 from vmdkvol.errors import ServiceUnreachable, StillMounted, TruthUnknown, VolumeInUse
 from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Wanted
+from vmdkvol.points import Point
+from vmdkvol_guest.releasing import Releasing
 
 
 @pytest.fixture(params=range(3))
@@ -192,6 +195,22 @@ def test_an_attach_that_raised_the_generation_unheard_is_detached_all_the_same(h
     host.settle()
 
     assert not host.attached()
+
+
+def test_what_a_newer_attach_brought_is_proved_unused_too(host: Host) -> None:
+    """It may be at another place by now, where somebody has it; what was proved is where it was."""
+    host.unmount()
+    device, attachment = host.device(), host.notebook.holdings()[host.volume()].attachment
+    assert attachment is not None
+    host.kept().generation += 1
+
+    def taken(point: Point) -> None:
+        if point is Point.RELEASE_FORGOTTEN:
+            host.guest.hold_elsewhere(device)
+
+    with pytest.raises(StillMounted):
+        Releasing(replace(host.parts, at=taken)).detach(attachment)
+    assert [each.generation for each in host.line.asked if isinstance(each, Detach)] == [attachment.generation]
 
 
 def test_a_disk_that_only_the_service_knows_here_is_given_back(host: Host, clock: SimulatedClock) -> None:
