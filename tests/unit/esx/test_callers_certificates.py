@@ -190,8 +190,22 @@ def test_one_that_did_not_ask_for_a_while_waits_anew(registry: Registry) -> None
         registry.callers.admit(present("b"), (present("a"),))
 
 
-def test_a_host_that_is_known_by_its_socket_may_have_any_boots(registry: Registry) -> None:
-    registry.callers.admit(present("a", certificate=None), (present("b", certificate=None),))
+@pytest.mark.parametrize(("newcomer", "other"), [(None, None), (None, "certificate"), ("certificate", None)])
+def test_a_host_that_is_known_by_its_socket_may_have_any_boots(
+    registry: Registry, newcomer: str | None, other: str | None
+) -> None:
+    registry.callers.admit(present("a", newcomer), (present("b", other),))
+
+
+def test_one_that_was_let_in_waits_anew_when_it_comes_again(registry: Registry) -> None:
+    """Without that, a machine that is reset twice in a minute would be taken for its own copy."""
+    first, second = present("a"), present("b")
+    with pytest.raises(Busy):
+        registry.callers.admit(second, (first,))
+    registry.callers.admit(second, ())
+    registry.clock.pass_time(CONFLICT_S)
+    with pytest.raises(Busy):
+        registry.callers.admit(second, (first,))
 
 
 def test_many_boots_do_not_fill_the_memory(registry: Registry) -> None:
@@ -224,6 +238,20 @@ def test_who_is_revoked_between_the_look_and_the_admission_is_not_let_in(registr
         registry.callers.admit(Present(caller, "boot", from_tcp(certificate)), ())
 
 
+def test_who_is_revoked_while_the_records_are_looked_at_is_not_let_in(registry: Registry) -> None:
+    class RevokedThen:
+        def identity(self, fingerprint: str) -> Identity | None:
+            found = registry.store.identity(fingerprint)
+            callers.ended(HOST)
+            return found
+
+    callers = Callers(registry.administration._hypervisor, RevokedThen(), registry.clock, Alarms(registry.clock, registry.log))
+    certificate = enrol(registry)
+    caller = callers.identify(from_tcp(certificate), hello())
+    with pytest.raises(Busy):
+        callers.admit(Present(caller, "boot", from_tcp(certificate)), ())
+
+
 def test_the_end_of_another_machines_identity_keeps_nobody_out(registry: Registry) -> None:
     certificate = enrol(registry)
     caller = registry.callers.identify(from_tcp(certificate), hello())
@@ -250,6 +278,6 @@ def test_the_records_alone_tell_whose_a_certificate_is(registry: Registry) -> No
 def test_who_speaks_for_nobody_hears_it_from_the_records(registry: Registry) -> None:
     certificate = enrol(registry)
     registry.store.revoke(HOST, registry.clock.wall())
-    for proof in (from_tcp(certificate), from_tcp()):
-        with pytest.raises(NotEnrolled):
+    for proof, why in ((from_tcp(certificate), "revoked"), (from_tcp(), "shows no certificate")):
+        with pytest.raises(NotEnrolled, match=why):
             registry.callers.whose(proof)
