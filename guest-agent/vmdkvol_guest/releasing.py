@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import StaleRequest, StillMounted, VolumeError, VolumeInUse
+from vmdkvol.errors import StaleRequest, StillMounted, TruthUnknown, VolumeError, VolumeInUse
 from vmdkvol.messages import Detach
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, VolumeId
@@ -74,6 +74,7 @@ class Releasing:
         parts = self._parts
         device: Device | None = parts.present(attachment)
         while device is not None:
+            self._require_own_place(device, attachment)
             began = parts.clock.monotonic()
             with parts.devices.claim(device, self._claim_deadline()):
                 parts.at(Point.RELEASE_CLAIMED)
@@ -82,6 +83,19 @@ class Releasing:
                 return
             # Stopped in between for so long that somebody may have mounted what is still there (F62).
             device = parts.present(attachment)
+
+    def _require_own_place(self, device: Device, attachment: Attachment) -> None:
+        """Raise TruthUnknown for a disk that is known by its place alone while another volume's was put there too.
+
+        A detach whose answer was lost leaves its note, and the place may have been given away since; the service's list says
+        which of the two is not here any more.
+        """
+        if device.named:
+            return
+        for other in self._parts.notebook.holdings().values():
+            noted = other.attachment
+            if noted is not None and noted.volume != attachment.volume and noted.address == attachment.address:
+                raise TruthUnknown(f"{device.path} may be the disk of volume {noted.volume}, which was put at the same place")
 
     def _detach_newer(self, volume: VolumeId) -> None:
         """An attach of ours whose answer was lost raised the generation, and may have put the disk at another place."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,6 +14,8 @@ from tests.unit.guest.host import ID1, ID2, VM_B, Host
 from vmdkvol.errors import ServiceUnreachable, StillMounted, TruthUnknown, VolumeInUse
 from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Wanted
 from vmdkvol.points import Point
+from vmdkvol.volume import Attachment, VmId
+from vmdkvol_guest.ports import Device
 from vmdkvol_guest.releasing import Releasing
 
 
@@ -195,6 +198,38 @@ def test_an_attach_that_raised_the_generation_unheard_is_detached_all_the_same(h
     host.settle()
 
     assert not host.attached()
+
+
+def test_a_disk_that_says_no_name_is_not_taken_from_the_volume_that_has_its_place_now(host: Host) -> None:
+    """The detach of the first one was done and its answer lost; its place went to the second one."""
+    host.unmount()
+    first = host.notebook.holdings()[host.volume()].attachment
+    assert first is not None
+    host.create("web")
+    host.mount(ID2, "web")
+    second = host.notebook.holdings()[host.volume("web")].attachment
+    assert second is not None
+    host.unmount(ID2, "web")
+    device, place = replace(host.device("web"), named=False), second.address
+
+    class Silent:
+        """A machine without disk.EnableUUID: what is at the place is taken for what was put there."""
+
+        claimed: ClassVar[list[Device]] = []
+
+        def present(self, vm: VmId, attachment: Attachment) -> Device:
+            assert attachment.address == place
+            return device
+
+        def __getattr__(self, name: str) -> Any:
+            self.claimed.append(device)
+            return getattr(host.guest.devices, name)
+
+    silent = Silent()
+    host.notebook.note(host.volume("web"), attachment=second, linger_until=None)
+    with pytest.raises(TruthUnknown, match="at the same place"):
+        Releasing(replace(host.parts, devices=silent)).detach(replace(first, address=place))
+    assert (silent.claimed, Detach in map(type, host.line.asked)) == ([], False)
 
 
 def test_what_a_newer_attach_brought_is_proved_unused_too(host: Host) -> None:
