@@ -52,3 +52,61 @@ def test_who_is_nobody_on_record_hears_it_before_anything_is_asked(tmp_path: Pat
     with pytest.raises(NotEnrolled, match="not on record"):
         site.line(VM_1).ask(ListAttached(), call())
     site.close()
+
+
+def test_who_left_while_its_proof_was_looked_at_is_not_there_afterwards(tmp_path: Path) -> None:
+    """Else it would count as connected for ever, and keep its own next boot out."""
+    answers = threading.Event()
+
+    def slow(proof: Proof, hello: Hello) -> Caller:
+        answers.wait(60.0)
+        return identify(proof, hello)
+
+    site = FarSite(tmp_path, Gated(), identify=slow)
+    site.guest(VM_1).send(wire.write_request(Hello(1, 3, "x", "y"), UUID(int=1), 60.0))
+    guest = site.guest(VM_1)
+    guest.send(wire.write_request(Hello(1, 3, "x", "y"), UUID(int=2), 60.0))
+    assert until(lambda: len(site.server._reception._connections) == 2)
+    guest.close()
+    assert until(lambda: len(site.server._reception._connections) == 1)
+    answers.set()
+    assert until(lambda: site.server.connected(VM_1))
+    assert until(lambda: len(site.server._greeted[VM_1]) == 1)
+    # Whatever was on its way to the thread of the connections has come there.
+    assert site.line(VM_2).ask(ListAttached(), call(30.0)) == Attachments(())
+    assert len(site.server._greeted[VM_1]) == 1
+    site.close()
+
+
+def test_what_a_machine_says_of_its_boot_is_cut_to_what_is_kept(tmp_path: Path) -> None:
+    seen: list[str] = []
+    site = FarSite(tmp_path, Gated(), admit=lambda newcomer, _: seen.append(newcomer.boot_id))
+    guest = site.guest(VM_1)
+    guest.send(wire.write_request(Hello(1, 3, "x", "y" * 1000), UUID(int=1), 60.0))
+    assert guest.receive() is not None
+    assert seen == ["y" * 64]
+    site.close()
+
+
+def test_a_hello_that_is_repeated_before_its_answer_is_one(tmp_path: Path) -> None:
+    answers, looked = threading.Event(), []
+
+    def slow(proof: Proof, hello: Hello) -> Caller:
+        looked.append(hello)
+        answers.wait(60.0)
+        return identify(proof, hello)
+
+    site = FarSite(tmp_path, Gated(), identify=slow)
+    guest, hello = site.guest(VM_1), wire.write_request(Hello(1, 3, "x", "y"), UUID(int=1), 60.0)
+    guest.send(hello + hello)
+    assert until(lambda: len(looked) == 1)
+    answers.set()
+    frame = guest.receive()
+    assert frame is not None
+    assert frame.type == wire.ANSWER
+    guest.send_request(ListAttached())
+    frame = guest.receive()
+    assert frame is not None
+    assert frame.type == wire.ANSWER
+    assert len(looked) == 1
+    site.close()
