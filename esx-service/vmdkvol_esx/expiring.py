@@ -88,8 +88,8 @@ class Expiring:
         while not self._stopped:
             try:
                 self.look()
-            except Exception:  # noqa: BLE001 - top of a thread: a bug here must not leave certificates to end
-                self._log.error("the look at certificates failed by a bug")
+            except Exception as error:  # noqa: BLE001 - top of a thread: a bug here must not leave certificates to end
+                self._log.error("the look at certificates failed by a bug", error=f"{type(error).__name__}: {error}")
             self._pause()
 
     def _pause(self) -> None:

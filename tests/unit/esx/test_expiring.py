@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import pytest
 from tests.unit.esx.enrolment import HOST, LEAF_S, Registry, from_tcp
 from tests.unit.esx.site import Kept
 from vmdkvol.admin_messages import EnrollVm
-from vmdkvol.clock import Deadline
+from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import MetadataDamaged, NotPermitted
 from vmdkvol.messages import Enroll
 from vmdkvol.volume import VmId
@@ -94,6 +95,27 @@ def test_a_renewal_that_fails_keeps_nobody_connected() -> None:
     watched = Watched(renew=renew)
     watched.expiring.look()
     assert watched.closed == [(HOST, watched.counting(HOST))]
+
+
+def test_a_bug_in_one_look_is_told_and_the_next_look_comes() -> None:
+    again = threading.Event()
+    tries: list[int] = []
+
+    def renew() -> bool:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ZeroDivisionError("a bug")
+        again.set()
+        return False
+
+    watched = Watched(renew=renew)
+    records, connected = watched.registry.store, watched.registry.connected.__contains__
+    looks = Expiring(records, SystemClock(), watched.log, connected, watched.close, renew, every_s=0.01)
+    looks.start()
+    assert again.wait(30.0)
+    assert looks.stop(Deadline.after(SystemClock(), 30.0))
+    (told,) = watched.log.lines
+    assert (told.level, told.fields["error"]) == ("error", "ZeroDivisionError: a bug")
 
 
 def test_it_ends_when_it_is_told_to() -> None:

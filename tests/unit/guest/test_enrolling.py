@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,12 +14,12 @@ import pytest
 from tests.doubles.channel_ends import until
 from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept
-from vmdkvol.clock import Deadline
+from vmdkvol.clock import Condition, Deadline, SystemClock
 from vmdkvol.errors import BadFrame, BadRequest, Busy, MissingTool, NotPermitted, ServiceUnreachable, UnknownCaller, VolumeError
 from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Notice, Renew, Request
 from vmdkvol.tokens import Token, certificate_pem, pin_of
 from vmdkvol.volume import VmId
-from vmdkvol_guest.enrolling import Invited, Renewing, enroll
+from vmdkvol_guest.enrolling import INVITED_S, LOOK_S, Invited, Renewing, enroll
 from vmdkvol_guest.ports import Validity
 
 VM = VmId(UUID(int=1))
@@ -303,6 +303,44 @@ def test_an_identity_that_cannot_be_read_is_no_bug_and_told_once() -> None:
     assert until(lambda: bool(log.lines))
     looks.stop(Deadline.after(clock, 10.0))
     assert [(line.level, line.event) for line in log.lines] == [("warning", "no new certificate")]
+
+
+class _Hurrying(HandClock):
+    """What waits for a time to pass hears at once that it has."""
+
+    def condition(self) -> Condition:
+        clock, inner = self, super().condition()
+
+        class Passing:
+            __enter__, __exit__, notify_all = inner.__enter__, inner.__exit__, inner.notify_all
+
+            def wait(self, timeout: float | None = None) -> bool:
+                clock.pass_time(timeout or 0.0)
+                return inner.wait(0.001)
+
+        return cast(Condition, Passing())
+
+
+@pytest.mark.parametrize(("enrolled", "pause_s"), [(True, LOOK_S), (False, INVITED_S)])
+def test_a_bug_in_one_look_is_told_and_the_next_look_comes(enrolled: bool, pause_s: float) -> None:
+    clock, log = _Hurrying(wall=1e9), Kept()
+    looked: list[float] = []
+
+    class Failing(Files):
+        def validity(self) -> Validity | None:
+            looked.append(clock.monotonic())
+            if len(looked) == 1:
+                raise ZeroDivisionError("a bug")
+            return self.lasts
+
+    looks = renewing(Failing(lasts=valid(clock, 89) if enrolled else None), Answering(certificate), clock, log)
+    looks.start()
+    assert until(lambda: len(looked) > 2, 30.0)
+    looks.stop(Deadline.after(SystemClock(), 30.0))
+    (told,) = log.lines
+    assert (told.level, told.fields["error"]) == ("error", "ZeroDivisionError: a bug")
+    # After a bug there is no hurry.
+    assert [looked[1] - looked[0], looked[2] - looked[1]] == pytest.approx([LOOK_S, pause_s])
 
 
 def test_it_ends_when_it_is_told_to() -> None:
