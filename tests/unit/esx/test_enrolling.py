@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.esx.enrolment import HOST, LEAF_S, OTHER, SOCKET_HOST, Registry, from_tcp, from_vsock, hello
+from tests.unit.esx.enrolment import HOST, LEAF_S, OTHER, SOCKET_HOST, Registry, SigningByHand, from_tcp, from_vsock, hello
 from vmdkvol.admin_messages import EnrollVm, RevokeVm
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, Busy, Denied, NotEnrolled, NotPermitted, TruthUnknown
@@ -12,6 +12,7 @@ from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Introduce, ListA
 from vmdkvol.tokens import Token, pin_of
 from vmdkvol.volume import VmId
 from vmdkvol_esx.enrolling import RENEWED_S, Ours
+from vmdkvol_esx.identities import Issued
 
 
 @pytest.fixture
@@ -228,8 +229,24 @@ def test_who_was_revoked_gets_no_new_one(registry: Registry) -> None:
     enrolled(registry)
     registry.clock.pass_time(RENEWED_S)
     registry.administration.revoke(RevokeVm("host"))
-    with pytest.raises(NotEnrolled):
+    # Nor, by a repeat, the one that it had.
+    for csr in ("csr 2", "csr 1"):
+        with pytest.raises(NotEnrolled):
+            renewed(registry, csr)
+
+
+def test_who_is_revoked_while_its_new_one_is_signed_does_not_get_it(registry: Registry) -> None:
+    class RevokedThen(SigningByHand):
+        def sign(self, csr_pem: str, vm: VmId) -> Issued:
+            registry.administration.revoke(RevokeVm("host"))
+            return super().sign(csr_pem, vm)
+
+    enrolled(registry)
+    registry.clock.pass_time(RENEWED_S)
+    registry.enrolling._authority = RevokedThen(registry.clock)
+    with pytest.raises(NotEnrolled, match="were revoked"):
         renewed(registry, "csr 2")
+    assert all(each.revoked_at is not None for each in registry.store.identities(HOST))
 
 
 def test_a_clock_that_was_set_back_does_not_keep_a_renewal_away(registry: Registry) -> None:

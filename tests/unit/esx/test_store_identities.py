@@ -14,6 +14,7 @@ from vmdkvol.errors import MetadataDamaged
 from vmdkvol.volume import VmId
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.store import SqlStore, open_store, read_identities
+from vmdkvol_esx.store.identities import REMEMBERED_S
 
 VM, OTHER = VmId(UUID(int=1)), VmId(UUID(int=2))
 DAY_S = 86400.0
@@ -58,6 +59,20 @@ def test_a_token_that_was_used_gives_nothing(store: SqlStore) -> None:
     assert not store.enrol(identity("b"), "t")
     assert store.identity("b") is None
     assert standing(store) == ["a"]
+
+
+def test_a_token_that_is_over_is_remembered_for_a_month(tmp_path: Path) -> None:
+    clock = HandClock(wall=1000.0)
+    store = open_store(tmp_path / "own.db", clock)
+    store.invite(ticket("t", expires_at=4600.0))
+    store.enrol(identity("a"), "t")
+    clock.jump(REMEMBERED_S)
+    store.invite(ticket("u", expires_at=REMEMBERED_S + 4600.0))
+    assert store.ticket("t") is not None
+    clock.jump(3601.0)
+    store.invite(ticket("v", expires_at=REMEMBERED_S + 8201.0))
+    assert store.ticket("t") is None
+    store.close()
 
 
 def test_a_token_that_is_not_there_gives_nothing(store: SqlStore) -> None:
