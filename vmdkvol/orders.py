@@ -1,0 +1,95 @@
+"""What every request of an administrator has in common: who gives the order, what would be done, what was done. Values only.
+
+The plan of a dry run is the plan that the real run carries out: both are made by the same code, and one of them stops there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Generic
+from uuid import UUID
+
+from vmdkvol.messages import A, Request
+
+
+class Role(StrEnum):
+    """What somebody may do: look; also work with volumes that are there; everything."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def covers(self, needed: Role) -> bool:
+        """Tell whether this role may do what ``needed`` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who gives an order: a name, a role, and from where (``unix``, or an address), as the API's door proved them."""
+
+    name: str
+    role: Role
+    source: str
+
+
+# Root at the service's own machine, by the admin socket.
+ROOT = Actor("root", Role.ADMIN, "unix")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change: the verb (``create-vmgroup``, ``GrowDisk``), its object, its value before and after as people read it."""
+
+    verb: str
+    target: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that an order changes, in its order; no step: it holds already. ``loses`` says what cannot be taken back."""
+
+    steps: tuple[Step, ...] = ()
+    loses: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The plan, and whether it was carried out (False: a dry run, or a ``task`` still works on it).
+
+    ``subject`` is the id of what was changed, ``revision`` its number afterwards: what an order's ``expect`` is compared with.
+    """
+
+    plan: Plan
+    done: bool
+    subject: str = ""
+    revision: int | None = None
+    task: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query(Request[A], Generic[A]):
+    """A request of an administrator that changes nothing."""
+
+    needs: ClassVar[Role] = Role.VIEWER
+    by: Actor = ROOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Request[Outcome]):
+    """A request of an administrator that changes something; the same again is a success.
+
+    ``dry_run`` changes nothing and answers the plan. ``expect``: StaleRequest, and nothing is changed, unless the object has
+    this revision; None: whatever it has.
+    """
+
+    answer: ClassVar[type] = Outcome
+    changes: ClassVar[bool] = True
+    needs: ClassVar[Role] = Role.ADMIN
+    by: Actor = ROOT
+    dry_run: bool = False
+    expect: int | None = None
