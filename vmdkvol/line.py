@@ -24,7 +24,8 @@ from vmdkvol.frames import MAX_FRAME, Frame
 from vmdkvol.greeting import SILENCE_S, Greeting, Refused
 from vmdkvol.hooks import Hooks
 from vmdkvol.link import Link
-from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Notice, Request, Welcome
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Request, Welcome
+from vmdkvol.notices import Notice
 from vmdkvol.stream import Secure
 
 A = TypeVar("A")

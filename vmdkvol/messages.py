@@ -13,13 +13,14 @@ from uuid import UUID
 
 from vmdkvol.clock import Deadline
 from vmdkvol.names import VolumeRef
+from vmdkvol.notices import Notice
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Attachment, Content, VmId, VolumeId, VolumeInfo
 
 # The protocol versions that this code speaks. A field with "since" in its metadata is left out for a peer of an older one,
 # which reads strictly, and for everybody while it has its default.
 OLDEST_VERSION = 1
-NEWEST_VERSION = 3
+NEWEST_VERSION = 4
 
 A = TypeVar("A", covariant=True)
 
@@ -268,17 +269,6 @@ REQUESTS: tuple[type[Request[object]], ...] = (
     Enroll,
     Renew,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Another VM, or a removal, waits for this disk: give it back if it only lingers, say ``Keep`` if it is in use."""
-
-    volume: VolumeId
-
-
-Notice = Wanted
-NOTICES: tuple[type, ...] = (Wanted,)
 
 
 class Service(Protocol):

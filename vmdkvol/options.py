@@ -120,14 +120,19 @@ class CreateOptions:
         return self
 
     def differences(self, existing: CreateOptions, size_bytes: int) -> tuple[str, ...]:
-        """Return the options that the user wrote here and that ``existing`` (a volume of ``size_bytes``) has otherwise."""
+        """Return the options that the user wrote here and that ``existing`` (a volume of ``size_bytes``) has otherwise.
+
+        No difference is a size that it has had: what made it makes it again after it has grown (field case C15).
+        """
         found = []
         for option in OPTIONS.values():
             if option.field not in self.given:
                 continue
             wanted, has = getattr(self, option.field), getattr(existing, option.field)
             if option.field == "size_bytes":
-                has = size_bytes
+                made, has = has, size_bytes
+                if made is not None and wanted is not None and made <= wanted <= has:
+                    continue
             if wanted != has:
                 found.append(f"{option.key} is {option.show(has)}, not {option.show(wanted)}")
         return tuple(found)

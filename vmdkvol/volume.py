@@ -113,6 +113,10 @@ class Doing(StrEnum):
     GROW = "grow"
 
 
+# The protocol versions that brought words: a guest of an older one hears of no work rather than of one that it cannot read.
+DOING_SINCE = {Doing.GROW: 4}
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A change of a volume that is under way. ``percent`` is 0 as long as nothing is known of it; ``since`` is UTC seconds.

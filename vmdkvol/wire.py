@@ -27,10 +27,11 @@ from vmdkvol.errors import (
     one_line,
 )
 from vmdkvol.frames import Frame
-from vmdkvol.messages import NEWEST_VERSION, NOTICES, OLDEST_VERSION, REQUESTS, A, CreateVolume, Hello, Notice, Request
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, A, CreateVolume, Hello, Request
 from vmdkvol.names import VolumeRef
+from vmdkvol.notices import NOTICES, Notice
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Address
+from vmdkvol.volume import DOING_SINCE, Address, VolumeInfo
 
 if TYPE_CHECKING:
     import cattrs
@@ -113,10 +114,17 @@ def _without_newer_fields(version: int, kind: Any, converter: cattrs.Converter) 
         for name in _newer_fields(kind, 0)
     }
     write = cattrs.gen.make_dict_unstructure_fn(kind, converter, **rules)
+    if kind is VolumeInfo:
+        return lambda info: write(_without_newer_work(info, version))
     if kind is CreateOptions and left_out:
         # A peer refuses options that are said to be given and that it does not know.
         return lambda options: write(replace(options, given=options.given - left_out))
     return write
+
+
+def _without_newer_work(info: VolumeInfo, version: int) -> VolumeInfo:
+    known = info.work is None or DOING_SINCE.get(info.work.doing, 0) <= version
+    return info if known else replace(info, work=None)
 
 
 def _newer_fields(kind: Any, version: int) -> frozenset[str]:

@@ -15,7 +15,8 @@ from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.errors import MetadataDamaged, VolumeError
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Call, Notice, Request
+from vmdkvol.messages import Call, Request
+from vmdkvol.notices import Notice
 from vmdkvol.points import Point, pass_by
 from vmdkvol.stream import Secure
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import VolumeInUse
-from vmdkvol.messages import Notice, Wanted
+from vmdkvol.notices import Notice, Wanted
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx.records import VolumeRecord
 

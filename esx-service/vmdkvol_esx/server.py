@@ -17,7 +17,8 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, Internal, ProtocolError, UnknownCaller, VolumeError
 from vmdkvol.frames import Frame
 from vmdkvol.link import Patience
-from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Detach, Hello, Mark, Notice, Request, Welcome
+from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Detach, Hello, Mark, Request, Welcome
+from vmdkvol.notices import Notice
 from vmdkvol.stream import Secure
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller, Present, Proof
@@ -74,7 +75,6 @@ class Server:
         """``secure`` proves who is there at every address that is no Unix socket (see ``tls``).
 
         ``handle`` gets calls with their caller; what it raises besides VolumeError is a bug and answered as one.
-
         ``requests`` are all that can be asked, ``strangers`` gets those of them that need no Hello. ``patience`` is what
         slow peers get. ``admit`` sees who has just been identified and who is there of the same machine: what it raises is
         the answer to Hello. It must not wait. ``whose`` tells which machine says Hello without asking others, so that what
@@ -105,8 +105,8 @@ class Server:
         return self._reception.addresses
 
     def notify(self, vm: VmId, notice: Notice) -> bool:
-        """Send a notice to the agents of ``vm``; False if none is connected. It is a hint and may be lost."""
-        self._reception.post(partial(self._send_to_all, vm, wire.write_notice(notice)))
+        """Send a notice to the agents of ``vm`` that know it; False if none is connected. It is a hint and may be lost."""
+        self._reception.post(partial(self._send_to_all, vm, notice.since, wire.write_notice(notice)))
         return self.connected(vm)
 
     def connected(self, vm: VmId) -> bool:
@@ -235,9 +235,9 @@ class Server:
             if connection.present is not None and unwanted(connection.present):
                 self._reception.dismiss(connection, None, error)
 
-    def _send_to_all(self, vm: VmId, data: bytes) -> None:
+    def _send_to_all(self, vm: VmId, since: int, data: bytes) -> None:
         for connection in self._greeted.get(vm, ()):
-            if connection.ends is None:
+            if connection.ends is None and connection.welcome is not None and connection.welcome.version >= since:
                 self._reception.send(connection, data)
 
     # --- on a crew's workers ---------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from functools import partial
 
 from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import ServiceUnreachable, StillWorking, VolumeError
-from vmdkvol.messages import Keep, Notice
+from vmdkvol.messages import Keep
+from vmdkvol.notices import Notice
 from vmdkvol.volume import Attachment, VolumeId
 from vmdkvol_guest.agenda import Agenda, Due
 from vmdkvol_guest.holders import stale

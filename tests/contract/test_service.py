@@ -23,14 +23,13 @@ from vmdkvol.messages import (
     GetVolume,
     ListAttached,
     ListVolumes,
-    Notice,
     RemoveVolume,
     Request,
     Service,
     VolumePage,
-    Wanted,
 )
 from vmdkvol.names import VolumeRef
+from vmdkvol.notices import Notice, Wanted
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import VmId, VolumeId
 

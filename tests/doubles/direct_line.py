@@ -13,7 +13,8 @@ from vmdkvol.calls import time_for_service
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Internal, ServiceUnreachable, StillWorking, VolumeError
 from vmdkvol.frames import Decoder, Frame
-from vmdkvol.messages import Call, Notice, Request
+from vmdkvol.messages import Call, Request
+from vmdkvol.notices import Notice
 from vmdkvol.volume import VmId
 
 A = TypeVar("A")

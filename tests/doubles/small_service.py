@@ -25,13 +25,12 @@ from vmdkvol.messages import (
     ListAttached,
     ListVolumes,
     Mark,
-    Notice,
     RemoveVolume,
     Request,
     VolumePage,
-    Wanted,
 )
 from vmdkvol.names import DatastoreName
+from vmdkvol.notices import Notice, Wanted
 from vmdkvol.volume import (
     DEFAULT_VMGROUP,
     Attachment,

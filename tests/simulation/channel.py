@@ -31,10 +31,10 @@ from vmdkvol.messages import (
     Detach,
     Hello,
     Mark,
-    Notice,
     RemoveVolume,
     Request,
 )
+from vmdkvol.notices import Notice
 from vmdkvol.volume import VmId
 from vmdkvol_esx.crew import Crew, Kind
 from vmdkvol_esx.turns import Turns

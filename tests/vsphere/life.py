@@ -12,8 +12,9 @@ from tests.vsphere.simulators import Simulator
 from tests.vsphere.stage import CLOCK, Stage, soon
 from vmdkvol.clock import Deadline
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Notice, RemoveVolume, Request
+from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, RemoveVolume, Request
 from vmdkvol.names import DatastoreName, VolumeRef
+from vmdkvol.notices import Notice
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import DEFAULT_VMGROUP, Attachment, VmId, VolumeId, VolumeInfo

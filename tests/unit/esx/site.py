@@ -14,8 +14,9 @@ from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillWorking, VolumeError
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark, Notice, RemoveVolume, Request
+from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark, RemoveVolume, Request
 from vmdkvol.names import DatastoreName, VolumeRef
+from vmdkvol.notices import Notice
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInfo

@@ -29,10 +29,9 @@ from vmdkvol.messages import (
     Done,
     Hello,
     ListAttached,
-    Notice,
     Request,
-    Wanted,
 )
+from vmdkvol.notices import Grown, Notice, Wanted
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import crew
 from vmdkvol_esx.callers import Caller, Present, Proof
@@ -236,6 +235,17 @@ def test_a_notice_goes_to_its_vm_only(site: Site) -> None:
         line.ask(ListAttached(), call())
     assert site.server.notify(VM_1, Wanted(VOLUME))
     assert until(lambda: heard == {VM_1: [Wanted(VOLUME)], VM_2: []})
+
+
+def test_an_agent_of_an_older_version_is_not_told_what_it_would_not_know(site: Site) -> None:
+    old, new = site.guest(), site.guest()
+    old.hello(1, 3)
+    new.hello(1, 4)
+    assert site.server.notify(VM_1, Grown(VOLUME, 2 << 30))
+    assert site.server.notify(VM_1, Wanted(VOLUME))
+
+    first, second, told = new.receive(), new.receive(), old.receive()
+    assert (first and first.type, second and second.type, told and told.type) == ("Grown", "Wanted", "Wanted")
 
 
 def test_a_notice_to_an_absent_agent_is_known_to_be_lost(site: Site) -> None:

@@ -16,7 +16,8 @@ from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept
 from vmdkvol.clock import Condition, Deadline, SystemClock
 from vmdkvol.errors import BadFrame, BadRequest, Busy, MissingTool, NotPermitted, ServiceUnreachable, UnknownCaller, VolumeError
-from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Notice, Renew, Request
+from vmdkvol.messages import Authority, Call, Enroll, Enrolled, Renew, Request
+from vmdkvol.notices import Notice
 from vmdkvol.tokens import Token, certificate_pem, pin_of
 from vmdkvol.volume import VmId
 from vmdkvol_guest.enrolling import INVITED_S, LOOK_S, Invited, Renewing, enroll

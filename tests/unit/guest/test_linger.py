@@ -9,7 +9,8 @@ import pytest
 from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import ID1, ID2, ID3, Host
-from vmdkvol.messages import Attach, Detach, Wanted
+from vmdkvol.messages import Attach, Detach
+from vmdkvol.notices import Wanted
 
 
 @pytest.fixture(params=range(2))

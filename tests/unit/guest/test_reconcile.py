@@ -12,7 +12,8 @@ from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import ID1, ID2, VM_B, Host
 from vmdkvol.errors import ServiceUnreachable, StillMounted, TruthUnknown, VolumeInUse
-from vmdkvol.messages import Attach, Detach, Keep, ListAttached, Wanted
+from vmdkvol.messages import Attach, Detach, Keep, ListAttached
+from vmdkvol.notices import Wanted
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, VmId
 from vmdkvol_guest.ports import Device

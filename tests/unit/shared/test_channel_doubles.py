@@ -10,7 +10,8 @@ from tests.doubles.channel_ends import CLOCK, VM_1, VM_2, call, until
 from tests.doubles.direct_line import DirectLine
 from tests.doubles.faulty import Faults
 from vmdkvol.errors import ServiceUnreachable, TruthUnknown
-from vmdkvol.messages import Attachments, ListAttached, Wanted
+from vmdkvol.messages import Attachments, ListAttached
+from vmdkvol.notices import Wanted
 from vmdkvol.volume import VolumeId
 
 

@@ -15,7 +15,8 @@ from tests.doubles.cut_wire import Wire
 from tests.doubles.cutting_proxy import CuttingProxy, Way
 from vmdkvol.channel import UnixAddress
 from vmdkvol.line import Line
-from vmdkvol.messages import Call, Detach, Done, ListVolumes, Request, VolumePage, Wanted
+from vmdkvol.messages import Call, Detach, Done, ListVolumes, Request, VolumePage
+from vmdkvol.notices import Wanted
 from vmdkvol.volume import VmId, VolumeId
 
 VOLUME = VolumeId(UUID(int=7))

@@ -33,17 +33,8 @@ from vmdkvol.errors import (
     VolumeError,
 )
 from vmdkvol.line import Line
-from vmdkvol.messages import (
-    NEWEST_VERSION,
-    OLDEST_VERSION,
-    Attachments,
-    Detach,
-    Hello,
-    ListAttached,
-    Notice,
-    Wanted,
-    Welcome,
-)
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Attachments, Detach, Hello, ListAttached, Welcome
+from vmdkvol.notices import Notice, Wanted
 from vmdkvol.volume import VolumeId
 
 VOLUME = VolumeId(UUID(int=7))

@@ -321,5 +321,22 @@ def test_a_repeated_create_names_what_differs(
     assert CreateOptions.parse(written).differences(existing, 100 * MIB) == differs
 
 
-def test_a_repeated_create_of_a_grown_volume_compares_with_its_present_size() -> None:
-    assert CreateOptions.parse({"size": "2gb"}).differences(CreateOptions(), 2 << 30) == ()
+@pytest.mark.parametrize(
+    ("written", "differs"),
+    [
+        pytest.param("1gb", (), id="what-it-was-made-with"),
+        pytest.param("2gb", (), id="what-it-had-meanwhile"),
+        pytest.param("3gb", (), id="what-it-has-now"),
+        pytest.param("1023mb", ("size is 3gb, not 1023mb",), id="less-than-it-ever-had"),
+        pytest.param("4gb", ("size is 3gb, not 4gb",), id="more-than-it-has"),
+    ],
+)
+def test_c15_a_repeated_create_of_a_grown_volume_may_say_any_size_that_it_had(written: str, differs: tuple[str, ...]) -> None:
+    made = CreateOptions.parse({"size": "1gb"})
+    assert CreateOptions.parse({"size": written}).differences(made, 3 << 30) == differs
+
+
+def test_a_repeated_create_of_a_grown_clone_compares_with_its_present_size() -> None:
+    clone = CreateOptions.parse({"clone-from": "db"})
+    assert CreateOptions.parse({"size": "2gb"}).differences(clone, 2 << 30) == ()
+    assert CreateOptions.parse({"size": "1gb"}).differences(clone, 2 << 30) != ()

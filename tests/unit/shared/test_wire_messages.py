@@ -22,33 +22,8 @@ from vmdkvol.errors import (
     VolumeInUse,
 )
 from vmdkvol.frames import MAX_FRAME, MAX_REQUEST, Decoder, Frame
-from vmdkvol.messages import (
-    NEWEST_VERSION,
-    NOTICES,
-    OLDEST_VERSION,
-    REQUESTS,
-    Attach,
-    Attachments,
-    Authority,
-    CreateVolume,
-    Detach,
-    Done,
-    Enroll,
-    Enrolled,
-    GetVolume,
-    Hello,
-    Introduce,
-    Keep,
-    ListAttached,
-    ListVolumes,
-    Mark,
-    RemoveVolume,
-    Renew,
-    Request,
-    VolumePage,
-    Wanted,
-    Welcome,
-)
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, Attach, Attachments, Authority, CreateVolume, Detach, Done, Enroll, Enrolled, GetVolume, Hello, Introduce, Keep, ListAttached, ListVolumes, Mark, RemoveVolume, Renew, Request, VolumePage, Welcome
+from vmdkvol.notices import NOTICES, Grown, Notice, Wanted
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Content, VmId, VolumeId
@@ -165,8 +140,14 @@ def test_what_is_no_error_is_refused(body: Any) -> None:
         wire.read_error(body)
 
 
-def test_every_notice_arrives() -> None:
-    assert (wire.read_notice(arrived(wire.write_notice(Wanted(VOLUME)))),) == tuple(kind(VOLUME) for kind in NOTICES)
+@pytest.mark.parametrize("notice", [Wanted(VOLUME), Grown(VOLUME, 2 << 30)])
+def test_every_notice_arrives(notice: Notice) -> None:
+    assert wire.read_notice(arrived(wire.write_notice(notice))) == notice
+
+
+def test_every_notice_is_of_a_version_that_we_speak() -> None:
+    assert {kind: kind.since for kind in NOTICES} == {Wanted: 1, Grown: 4}
+    assert NEWEST_VERSION == 4
 
 
 @pytest.mark.parametrize("frame", [Frame(None, None, "Nonsense", {}), Frame(None, None, "Wanted", {"volume": "x"})])

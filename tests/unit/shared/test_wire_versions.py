@@ -16,7 +16,7 @@ from vmdkvol.errors import BadFrame, InvalidOption
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, CreateVolume, GetVolume, ListVolumes, VolumePage
 from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Attachment, Content, DiskUuid, Doing, LoopAddress, VmId, VolumeId, VolumeInfo, Work
+from vmdkvol.volume import DOING_SINCE, Attachment, Content, DiskUuid, Doing, LoopAddress, VmId, VolumeId, VolumeInfo, Work
 from vmdkvol_esx.ports import AttachDisk, DiskPath, DiskRef
 
 ID = UUID(int=5)
@@ -106,6 +106,18 @@ def test_an_attach_without_limits_is_written_as_the_version_before_wrote_it() ->
 
 def test_a_volume_of_version_1_is_read() -> None:
     assert received(WORKING, 1) == replace(WORKING, work=None)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_guest_that_does_not_know_that_disks_grow_hears_of_no_work(version: int) -> None:
+    growing = replace(INFO, work=Work(Doing.GROW, 10, 0.0))
+
+    assert received(growing, version) == replace(INFO, work=None)
+    assert received(growing, 4) == growing
+
+
+def test_every_doing_that_came_later_has_a_version_that_we_speak() -> None:
+    assert all(2 < since <= NEWEST_VERSION for since in DOING_SINCE.values())
 
 
 def test_a_service_of_version_1_is_not_asked_for_what_it_does_not_know() -> None:
