@@ -14,7 +14,10 @@ from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
-from vmdkvol import frames
+from vmdkvol import (
+    admin_errors,  # noqa: F401 - an error that comes by its code is one of those too
+    frames,
+)
 from vmdkvol.errors import (
     BadFrame,
     BadRequest,

@@ -1,0 +1,57 @@
+"""The part of the taxonomy that only requests of administrators raise; what is said of ``errors`` is true here."""
+
+from __future__ import annotations
+
+from vmdkvol.errors import BadRequest, Conflict, NotFound
+
+
+class DefaultVmgroup(BadRequest):
+    """The vmgroup of everybody else, _DEFAULT, is not changed like this."""
+
+    remedy = "make a vmgroup of your own for what is to differ"
+    explanation = (
+        "`_DEFAULT` is the vmgroup of every machine that is in no other one: it has no members of its own, keeps its name and "
+        "its id, and no other vmgroup takes its name. It can be removed, and made again."
+    )
+
+
+class InvalidLimit(BadRequest):
+    """The limits of a right do not fit each other."""
+
+    remedy = "give a maximum for one volume that is not above the total"
+    explanation = "The maximum size of one volume is above the total of the vmgroup on that datastore, or a limit is no size."
+
+
+class VmgroupNotFound(NotFound):
+    """No vmgroup has this name or id."""
+
+    remedy = "see the list of vmgroups for the names"
+    explanation = "No vmgroup has exactly this name or id. The message lists some of those there are."
+
+
+class VmNotFound(NotFound):
+    """No virtual machine has this name or id."""
+
+    remedy = "see `vmdkvol vm ls` for names and ids"
+    explanation = "The hypervisor shows no virtual machine of exactly this name or instance UUID to the service's account."
+
+
+class RightNotFound(NotFound):
+    """The vmgroup has no row for this datastore."""
+
+    remedy = "see the rights of the vmgroup"
+    explanation = "A right was to be taken away from a vmgroup that has none on this datastore, or a name is misspelt."
+
+
+class VmgroupNotEmpty(Conflict):
+    """The vmgroup still has virtual machines or volumes."""
+
+    remedy = "take its machines out, and remove its volumes first"
+    explanation = "A vmgroup is removed when no machine is in it and it has no volume, in the trash too. Nothing was removed."
+
+
+class MemberElsewhere(Conflict):
+    """The virtual machine is in another vmgroup."""
+
+    remedy = "take it out of that one first"
+    explanation = "A virtual machine is in one vmgroup at a time. The message names the one that it is in."
