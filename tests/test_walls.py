@@ -38,6 +38,7 @@ BAD = {
     "owner-of-pyudev": ("vmdkvol_esx.local.loops", "pyudev"),
     "owner-of-cryptography": ("vmdkvol_esx.enrolling", "cryptography"),
     "owner-of-click": ("vmdkvol.options", "click"),
+    "owner-of-yaml": ("vmdkvol_esx.settings", "yaml"),
     "owner-of-sockets": ("vmdkvol_esx.callers", "socket"),
     "owner-of-pyvmomi": ("vmdkvol_esx.vsphere.session", "pyVmomi"),
     "pure": ("vmdkvol.names", "os"),

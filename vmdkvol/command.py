@@ -11,10 +11,12 @@ import click
 from vmdkvol.errors import Internal, VolumeError, one_line
 
 USAGE = 2
+PARTIAL = 3
 INTERRUPTED = 130
 # Codes that a command gives itself; all others are the taxonomy's (errors).
 OWN_CODES = {
     "usage": (USAGE, "The command line cannot be read as it stands; the message says what is wrong, `--help` what is right."),
+    "partial": (PARTIAL, "Of several names of one command some were done and some were not; each one's error stands above."),
     "os-error": (1, "The operating system refused what the command needs. The message names the file and the reason."),
 }
 

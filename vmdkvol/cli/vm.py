@@ -13,7 +13,7 @@ import click
 from vmdkvol.addresses import UnixAddress, parse_address
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, VmInfo
 from vmdkvol.cli.asking import Connection, connected
-from vmdkvol.cli.render import Table, output_option, show
+from vmdkvol.cli.render import Table, View, show, view_options
 from vmdkvol.errors import BadRequest, ServiceUnreachable, one_line
 from vmdkvol.tokens import Token
 
@@ -65,14 +65,13 @@ def enroll(name: str, guestinfo: bool, admin: str, output: str) -> None:
 
 @command.command("ls")
 @admin_option
-@output_option
-def ls(admin: str, output: str) -> None:
+@view_options
+def ls(admin: str, view: View) -> None:
     """List the virtual machines that are enrolled, were, or could be."""
+    view.check(_VMS)
     with _asking(admin) as connection:
         rows = [row_of(info) for info in _all(connection)]
-    if output != "json":
-        rows = [{**row, "name": one_line(row["name"])} for row in rows]
-    show(_VMS, sorted(rows, key=lambda row: (row["name"], row["id"])), output)
+    view.show(_VMS, sorted(rows, key=lambda row: (row["name"], row["id"])))
 
 
 @command.command("revoke")

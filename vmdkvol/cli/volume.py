@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from vmdkvol.cli.asking import Connection, connected, directory_option, service_address
-from vmdkvol.cli.render import Row, Table, output_option, show
+from vmdkvol.cli.render import Table, View, output_option, show, show_facts, view_options
+from vmdkvol.cli.several import for_each
 from vmdkvol.cli.waiting import screen, wait, work_of
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import VolumeError
 from vmdkvol.messages import GetVolume, ListVolumes
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import OPTIONS
@@ -24,9 +24,12 @@ from vmdkvol.volume import VolumeInfo
 _VOLUMES = Table(
     ("name", "size", "datastore", "state", "content", "attached_to"),
     ("fstype", "diskformat", "allocated", "device", "created", "id"),
+    ("size_bytes", "allocated_bytes", "vmgroup", "progress", "percent", "seconds_left", "created_by", "options"),
 )
 # While something is under way that takes its time.
-_WITH_PROGRESS = Table(("name", "size", "datastore", "state", "progress", "content", "attached_to"), _VOLUMES.wide)
+_WITH_PROGRESS = Table(
+    ("name", "size", "datastore", "state", "progress", "content", "attached_to"), _VOLUMES.wide, _VOLUMES.more
+)
 service_option = click.option(
     "--service", metavar="ADDRESS", envvar="VMDKVOL_SERVICE", show_envvar=True, help="The service: unix:///PATH."
 )
@@ -40,13 +43,14 @@ def command() -> None:
 @command.command("ls")
 @service_option
 @directory_option
-@output_option
-def ls(service: str | None, directory: Path, output: str) -> None:
+@view_options
+def ls(service: str | None, directory: Path, view: View) -> None:
     """List the volumes and who has them, those that are being made included."""
+    view.check(_VOLUMES)
     with connected(service_address(service, directory)) as connection:
         rows = [row_of(info) for info in all_volumes(connection, preparing=True)]
     table = _VOLUMES if all(row["progress"] is None for row in rows) else _WITH_PROGRESS
-    show(table, sorted(rows, key=lambda row: str(row["name"])), output)
+    view.show(table, sorted(rows, key=lambda row: str(row["name"])))
 
 
 @command.command("inspect")
@@ -54,21 +58,15 @@ def ls(service: str | None, directory: Path, output: str) -> None:
 @service_option
 @directory_option
 @output_option
-def inspect(names: tuple[str, ...], service: str | None, directory: Path, output: str) -> None:
+def inspect(names: tuple[str, ...], service: str | None, directory: Path, output: str) -> int:
     """Show everything about volumes, by their exact names."""
     with connected(service_address(service, directory)) as connection:
-        found = [_look_up(connection, name) for name in names]
-    rows = [each for each in found if not isinstance(each, VolumeError)]
-    errors = [each for each in found if isinstance(each, VolumeError)]
-    for error in errors[:-1]:
-        click.echo(f"vmdkvol: {error}", err=True)
-    if rows and output in ("table", "wide"):
-        _show_facts(rows)
-    elif rows:
+        rows, code = for_each(names, lambda name: row_of(connection.ask(GetVolume(VolumeRef.parse(name)))))
+    if output in ("table", "wide"):
+        show_facts([_facts(row) for row in rows])
+    else:
         show(_VOLUMES, rows, output)
-    if errors:
-        # The others are shown all the same; the last error's code is the command's.
-        raise errors[-1]
+    return code
 
 
 @command.command("wait")
@@ -95,13 +93,6 @@ def wait_for(names: tuple[str, ...], timeout: float, service: str | None, direct
         for ref in refs:
             info = wait(connection, ref, clock, shown, deadline)
             click.echo(f"volume {info.name}: {info.state.value}", err=True)
-
-
-def _look_up(connection: Connection, name: str) -> Row | VolumeError:
-    try:
-        return row_of(connection.ask(GetVolume(VolumeRef.parse(name))))
-    except VolumeError as error:
-        return error
 
 
 def all_volumes(connection: Connection, *, preparing: bool = False) -> Iterator[VolumeInfo]:
@@ -149,16 +140,9 @@ def row_of(info: VolumeInfo) -> dict[str, Any]:
     }
 
 
-def _show_facts(rows: list[Row]) -> None:
-    for number, row in enumerate(rows):
-        if number:
-            click.echo()
-        options = {f"option {key}": value for key, value in row["options"].items()}
-        facts = {**{key: value for key, value in row.items() if key != "options"}, **options}
-        # What was understood, exactly: "20gb" is read differently by other tools (ecosystem-facts 4.1).
-        facts["size"] = f"{row['size']} = {row['size_bytes']} bytes"
-        facts["allocated"] = f"{row['allocated']} = {row['allocated_bytes']} bytes"
-        width = max(map(len, facts))
-        for key, value in facts.items():
-            if not key.endswith("_bytes") and key not in ("percent", "seconds_left"):
-                click.echo(f"{key.upper().replace('_', ' '):<{width}}   {'-' if value is None else value}")
+def _facts(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = {f"option {key}": value for key, value in row["options"].items()}
+    # What was understood, exactly: "20gb" is read differently by other tools (ecosystem-facts 4.1).
+    sizes = {key: f"{row[key]} = {row[f'{key}_bytes']} bytes" for key in ("size", "allocated")}
+    left_out = ("size_bytes", "allocated_bytes", "percent", "seconds_left", "options")
+    return {key: value for key, value in {**row, **sizes, **options}.items() if key not in left_out}
