@@ -13,7 +13,7 @@ from uuid import UUID
 from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, Vmgroup, VolumeRecord
 
 TaskId = NewType("TaskId", str)
 Progress = Callable[[int], None]
@@ -187,6 +187,17 @@ class Log(Protocol):
     def info(self, event: str, **fields: object) -> object: ...
     def warning(self, event: str, **fields: object) -> object: ...
     def error(self, event: str, **fields: object) -> object: ...
+
+
+class Audit(Protocol):
+    """Where each change and each refusal that matters is written down, to be read by an administrator."""
+
+    def note(self, record: AuditRecord) -> None:
+        """Append the record, durably. Raises nothing: what cannot be written is logged whole and counted.
+
+        What it tells of has happened, and neither is undone nor hidden for want of a line about it.
+        """
+        ...
 
 
 class Hypervisor(Protocol):

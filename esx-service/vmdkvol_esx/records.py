@@ -1,4 +1,4 @@
-"""What the service remembers: volumes, open pieces of work, vmgroups. Values only.
+"""What the service remembers: volumes, open pieces of work, vmgroups, what was done. Values only.
 
 The database is the record, the hypervisor is the truth: nothing here says where a disk is attached now.
 """
@@ -61,6 +61,8 @@ class Intent:
     source: VolumeId | None = None
     before: VolumeRecord | None = None
     task: str | None = None
+    # The id of the call that began it: as logs and the audit have it. Not there: nobody's call, or a row from before.
+    request: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +81,23 @@ class Vmgroup:
     id: VmgroupId
     name: str
     default_datastore: DatastoreName | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Who did what to what, from where, and what came of it: ``done``, ``dry-run``, or the code of the error.
+
+    ``request_id`` is the call's, as logs and vCenter's tasks have it; ``at`` is UTC seconds since 1970, ``seq`` the place in
+    the audit, given by the store. Texts may be anything: what is kept of them is one line each (``trail.clean``).
+    """
+
+    at: float
+    actor: str
+    role: str
+    source: str
+    verb: str
+    target: str
+    result: str
+    request_id: UUID
+    detail: str = ""
+    seq: int = 0

@@ -27,7 +27,7 @@ from vmdkvol_esx.store.statements import Row
 T = TypeVar("T")
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0004"
+REVISION = "0005"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
@@ -91,6 +91,7 @@ intents = Table(
     Column("closed_at", REAL),
     Column("outcome", Text),
     Column("checksum", Text, nullable=False),
+    Column("request", Text),
     Index("one_open_intent", "volume", unique=True, sqlite_where=text("closed_at IS NULL")),
     Index("open_sources", "source", sqlite_where=text("closed_at IS NULL")),
     sqlite_strict=True,
@@ -165,8 +166,8 @@ tokens = Table(
     sqlite_strict=True,
 )
 
-# Without the task, which comes later.
-_INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "source", "before")
+# Without the task, which comes later. The last one counts where it is there: a row from before has no such column.
+_INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "source", "before", "request")
 _RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
 # All records as they lie there, for ``check_records``.
 RECORDS = f"SELECT {', '.join(_RECORD_FIELDS)}, checksum FROM volumes"
@@ -239,14 +240,19 @@ def intent_to_row(intent: Intent) -> dict[str, Any]:
         "source": None if intent.source is None else str(intent.source),
         "before": None if intent.before is None else _json(dump(intent.before)),
         "task": intent.task,
+        "request": None if intent.request is None else str(intent.request),
     }
-    return {**row, "checksum": _checksum(row, _INTENT_FIELDS)}
+    return {**row, "checksum": _intent_checksum(row)}
+
+
+def _intent_checksum(row: Row) -> str:
+    return _checksum(row, _INTENT_FIELDS if row["request"] is not None else _INTENT_FIELDS[:-1])
 
 
 def row_to_intent(row: Row) -> Intent:
     """Return the intent in ``row``; raise MetadataDamaged if it is not what was once written."""
     name = f"the database's intent {row['id']} of volume {row['volume']}"
-    if _checksum(row, _INTENT_FIELDS) != row["checksum"]:
+    if _intent_checksum(row) != row["checksum"]:
         raise MetadataDamaged(f"{name} does not match its checksum", volume=row["volume"])
     try:
         before = row["before"]
@@ -259,6 +265,7 @@ def row_to_intent(row: Row) -> Intent:
             source=None if row["source"] is None else VolumeId(UUID(row["source"])),
             before=None if before is None else load(VolumeRecord, json.loads(before)),
             task=row["task"],
+            request=None if row["request"] is None else UUID(row["request"]),
         )
     except (VolumeError, ValueError, KeyError) as error:
         raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["volume"]) from error

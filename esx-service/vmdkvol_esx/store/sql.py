@@ -15,6 +15,7 @@ from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import identities, intents, volumes
+from vmdkvol_esx.store.audit import SqlTrail
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.schema import datastores, row_to_vmgroup, vmgroups
@@ -46,6 +47,8 @@ class SqlStore:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        # What was done, by whom.
+        self.trail = SqlTrail(database)
 
     def close(self) -> None:
         self._database.close()

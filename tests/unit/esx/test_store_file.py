@@ -137,9 +137,10 @@ def test_the_tables_are_those_of_the_migrations(path: Path) -> None:
 def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Path) -> None:
     before = filled(path)
     with closing(Database(path)) as database, database.altering() as connection:
-        for table in ("datastores", "identities", "tokens"):
+        for table in ("datastores", "identities", "tokens", "audit", "audit_ends"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("ALTER TABLE volumes DROP COLUMN copied_uuids")
+        connection.exec_driver_sql("ALTER TABLE intents DROP COLUMN request")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
         connection.exec_driver_sql(f"PRAGMA user_version = {_fingerprint(connection)}")
 

@@ -1,0 +1,235 @@
+"""The audit as the service uses it: written for everybody, read by administrators, cut by its retention.
+
+A guest that floods the service does not fill it: of one machine only so many records an hour are written, and then one that
+says how many more there were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from uuid import UUID
+
+from vmdkvol import frames
+from vmdkvol.audit_messages import AuditEntry, AuditLines, AuditPage, ExportAudit, QueryAudit
+from vmdkvol.clock import Clock
+from vmdkvol.errors import BadRequest, VolumeError, quoted
+from vmdkvol.messages import Call, Request
+from vmdkvol.volume import VmId
+from vmdkvol.wire import answer_size
+from vmdkvol_esx import exporting
+from vmdkvol_esx.ports import Log
+from vmdkvol_esx.records import AuditRecord
+from vmdkvol_esx.trail import AuditFilter, Kept, Trail, clean
+
+MOST_LISTED = 500
+# SQLite tries a pattern's stars against each other; nobody needs many.
+_MOST_STARS = 8
+_MOST_TEXT = 240
+_PAGE_BYTES = frames.MAX_FRAME - 4096
+# Of one machine so many records in so long a time; a host that starts a container each minute stays under it.
+GUESTS_RECORDS, GUESTS_TIME_S = 240, 3600.0
+# Machines that are counted at a time; more of them were never seen, and the rest is counted together.
+_MOST_COUNTED = 10_000
+# Whatever the clock says: a clock set forward by years does not empty the audit (F33).
+NEVER_AGED = 1000
+_LOOK_AFTER = 256
+SERVICE, GUEST = "service", "guest"
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one machine has had of its records since ``since``; ``more`` were not written, the last one with ``code``."""
+
+    since: float
+    name: str
+    written: int = 0
+    more: int = 0
+    result: str = ""
+
+
+class Auditing:
+    """The ``Audit`` port, and the requests about it. For any thread.
+
+    ``unwritten`` counts the records that the database did not take since this process began.
+    """
+
+    def __init__(
+        self,
+        trail: Trail,
+        clock: Clock,
+        log: Log,
+        new_id: Callable[[], UUID],
+        *,
+        retention_s: float,
+        most: int,
+        machines: int = _MOST_COUNTED,
+    ) -> None:
+        """``retention_s`` and ``most``: older records and more of them are not kept. ``machines`` are counted one by one."""
+        self._trail = trail
+        self._clock = clock
+        self._log = log
+        self._new_id = new_id
+        self._retention_s = retention_s
+        self._most = most
+        self._machines = machines
+        self._state = clock.condition()
+        self._shares: dict[VmId, _Share] = {}
+        self._since_look = 0
+        self.unwritten = 0
+        # The wall clock as it stood when this process began: ages are counted by time that never jumps.
+        self._began = clock.wall() - clock.monotonic()
+
+    def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
+        """Return what answers each request about the audit."""
+        return {QueryAudit: lambda request, _: self.page(request), ExportAudit: lambda request, _: self.export(request)}
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def note(self, record: AuditRecord) -> None:
+        """See ``ports.Audit``."""
+        try:
+            self._trail.append(record)
+        except VolumeError as error:
+            self.lost(record, error)
+        if self._due():
+            self.tidy()
+
+    def note_guest(self, vm: VmId, record: AuditRecord) -> None:
+        """As ``note``, of what a guest does: within its machine's share; beyond it the record is counted, and told of later."""
+        for each in self._within_share(vm, record):
+            self.note(each)
+
+    def lost(self, record: AuditRecord, error: Exception) -> None:
+        """A record was not written: the log has it instead."""
+        kept = clean(record)
+        told = {field.name: str(getattr(kept, field.name)) for field in fields(kept) if field.name != "seq"}
+        self._log.error("audit record not written", error=str(error), **told)
+        with self._state:
+            self.unwritten += 1
+
+    def tidy(self) -> None:
+        """Write what guests' shares held back and are due, and forget what is too old or too much; the audit says so."""
+        for record in self._held_back():
+            self.note(record)
+        try:
+            self._forget()
+        except VolumeError as error:
+            self._log.warning("audit not tidied", error=str(error))
+
+    def _forget(self) -> None:
+        extent = self._trail.extent()
+        now = self._began + self._clock.monotonic()
+        aged = min(self._trail.last_before(now - self._retention_s), extent.last - NEVER_AGED)
+        upto = max(aged, extent.last - self._most)
+        if upto < extent.first:
+            return
+        detail = f"{upto - extent.first + 1} records, {extent.first} to {upto}, by the retention of the settings"
+        self._trail.cut(upto, self._own("forget-audit", "audit", detail))
+        self._log.info("audit records forgotten", first=extent.first, last=upto)
+
+    def _own(self, verb: str, target: str, detail: str, result: str = "done") -> AuditRecord:
+        return AuditRecord(self._clock.wall(), SERVICE, SERVICE, SERVICE, verb, target, result, self._new_id(), detail)
+
+    def _due(self) -> bool:
+        with self._state:
+            self._since_look = (self._since_look + 1) % _LOOK_AFTER
+            return self._since_look == 0
+
+    # --- shares of guests ----------------------------------------------------------------------------------------
+
+    def _within_share(self, vm: VmId, record: AuditRecord) -> Sequence[AuditRecord]:
+        """Return what is written now: the record, if the machine's share is not used up; before it what was held back."""
+        now = self._clock.monotonic()
+        with self._state:
+            share = self._shares.get(vm)
+            if share is None and len(self._shares) >= self._machines:
+                vm = VmId(UUID(int=0))
+                share = self._shares.get(vm)
+            told = []
+            if share is None or now - share.since >= GUESTS_TIME_S:
+                told = [] if share is None or not share.more else [self._more(vm, share)]
+                share = self._shares[vm] = _Share(now, record.actor)
+            if share.written >= GUESTS_RECORDS:
+                share.more, share.result = share.more + 1, record.result
+                return told
+            share.written += 1
+            return [*told, record]
+
+    def _held_back(self) -> Sequence[AuditRecord]:
+        now = self._clock.monotonic()
+        with self._state:
+            over = {vm: share for vm, share in self._shares.items() if now - share.since >= GUESTS_TIME_S}
+            for vm in over:
+                del self._shares[vm]
+        return [self._more(vm, share) for vm, share in over.items() if share.more]
+
+    def _more(self, vm: VmId, share: _Share) -> AuditRecord:
+        detail = f"{share.more} more records of this machine within {GUESTS_TIME_S:.0f} s were not written"
+        told = self._own("and-more", "audit", detail, share.result)
+        return replace(told, actor=share.name, role=GUEST, source=f"vm:{vm}")
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def page(self, request: QueryAudit) -> AuditPage:
+        """See ``QueryAudit``."""
+        _check(request)
+        # One more than is shown: whether there is a next page.
+        found = self._trail.older(_filter(request), request.before, request.limit + 1)
+        extent = self._trail.extent()
+        entries = [_entry(each) for each in found[: request.limit]]
+        count = _that_fit([answer_size(entry) for entry in entries])
+        more = count < len(found)
+        missing = extent.last - extent.first + 1 - extent.count
+        return AuditPage(tuple(entries[:count]), entries[count - 1].seq if more else None, extent.first, max(0, missing))
+
+    def export(self, request: ExportAudit) -> AuditLines:
+        """See ``ExportAudit``."""
+        _check(request)
+        found = self._trail.newer(_filter(request), request.after, request.limit + 1)
+        lines = [exporting.line(_entry(each), request.form) for each in found[: request.limit]]
+        count = _that_fit([answer_size(line) for line in lines])
+        heading = exporting.heading(request.form) if request.after == 0 else None
+        told = (*(() if heading is None else (heading,)), *lines[:count])
+        return AuditLines(told, found[count - 1].record.seq if count < len(found) else None)
+
+
+def _that_fit(sizes: Sequence[int]) -> int:
+    """Return how many of the first ones fit into a frame; at least one, which always does."""
+    left = _PAGE_BYTES
+    for number, size in enumerate(sizes):
+        left -= size
+        if left < 0 and number:
+            return number
+    return len(sizes)
+
+
+def _check(request: QueryAudit | ExportAudit) -> None:
+    if not 1 <= request.limit <= MOST_LISTED:
+        raise BadRequest(f"a page of the audit has 1 to {MOST_LISTED} records")
+    for name in ("since", "until"):
+        value = getattr(request, name)
+        if value is not None and not math.isfinite(value):
+            raise BadRequest(f"{name} is no time")
+    for name in ("actor", "verb", "target", "result"):
+        value = getattr(request, name)
+        if value is not None and len(value) > _MOST_TEXT:
+            raise BadRequest(f"{name} {quoted(value[:40])}... is longer than any in the audit")
+        if value is not None and not value.isprintable():
+            raise BadRequest(f"{name} {quoted(value)} has unprintable characters, and nothing in the audit has")
+    if request.target is not None and request.target.count("*") > _MOST_STARS:
+        raise BadRequest(f"target {quoted(request.target)} has more than {_MOST_STARS} stars")
+    place = request.before if isinstance(request, QueryAudit) else request.after
+    if place is not None and not 0 <= place < 1 << 63:
+        raise BadRequest("before and after are numbers of records")
+
+
+def _filter(request: QueryAudit | ExportAudit) -> AuditFilter:
+    return AuditFilter(**{field.name: getattr(request, field.name) for field in fields(AuditFilter)})
+
+
+def _entry(kept: Kept) -> AuditEntry:
+    record = kept.record
+    return AuditEntry(intact=kept.intact, **{field.name: getattr(record, field.name) for field in fields(record)})
