@@ -37,6 +37,10 @@ class Point(StrEnum):
     REMOVE_TRASHED = "esx.remove.trashed"
     REMOVE_BEGUN = "esx.remove.begun"
     REMOVE_REPLYING = "esx.remove.replying"
+    # the service resizes
+    RESIZE_LOCKED = "esx.resize.locked"
+    RESIZE_BEGUN = "esx.resize.begun"
+    RESIZE_REPLYING = "esx.resize.replying"
     # the agent mounts (M) and formats (C5..C10)
     MOUNT_RECEIVED = "guest.mount.received"
     MOUNT_HELD = "guest.mount.held"

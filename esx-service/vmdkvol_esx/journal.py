@@ -119,11 +119,14 @@ class Journal:
             self._store.abandon(intent.id, None)
             self._underway.ended(intent.volume)
             return
+        if isinstance(intent.change, GrowDisk):
+            self._underway.started(intent, record)
         told, (seen, why) = self._ask_task(intent, record, deadline), self._look(intent.change, record)
         step = decide(intent.change, told, seen)
         self._log.info("settling", **_named(intent, record), told=told, seen=seen, step=step)
         match step:
             case Step.FINISH:
+                self._complete(intent, record)
                 self._finish(intent, record)
             case Step.UNDO:
                 self._undo(intent, told)
@@ -201,6 +204,14 @@ class Journal:
             self._log.warning("answer not known yet", **_named(intent, done), error=str(error))
             return None
 
+    def _complete(self, intent: Intent, record: VolumeRecord) -> None:
+        """A disk that has grown may have been left before its machine's device followed: the same again, or the next attach."""
+        if isinstance(intent.change, GrowDisk) and intent.change.vm is not None:
+            try:
+                self._do(intent.change)
+            except VolumeError as error:
+                self._log.warning("device did not follow", **_named(intent, record), error=str(error))
+
     def _abandon(self, intent: Intent) -> None:
         self._glance.changed(intent.change)
         self._store.abandon(intent.id, intent.before)
@@ -212,14 +223,14 @@ class Journal:
         The generation goes back too: nobody was told the raised one, as ``list_attached`` tells the one before it.
         """
         if isinstance(intent.change, CreateDisk | CloneDisk):
-            self._revert(DeleteDisk(intent.change.disk))
+            self._do(DeleteDisk(intent.change.disk))
         elif isinstance(intent.change, AttachDisk) and told is Told.NOTHING:
             # It may be on its way, with its task id lost: seen on no VM, the disk would come to this one a moment after
             # it was given to another. A detach is done after it, or finds nothing to do.
-            self._revert(DetachDisk(intent.change.vm, intent.change.disk))
+            self._do(DetachDisk(intent.change.vm, intent.change.disk))
         self._abandon(intent)
 
-    def _revert(self, change: DeleteDisk | DetachDisk) -> None:
+    def _do(self, change: DeleteDisk | DetachDisk | GrowDisk) -> None:
         deadline = Deadline.after(self._clock, _UNDO_S)
         task = self._hypervisor.submit(change, self._new_id())
         if task is not None:

@@ -8,7 +8,7 @@ from vmdkvol import frames
 from vmdkvol.errors import Busy, CheckFailed, TruthUnknown, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Attachments, GetVolume, ListAttached, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
-from vmdkvol.volume import Attachment, State, VmgroupId, VmId, VolumeId, VolumeInfo
+from vmdkvol.volume import Attachment, Doing, State, VmgroupId, VmId, VolumeId, VolumeInfo
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
@@ -106,6 +106,11 @@ class Listing:
         intent = self._store.open_intent(record.id)
         return record if intent is None or intent.before is None else intent.before
 
+    def _size_told(self, record: VolumeRecord) -> int:
+        """Return the size that the volume has: the record of one that grows has the one that it is to have."""
+        work = self._underway.of(record.id)
+        return self._as_told(record).size_bytes if work is not None and work.doing is Doing.GROW else record.size_bytes
+
     def _removed(self, vmgroup: VmgroupId, request: ListVolumes) -> tuple[tuple[VolumeId, ...], int | None]:
         """Return the ids to name as removed on this page, and the ``since`` that can be kept."""
         if request.since is None:
@@ -134,7 +139,7 @@ class Listing:
                 name=record.name,
                 datastore=record.datastore,
                 vmgroup=record.vmgroup,
-                size_bytes=record.size_bytes,
+                size_bytes=self._size_told(record),
                 allocated_bytes=space.get(record.disk_uuid, 0),
                 state=record.state,
                 content=record.content,

@@ -50,9 +50,7 @@ class Owners:
         read, the disk stays. Raises TruthUnknown while a VM that may well have it is not read, SnapshotPresent, and what
         the hypervisor raised.
         """
-        owner = self._read(record, caller, speaking)
-        if isinstance(owner, Here | HeldBy | LeftBehind):
-            record = self._following.followed(record, owner.device)
+        record, owner = self.found(record, caller, speaking=speaking)
         if not isinstance(owner, LeftBehind):
             return record, owner
         if owner.device.snapshot is not None:
@@ -72,6 +70,15 @@ class Owners:
         self._log.warning("taken from a machine that is switched off", volume=record.name, vm=str(owner.vm))
         left = self._store.volume(record.id) or replace(raised, last_vm=None)
         return left, self._read(left, caller, speaking)
+
+    def found(
+        self, record: VolumeRecord, caller: VmId | None = None, *, speaking: VmId | None = None
+    ) -> tuple[VolumeRecord, Read]:
+        """Return the record, where its disk lies now, and who has it. Raises TruthUnknown as ``freed``."""
+        owner = self._read(record, caller, speaking)
+        if isinstance(owner, Here | HeldBy | LeftBehind):
+            record = self._following.followed(record, owner.device)
+        return record, owner
 
     def _read(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None) -> Read:
         owner = self.of(record, caller, speaking)

@@ -114,6 +114,9 @@ def _read(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRe
             raise MetadataDamaged(f"there is no disk that can be read, and its sidecar is of {disk_path(record)}")
     elif record.disk_uuid != disk.ref.uuid:
         raise MetadataDamaged(f"the sidecar is of the disk {record.disk_uuid}")
+    elif record.size_bytes < disk.size_bytes:
+        # It has grown, and its sidecar was not written any more.
+        return replace(record, size_bytes=disk.size_bytes)
     elif record.size_bytes != disk.size_bytes:
         raise MetadataDamaged(f"the disk has {disk.size_bytes} bytes, its sidecar says {record.size_bytes}")
     return record

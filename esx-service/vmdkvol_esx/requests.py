@@ -62,6 +62,7 @@ from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
 from vmdkvol_esx.reply import Reply
+from vmdkvol_esx.resizing import Resizing
 from vmdkvol_esx.underway import Subject, Underway
 from vmdkvol_esx.whereabouts import Whereabouts
 
@@ -87,6 +88,7 @@ class Verbs:
     attaching: Attaching
     removing: Removing
     whereabouts: Whereabouts
+    resizing: Resizing
 
 
 def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
@@ -108,6 +110,7 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
         Attaching(parts, journal, handover, owners, following),
         Removing(parts, journal, handover, owners, underway, retention_s=retention_s),
         Whereabouts(parts, journal, owners, handover),
+        Resizing(parts, journal, handover, owners, underway, notify),
     )
 
 

@@ -1,8 +1,8 @@
 """What to do with an open piece of work: the change, what its task said and what is seen in; one next step out. Pure.
 
 A create or clone is finished if our whole disk is there, else undone; a delete only goes forward; attach and detach
-follow the device list (faults 5), where a detach that was perhaps never sent goes on; a disk that was to grow has its new
-size or its old one. Nothing is decided by time.
+follow the device list (faults 5), where a detach that was perhaps never sent goes on; so does a growth, unless it is known
+to have failed. Nothing is decided by time.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ def decide(change: Change, told: Told, seen: Seen) -> Step:
         case DetachDisk():
             return _of_detach(told, seen)
         case GrowDisk():
-            # A disk of its old size has nothing to take back, and one that is gone or damaged did not grow.
-            return Step.FINISH if seen is Seen.THERE else Step.UNDO
+            return _of_growth(told, seen)
         case _:
             assert_never(change)
 
@@ -82,6 +81,14 @@ def _of_detach(told: Told, seen: Seen) -> Step:
     # It may be on its way, with its task id lost: answering "it is here" to an Attach would hand out a disk that leaves
     # a moment later. Sent again it comes after that, or is refused because the guest uses the disk.
     return Step.GO_ON if told is Told.NOTHING else Step.UNDO
+
+
+def _of_growth(told: Told, seen: Seen) -> Step:
+    if seen is Seen.THERE:
+        return Step.FINISH
+    # It may be on its way, with its task id lost: with the record of before, nobody would take the disk for the right one
+    # afterwards. One that has failed has nothing to take back, and one that is gone did not grow.
+    return Step.GO_ON if told is Told.NOTHING and seen is Seen.BROKEN else Step.UNDO
 
 
 def _of_delete(seen: Seen) -> Step:

@@ -14,17 +14,19 @@ from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillWorking, VolumeError
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, Mark, RemoveVolume, Request
+from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, ListAttached, Mark, RemoveVolume, Request
 from vmdkvol.names import DatastoreName, VolumeRef
-from vmdkvol.notices import Notice
+from vmdkvol.notices import Grown, Notice
 from vmdkvol.options import CreateOptions
+from vmdkvol.orders import Outcome
 from vmdkvol.points import Point, pass_by
+from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import Datastore, DeviceLists, Disk, DiskPath, Vm
+from vmdkvol_esx.ports import Change, Datastore, DeviceLists, Disk, DiskPath, TaskId, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, Verbs, make_verbs
 from vmdkvol_esx.store import open_store
@@ -73,6 +75,14 @@ class Hypervisor(SimulatedHypervisor):
     # As if they lay outside of our folders.
     leaves_out_disks = False
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.submitted: list[Change] = []
+
+    def submit(self, change: Change, operation: UUID) -> TaskId | None:
+        self.submitted.append(change)
+        return super().submit(change, operation)
+
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         found = super().devices(vms)
         return replace(found, lists={vm: disks for vm, disks in found.lists.items() if vm not in self.leaves_out})
@@ -108,6 +118,7 @@ class Site:
         self.retention_s = retention_s
         self.agents: dict[VmId, Callable[[VolumeId], None]] = {A: lambda volume: None, B: lambda volume: None}
         self.wanted: list[tuple[VmId, VolumeId]] = []
+        self.grown: list[tuple[VmId, Grown]] = []
         self.verbs: Verbs
         self.requests: Requests
         self.housekeeping: Housekeeping
@@ -124,6 +135,9 @@ class Site:
         self.housekeeping.settle_all()
 
     def _notify(self, vm: VmId, notice: Notice) -> bool:
+        if isinstance(notice, Grown):
+            self.grown.append((vm, notice))
+            return vm in self.agents
         self.wanted.append((vm, notice.volume))
         if vm not in self.agents:
             return False
@@ -133,6 +147,8 @@ class Site:
     # --- what guests do ------------------------------------------------------------------------------------------
 
     def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 1000.0, call: UUID | None = None) -> Any:
+        if isinstance(request, ResizeVolume):
+            return self.order(request, seconds=seconds)
         return self.requests.answer(request, Call(call or uuid4(), Deadline.after(self.clock, seconds), vm))
 
     def leave(self, request: Request[Any], vm: VmId = A) -> None:
@@ -160,6 +176,10 @@ class Site:
     def detach(self, attachment: Attachment, vm: VmId = A) -> None:
         self.ask(Detach(attachment.volume, attachment.generation), vm)
 
+    def attached(self, vm: VmId = A) -> tuple[Attachment, ...]:
+        attachments: tuple[Attachment, ...] = self.ask(ListAttached(), vm).attachments
+        return attachments
+
     def remove(self, volume: VolumeId, vm: VmId = A) -> None:
         self.ask(RemoveVolume(volume), vm)
 
@@ -171,6 +191,19 @@ class Site:
         self.hypervisor.put_content(attachment.disk_uuid, f"data of {volume}")
         self.detach(attachment, vm)
         return uuid
+
+    # --- what administrators do ----------------------------------------------------------------------------------
+
+    def resize(
+        self, volume: VolumeId, size_bytes: int, *, dry_run: bool = False, expect: int | None = None, seconds: float = 1000.0
+    ) -> Outcome:
+        order = ResizeVolume(volume=volume, size_bytes=size_bytes, dry_run=dry_run, expect=expect)
+        return self.order(order, seconds=seconds)
+
+    def order(self, order: ResizeVolume, *, seconds: float = 1000.0) -> Outcome:
+        """Ask as the desk does: by the table of what can be asked."""
+        outcome: Outcome = self.verbs.resizing.rows()[type(order)](order, Call(uuid4(), Deadline.after(self.clock, seconds)))
+        return outcome
 
     # --- what a test looks at ------------------------------------------------------------------------------------
 

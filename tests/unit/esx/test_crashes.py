@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.unit.esx.site import A, B, Killed, Site
+from tests.unit.esx.site import GB, A, B, Killed, Site
 from vmdkvol.errors import StaleRequest, VolumeError
 from vmdkvol.messages import Attach, CreateVolume, Detach, ListAttached, Mark, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
+from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Content, State
-from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, DeleteDisk, DetachDisk
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk
 
 P = Point
 TASK = (P.CHANGE_SUBMITTED, P.CHANGE_NOTED, P.CHANGE_DONE, P.CHANGE_FINISHED)
@@ -75,6 +77,18 @@ def _remove(site: Site) -> Request[object]:
     return RemoveVolume(site.create("db").id)
 
 
+def _grow(site: Site) -> Request[object]:
+    volume = site.create("db", size="1gb").id
+    site.format(volume)
+    return ResizeVolume(volume=volume, size_bytes=2 * GB)
+
+
+def _grow_on_a(site: Site) -> Request[object]:
+    order = _grow(site)
+    site.attach(site.records()[0].id)
+    return order
+
+
 def _db_is_ready(site: Site) -> bool:
     return [record.state for record in site.records() if record.name == "db"] == [State.READY]
 
@@ -92,12 +106,19 @@ def _is_marked(site: Site) -> bool:
     return record.content is Content.FORMATTING and site.copy_of(record) == record
 
 
+def _has_grown(site: Site) -> bool:
+    (record,) = site.records()
+    disk = site.hypervisor.disk(disk_ref(record))
+    return disk is not None and {disk.size_bytes, record.size_bytes, site.copy_of(record).size_bytes} == {2 * GB}
+
+
 def _is_gone(site: Site) -> bool:
     truth = site.hypervisor.truth()
     return not site.records() and not truth.disks and not truth.sidecars
 
 
 MAKE = (P.CREATE_PARSED, P.CREATE_LOCKED, P.CREATE_BEGUN, *TASK, P.SIDECAR_WRITTEN, P.CREATE_REPLYING)
+GROW = (P.RESIZE_LOCKED, P.RESIZE_BEGUN, *TASK, P.SIDECAR_WRITTEN, P.RESIZE_REPLYING)
 WORK = {
     "create": Work(_create, MAKE, _db_is_ready),
     "clone": Work(_clone, MAKE, _db_is_ready),
@@ -110,9 +131,11 @@ WORK = {
         (P.REMOVE_LOCKED, P.SIDECAR_WRITTEN, P.REMOVE_TRASHED, P.REMOVE_BEGUN, *TASK, P.REMOVE_REPLYING),
         _is_gone,
     ),
+    "grow": Work(_grow, GROW, _has_grown),
+    "grow-on-a": Work(_grow_on_a, GROW, _has_grown),
 }
-BEGUN = {P.CREATE_BEGUN, P.ATTACH_BEGUN, P.DETACH_BEGUN, P.REMOVE_BEGUN, P.CHANGE_SUBMITTED, P.CHANGE_NOTED, P.CHANGE_DONE}
-CHANGES = (CreateDisk, CloneDisk, AttachDisk, DetachDisk, DeleteDisk)
+BEGUN = {P.CREATE_BEGUN, P.ATTACH_BEGUN, P.DETACH_BEGUN, P.REMOVE_BEGUN, P.RESIZE_BEGUN} | set(TASK[:-1])
+CHANGES = (CreateDisk, CloneDisk, AttachDisk, DetachDisk, DeleteDisk, GrowDisk)
 DEATHS = [pytest.param(name, nth, id=f"{name}-{point}") for name, work in WORK.items() for nth, point in enumerate(work.points)]
 # Deaths that leave an intent open: what the next process has to settle.
 OPEN = [row for row in DEATHS if WORK[str(row.values[0])].points[int(str(row.values[1]))] in BEGUN]

@@ -14,8 +14,8 @@ from vmdkvol.errors import BadRequest, HypervisorUnreachable, MetadataDamaged, S
 from vmdkvol.messages import Detach
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
-from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import CreateDisk, DiskPath, DiskRef, GrowDisk
 from vmdkvol_esx.rebuilding import GENERATION_JUMP, Rebuilt, check_new, rebuild
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store import open_store
@@ -141,10 +141,16 @@ def test_a_sidecar_of_another_disk_is_not_believed(site: Site) -> None:
     assert str(first.disk_uuid) in found.left_out[0].problem
 
 
-def test_a_disk_of_another_size_is_not_believed(site: Site) -> None:
+def test_a_disk_that_is_smaller_than_its_sidecar_says_is_not_believed(site: Site) -> None:
     record = site.record(site.create("a@ds1").id)
-    site.hypervisor.write_sidecar(disk_path(record), sidecar.encode(replace(record, size_bytes=512)))
+    site.hypervisor.write_sidecar(disk_path(record), sidecar.encode(replace(record, size_bytes=record.size_bytes + 512)))
     assert not rebuilt(site).restored
+
+
+def test_a_disk_that_grew_after_its_sidecar_was_written_comes_back_as_large_as_it_is(site: Site) -> None:
+    record = site.record(site.create("a@ds1").id)
+    site.hypervisor.submit(GrowDisk(disk_ref(record), 2 * record.size_bytes), uuid4())
+    assert [each.size_bytes for each in rebuilt(site).restored] == [2 * record.size_bytes]
 
 
 def test_a_datastore_that_is_away_stops_the_rebuild(site: Site) -> None:

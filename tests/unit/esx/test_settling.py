@@ -34,7 +34,7 @@ SETTLED = {
     "delete": {Told.NOTHING: (G, F, A, G, A), Told.SUCCEEDED: (G, F, A, G, A), Told.FAILED: (G, F, A, G, A)},
     "attach": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
     "detach": {Told.NOTHING: (G, F, F, F, A), Told.SUCCEEDED: (U, F, F, F, A), Told.FAILED: (U, F, F, F, A)},
-    "grow": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
+    "grow": {Told.NOTHING: (F, U, U, G, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
 }
 ROWS = [
     pytest.param(kind, told, seen, step, id=f"{kind}-{told}-{seen}")
