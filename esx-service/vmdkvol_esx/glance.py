@@ -13,7 +13,7 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.volume import DiskUuid, Holder, VmId
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, DeviceLists, Vm
+from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, DeviceLists, Disk, Vm
 from vmdkvol_esx.records import VolumeRecord
 
 # How old what people are shown may be. What this service changes itself is never shown as it was before.
@@ -28,11 +28,16 @@ Holders = Mapping[DiskUuid, Holder]
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """The holders of all disks in one bulk read. ``mark``: changes with a higher one came after the read had begun."""
+    """The holders of all disks in one bulk read. ``mark``: changes with a higher one came after the read had begun.
+
+    ``off`` are the machines that were switched off, ``unread`` those that did not answer.
+    """
 
     holders: Holders
     read_at: float
     mark: int
+    off: frozenset[VmId] = frozenset()
+    unread: frozenset[VmId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Glance:
         self._names: dict[VmId, str] = {}
         self._named_at: float | None = None
         self._space: dict[DiskUuid, tuple[int, float]] = {}
+        self._scanned: dict[DiskUuid, int] = {}
 
     # --- what others saw or did -----------------------------------------------------------------------------------
 
@@ -78,6 +84,7 @@ class Glance:
             free = isinstance(change, CreateDisk | CloneDisk)
             self._changed[change.disk.uuid] = _Changed(self._mark, self._clock.monotonic(), free)
             self._space.pop(change.disk.uuid, None)
+            self._scanned.pop(change.disk.uuid, None)
             if isinstance(change, CreateDisk):
                 # An empty thin disk takes next to nothing yet, the others all of their size.
                 taken = 0 if change.diskformat == "thin" else change.size_bytes
@@ -96,6 +103,33 @@ class Glance:
             lists, free = self._keep(mark, self._hypervisor.devices(None)), frozenset()
         found = lists.holders if lists is not None else {}
         return {disk: found[disk] for disk in disks if disk in found and disk not in free}
+
+    def is_off(self, vm: VmId) -> bool:
+        """Tell whether the last look saw the machine switched off."""
+        with self._state:
+            return self._lists is not None and vm in self._lists.off
+
+    def is_silent(self, vm: VmId) -> bool:
+        """Tell whether the machine did not answer at the last look: what it has is not known."""
+        with self._state:
+            return self._lists is not None and vm in self._lists.unread
+
+    def scanned(self, disks: Collection[Disk]) -> None:
+        """Housekeeping has listed these disks of a datastore just now."""
+        with self._state:
+            self._scanned.update({disk.ref.uuid: disk.allocated_bytes for disk in disks})
+
+    def space_of_many(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
+        """As ``space``, as of the last scan: a listing of all volumes asks about those only that came since."""
+        with self._state:
+            known = {each.disk_uuid: self._scanned[each.disk_uuid] for each in records if each.disk_uuid in self._scanned}
+        missing = [record for record in records if record.disk_uuid not in known]
+        if not missing:
+            return known
+        read = self.space(missing)
+        with self._state:
+            self._scanned.update(read)
+        return {**known, **read}
 
     def space(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
         """Return the bytes that these volumes' disks take; those that cannot be read lack."""
@@ -127,6 +161,11 @@ class Glance:
             return str(vm)
         return str(vm) if found is None or found.id != vm else found.name
 
+    def known_name(self, vm: VmId) -> str:
+        """Return the VM's name as it was read last, without asking; its id if it never was."""
+        with self._state:
+            return self._names.get(vm) or str(vm)
+
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _is_known(self, disk: DiskUuid) -> bool:
@@ -143,7 +182,8 @@ class Glance:
     def _keep(self, mark: int, lists: DeviceLists) -> _Lists:
         read_at = self._clock.monotonic()
         names = self._names_of(lists.lists.keys())
-        kept = _Lists(by_disk(lists, names), read_at, mark)
+        off = frozenset(vm.id for vm in lists.vms if not vm.running)
+        kept = _Lists(by_disk(lists, names), read_at, mark, off, lists.unread)
         with self._state:
             if self._lists is None or self._lists.mark <= mark:
                 self._lists = kept

@@ -250,7 +250,7 @@ class Housekeeping:
         seen: dict[DatastoreName, Mapping[DiskUuid, Disk]] = {}
         for datastore in self._hypervisor.datastores():
             try:
-                seen[datastore.name] = {disk.ref.uuid: disk for disk in self._hypervisor.disks(datastore.name)}
+                seen[datastore.name] = self._whereabouts.listed(self._hypervisor.disks(datastore.name))
             except VolumeError as error:
                 self._log.warning("datastore not listed", datastore=datastore.name, error=str(error))
         return seen

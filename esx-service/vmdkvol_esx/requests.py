@@ -81,6 +81,7 @@ class Verbs:
 
     parts: Parts
     underway: Underway
+    glance: Glance
     journal: Journal
     handover: Handover
     listing: Listing
@@ -103,13 +104,14 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     return Verbs(
         parts,
         underway,
+        glance,
         journal,
         handover,
         listing,
         Creating(parts, journal, handover, owners, listing),
         Attaching(parts, journal, handover, owners, following),
         Removing(parts, journal, handover, owners, underway, retention_s=retention_s),
-        Whereabouts(parts, journal, owners, handover),
+        Whereabouts(parts, journal, owners, handover, glance),
         Resizing(parts, journal, handover, owners, underway, notify),
     )
 

@@ -7,18 +7,19 @@ in one change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillWorking, VolumeError
-from vmdkvol.volume import VmId, VolumeId
+from vmdkvol.volume import DiskUuid, VmId, VolumeId
+from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import AttachedDisk
+from vmdkvol_esx.ports import AttachedDisk, Disk
 from vmdkvol_esx.records import VolumeRecord
 
 # Of the work on one disk; it goes on in its lane when nobody waits for it any more.
@@ -32,7 +33,7 @@ _AT_ONCE = 16
 class Whereabouts:
     """Nothing is remembered between two looks."""
 
-    def __init__(self, parts: Parts, journal: Journal, owners: Owners, handover: Handover) -> None:
+    def __init__(self, parts: Parts, journal: Journal, owners: Owners, handover: Handover, glance: Glance) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
@@ -40,6 +41,7 @@ class Whereabouts:
         self._journal = journal
         self._owners = owners
         self._handover = handover
+        self._glance = glance
         self._log = parts.log
 
     def look(self) -> None:
@@ -61,6 +63,11 @@ class Whereabouts:
             slow = self._at_once(left[:_AT_ONCE])
             # The next look goes on with what else such a machine has.
             left = [each for each in left[_AT_ONCE:] if each[0] not in slow]
+
+    def listed(self, disks: Sequence[Disk]) -> Mapping[DiskUuid, Disk]:
+        """Return the disks of a datastore by identity; what they take is remembered for people."""
+        self._glance.scanned(disks)
+        return {disk.ref.uuid: disk for disk in disks}
 
     def there(self, record: VolumeRecord) -> bool:
         """Tell whether the disk is seen where its record says, though no list of our folders has it: it may have left them."""

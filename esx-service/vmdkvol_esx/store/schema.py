@@ -22,6 +22,7 @@ from vmdkvol.wire import dump, load
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.ports import Change
 from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.store.record_rows import record_in
 from vmdkvol_esx.store.statements import Row
 
 T = TypeVar("T")
@@ -220,11 +221,8 @@ def row_to_record(row: Row) -> VolumeRecord:
     name = f"the database's record of volume {row['name']!r} ({row['id']})"
     if _record_checksum([row[name] for name in _RECORD_FIELDS]) != row["checksum"]:
         raise MetadataDamaged(f"{name} does not match its checksum", volume=row["id"])
-    data = {field: row[field] for field in _RECORD_FIELDS}
     try:
-        copied = data["copied_uuids"]
-        data["copied_uuids"] = [] if copied is None else json.loads(copied)
-        return load(VolumeRecord, {**data, "options": json.loads(data["options"])})
+        return record_in(row)
     except (VolumeError, ValueError) as error:
         raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["id"]) from error
 

@@ -1,0 +1,69 @@
+"""Which volume, vmgroup or machine an administrator means: an id, or a name that only one has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from uuid import UUID
+
+from vmdkvol.errors import Conflict, NotFound, VolumeNotFound, quoted
+from vmdkvol.volume import State, VmgroupId, VolumeId
+from vmdkvol_esx.ports import Store
+from vmdkvol_esx.records import VolumeRecord
+
+Names = Callable[[], Mapping[VmgroupId, str]]
+
+_PAGE = 500
+_SHOWN = 3
+
+
+class Choosing:
+    """``names`` are those of all vmgroups as they are now."""
+
+    def __init__(self, store: Store, names: Names) -> None:
+        self._store = store
+        self.names = names
+
+    def vmgroup(self, name: str) -> VmgroupId:
+        """Return the vmgroup of exactly this name; NotFound."""
+        found = [group for group, known in self.names().items() if known == name]
+        if not found:
+            raise NotFound(f"there is no vmgroup {quoted(name)}", remedy="see `vmdkvol vmgroup ls` for the names")
+        return found[0]
+
+    def volume(self, text: str, vmgroup: str | None, gone: Collection[State] = ()) -> VolumeRecord:
+        """Return the volume of this id, or the only one of this exact name, of ``vmgroup`` if that is given.
+
+        By name a live one is found, else one whose state is in ``gone``. VolumeNotFound, or Conflict with the ids.
+        """
+        group = None if vmgroup is None else self.vmgroup(vmgroup)
+        record = self._by_id(text)
+        if record is not None and group in (None, record.vmgroup):
+            return record
+        # A name that was taken is printable; half a surrogate pair is nothing that a database could look for.
+        groups = [] if not text.isprintable() else list(self.names()) if group is None else [group]
+        found = [record for each in groups if (record := self._store.find(each, text)) is not None]
+        if not found and gone and groups:
+            found = [record for record in self.records(group) if record.name == text and record.state in gone]
+        if not found:
+            whose = "" if vmgroup is None else f" in vmgroup {quoted(vmgroup, 40)}"
+            raise VolumeNotFound(
+                f"there is no volume {quoted(text)}{whose}", remedy="see `vmdkvol volume ls` for names and ids", name=text
+            )
+        if len(found) > 1:
+            ids = " and ".join(str(record.id) for record in found[:_SHOWN])
+            raise Conflict(f"{len(found)} volumes have the name {quoted(text, 40)}: {ids}", remedy="give the id instead")
+        return found[0]
+
+    def records(self, vmgroup: VmgroupId | None = None) -> Iterator[VolumeRecord]:
+        """Yield every volume in the order of ids."""
+        after: VolumeId | None = None
+        while page := self._store.page(vmgroup, after, _PAGE):
+            yield from page
+            after = page[-1].id
+
+    def _by_id(self, text: str) -> VolumeRecord | None:
+        try:
+            found = UUID(text)
+        except ValueError:
+            return None
+        return self._store.volume(VolumeId(found)) if str(found) == text.lower() else None

@@ -1,0 +1,35 @@
+"""A site with what administrators ask and order, beside what its guests do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from tests.unit.esx.site import DS1, Site
+from vmdkvol.clock import Deadline
+from vmdkvol.messages import Call, Request
+from vmdkvol.names import DatastoreName
+from vmdkvol.points import Point, pass_by
+from vmdkvol.volume import DEFAULT_VMGROUP
+from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.overview import Overview
+
+
+class AdminSite(Site):
+    """``order`` is what the desk does with an administrator's request, without roles and audit."""
+
+    def __init__(
+        self, *, datastores: tuple[DatastoreName, ...] = (DS1,), retention_s: float = 1000.0, hurry: float = 50.0
+    ) -> None:
+        super().__init__(datastores=datastores, retention_s=retention_s, hurry=hurry)
+
+    def restart(self, at: Callable[[Point], None] = pass_by) -> None:
+        super().restart(at)
+        verbs = self.verbs
+        self.choosing = Choosing(self.store, lambda: {DEFAULT_VMGROUP: "_DEFAULT"})
+        self.overview = Overview(verbs.parts, self.choosing, verbs.underway, verbs.glance)
+        self.handles: dict[type[Request[Any]], Callable[[Any, Call], Any]] = {**self.overview.rows()}
+
+    def order(self, request: Request[Any], *, seconds: float = 1000.0) -> Any:
+        return self.handles[type(request)](request, Call(uuid4(), Deadline.after(self.clock, seconds)))
