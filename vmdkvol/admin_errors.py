@@ -55,3 +55,13 @@ class MemberElsewhere(Conflict):
 
     remedy = "take it out of that one first"
     explanation = "A virtual machine is in one vmgroup at a time. The message names the one that it is in."
+
+
+class KeyReused(Conflict):
+    """The key of an order was used for another order, or its answer is not told twice."""
+
+    remedy = "give each order a key of its own"
+    explanation = (
+        "Each order has a key (Idempotency-Key), so that its repeat is carried out once. This key was used for another order, "
+        "or for one whose answer was a secret, which is not kept. Nothing was done now."
+    )

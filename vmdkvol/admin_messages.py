@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
-from vmdkvol.messages import Done, Hello, Request
+from vmdkvol.messages import Request
+from vmdkvol.orders import Order, OrderFor, Outcome, Query
 from vmdkvol.volume import VmId
 
 
@@ -24,9 +25,12 @@ class Standing(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """A token's text, for whom it is and until when (UTC seconds since 1970). ``given``: it lies in the VM's guestinfo too."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation(Outcome):
+    """A token's text, for whom it is and until when (UTC seconds since 1970). ``given``: it lies in the VM's guestinfo too.
+
+    Of a dry run the text is empty: no token was made.
+    """
 
     token: str = field(repr=False)
     vm: VmId
@@ -60,7 +64,7 @@ class VmPage:
 
 
 @dataclass(frozen=True, slots=True)
-class EnrollVm(Request[Invitation]):
+class EnrollVm(OrderFor[Invitation]):
     """Afterwards one token exists with which this VM can enrol, once, within the hour. By its exact name or its id.
 
     Raises NotFound, and Conflict naming the ids if two have the name. ``give``: it is also written into the VM's guestinfo.
@@ -69,10 +73,11 @@ class EnrollVm(Request[Invitation]):
     vm: str
     give: bool = False
     answer: ClassVar[type] = Invitation
+    secret: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
-class ListVms(Request[VmPage]):
+class ListVms(Query[VmPage]):
     """All machines that are enrolled, were, or could be."""
 
     after: VmId | None = None
@@ -81,15 +86,13 @@ class ListVms(Request[VmPage]):
 
 
 @dataclass(frozen=True, slots=True)
-class RevokeVm(Request[Done]):
+class RevokeVm(Order):
     """Afterwards no certificate and no token of this VM counts, and its connections are closed. Its disks stay as they are.
 
     By name or id, also of one that the hypervisor does not show any more; else as ``EnrollVm``.
     """
 
     vm: str
-    answer: ClassVar[type] = Done
 
 
-# Every request of the admin socket by its wire name.
-ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, EnrollVm, ListVms, RevokeVm)
+VM_REQUESTS: tuple[type[Request[object]], ...] = (EnrollVm, ListVms, RevokeVm)

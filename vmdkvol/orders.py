@@ -80,16 +80,24 @@ class Query(Request[A], Generic[A]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order(Request[Outcome]):
+class OrderFor(Request[A], Generic[A]):
     """A request of an administrator that changes something; the same again is a success.
 
     ``dry_run`` changes nothing and answers the plan. ``expect``: StaleRequest, and nothing is changed, unless the object has
-    this revision; None: whatever it has.
+    this revision; None: whatever it has. The answer is an Outcome, or one with more to tell: ``secret`` says that nobody but
+    who asked may see it, so that it is never kept.
     """
 
-    answer: ClassVar[type] = Outcome
     changes: ClassVar[bool] = True
+    secret: ClassVar[bool] = False
     needs: ClassVar[Role] = Role.ADMIN
     by: Actor = ROOT
     dry_run: bool = False
     expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(OrderFor[Outcome]):
+    """An order whose answer is its Outcome and no more."""
+
+    answer: ClassVar[type] = Outcome

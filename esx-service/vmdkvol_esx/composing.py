@@ -20,9 +20,11 @@ from vmdkvol.notices import Notice
 from vmdkvol.points import Point, pass_by
 from vmdkvol.stream import Secure
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
+from vmdkvol_esx.administering import admin_server, make_auditing, make_enrolments, open_desk
 from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.backends import Backend, open_backend, token_giver
 from vmdkvol_esx.callers import Callers, Present
+from vmdkvol_esx.desk import refuse_all
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
@@ -55,6 +57,7 @@ class Service:
     hypervisor: Backend
     housekeeping: Housekeeping | None
     store: SqlStore | None
+    admin: Server
     registry: Registry | None = None
 
     def start(self) -> Service:
@@ -65,15 +68,15 @@ class Service:
         if self.housekeeping is not None:
             self.housekeeping.start()
             self.hypervisor.start(self.housekeeping.hint)
+        self.admin.start()
         if self.registry is not None:
-            self.registry.admin.start()
             self.registry.expiring.start()
         return self
 
     def stop(self) -> bool:
         """Take in nothing more, and wait ``drain_s`` for what runs; tell whether all of it ended."""
         deadline = Deadline.after(self.clock, self.settings.drain_s)
-        ended = self.registry is None or self.registry.admin.drain(deadline)
+        ended = self.admin.drain(deadline)
         ended = self.server.drain(deadline) and ended
         ended = self.lanes.drain(deadline) and ended
         end = Deadline.after(self.clock, END_S)
@@ -144,7 +147,7 @@ def _compose(
     hypervisor = open_backend(settings, clock, store, ours)
     disks = hypervisor if around is None else around(hypervisor)
     store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
-    registry = _open_registry(settings, store, disks, ours, clock, alarms, listen, later)
+    registry = _open_registry(settings, store, disks, clock, alarms, later)
     parts = Parts(store, disks, lanes, clock, uuid4, log, at)
     verbs = make_verbs(parts, notify=later.notify, retention_s=settings.trash_retention_s)
     housekeeping = Housekeeping(
@@ -170,7 +173,8 @@ def _compose(
         whose=callers.whose,
         strangers=refuse_strangers if enrolling is None else enrolling.stranger,
     )
-    return Service(settings, clock, later.server, lanes, hypervisor, housekeeping, store, registry)
+    admin = _open_admin(settings, store, disks, ours, clock, listen, later, registry)
+    return Service(settings, clock, later.server, lanes, hypervisor, housekeeping, store, admin, registry)
 
 
 def _compose_read_only(settings: ServiceSettings, clock: Clock, listen: Listen, damage: MetadataDamaged) -> Service:
@@ -191,7 +195,8 @@ def _compose_read_only(settings: ServiceSettings, clock: Clock, listen: Listen, 
         whose=callers.whose,
         strangers=requests.stranger,
     )
-    return Service(settings, clock, server, lanes, hypervisor, None, None)
+    admin = admin_server(settings, _logged(refuse_all(damage)), clock, NAME, listen)
+    return Service(settings, clock, server, lanes, hypervisor, None, None, admin)
 
 
 def _registered(settings: ServiceSettings, store: SqlStore | None) -> Ours:
@@ -204,10 +209,8 @@ def _open_registry(
     settings: ServiceSettings,
     store: SqlStore,
     hypervisor: Hypervisor,
-    ours: Ours,
     clock: Clock,
     alarms: Alarms,
-    listen: Listen,
     later: _Later,
 ) -> Registry | None:
     if not settings.listen:
@@ -216,19 +219,34 @@ def _open_registry(
     from vmdkvol_esx.registry import open_registry
 
     return open_registry(
+        settings, store, hypervisor, clock, alarms, connected=later.connected, note=later.note, expel=later.expel
+    )
+
+
+def _open_admin(
+    settings: ServiceSettings,
+    store: SqlStore,
+    hypervisor: Hypervisor,
+    ours: Ours,
+    clock: Clock,
+    listen: Listen,
+    later: _Later,
+    registry: Registry | None,
+) -> Server:
+    enrolments = make_enrolments(
         settings,
         store,
         hypervisor,
         ours,
         clock,
-        alarms,
-        service=NAME,
-        listen=listen,
+        authority=None if registry is None else registry.authority,
         connected=later.connected,
-        note=later.note,
-        expel=later.expel,
+        ended=later.note if registry is None else registry.ended,
         give=token_giver(settings, hypervisor),
     )
+    auditing = make_auditing(store, clock)
+    desk = open_desk({**enrolments.rows(), **auditing.rows()}, store, clock, auditing)
+    return admin_server(settings, _logged(desk.answer), clock, NAME, listen)
 
 
 def _secured(settings: ServiceSettings, clock: Clock) -> Secure | None:

@@ -85,7 +85,8 @@ class Vmgroup:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """Who did what to what, from where, and what came of it: ``done``, ``dry-run``, or the code of the error.
+    """Who did what to what, from where, and what came of it: ``done``, ``dry-run``,
+    ``started`` (a task works on it), or the code of the error.
 
     ``request_id`` is the call's, as logs and vCenter's tasks have it; ``at`` is UTC seconds since 1970, ``seq`` the place in
     the audit, given by the store. Texts may be anything: what is kept of them is one line each (``trail.clean``).

@@ -1,33 +1,27 @@
-"""Who may come by certificate, put together: the authority, the records, what strangers and administrators are answered.
+"""Who may come by certificate, put together: the authority, the records, what strangers are answered.
 
 Composition; loaded only by a service that listens for other machines: making certificates costs its start 0.1 s.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmdkvol import logs
-from vmdkvol.addresses import UnixAddress
-from vmdkvol.admin_messages import ADMIN_REQUESTS
-from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock
 from vmdkvol.errors import NotEnrolled
 from vmdkvol.tls import ServiceSide
 from vmdkvol.volume import VmId
-from vmdkvol_esx.administration import Administration, identify
 from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.authority import DAY_S, CertificateAuthority, open_authority
 from vmdkvol_esx.callers import ENROL_AGAIN, Present
-from vmdkvol_esx.enrolling import Enrolling, Ours
+from vmdkvol_esx.enrolling import Enrolling
 from vmdkvol_esx.expiring import Expiring
 from vmdkvol_esx.identities import fingerprint
 from vmdkvol_esx.instance import alone
 from vmdkvol_esx.ports import Hypervisor, Log
-from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore, open_store
 
@@ -44,9 +38,10 @@ class Registry:
     """The parts that a service for other machines has beside the others."""
 
     secure: ServiceSide
+    authority: CertificateAuthority
     enrolling: Enrolling
-    admin: Server
     expiring: Expiring
+    ended: Callable[[VmId], None]
 
 
 class OwnCertificate:
@@ -71,21 +66,17 @@ def open_registry(
     settings: ServiceSettings,
     store: SqlStore,
     hypervisor: Hypervisor,
-    ours: Ours,
     clock: Clock,
     alarms: Alarms,
     *,
-    service: str,
-    listen: Listen,
     connected: Callable[[VmId], bool],
     note: Callable[[VmId], None],
     expel: Expel,
-    give: Callable[[VmId, str], None] | None,
 ) -> Registry:
     """Return the parts, not started.
 
     ``note`` hears whose certificates have changed, before ``expel`` closes connections of that machine and tells their peers
-    why. ``give`` writes a token into a machine, if that is allowed. Raises what ``open_authority`` raises.
+    why. Raises what ``open_authority`` raises.
     """
     log = logs.get("enrolment")
     authority, secure = open_secured(settings, clock, enrolled=any(each.revoked_at is None for each in store.identities()))
@@ -94,35 +85,8 @@ def open_registry(
     close = _closing(expel)
     ended = _ending(store, clock, note, close)
     enrolling = Enrolling(store, authority, hypervisor, clock, log, alarms, ended)
-    administration = Administration(
-        store,
-        authority,
-        hypervisor,
-        ours,
-        frozenset(host.id for host in settings.hosts if host.socket is not None),
-        clock,
-        log,
-        secrets.token_bytes,
-        connected,
-        ended,
-        give,
-    )
-    admin = _admin(settings, administration, clock, service, listen)
     expiring = Expiring(store, clock, log, connected, close, OwnCertificate(authority.renew_service, secure.renew).renew)
-    return Registry(secure, enrolling, admin, expiring)
-
-
-def _admin(settings: ServiceSettings, administration: Administration, clock: Clock, service: str, listen: Listen) -> Server:
-    """Return what serves the admin socket, apart from the guests: a flood of theirs does not keep an administrator out."""
-    return Server(
-        {UnixAddress(Path(settings.admin_socket)): None},
-        administration.answer,
-        identify,
-        clock,
-        service=service,
-        listen=listen,
-        requests=ADMIN_REQUESTS,
-    )
+    return Registry(secure, authority, enrolling, expiring, ended)
 
 
 def _closing(expel: Expel) -> Close:

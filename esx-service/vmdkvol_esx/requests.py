@@ -6,30 +6,13 @@ of one volume is in its lane.
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from uuid import UUID
 
-from vmdkvol import frames
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import (
-    BadFrame,
-    BadRequest,
-    Conflict,
-    Denied,
-    Exhausted,
-    NotFound,
-    NotPermitted,
-    StaleRequest,
-    StillWorking,
-    UnknownCaller,
-    VolumeError,
-    from_code,
-)
+from vmdkvol.errors import BadFrame, NotPermitted, StillWorking, UnknownCaller, VolumeError
 from vmdkvol.messages import (
     REQUESTS,
     Attach,
@@ -50,7 +33,7 @@ from vmdkvol.messages import (
 )
 from vmdkvol.progress import still_working
 from vmdkvol.volume import VmId
-from vmdkvol.wire import common_version, dump, load
+from vmdkvol.wire import common_version
 from vmdkvol_esx.attaching import Attaching
 from vmdkvol_esx.creating import Creating
 from vmdkvol_esx.following import Following
@@ -61,15 +44,11 @@ from vmdkvol_esx.listing import Listing
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
+from vmdkvol_esx.repeats import REFUSALS, Refused, read, write
 from vmdkvol_esx.reply import Reply
 from vmdkvol_esx.resizing import Resizing
 from vmdkvol_esx.underway import Subject, Underway
 from vmdkvol_esx.whereabouts import Whereabouts
-
-# Errors that say what is. Every other one says that the call may still take effect, so its repeat goes on with it.
-REFUSALS = (BadRequest, NotFound, Conflict, Denied, Exhausted)
-# Calls of a minute from every host of a large site.
-_REFUSALS_KEPT = 10_000
 
 Row = Callable[[VmId, Any, Deadline, Reply], object]
 Renewing = Callable[[VmId, Renew], Enrolled]
@@ -124,7 +103,7 @@ class Requests:
         self._store = verbs.parts.store
         self._log = verbs.parts.log
         self._underway = verbs.underway
-        self._refused: OrderedDict[tuple[VmId, UUID], tuple[Request[Any], VolumeError]] = OrderedDict()
+        self._refused = Refused()
         listing = verbs.listing
         self._rows: Mapping[type[Request[Any]], Row] = {
             Hello: partial(_welcome, verbs.handover, service),
@@ -154,22 +133,22 @@ class Requests:
         row = self._rows.get(type(request))
         if row is None:
             raise BadFrame(f"{type(request).__name__} is for those who have not said Hello")
-        reply = Reply(call.caller, call.id, partial(_write, request))
+        reply = Reply(call.caller, call.id, partial(write, request))
         if not request.changes:
             return row(call.caller, request, call.deadline, reply)
         stored = self._store.stored_answer(call.caller, call.id)
         if stored is not None:
-            return _read(request, stored)
-        self._check_refused(call.caller, call.id, request)
+            return read(request, stored)
+        self._refused.check(call.caller, call.id, request)
         try:
             answer = self._work_off(partial(row, call.caller, request, call.deadline, reply), request, call.caller, call)
         except REFUSALS as error:
-            self._keep_refusal(call.caller, call.id, request, error)
+            self._refused.keep(call.caller, call.id, request, error)
             raise
         if reply.kept:
             return answer
         try:
-            self._store.keep_answer(call.caller, call.id, _write(request, answer))
+            self._store.keep_answer(call.caller, call.id, write(request, answer))
         except VolumeError as error:
             # The work is done and a repeat of it is harmless; only its answer may be another one.
             self._log.warning("answer not kept", request=type(request).__name__, call=str(call.id), error=str(error))
@@ -198,29 +177,6 @@ class Requests:
             case _:
                 return None
 
-    def _check_refused(self, caller: VmId, call: UUID, request: Request[Any]) -> None:
-        refused = self._refused.get((caller, call))
-        if refused is None:
-            return
-        asked, error = refused
-        # Anew: several threads may raise it, and each has a traceback of its own.
-        raise _copy(error) if asked == request else _another_request()
-
-    def _keep_refusal(self, caller: VmId, call: UUID, request: Request[Any], error: VolumeError) -> None:
-        # In memory: what is on its way on a connection ends with this process.
-        self._refused[caller, call] = (request, _copy(error))
-        if len(self._refused) > _REFUSALS_KEPT:
-            self._refused.popitem(last=False)
-
-
-def _copy(error: VolumeError) -> VolumeError:
-    return from_code(error.code, error.text, error.fields, error.remedy)
-
-
-def _another_request() -> StaleRequest:
-    # A guest that counts its calls anew, as a VM does that was reset to a snapshot, must not get another's answer.
-    return StaleRequest("another request was made with this call id", remedy="ask with a new call id")
-
 
 def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline, __: Reply) -> Welcome:
     return Welcome(common_version(hello.oldest, hello.newest), caller, handover.name(caller), service)
@@ -228,20 +184,3 @@ def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: De
 
 def _no_authority(caller: VmId, _: Renew) -> Enrolled:
     raise NotPermitted(f"{caller} is known by its socket; there are no certificates here", remedy="leave it as it is")
-
-
-def _digest(request: Request[Any]) -> str:
-    return hashlib.sha256(frames.encode([type(request).__name__, dump(request)])).hexdigest()
-
-
-def _write(request: Request[Any], answer: object) -> bytes:
-    return frames.encode({"request": _digest(request), "answer": dump(answer)})
-
-
-def _read(request: Request[Any], stored: bytes) -> object:
-    data = frames.parse(stored)
-    if not isinstance(data, dict) or data.keys() != {"request", "answer"}:
-        raise BadFrame("the stored answer of this call cannot be read")
-    if data["request"] != _digest(request):
-        raise _another_request()
-    return load(request.answer, data["answer"])

@@ -138,7 +138,7 @@ class ServiceSettings:
     admin_socket: str = field(
         kw_only=True,
         default="/run/vmdkvol/admin.sock",
-        metadata={"help": "With `listen`: where `vmdkvol vm` reaches the service, as root."},
+        metadata={"help": "Where administrators reach the service, as root: `vmdkvol-esxd web`, `vmdkvol vm`."},
     )
     vsphere: VsphereSetting | None = field(default=None, metadata={"help": "The vCenter or ESXi host that has the datastores."})
     default_datastore: DatastoreName | None = field(

@@ -296,7 +296,8 @@ def _settings(root: Path, found: Simulator, uuid: str) -> Path:
     hosts = [{"name": "host", "id": uuid, "socket": str(root / "s.sock")}]
     config = root / "service.toml"
     config.touch(mode=0o600)
-    config.write_text(dump_toml({"state_dir": str(root / "state"), "vsphere": vsphere, "hosts": hosts}))
+    admin = str(root / "a.sock")
+    config.write_text(dump_toml({"state_dir": str(root / "state"), "admin_socket": admin, "vsphere": vsphere, "hosts": hosts}))
     return config
 
 

@@ -214,6 +214,7 @@ class Site:
         return dump_toml(
             {
                 "state_dir": str(self.root / "state" / "service"),
+                "admin_socket": str(self.root / "admin.sock"),
                 "housekeeping_s": 1.0,
                 "datastores": [{"name": "ds1", "path": str(self.datastore)}],
                 "hosts": [

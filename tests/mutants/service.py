@@ -264,7 +264,7 @@ MUTANTS = (
         "a-refused-call-is-carried-out-when-it-comes-again",
         "a call that was refused comes a second time, late, and is carried out",
         f"{ESX}/requests.py",
-        "            self._keep_refusal(call.caller, call.id, request, error)\n",
+        "            self._refused.keep(call.caller, call.id, request, error)\n",
         "",
         ("I1", "I6"),
         (_STORIES, f"{_UNIT}/test_requests.py"),

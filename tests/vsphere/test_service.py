@@ -62,6 +62,7 @@ class Site:
             (self.folder / name).write_text(content)
         values = {
             "state_dir": str(self.folder / "state"),
+            "admin_socket": str(self.folder / "admin.sock"),
             "default_datastore": "LocalDS_0",
             "hosts": [{"name": "docker1", "id": self.host, "socket": str(self.socket)}],
             "vsphere": {

@@ -21,7 +21,13 @@ def write_settings(
         "ca_file": private(folder / "ca.pem", view.ca),
         "datastores": list(datastores),
     }
-    settings = {"state_dir": str(state), "default_datastore": datastores[0], "vsphere": vsphere, "hosts": list(hosts)}
+    settings = {
+        "state_dir": str(state),
+        "admin_socket": str(folder / "admin.sock"),
+        "default_datastore": datastores[0],
+        "vsphere": vsphere,
+        "hosts": list(hosts),
+    }
     return Path(private(folder / "service.toml", dump_toml(settings)))
 
 

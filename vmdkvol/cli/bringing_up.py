@@ -50,6 +50,7 @@ def bring_up(layout: Layout, identity: Identity) -> None:
 
 def refuse_impossible(layout: Layout, identity: Identity) -> None:
     """Raise BadRequest for paths too long for a socket, Conflict for what others have; nothing was made."""
+    _ = layout.admin_address
     for host in identity.hosts:
         layout.service_address(host.name)
         _refuse_foreign(layout, host)

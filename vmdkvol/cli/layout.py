@@ -96,6 +96,11 @@ class Layout:
         """Return the socket that is the identity of ``host`` (corrections 14); BadRequest if the path is too long for one."""
         return unix_address(f"{self.root}/run/{host}.sock")
 
+    @property
+    def admin_address(self) -> UnixAddress:
+        """Return the service's admin socket, in a directory where no host's lies; BadRequest as ``service_address``."""
+        return unix_address(f"{self.root}/run/api/admin.sock")
+
     def agent_settings(self) -> dict[str, Any]:
         """Return what the user's ``agent.toml`` here sets for every agent, if there is one; BadRequest if it is no TOML.
 

@@ -29,8 +29,9 @@ def take_down(layout: Layout, identity: Identity) -> None:
         processes.stop(processes.with_config(layout.config(name)), STOP_S)
         layout.pid_file(name).unlink(missing_ok=True)
     _free_loops(layout)
+    _remove_sockets(layout.admin_address.path)
     for host in identity.hosts:
-        _remove_sockets(layout, host)
+        _remove_sockets(host.plugin_socket, layout.service_address(host.name).path)
         _remove_run_directory(host)
     with contextlib.suppress(OSError):  # another sandbox's, or a packaged agent's, is in it
         RUN_DIRECTORY.rmdir()
@@ -77,8 +78,8 @@ def _free_loops(layout: Layout) -> None:
         raise StillMounted(failures[0].text + more, remedy=failures[0].remedy)
 
 
-def _remove_sockets(layout: Layout, host: SandboxHost) -> None:
-    for socket in (host.plugin_socket, layout.service_address(host.name).path):
+def _remove_sockets(*sockets: Path) -> None:
+    for socket in sockets:
         if not listens(socket):
             socket.unlink(missing_ok=True)
             socket.with_name(f"{socket.name}.lock").unlink(missing_ok=True)

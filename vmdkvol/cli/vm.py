@@ -127,7 +127,7 @@ def _asking(admin: str) -> Iterator[Connection]:
     if not address.path.exists():
         raise ServiceUnreachable(
             f"there is no admin socket {address.path}",
-            remedy="run this at the service; it has one, as `admin_socket` says, if `listen` is set and its database is whole",
+            remedy="run this at the service, which has one as its setting `admin_socket` says, and see that it runs",
         )
     with connected(address) as connection:
         yield connection

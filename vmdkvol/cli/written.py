@@ -17,6 +17,7 @@ def service_config(layout: Layout, identity: Identity) -> str:
         {
             **layout.service_settings(),
             "state_dir": str(layout.state(SERVICE)),
+            "admin_socket": str(layout.admin_address.path),
             "default_datastore": identity.datastores[0],
             "trash_retention_s": 0.0,
             "datastores": [{"name": name, "path": str(layout.datastore(name))} for name in identity.datastores],

@@ -15,10 +15,10 @@ from vmdkvol.errors import BadRequest, NotPermitted, VolumeError
 from vmdkvol.messages import Hello
 from vmdkvol.tokens import pin_of
 from vmdkvol.volume import VmId
-from vmdkvol_esx.administration import Administration
 from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.callers import Callers, Proof
 from vmdkvol_esx.enrolling import Enrolling, Ours
+from vmdkvol_esx.enrolments import Enrolments
 from vmdkvol_esx.identities import Issued, fingerprint
 from vmdkvol_esx.ports import Hypervisor, Vm
 from vmdkvol_esx.store import SqlStore, open_store
@@ -102,7 +102,7 @@ class Registry:
     signing: SigningByHand = field(init=False)
     enrolling: Enrolling = field(init=False)
     callers: Callers = field(init=False)
-    administration: Administration = field(init=False)
+    enrolments: Enrolments = field(init=False)
 
     def __post_init__(self) -> None:
         self.store = open_store(None, self.clock)
@@ -112,7 +112,7 @@ class Registry:
         self.enrolling = Enrolling(self.store, self.signing, hypervisor, self.clock, self.log, alarms, self.ended.append)
         self.callers = Callers(hypervisor, self.store, self.clock, alarms, self.enrolling.presented)
         numbers = itertools.count()
-        self.administration = Administration(
+        self.enrolments = Enrolments(
             self.store,
             self.signing,
             hypervisor,

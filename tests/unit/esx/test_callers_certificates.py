@@ -30,7 +30,7 @@ def registry() -> Registry:
 
 
 def enrol(registry: Registry, name: str = "host", csr: str = "csr 1") -> str:
-    token = registry.administration.enroll(EnrollVm(name)).token
+    token = registry.enrolments.enroll(EnrollVm(name)).token
     return registry.enrolling.enroll(Enroll(token, csr), from_tcp()).certificate_pem
 
 
@@ -85,7 +85,7 @@ def test_while_the_hypervisor_does_not_answer_nobody_is_anybody(registry: Regist
 
 def test_with_a_damaged_database_no_certificate_counts(registry: Registry) -> None:
     certificate = enrol(registry)
-    blind = Callers(registry.administration._hypervisor, None, registry.clock, Alarms(registry.clock, registry.log))
+    blind = Callers(registry.enrolments._hypervisor, None, registry.clock, Alarms(registry.clock, registry.log))
     with pytest.raises(MetadataDamaged, match="database is damaged"):
         blind.identify(from_tcp(certificate), hello())
 
@@ -95,7 +95,7 @@ def test_a_record_that_cannot_be_read_makes_nobody_of_somebody(registry: Registr
         def identity(self, fingerprint: str) -> Identity | None:
             raise MetadataDamaged("does not match its checksum")
 
-    broken = Callers(registry.administration._hypervisor, Damaged(), registry.clock, Alarms(registry.clock, registry.log))
+    broken = Callers(registry.enrolments._hypervisor, Damaged(), registry.clock, Alarms(registry.clock, registry.log))
     with pytest.raises(MetadataDamaged):
         broken.identify(from_tcp(enrol(registry)), hello())
 
@@ -218,7 +218,7 @@ def test_many_boots_do_not_fill_the_memory(registry: Registry) -> None:
 def test_what_a_caller_showed_is_told(registry: Registry) -> None:
     shown: list[tuple[object, str]] = []
     callers = Callers(
-        registry.administration._hypervisor,
+        registry.enrolments._hypervisor,
         registry.store,
         registry.clock,
         Alarms(registry.clock, registry.log),
@@ -245,7 +245,7 @@ def test_who_is_revoked_while_the_records_are_looked_at_is_not_let_in(registry: 
             callers.ended(HOST)
             return found
 
-    callers = Callers(registry.administration._hypervisor, RevokedThen(), registry.clock, Alarms(registry.clock, registry.log))
+    callers = Callers(registry.enrolments._hypervisor, RevokedThen(), registry.clock, Alarms(registry.clock, registry.log))
     certificate = enrol(registry)
     caller = callers.identify(from_tcp(certificate), hello())
     with pytest.raises(Busy):

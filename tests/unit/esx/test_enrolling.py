@@ -21,7 +21,7 @@ def registry() -> Registry:
 
 
 def token(registry: Registry, name: str = "host") -> str:
-    return registry.administration.enroll(EnrollVm(name)).token
+    return registry.enrolments.enroll(EnrollVm(name)).token
 
 
 def enrolled(registry: Registry, name: str = "host", csr: str = "csr 1") -> Enrolled:
@@ -164,7 +164,7 @@ def test_who_enrols_again_ends_the_older_identity_and_those_who_use_it_are_close
 
 def test_a_token_that_was_taken_back_is_not_known(registry: Registry) -> None:
     text = token(registry)
-    registry.administration.revoke(RevokeVm("host"))
+    registry.enrolments.revoke(RevokeVm("host"))
     with pytest.raises(NotPermitted, match="took it back"):
         registry.enrolling.enroll(Enroll(text, "csr 1"), from_tcp())
 
@@ -172,7 +172,7 @@ def test_a_token_that_was_taken_back_is_not_known(registry: Registry) -> None:
 def test_what_was_revoked_is_not_given_again_to_a_repeat(registry: Registry) -> None:
     asked = Enroll(token(registry), "csr 1")
     registry.enrolling.enroll(asked, from_tcp())
-    registry.administration.revoke(RevokeVm("host"))
+    registry.enrolments.revoke(RevokeVm("host"))
     with pytest.raises(Denied):
         registry.enrolling.enroll(asked, from_tcp())
 
@@ -228,7 +228,7 @@ def test_who_has_no_certificate_has_none_renewed(registry: Registry, vm: VmId) -
 def test_who_was_revoked_gets_no_new_one(registry: Registry) -> None:
     enrolled(registry)
     registry.clock.pass_time(RENEWED_S)
-    registry.administration.revoke(RevokeVm("host"))
+    registry.enrolments.revoke(RevokeVm("host"))
     # Nor, by a repeat, the one that it had.
     for csr in ("csr 2", "csr 1"):
         with pytest.raises(NotEnrolled):
@@ -238,7 +238,7 @@ def test_who_was_revoked_gets_no_new_one(registry: Registry) -> None:
 def test_who_is_revoked_while_its_new_one_is_signed_does_not_get_it(registry: Registry) -> None:
     class RevokedThen(SigningByHand):
         def sign(self, csr_pem: str, vm: VmId) -> Issued:
-            registry.administration.revoke(RevokeVm("host"))
+            registry.enrolments.revoke(RevokeVm("host"))
             return super().sign(csr_pem, vm)
 
     enrolled(registry)

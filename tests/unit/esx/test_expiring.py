@@ -30,7 +30,7 @@ class Watched:
 
     def __post_init__(self) -> None:
         for name in ("host", "other"):
-            token = self.registry.administration.enroll(EnrollVm(name)).token
+            token = self.registry.enrolments.enroll(EnrollVm(name)).token
             self.registry.enrolling.enroll(Enroll(token, f"csr {name}"), from_tcp())
         self.registry.connected.add(HOST)
 

@@ -1,29 +1,27 @@
-"""What an administrator asks on the service's own machine: tokens, who is enrolled, an end to an identity."""
+"""Which machines may speak to the service, as an administrator sees it: tokens, who is enrolled, an end to an identity."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 from vmdkvol import frames
 from vmdkvol.admin_messages import EnrollVm, Invitation, ListVms, RevokeVm, Standing, VmInfo, VmPage
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError, quoted
-from vmdkvol.messages import Call, Done, Request
+from vmdkvol.messages import Request
+from vmdkvol.orders import OrderFor, Outcome, Plan, Step
 from vmdkvol.tokens import SECRET_BYTES, Token
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
-from vmdkvol_esx.callers import Caller, Proof, require_root
+from vmdkvol_esx.desk import Handle
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.identities import Identities, Identity, Signing, Ticket
 from vmdkvol_esx.ports import Hypervisor, Log, Vm
 
 TOKEN_S = 3600.0
-# Who asks on the admin socket: no machine, so no machine's id.
-ADMINISTRATOR = VmId(UUID(int=0))
 MOST_LISTED = 200
 # A page is cut by bytes too, should names be long.
 _PAGE_BYTES = frames.MAX_FRAME - 1024
@@ -39,19 +37,13 @@ class _Known:
     tickets: list[Ticket] = field(default_factory=list)
 
 
-def identify(proof: Proof, _: object) -> Caller:
-    """Return the administrator; UnknownCaller unless it is root who asks."""
-    require_root(proof.uid)
-    return Caller(ADMINISTRATOR, "administrator")
-
-
-class Administration:
+class Enrolments:
     """For any thread."""
 
     def __init__(
         self,
         records: Identities,
-        authority: Signing,
+        authority: Signing | None,
         hypervisor: Hypervisor,
         ours: Ours,
         registered: frozenset[VmId],
@@ -62,7 +54,8 @@ class Administration:
         ended: Callable[[VmId], None],
         give: Callable[[VmId, str], None] | None = None,
     ) -> None:
-        """``registered`` are the hosts of the settings; ``chance`` returns so many bytes that nobody can guess.
+        """``authority`` None: the service listens for no other machine. ``registered`` are the hosts of the settings.
+        ``chance`` returns so many bytes that nobody can guess.
 
         ``connected`` tells whether a machine's agent is there, ``ended`` hears whose certificates count no more. ``give``
         writes a token into a VM's guestinfo; None if that is not allowed.
@@ -80,35 +73,45 @@ class Administration:
         self._give = give
         self._last: tuple[float, dict[VmId, _Known]] | None = None
 
-    def answer(self, request: Request[Any], call: Call) -> Any:
-        match request:
-            case EnrollVm():
-                return self.enroll(request)
-            case ListVms():
-                return self.page(request)
-            case RevokeVm():
-                return self.revoke(request)
-            case _:
-                raise BadRequest(f"{type(request).__name__} is not for administrators")
+    def rows(self) -> Mapping[type[Request[Any]], Handle]:
+        """Return what the desk answers by this."""
+        return {
+            EnrollVm: lambda request, _: self.enroll(request),
+            ListVms: lambda request, _: self.page(request),
+            RevokeVm: lambda request, _: self.revoke(request),
+        }
 
     def enroll(self, request: EnrollVm) -> Invitation:
         """See ``EnrollVm``. Of the token only its hash is kept."""
-        self._authority.check()
+        _check_revision(request)
+        authority = self._signing()
         if request.give and self._give is None:
             raise BadRequest(
                 "tokens are not written into virtual machines here",
                 remedy="set guestinfo = true in [vsphere], and see docs/how-to/enrol.md for the right that it needs",
             )
         vm = self._one(request.vm, self._hypervisor.machines())
-        token = Token(self._chance(SECRET_BYTES), self._authority.pin)
+        plan = self._invitation_of(vm, give=request.give)
         expires_at = self._clock.wall() + TOKEN_S
+        if request.dry_run:
+            return Invitation(plan, False, str(vm.id), token="", vm=vm.id, vm_name=vm.name, expires_at=expires_at)
+        token = Token(self._chance(SECRET_BYTES), authority.pin)
         # Ours from now on: its context id counts at the enrolment already.
         self._ours.add(vm.id)
         self._records.invite(Ticket(token.hash, vm.id, vm.name, expires_at))
         if request.give and self._give is not None:
             self._give(vm.id, token.text)
         self._log.info("token made", vm=vm.name, id=str(vm.id), given=request.give)
-        return Invitation(token.text, vm.id, vm.name, expires_at, request.give)
+        return Invitation(
+            plan,
+            True,
+            str(vm.id),
+            token=token.text,
+            vm=vm.id,
+            vm_name=vm.name,
+            expires_at=expires_at,
+            given=request.give,
+        )
 
     def page(self, request: ListVms) -> VmPage:
         """See ``ListVms``. Machines that the hypervisor cannot tell of now are told as far as they are on record.
@@ -129,8 +132,9 @@ class Administration:
                 break
         return VmPage(tuple(infos), infos[-1].vm if len(infos) < len(ids) else None)
 
-    def revoke(self, request: RevokeVm) -> Done:
+    def revoke(self, request: RevokeVm) -> Outcome:
         """See ``RevokeVm``: also while the hypervisor does not answer."""
+        _check_revision(request)
         # Newest names last, so that they win.
         on_record: list[Ticket | Identity] = [*self._records.tickets(), *self._records.identities()]
         vms = {each.vm: Vm(each.vm, each.name, running=True) for each in on_record}
@@ -141,12 +145,44 @@ class Administration:
         vm = self._one(request.vm, named)
         if vm.id not in vms:
             raise NotFound(f"virtual machine {vm.name} ({vm.id}) is not enrolled", remedy="see `vmdkvol vm ls`")
-        ended = self._records.revoke(vm.id, self._clock.wall())
-        self._log.warning("machine revoked", vm=vm.name, id=str(vm.id), certificates_and_tokens=ended)
-        self._ended(vm.id)
-        return Done()
+        plan = self._end_of(vm)
+        if not request.dry_run:
+            ended = self._records.revoke(vm.id, self._clock.wall())
+            self._log.warning("machine revoked", vm=vm.name, id=str(vm.id), certificates_and_tokens=ended)
+            self._ended(vm.id)
+        return Outcome(plan, not request.dry_run, str(vm.id))
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _signing(self) -> Signing:
+        """Return the authority, which can sign."""
+        if self._authority is None:
+            raise Conflict("no machine can enrol: the service listens for none", remedy="set `listen`, and restart the service")
+        self._authority.check()
+        return self._authority
+
+    def _invitation_of(self, vm: Vm, *, give: bool) -> Plan:
+        before = self._standing_of(vm.id)
+        steps = [Step("make-token", f"{vm.name} ({vm.id})", before.value, Standing.INVITED.value)]
+        if give:
+            steps.append(Step("write-token", f"the guestinfo of {vm.name}"))
+        return Plan(tuple(steps), "the token that it has" if self._tokens_of(vm.id) else None)
+
+    def _end_of(self, vm: Vm) -> Plan:
+        """Return what revoking does; no step if nothing of the machine counts."""
+        before = self._standing_of(vm.id)
+        if before is Standing.ENROLLED or before is Standing.EXPIRED or self._tokens_of(vm.id):
+            step = Step("revoke", f"{vm.name} ({vm.id})", before.value, Standing.REVOKED.value)
+            return Plan((step,), "its certificates and tokens; until it is enrolled again it mounts and unmounts nothing")
+        return Plan()
+
+    def _standing_of(self, vm: VmId) -> Standing:
+        known = _Known(None, list(self._records.identities(vm)), list(self._records.tickets(vm)))
+        return self._standing(vm, known, [each for each in known.identities if each.revoked_at is None], self._tokens_of(vm))
+
+    def _tokens_of(self, vm: VmId) -> list[Ticket]:
+        """Return the VM's tokens that can be used."""
+        return [each for each in self._records.tickets(vm) if each.used_at is None and each.expires_at > self._clock.wall()]
 
     def _one(self, name: str, vms: Sequence[Vm]) -> Vm:
         """Return the VM of this id or exact name; a name or an id that several have names none of them."""
@@ -210,3 +246,8 @@ class Administration:
         if invited:
             return Standing.INVITED
         return Standing.REVOKED if known.identities else Standing.NONE
+
+
+def _check_revision(request: OrderFor[Any]) -> None:
+    if request.expect is not None:
+        raise BadRequest("a virtual machine has no revision that could be expected", remedy="leave it out")

@@ -12,11 +12,12 @@ from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, Standing, VmInfo
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, Conflict, HypervisorUnreachable, NotEnrolled, NotFound, UnknownCaller
 from vmdkvol.frames import MAX_FRAME
-from vmdkvol.messages import Call, Enroll, ListAttached
+from vmdkvol.messages import Call, Enroll
 from vmdkvol.tokens import Token
 from vmdkvol.volume import VmId
-from vmdkvol_esx.administration import TOKEN_S, Administration, identify
 from vmdkvol_esx.callers import Proof
+from vmdkvol_esx.desk import identify
+from vmdkvol_esx.enrolments import TOKEN_S, Enrolments
 from vmdkvol_esx.ports import Vm
 
 
@@ -26,24 +27,24 @@ def registry() -> Registry:
 
 
 def listed(registry: Registry) -> dict[VmId, VmInfo]:
-    return {each.vm: each for each in registry.administration.page(ListVms()).vms}
+    return {each.vm: each for each in registry.enrolments.page(ListVms()).vms}
 
 
 def enrol(registry: Registry, name: str, csr: str = "csr 1") -> str:
-    token = registry.administration.enroll(EnrollVm(name)).token
+    token = registry.enrolments.enroll(EnrollVm(name)).token
     return registry.enrolling.enroll(Enroll(token, csr), from_tcp()).certificate_pem
 
 
 @pytest.mark.parametrize("name", ["host", str(HOST), str(HOST).upper()])
 def test_a_token_is_for_one_machine_for_an_hour(registry: Registry, name: str) -> None:
-    made = registry.administration.enroll(EnrollVm(name))
+    made = registry.enrolments.enroll(EnrollVm(name))
     assert (made.vm, made.vm_name, made.given) == (HOST, "host", False)
     assert made.expires_at == registry.clock.wall() + TOKEN_S
     assert Token.parse(made.token).pin == registry.signing.pin
 
 
 def test_no_two_tokens_are_the_same_and_none_is_kept_or_logged(registry: Registry) -> None:
-    first, second = (registry.administration.enroll(EnrollVm("host")).token for _ in range(2))
+    first, second = (registry.enrolments.enroll(EnrollVm("host")).token for _ in range(2))
     assert first != second
     kept = repr((registry.store.tickets(), registry.log.lines))
     assert Token.parse(second).hash in kept
@@ -53,7 +54,7 @@ def test_no_two_tokens_are_the_same_and_none_is_kept_or_logged(registry: Registr
 @pytest.mark.parametrize("name", ["", "nobody", "HOST", str(UUID(int=99)), "ho*"])
 def test_who_is_not_there_gets_no_token(registry: Registry, name: str) -> None:
     with pytest.raises(NotFound):
-        registry.administration.enroll(EnrollVm(name))
+        registry.enrolments.enroll(EnrollVm(name))
     assert registry.store.tickets() == ()
 
 
@@ -61,21 +62,21 @@ def test_a_name_that_two_have_names_neither_and_both_ids_are_told(registry: Regi
     twin = VmId(UUID(int=77))
     registry.machines.known[twin] = Vm(twin, "host", running=True)
     with pytest.raises(Conflict) as raised:
-        registry.administration.enroll(EnrollVm("host"))
+        registry.enrolments.enroll(EnrollVm("host"))
     assert str(HOST) in str(raised.value)
     assert str(twin) in str(raised.value)
-    assert registry.administration.enroll(EnrollVm(str(twin))).vm == twin
+    assert registry.enrolments.enroll(EnrollVm(str(twin))).vm == twin
 
 
 def test_a_machine_that_is_called_like_anothers_id_does_not_take_its_place(registry: Registry) -> None:
     registry.machines.known[OTHER] = Vm(OTHER, str(HOST), running=True)
-    assert registry.administration.enroll(EnrollVm(str(HOST))).vm == HOST
+    assert registry.enrolments.enroll(EnrollVm(str(HOST))).vm == HOST
 
 
 def test_the_list_says_what_each_machine_is(registry: Registry) -> None:
     enrol(registry, "host")
     registry.connected.add(HOST)
-    invited = registry.administration.enroll(EnrollVm("other"))
+    invited = registry.enrolments.enroll(EnrollVm("other"))
     found = listed(registry)
     assert found[HOST] == VmInfo(
         HOST, "host", Standing.ENROLLED, connected=True, running=True, not_after=registry.clock.wall() + LEAF_S
@@ -86,7 +87,7 @@ def test_the_list_says_what_each_machine_is(registry: Registry) -> None:
 
 def test_what_is_over_is_told(registry: Registry) -> None:
     enrol(registry, "host")
-    registry.administration.enroll(EnrollVm("other"))
+    registry.enrolments.enroll(EnrollVm("other"))
     registry.clock.pass_time(LEAF_S)
     found = listed(registry)
     assert (found[HOST].standing, found[OTHER].standing) == (Standing.EXPIRED, Standing.NONE)
@@ -112,7 +113,7 @@ def test_a_large_site_comes_in_pages_each_machine_once(registry: Registry) -> No
     seen: list[VmId] = []
     after = None
     for _ in range(10):
-        page = registry.administration.page(ListVms(after, limit=60))
+        page = registry.enrolments.page(ListVms(after, limit=60))
         seen += [each.vm for each in page.vms]
         after = page.next
         if after is None:
@@ -123,37 +124,37 @@ def test_a_large_site_comes_in_pages_each_machine_once(registry: Registry) -> No
 def test_long_names_make_more_pages_and_no_page_that_cannot_be_sent(registry: Registry) -> None:
     more = {VmId(UUID(int=number)): Vm(VmId(UUID(int=number)), "ü\n" * 200, running=True) for number in range(100, 290)}
     registry.machines.known |= more
-    page = registry.administration.page(ListVms(limit=200))
+    page = registry.enrolments.page(ListVms(limit=200))
     assert page.next is not None
     assert wire.answer_size(page) <= MAX_FRAME
     assert 1 <= len(page.vms) < 200
 
 
 def test_all_pages_of_a_listing_are_of_one_look(registry: Registry) -> None:
-    first = registry.administration.page(ListVms(limit=1))
+    first = registry.enrolments.page(ListVms(limit=1))
     del registry.machines.known[OTHER]
-    assert registry.administration.page(ListVms(first.next, limit=1)).vms[0].vm == OTHER
+    assert registry.enrolments.page(ListVms(first.next, limit=1)).vms[0].vm == OTHER
     registry.clock.pass_time(61.0)
-    assert registry.administration.page(ListVms(first.next, limit=1)).vms[0].vm == SOCKET_HOST
+    assert registry.enrolments.page(ListVms(first.next, limit=1)).vms[0].vm == SOCKET_HOST
     assert OTHER not in listed(registry)
 
 
 def test_two_machines_of_one_id_are_neither_enrolled(registry: Registry) -> None:
     registry.machines.twice = HOST
     with pytest.raises(Conflict):
-        registry.administration.enroll(EnrollVm(str(HOST)))
+        registry.enrolments.enroll(EnrollVm(str(HOST)))
 
 
 @pytest.mark.parametrize("limit", [0, -1, 201])
 def test_a_page_has_its_bounds(registry: Registry, limit: int) -> None:
     with pytest.raises(BadRequest):
-        registry.administration.page(ListVms(limit=limit))
+        registry.enrolments.page(ListVms(limit=limit))
 
 
 def test_who_is_revoked_is_nobody_at_once(registry: Registry) -> None:
     certificate = enrol(registry, "host")
     registry.ended.clear()
-    registry.administration.revoke(RevokeVm("host"))
+    registry.enrolments.revoke(RevokeVm("host"))
     assert registry.ended == [HOST]
     with pytest.raises(NotEnrolled, match="revoked"):
         registry.callers.identify(from_tcp(certificate), hello())
@@ -163,28 +164,28 @@ def test_who_is_revoked_is_nobody_at_once(registry: Registry) -> None:
 def test_others_stay_when_one_is_revoked(registry: Registry) -> None:
     enrol(registry, "host")
     certificate = enrol(registry, "other", "csr 2")
-    registry.administration.revoke(RevokeVm("host"))
+    registry.enrolments.revoke(RevokeVm("host"))
     assert registry.callers.identify(from_tcp(certificate), hello()).vm == OTHER
 
 
 def test_a_machine_is_revoked_while_the_hypervisor_does_not_answer(registry: Registry) -> None:
     enrol(registry, "host")
     registry.machines.error = HypervisorUnreachable("no answer")
-    registry.administration.revoke(RevokeVm(str(HOST)))
+    registry.enrolments.revoke(RevokeVm(str(HOST)))
     assert all(each.revoked_at is not None for each in registry.store.identities(HOST))
 
 
 def test_a_machine_that_was_renamed_is_revoked_by_the_name_that_it_enrolled_with(registry: Registry) -> None:
     enrol(registry, "host")
     registry.machines.known[HOST] = Vm(HOST, "renamed", running=True)
-    registry.administration.revoke(RevokeVm("host"))
+    registry.enrolments.revoke(RevokeVm("host"))
     assert listed(registry)[HOST].standing is Standing.REVOKED
 
 
 def test_a_machine_that_was_renamed_is_revoked_by_the_name_that_the_list_shows(registry: Registry) -> None:
     enrol(registry, "host")
     registry.machines.known[HOST] = Vm(HOST, "renamed", running=True)
-    registry.administration.revoke(RevokeVm("renamed"))
+    registry.enrolments.revoke(RevokeVm("renamed"))
     assert listed(registry)[HOST].standing is Standing.REVOKED
 
 
@@ -194,7 +195,7 @@ def test_a_name_that_went_to_another_machine_revokes_neither(registry: Registry)
     registry.machines.known[HOST] = Vm(HOST, "renamed", running=True)
     registry.machines.known[OTHER] = Vm(OTHER, "host", running=True)
     with pytest.raises(Conflict) as refused:
-        registry.administration.revoke(RevokeVm("host"))
+        registry.enrolments.revoke(RevokeVm("host"))
     assert str(HOST) in refused.value.text
     assert str(OTHER) in refused.value.text
     assert listed(registry)[HOST].standing is Standing.ENROLLED
@@ -204,20 +205,20 @@ def test_a_name_that_went_to_another_machine_revokes_neither(registry: Registry)
 def test_who_is_not_on_record_is_not_revoked(registry: Registry, name: str) -> None:
     enrol(registry, "host")
     with pytest.raises(NotFound):
-        registry.administration.revoke(RevokeVm(name))
+        registry.enrolments.revoke(RevokeVm(name))
 
 
 def test_a_token_is_given_to_the_machine_itself_if_asked(registry: Registry) -> None:
-    made = registry.administration.enroll(EnrollVm("host", give=True))
+    made = registry.enrolments.enroll(EnrollVm("host", give=True))
     assert registry.given == [(HOST, made.token)]
     assert made.given
 
 
 def test_where_tokens_are_not_given_none_is_made(registry: Registry) -> None:
-    without = Administration(
+    without = Enrolments(
         registry.store,
         registry.signing,
-        registry.administration._hypervisor,
+        registry.enrolments._hypervisor,
         registry.ours,
         frozenset(),
         registry.clock,
@@ -238,6 +239,47 @@ def test_root_alone_is_the_administrator() -> None:
             identify(Proof(None, uid, None, None, "admin"), None)
 
 
-def test_an_administrator_asks_nothing_else(registry: Registry) -> None:
-    with pytest.raises(BadRequest):
-        registry.administration.answer(ListAttached(), Call(UUID(int=1), Deadline.after(SystemClock(), 1.0)))
+def test_a_service_that_listens_for_none_makes_no_token_and_lists_and_revokes(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.enrolments._authority = None
+    with pytest.raises(Conflict, match="set `listen`"):
+        registry.enrolments.enroll(EnrollVm("host"))
+    assert listed(registry)[HOST].standing is Standing.ENROLLED
+    registry.enrolments.revoke(RevokeVm("host"))
+    assert listed(registry)[HOST].standing is Standing.REVOKED
+
+
+def test_a_dry_run_of_an_invitation_makes_no_token_and_tells_which_one_would_be_lost(registry: Registry) -> None:
+    first = registry.enrolments.enroll(EnrollVm("host"))
+    told = registry.enrolments.enroll(EnrollVm("host", give=True, dry_run=True))
+    assert (told.token, told.done, told.given, told.subject) == ("", False, False, str(HOST))
+    assert told.plan.loses == "the token that it has"
+    assert [step.verb for step in told.plan.steps] == ["make-token", "write-token"]
+    assert [each.hash for each in registry.store.tickets()] == [Token.parse(first.token).hash]
+    assert registry.given == []
+
+
+def test_a_dry_run_has_the_plan_of_the_real_run(registry: Registry) -> None:
+    planned = registry.enrolments.enroll(EnrollVm("host", dry_run=True))
+    made = registry.enrolments.enroll(EnrollVm("host"))
+    assert (made.plan, made.done) == (planned.plan, True)
+    registry.enrolling.enroll(Enroll(made.token, "csr 1"), from_tcp())
+    planned_end = registry.enrolments.revoke(RevokeVm("host", dry_run=True))
+    assert listed(registry)[HOST].standing is Standing.ENROLLED
+    ended = registry.enrolments.revoke(RevokeVm("host"))
+    assert (ended.plan, planned_end.done, ended.done) == (planned_end.plan, False, True)
+    assert ended.plan.steps[0].before == "enrolled"
+
+
+def test_a_second_revocation_changes_nothing(registry: Registry) -> None:
+    enrol(registry, "host")
+    registry.enrolments.revoke(RevokeVm("host"))
+    again = registry.enrolments.revoke(RevokeVm("host"))
+    assert (again.plan.steps, again.done) == ((), True)
+
+
+@pytest.mark.parametrize("order", [EnrollVm("host", expect=1), RevokeVm("host", expect=1)])
+def test_a_machine_has_no_revision(registry: Registry, order: EnrollVm | RevokeVm) -> None:
+    rows = registry.enrolments.rows()
+    with pytest.raises(BadRequest, match="no revision"):
+        rows[type(order)](order, Call(UUID(int=1), Deadline.after(SystemClock(), 1.0)))

@@ -1,0 +1,172 @@
+"""What administrators ask comes in with who asks: may they, is it a repeat, who hears of it; the nouns' own code does it.
+
+Every order, dry run and refusal is told to the audit, a repeat of an answered order is not: nothing happened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any, Protocol
+from uuid import UUID
+
+from vmdkvol.admin_errors import KeyReused
+from vmdkvol.clock import Clock
+from vmdkvol.errors import BadFrame, MetadataDamaged, NotPermitted, StaleRequest, VolumeError, one_line
+from vmdkvol.messages import Call, Request
+from vmdkvol.orders import Actor, Order, OrderFor, Outcome, Query, Role
+from vmdkvol.volume import VmId
+from vmdkvol_esx.callers import Caller, Proof, require_root
+from vmdkvol_esx.ports import Audit, Log
+from vmdkvol_esx.records import AuditRecord
+from vmdkvol_esx.repeats import REFUSALS, Refused, plain, read, write
+
+# (message, call) -> answer; ``message.by`` is who asks.
+Handle = Callable[[Any, Call], Any]
+
+# Who asks on the admin socket: no machine, so no machine's id.
+ADMINISTRATOR = VmId(UUID(int=0))
+DONE, DRY_RUN, STARTED = "done", "dry-run", "started"
+# A secret answer is there for who lost it on its way, and for no longer.
+_SECRET_S = 600.0
+_SECRETS = 100
+_COMMON = frozenset(each.name for each in fields(Order))
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class Answers(Protocol):
+    """The part of ``ports.Store`` that keeps what calls were answered."""
+
+    def stored_answer(self, caller: VmId, call: UUID) -> bytes | None: ...
+    def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None: ...
+
+
+def identify(proof: Proof, _: object) -> Caller:
+    """Return the administrator; UnknownCaller unless it is root who asks."""
+    require_root(proof.uid)
+    return Caller(ADMINISTRATOR, "administrator")
+
+
+class Desk:
+    """For any thread."""
+
+    def __init__(self, rows: Mapping[type[Request[Any]], Handle], store: Answers, audit: Audit, clock: Clock, log: Log) -> None:
+        """``rows`` has what each message is answered by."""
+        self._rows = rows
+        self._store = store
+        self._audit = audit
+        self._clock = clock
+        self._log = log
+        self._refused = Refused()
+        self._secrets: OrderedDict[UUID, tuple[float, object]] = OrderedDict()
+
+    def answer(self, request: Request[Any], call: Call) -> Any:
+        """Return the answer of the class that the request names, or raise the VolumeError that is the answer.
+
+        NotPermitted unless the role of who asks covers what the message needs. An order with the id of one that was
+        answered gets that answer again, for 24 hours, and a refused one its refusal; KeyReused if it is another order.
+        A dry run is no repeat of anything, and nothing is one of it.
+        """
+        row = self._rows.get(type(request))
+        if row is None or not isinstance(request, Query | OrderFor):
+            raise BadFrame(f"{type(request).__name__} is not for administrators")
+        if not request.by.role.covers(request.needs):
+            error = _not_permitted(request.by, verb(request), request.needs)
+            self._note(request, call, error.code, str(error))
+            raise error
+        if isinstance(request, Query):
+            return row(request, call)
+        return self._carry_out(row, request, call) if request.dry_run else self._order(row, request, call)
+
+    def _order(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
+        # The same administrator asks again from wherever; what it may do was looked at just now.
+        asked = replace(request, by=Actor(request.by.name, Role.ADMIN, ""))
+        try:
+            self._refused.check(ADMINISTRATOR, call.id, asked)
+            stored = self._store.stored_answer(ADMINISTRATOR, call.id)
+            if stored is not None:
+                return self._again(asked, call.id, stored)
+        except StaleRequest as error:
+            raise KeyReused("another order was given with this key", remedy="give each order a key of its own") from error
+        try:
+            answer = self._carry_out(row, request, call)
+        except REFUSALS as error:
+            self._refused.keep(ADMINISTRATOR, call.id, asked, error)
+            raise
+        self._keep(asked, call.id, answer)
+        return answer
+
+    def _carry_out(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
+        try:
+            answer = row(request, call)
+        except VolumeError as error:
+            self._note(request, call, error.code, str(error))
+            raise
+        except Exception as error:
+            self._note(request, call, "internal", type(error).__name__)
+            raise
+        self._note(request, call, _result(request, answer), "")
+        return answer
+
+    def _again(self, asked: OrderFor[Any], call: UUID, stored: bytes) -> Any:
+        if not asked.secret:
+            return read(asked, stored)
+        plain(asked, stored)
+        at, answer = self._secrets.get(call, (None, None))
+        if at is None or self._clock.monotonic() - at > _SECRET_S:
+            raise KeyReused("this order was answered, and its answer is a secret that is not kept", remedy="give it anew")
+        return answer
+
+    def _keep(self, asked: OrderFor[Any], call: UUID, answer: object) -> None:
+        if asked.secret:
+            self._secrets[call] = (self._clock.monotonic(), answer)
+            while len(self._secrets) > _SECRETS:
+                self._secrets.popitem(last=False)
+        try:
+            # That it was answered is kept of a secret one too: a late copy must not take the place of what somebody has.
+            self._store.keep_answer(ADMINISTRATOR, call, write(asked, None if asked.secret else answer))
+        except VolumeError as error:
+            # The work is done and a repeat of it is harmless; only its answer may be another one.
+            self._log.warning("answer not kept", request=type(asked).__name__, call=str(call), error=str(error))
+
+    def _note(self, request: Query[Any] | OrderFor[Any], call: Call, result: str, trouble: str) -> None:
+        said, by = _said(request), request.by
+        detail = " ".join([*(f"{name}={value}" for name, value in said.items()), *([trouble] if trouble else [])])
+        target = next(iter(said.values()), "")
+        at, role = self._clock.wall(), by.role.value
+        self._audit.note(AuditRecord(at, by.name, role, by.source, verb(request), target, result, call.id, detail))
+
+
+def refuse_all(damage: MetadataDamaged) -> Callable[[Request[Any], Call], Any]:
+    """Return what answers administrators while the database cannot be used: it says so."""
+
+    def answer(request: Request[Any], call: Call) -> Any:
+        raise MetadataDamaged(f"the service's database cannot be used: {damage.text}", remedy=damage.remedy)
+
+    return answer
+
+
+def verb(request: Request[Any]) -> str:
+    """Return what the audit calls this message: ``revoke-vm``."""
+    return _WORDS.sub("-", type(request).__name__).lower()
+
+
+def _said(request: Query[Any] | OrderFor[Any]) -> dict[str, str]:
+    """Return what stands in the message beside what all have, as text; nothing secret."""
+    return {
+        each.name: "" if (value := getattr(request, each.name)) is None else str(value)
+        for each in fields(request)
+        if each.name not in _COMMON and each.repr
+    }
+
+
+def _result(request: OrderFor[Any], answer: object) -> str:
+    if request.dry_run:
+        return DRY_RUN
+    return STARTED if isinstance(answer, Outcome) and not answer.done and answer.task is not None else DONE
+
+
+def _not_permitted(by: Actor, what: str, needed: Role) -> NotPermitted:
+    return NotPermitted(f"{one_line(by.name, 60)} has the role {by.role}, and {what} needs {needed}")

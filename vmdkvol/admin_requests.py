@@ -1,0 +1,11 @@
+"""Everything that can be asked on the admin socket: the nouns' lists in one. Values only."""
+
+from __future__ import annotations
+
+from vmdkvol.admin_messages import VM_REQUESTS
+from vmdkvol.audit_messages import AUDIT_REQUESTS
+from vmdkvol.messages import Hello, Request
+
+# By noun; each list stands at the end of the noun's own file.
+NOUNS: tuple[type[Request[object]], ...] = (*VM_REQUESTS, *AUDIT_REQUESTS)
+ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)
