@@ -214,8 +214,8 @@ class Site:
         return dump_toml(
             {
                 "state_dir": str(self.root / "state" / "service"),
-                "admin_socket": str(self.root / "admin.sock"),
                 "housekeeping_s": 1.0,
+                "admin_socket": str(self.root / "admin.sock"),
                 "datastores": [{"name": "ds1", "path": str(self.datastore)}],
                 "hosts": [
                     {"name": host.name, "id": host.id, "socket": str(self.service_socket(host.name))} for host in self.hosts
