@@ -15,6 +15,11 @@ from vmdkvol.errors import InvalidName, quoted
 
 DatastoreName = NewType("DatastoreName", str)
 
+# What vDVS's rights call the datastore where a machine's own files lie, and any datastore (vdvs-facts 7). No volume's
+# datastore is ever called so.
+VM_DATASTORE = DatastoreName("_VM_DS")
+ALL_DATASTORES = DatastoreName("_ALL_DS")
+
 # vDVS allowed 100 characters for the volume and 100 for the datastore (vdvs-facts 3); scripts rely on it.
 MAX_NAME = 100
 # Docker names anonymous volumes with 64 hex digits. Nobody else creates such names (corrections 4).

@@ -13,7 +13,8 @@ from uuid import UUID
 from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
+from vmdkvol_esx.tenants import Tenants
 
 TaskId = NewType("TaskId", str)
 Progress = Callable[[int], None]
@@ -281,16 +282,22 @@ class Hypervisor(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The database. One write transaction each; every write compares generations and raises the change number."""
+class Store(Tenants, Protocol):
+    """The database; its vmgroups are ``Tenants``.
 
-    def begin(self, intent: Intent, record: VolumeRecord) -> None:
-        """All or nothing: claim the name, compare and raise the generation, open the intent.
+    One write transaction each; every write compares generations and raises the change number.
+    """
+
+    def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
+        """All or nothing: claim the name, reserve the quota, compare and raise the generation, open the intent.
 
         ``record`` is as it shall stand now; a new one has generation 1, an existing one its stored generation + 1.
         StaleRequest if the stored generation is another; NameConflict if a live volume of the vmgroup has the name;
         Busy if the volume has an open intent; VolumeInUse if an open clone reads from it. For a clone the source
         (``intent.source``) must be ``ready`` and without open intent, or VolumeInUse / VolumeNotFound.
+
+        QuotaExceeded if a new or grown volume is beyond a limit of its vmgroup, of the right that ``rights.find`` names for
+        ``home``. NotPermitted if a machine's new volume or attach (``intent.caller``) is not what its group may by now.
         """
         ...
 
@@ -339,7 +346,8 @@ class Store(Protocol):
         """Insert records exactly as they are, generations included; only for a rebuild (corrections 33). All or none.
 
         NameConflict if one is live and a live volume of the vmgroup has the name, or if another volume has its disk UUID
-        or its path; Busy if the volume is known already. What comes first claims first.
+        or its path; Busy if the volume is known already. What comes first claims first. A vmgroup that is not known is made
+        anew, named by its id, without rights and members: nothing is lost, and nobody sees it before an administrator does.
         """
         ...
 
@@ -365,7 +373,3 @@ class Store(Protocol):
         ...
 
     def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None: ...
-
-    def vmgroup(self, vm: VmId) -> Vmgroup:
-        """Return the group of this VM: ``_DEFAULT`` unless it is in another."""
-        ...

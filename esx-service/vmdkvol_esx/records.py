@@ -5,6 +5,7 @@ The database is the record, the hypervisor is the truth: nothing here says where
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -76,11 +77,63 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Vmgroup:
-    """A tenant. Stage 1 has ``_DEFAULT`` alone."""
+    """A tenant: machines that share volumes, which no other group's machine sees.
+
+    New volumes lie on ``default_datastore`` unless the user names another: a name, or ``names.VM_DATASTORE``. ``defaults`` are
+    options as they stand after ``-o``, for what the user left out. ``policies``: only these storage policies, empty: any.
+    """
 
     id: VmgroupId
     name: str
     default_datastore: DatastoreName | None
+    description: str = ""
+    defaults: tuple[tuple[str, str], ...] = ()
+    policies: tuple[str, ...] = ()
+    revision: int = 1
+    # The change number of the last change of who is in it and what they may: "what changed since" an earlier one is not
+    # known by its volumes alone.
+    changed: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What a vmgroup may on a datastore, on ``names.VM_DATASTORE`` or ``names.ALL_DATASTORES``: use volumes; with
+    ``allow_create`` also create and remove them. A limit that is None is none.
+
+    ``total_bytes`` is of all volumes of the group on one datastore at capacity, those in the trash included.
+    """
+
+    datastore: DatastoreName
+    allow_create: bool
+    max_bytes: int | None = None
+    total_bytes: int | None = None
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A machine in a vmgroup; ``name`` is what it was called when it came in."""
+
+    vm: VmId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A vmgroup whole: rights in the order of their datastores, members in the order of their ids."""
+
+    vmgroup: Vmgroup
+    rights: tuple[Right, ...] = ()
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """A machine's group without its members, and what its volumes take on each datastore; ``trashed`` is part of ``used``."""
+
+    group: Group
+    used: Mapping[DatastoreName, int]
+    trashed: Mapping[DatastoreName, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,14 +295,32 @@ def test_every_vm_is_in_the_default_vmgroup(store: Store) -> None:
     assert (group.id, group.name, group.default_datastore) == (DEFAULT_VMGROUP, "_DEFAULT", None)
 
 
-def test_the_default_datastore_is_kept(sql_stores: SqlStores) -> None:
+def test_the_default_datastore_of_the_settings_is_kept(sql_stores: SqlStores) -> None:
     sql_stores.store.set_default_datastore(DEFAULT_VMGROUP, DatastoreName("ds2"))
     assert sql_stores.again().vmgroup(VM).default_datastore == "ds2"
 
 
-def test_an_unknown_vmgroup_has_no_default_datastore(sql_stores: SqlStores) -> None:
-    with pytest.raises(NotPermitted):
-        sql_stores.store.set_default_datastore(OTHER_GROUP, DatastoreName("ds2"))
+@pytest.mark.parametrize("settings", [DatastoreName("ds2"), None])
+def test_an_administrators_default_datastore_is_not_that_of_the_settings(
+    sql_stores: SqlStores, settings: DatastoreName | None
+) -> None:
+    store = sql_stores.store
+    chosen = store.group_of(VM)
+    store.put_group(replace(chosen, vmgroup=replace(chosen.vmgroup, default_datastore=DatastoreName("ds1"))), expect=1)
+
+    store.set_default_datastore(DEFAULT_VMGROUP, settings)
+
+    assert store.vmgroup(VM).default_datastore == "ds1"
+    assert store.vmgroup(VM).revision == 2
+
+
+def test_a_default_group_that_was_removed_stays_removed_at_a_restart(sql_stores: SqlStores) -> None:
+    sql_stores.store.delete_group(DEFAULT_VMGROUP, expect=1)
+    store = sql_stores.again()
+
+    store.set_default_datastore(DEFAULT_VMGROUP, DatastoreName("ds2"))
+
+    assert store.groups() == ()
 
 
 def test_a_datastore_is_remembered_by_its_marker(sql_stores: SqlStores) -> None:

@@ -13,10 +13,12 @@ from threading import RLock
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from tests.doubles.memory_groups import MemoryGroups
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
-from vmdkvol.volume import DEFAULT_VMGROUP, LIVE_STATES, DiskUuid, State, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import LIVE_STATES, DiskUuid, State, VmgroupId, VmId, VolumeId
+from vmdkvol_esx.records import Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
 
 KEPT_S = 24 * 3600.0
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,7 +45,7 @@ class MemoryStore:
         self.lock = RLock()
         self.remembered = 10_000
         self._clock = clock
-        self._groups = dict(groups or {})
+        self._groups = MemoryGroups(groups or {})
         self._floor = self._change = int(clock.wall() * 1000)
         self._records: dict[VolumeId, tuple[VolumeRecord, int]] = {}
         self._intents: dict[UUID, Intent] = {}
@@ -54,7 +56,7 @@ class MemoryStore:
     # --- intents -----------------------------------------------------------------------------------------------
 
     @_alone
-    def begin(self, intent: Intent, record: VolumeRecord) -> None:
+    def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
         if intent.volume != record.id:
             raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}")
         self._check_idle(record.id)
@@ -65,8 +67,12 @@ class MemoryStore:
         elif record.id in self._records:
             raise StaleRequest(f"volume {record.name} is not new")
         if intent.source is not None:
-            self._check_source(intent.source)
+            self._check_source(intent.source, record)
         self._claim(record)
+        stored = self.volume(record.id)
+        same = stored is not None and (stored.vmgroup, stored.datastore) == (record.vmgroup, record.datastore)
+        added = record.size_bytes - (stored.size_bytes if stored is not None and same else 0)
+        self._groups.check_begun(intent, record, added, self._stored(), home)
         self._put(record)
         self._intents[intent.id] = intent
 
@@ -146,15 +152,16 @@ class MemoryStore:
 
     @_alone
     def restore(self, *records: VolumeRecord) -> None:
-        before = dict(self._records), self._change
+        before = dict(self._records), self._change, self._groups.copy()
         try:
             for record in records:
                 if record.id in self._records:
                     raise Busy(f"volume {record.name} is known already")
+                self._groups.make_known(record.vmgroup, self._change + 1)
                 self._claim(record)
                 self._put(record)
         except VolumeError:
-            self._records, self._change = before
+            self._records, self._change, self._groups = before
             raise
 
     @_alone
@@ -197,10 +204,57 @@ class MemoryStore:
         if self.stored_answer(caller, call) is None:
             self._answers[caller, call] = (answer, self._clock.wall())
 
+    # --- vmgroups ----------------------------------------------------------------------------------------------
+
+    @_alone
     def vmgroup(self, vm: VmId) -> Vmgroup:
-        return self._groups.get(vm, Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", None))
+        return self._groups.of(vm).vmgroup
+
+    @_alone
+    def group_of(self, vm: VmId) -> Group:
+        return replace(self._groups.of(vm), members=())
+
+    @_alone
+    def tenancy(self, vm: VmId) -> Tenancy:
+        group = self.group_of(vm)
+        return Tenancy(group, *self._groups.usage(group.vmgroup.id, self._stored()))
+
+    @_alone
+    def groups(self) -> Sequence[Group]:
+        return self._groups.every()
+
+    @_alone
+    def group(self, name: str) -> Group | None:
+        return next((each for each in self._groups.every() if each.vmgroup.name == name), None)
+
+    @_alone
+    def group_by_id(self, vmgroup: VmgroupId) -> Group | None:
+        return next((each for each in self._groups.every() if each.vmgroup.id == vmgroup), None)
+
+    @_alone
+    def put_group(self, group: Group, *, expect: int | None, unmoved_since: int | None = None) -> Group:
+        used = {
+            record.last_vm: record.name
+            for record, changed in self._records.values()
+            if record.last_vm is not None and unmoved_since is not None and changed > unmoved_since
+        }
+        stored = self._groups.put(group, expect, used, self._change + 1)
+        self._change += 1
+        return stored
+
+    @_alone
+    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None) -> None:
+        self._groups.remove(vmgroup, expect, self._stored(), self._change + 1)
+        self._change += 1
+
+    @_alone
+    def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
+        return self._groups.usage(vmgroup, self._stored())[0]
 
     # --- small steps -------------------------------------------------------------------------------------------
+
+    def _stored(self) -> list[VolumeRecord]:
+        return [record for record, _ in self._records.values()]
 
     def _put(self, record: VolumeRecord) -> None:
         self._change += 1
@@ -228,9 +282,9 @@ class MemoryStore:
             if intent.source == volume:
                 raise VolumeInUse(f"volume {volume} is being copied to {self._records[intent.volume][0].name}")
 
-    def _check_source(self, source: VolumeId) -> None:
+    def _check_source(self, source: VolumeId, clone: VolumeRecord) -> None:
         record = self.volume(source)
-        if record is None or record.state in (State.TRASHED, State.REMOVING):
+        if record is None or record.vmgroup != clone.vmgroup or record.state in (State.TRASHED, State.REMOVING):
             raise VolumeNotFound(f"volume {source}, the source of the clone, does not exist")
         own = self.open_intent(source)
         if record.state is not State.READY or own is not None:
@@ -238,7 +292,7 @@ class MemoryStore:
             raise VolumeInUse(f"volume {record.name} {stands}; only a ready, unused volume is cloned")
 
     def _claim(self, record: VolumeRecord) -> None:
-        if record.vmgroup not in {DEFAULT_VMGROUP, *(group.id for group in self._groups.values())}:
+        if not self._groups.known(record.vmgroup):
             raise NotPermitted(f"volume {record.name}: vmgroup {record.vmgroup} does not exist")
         for other, _ in self._records.values():
             if other.id == record.id:

@@ -9,9 +9,10 @@ from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from vmdkvol.errors import StaleRequest, VolumeInUse, VolumeNotFound
+from vmdkvol.names import DatastoreName
 from vmdkvol.volume import State, VmId, VolumeId
 from vmdkvol_esx.records import Intent, VolumeRecord
-from vmdkvol_esx.store import volumes
+from vmdkvol_esx.store import vmgroups, volumes
 from vmdkvol_esx.store.schema import answers, intent_to_row, intents, row_to_intent
 from vmdkvol_esx.store.statements import Statement, Transaction
 
@@ -38,7 +39,7 @@ _OLD_ANSWERS = Statement(delete(answers).where(answers.c.kept_at <= bindparam("u
 _KEEP = Statement(insert(answers).on_conflict_do_nothing())
 
 
-def begin(transaction: Transaction, intent: Intent, record: VolumeRecord) -> None:
+def begin(transaction: Transaction, intent: Intent, record: VolumeRecord, home: DatastoreName | None) -> None:
     if intent.volume != record.id:
         raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}", volume=str(record.id))
     if transaction.first(_KNOWN, key=str(intent.id)) is not None:
@@ -50,13 +51,18 @@ def begin(transaction: Transaction, intent: Intent, record: VolumeRecord) -> Non
     elif volumes.fetch(transaction, record.id) is not None:
         raise StaleRequest(f"volume {record.name} ({record.id}) is not new", volume=str(record.id))
     if intent.source is not None:
-        _check_source(transaction, intent.source)
+        _check_source(transaction, intent.source, record)
+    added = vmgroups.added_bytes(transaction, record)
     volumes.put(transaction, record, volumes.next_change(transaction))
+    vmgroups.check_begun(transaction, intent, record, added, home)
     transaction.change(_BEGIN, **intent_to_row(intent), closed_at=None, outcome=None)
 
 
-def _check_source(transaction: Transaction, source: VolumeId) -> None:
+def _check_source(transaction: Transaction, source: VolumeId, clone: VolumeRecord) -> None:
     record = volumes.fetch(transaction, source)
+    if record is not None and record.vmgroup != clone.vmgroup:
+        # Another vmgroup's volume does not exist for this one, and has no name here.
+        record = None
     if record is None or record.state in (State.TRASHED, State.REMOVING):
         name = source if record is None else record.name
         raise VolumeNotFound(f"volume {name}, the source of the clone, does not exist", volume=str(source))

@@ -25,6 +25,7 @@ from vmdkvol_esx.store.schema import (
     row_to_intent,
     tokens,
 )
+from vmdkvol_esx.store.vmgroup_rows import members, rights, row_to_member, row_to_right, row_to_vmgroup, vmgroups
 
 _HEADER_BYTES = 100
 _SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -135,6 +136,9 @@ def _check_others(connection: Connection) -> None:
     for table, kind in ((identities, Identity), (tokens, Ticket)):
         for row in connection.execute(select(table)).mappings():
             checked_value(kind, row)
+    for table, read in ((vmgroups, row_to_vmgroup), (rights, row_to_right), (members, row_to_member)):
+        for row in connection.execute(select(table)).mappings():
+            read(row)
 
 
 def _fingerprint(connection: Connection) -> int:

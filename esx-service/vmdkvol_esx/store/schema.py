@@ -16,32 +16,22 @@ from uuid import UUID
 from sqlalchemy import REAL, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 from vmdkvol.errors import MetadataDamaged, VolumeError
-from vmdkvol.names import DatastoreName
-from vmdkvol.volume import VmgroupId, VmId, VolumeId
+from vmdkvol.volume import VmId, VolumeId
 from vmdkvol.wire import dump, load
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.ports import Change
-from vmdkvol_esx.records import Intent, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.store.record_rows import record_in
 from vmdkvol_esx.store.statements import Row
 
 T = TypeVar("T")
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0005"
+REVISION = "0006"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
 metadata = MetaData()
-
-vmgroups = Table(
-    "vmgroups",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("default_datastore", Text),
-    sqlite_strict=True,
-)
 
 # SQLite uses an index of some rows only for a query that has its condition word by word: no parameters, this order.
 LIVE = "state IN ('preparing', 'ready', 'lost', 'damaged')"
@@ -74,6 +64,8 @@ volumes = Table(
     Index("one_record_a_disk", "disk_uuid", unique=True),
     Index("one_record_a_path", "datastore", "path", unique=True),
     Index("volumes_changed", "changed"),
+    # What a vmgroup uses is a sum over this index alone.
+    Index("volumes_used", "vmgroup", "datastore", "state", "size_bytes"),
     sqlite_strict=True,
 )
 
@@ -175,7 +167,8 @@ RECORDS = f"SELECT {', '.join(_RECORD_FIELDS)}, checksum FROM volumes"
 _CHANGES: dict[str, type[Change]] = {kind.__name__: kind for kind in get_args(Change)}
 
 
-def _json(value: Any) -> str:
+def compact(value: Any) -> str:
+    """Return the value as JSON, always in the same words."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -184,22 +177,23 @@ def _real(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _checksum(row: Row, names: Sequence[str]) -> str:
-    return hashlib.sha256(_json([row[name] for name in names]).encode()).hexdigest()
+def row_checksum(row: Row, names: Sequence[str]) -> str:
+    """Return the checksum over these columns, as every row that has one keeps it."""
+    return hashlib.sha256(compact([row[name] for name in names]).encode()).hexdigest()
 
 
 def _record_checksum(values: Sequence[Any]) -> str:
     """Return the checksum over a record's columns. Without the last one where it is empty, as rows from before have it."""
     counted = values if values[-1] is not None else values[:-1]
-    return hashlib.sha256(_json(counted).encode()).hexdigest()
+    return hashlib.sha256(compact(counted).encode()).hexdigest()
 
 
 def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
     """Return the row of ``record``, written by the change of that number."""
     row = dump(record)
-    row["options"] = _json(row["options"])
+    row["options"] = compact(row["options"])
     row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
-    row["copied_uuids"] = _json(row["copied_uuids"]) if record.copied_uuids else None
+    row["copied_uuids"] = compact(row["copied_uuids"]) if record.copied_uuids else None
     return {**row, "changed": change, "checksum": _record_checksum([row[name] for name in _RECORD_FIELDS])}
 
 
@@ -232,11 +226,11 @@ def intent_to_row(intent: Intent) -> dict[str, Any]:
         "id": str(intent.id),
         "volume": str(intent.volume),
         "kind": type(intent.change).__name__,
-        "change": _json(dump(intent.change)),
+        "change": compact(dump(intent.change)),
         "caller": None if intent.caller is None else str(intent.caller),
         "opened_at": float(intent.opened_at),
         "source": None if intent.source is None else str(intent.source),
-        "before": None if intent.before is None else _json(dump(intent.before)),
+        "before": None if intent.before is None else compact(dump(intent.before)),
         "task": intent.task,
         "request": None if intent.request is None else str(intent.request),
     }
@@ -244,7 +238,7 @@ def intent_to_row(intent: Intent) -> dict[str, Any]:
 
 
 def _intent_checksum(row: Row) -> str:
-    return _checksum(row, _INTENT_FIELDS if row["request"] is not None else _INTENT_FIELDS[:-1])
+    return row_checksum(row, _INTENT_FIELDS if row["request"] is not None else _INTENT_FIELDS[:-1])
 
 
 def row_to_intent(row: Row) -> Intent:
@@ -273,21 +267,16 @@ def checked_row(value: Identity | Ticket) -> dict[str, Any]:
     """Return the row of an identity or a token: a flipped bit in it must not make one VM another."""
     row = dump(value)
     row |= {name: _real(row[name]) for name in row if name.endswith(("_at", "_after"))}
-    return {**row, "checksum": _checksum(row, [field.name for field in fields(value)])}
+    return {**row, "checksum": row_checksum(row, [field.name for field in fields(value)])}
 
 
 def checked_value(kind: type[T], row: Row) -> T:
     """Return what ``checked_row`` made the row of; MetadataDamaged if it is not what was once written."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     name = f"the database's record of a certificate or token of VM {row['vm']}"
-    if _checksum(row, names) != row["checksum"]:
+    if row_checksum(row, names) != row["checksum"]:
         raise MetadataDamaged(f"{name} does not match its checksum", vm=row["vm"])
     try:
         return load(kind, {each: row[each] for each in names})
     except VolumeError as error:
         raise MetadataDamaged(f"{name} cannot be read: {error}", vm=row["vm"]) from error
-
-
-def row_to_vmgroup(row: Row) -> Vmgroup:
-    default = row["default_datastore"]
-    return Vmgroup(VmgroupId(UUID(row["id"])), row["name"], None if default is None else DatastoreName(default))

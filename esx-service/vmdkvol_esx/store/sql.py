@@ -6,25 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select
 
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DEFAULT_VMGROUP, DiskUuid, VmgroupId, VmId, VolumeId
+from vmdkvol.volume import DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.identities import Identity, Ticket
-from vmdkvol_esx.records import Intent, StoredAnswer, Vmgroup, VolumeRecord
-from vmdkvol_esx.store import identities, intents, volumes
+from vmdkvol_esx.records import Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
+from vmdkvol_esx.store import identities, intents, vmgroups, volumes
 from vmdkvol_esx.store.audit import SqlTrail
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
-from vmdkvol_esx.store.schema import datastores, row_to_vmgroup, vmgroups
+from vmdkvol_esx.store.schema import datastores
 from vmdkvol_esx.store.statements import Statement
 
-_GROUP = Statement(select(vmgroups).where(vmgroups.c.id == bindparam("group")))
-_SET_DEFAULT = Statement(
-    update(vmgroups).where(vmgroups.c.id == bindparam("group")).values(default_datastore=bindparam("datastore"))
-)
 _DATASTORES = Statement(select(datastores))
 _DATASTORE = Statement(select(datastores).where(datastores.c.name == bindparam("called")))
 _NEW_DATASTORE = Statement(insert(datastores))
@@ -53,9 +49,9 @@ class SqlStore:
     def close(self) -> None:
         self._database.close()
 
-    def begin(self, intent: Intent, record: VolumeRecord) -> None:
+    def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
         with self._database.writing() as transaction:
-            intents.begin(transaction, intent, record)
+            intents.begin(transaction, intent, record, home)
 
     def note_task(self, intent: UUID, task: str) -> None:
         with self._database.writing() as transaction:
@@ -94,7 +90,9 @@ class SqlStore:
             for record in records:
                 if volumes.fetch(transaction, record.id) is not None:
                     raise Busy(f"volume {record.name} ({record.id}) is known already", volume=str(record.id))
-                volumes.put(transaction, record, volumes.next_change(transaction))
+                change = volumes.next_change(transaction)
+                vmgroups.make_known(transaction, record.vmgroup, change)
+                volumes.put(transaction, record, change)
 
     def volume(self, volume: VolumeId) -> VolumeRecord | None:
         with self._database.reading() as transaction:
@@ -142,22 +140,55 @@ class SqlStore:
         with self._database.writing() as transaction:
             intents.keep_answer(transaction, caller, call, answer, self._clock.wall())
 
+    # --- vmgroups ------------------------------------------------------------------------------------------------
+
     def vmgroup(self, vm: VmId) -> Vmgroup:
-        # Every VM is in the one group that there is.
         with self._database.reading() as transaction:
-            row = transaction.first(_GROUP, group=str(DEFAULT_VMGROUP))
-        if row is None:
-            raise MetadataDamaged(f"{self._database.name} has no vmgroup _DEFAULT", remedy=REBUILD, vm=str(vm))
-        return row_to_vmgroup(row)
+            return vmgroups.vmgroup(transaction, vm)
+
+    def group_of(self, vm: VmId) -> Group:
+        with self._database.reading() as transaction:
+            return vmgroups.group_of(transaction, vm)
+
+    def tenancy(self, vm: VmId) -> Tenancy:
+        with self._database.reading() as transaction:
+            return vmgroups.tenancy(transaction, vm)
+
+    def groups(self) -> Sequence[Group]:
+        with self._database.reading() as transaction:
+            return vmgroups.every(transaction)
+
+    def group(self, name: str) -> Group | None:
+        with self._database.reading() as transaction:
+            return vmgroups.named(transaction, name)
+
+    def group_by_id(self, vmgroup: VmgroupId) -> Group | None:
+        with self._database.reading() as transaction:
+            return vmgroups.by_id(transaction, vmgroup)
+
+    def put_group(self, group: Group, *, expect: int | None, unmoved_since: int | None = None) -> Group:
+        with self._database.writing() as transaction:
+            return vmgroups.put(transaction, group, expect, unmoved_since, volumes.next_change(transaction))
+
+    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None) -> None:
+        with self._database.writing() as transaction:
+            vmgroups.remove(transaction, vmgroup, expect, volumes.next_change(transaction))
+
+    def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
+        with self._database.reading() as transaction:
+            return vmgroups.usage(transaction, vmgroup)
 
     def set_default_datastore(self, vmgroup: VmgroupId, datastore: DatastoreName | None) -> None:
-        """Afterwards new volumes of the group lie on ``datastore`` unless the user names another; existing ones stay.
+        """Afterwards new volumes of the group lie on ``datastore`` unless the user names another, if it had no default.
 
-        Raises NotPermitted if there is no such group.
+        What an administrator chose stays, and a group that was removed stays away.
         """
+        if datastore is None:
+            return
         with self._database.writing() as transaction:
-            if not transaction.change(_SET_DEFAULT, group=str(vmgroup), datastore=datastore):
-                raise NotPermitted(f"vmgroup {vmgroup} does not exist")
+            vmgroups.set_default_datastore(transaction, vmgroup, datastore, volumes.next_change(transaction))
+
+    # --- datastores ----------------------------------------------------------------------------------------------
 
     def datastore_ids(self) -> Mapping[DatastoreName, UUID]:
         """Return what each datastore's marker says, as far as it was seen once; raises MetadataDamaged for no UUID."""

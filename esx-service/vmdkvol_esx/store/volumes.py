@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_c
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse
 from vmdkvol.volume import LIVE_STATES, DiskUuid, VmgroupId, VolumeId
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.store.schema import LIVE, counters, intents, record_to_row, removed, row_to_record, vmgroups, volumes
+from vmdkvol_esx.store.schema import LIVE, counters, intents, record_to_row, removed, row_to_record, volumes
 from vmdkvol_esx.store.statements import Statement, Transaction
+from vmdkvol_esx.store.vmgroup_rows import vmgroups
 
 # How many removed ids an agent may lag behind before it has to list everything.
 REMEMBERED = 10_000

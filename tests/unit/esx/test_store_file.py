@@ -26,7 +26,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmId, VolumeId
 from vmdkvol_esx.ports import DeleteDisk, DetachDisk, DiskPath, DiskRef
-from vmdkvol_esx.records import Intent, VolumeRecord
+from vmdkvol_esx.records import Group, Intent, Right, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import SqlStore, open_store
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.opening import _fingerprint
@@ -134,20 +134,82 @@ def test_the_tables_are_those_of_the_migrations(path: Path) -> None:
     assert [difference for difference in found if "alembic_version" not in str(difference)] == []
 
 
+# A file that a service of that schema wrote, as SQLite tells it: three volumes, one on its way out, and a token.
+R0004 = (Path(__file__).parent / "older" / "r0004_default.sql").read_text(encoding="utf-8")
+
+
+def of_r0004(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as plain:
+        plain.executescript(R0004)
+
+
+def test_a_database_of_schema_4_is_brought_up_and_its_machines_may_what_they_could(path: Path) -> None:
+    of_r0004(path)
+
+    with opened(path) as store:
+        assert store.page(None, None, 100) == (record(1), record(2), replace(record(3), state=State.REMOVING, generation=8))
+        assert store.open_intents() == (removing(record(3)),)
+        assert [ticket.name for ticket in store.tickets()] == ["host-a"]
+        (default,) = store.groups()
+    assert default == Group(
+        Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", DatastoreName("ds1")), (Right(DatastoreName("_ALL_DS"), allow_create=True),)
+    )
+
+
+def test_a_database_that_was_brought_up_is_one_that_was_made(path: Path) -> None:
+    of_r0004(path)
+    with opened(path):
+        pass
+    fresh = path.with_name("fresh.db")
+    with opened(fresh):
+        pass
+
+    def schema(of: Path) -> list[object]:
+        with closing(sqlite3.connect(of)) as plain:
+            return plain.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+
+    assert schema(path) == schema(fresh)
+
+
+@pytest.mark.integration
+def test_kill_9_in_the_change_to_our_schema_leaves_the_old_one(path: Path) -> None:
+    of_r0004(path)
+    before = path.read_bytes()
+    script = KILLED.replace("PATH", str(path))
+
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+
+    assert path.read_bytes() == before
+    with opened(path) as store:
+        assert len(store.page(None, None, 100)) == 3
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from vmdkvol_esx.store import open_store, opening
+from vmdkvol.clock import SystemClock
+
+opening.check_records = lambda rows: os.kill(os.getpid(), signal.SIGKILL)
+open_store(Path("PATH"), SystemClock())
+"""
+
+
 def test_a_database_of_the_first_schema_is_brought_up_with_its_volumes(path: Path) -> None:
-    before = filled(path)
+    of_r0004(path)
     with closing(Database(path)) as database, database.altering() as connection:
-        for table in ("datastores", "identities", "tokens", "audit", "audit_ends"):
+        for table in ("datastores", "identities", "tokens"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("ALTER TABLE volumes DROP COLUMN copied_uuids")
-        connection.exec_driver_sql("ALTER TABLE intents DROP COLUMN request")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
         connection.exec_driver_sql(f"PRAGMA user_version = {_fingerprint(connection)}")
 
     with opened(path) as store:
-        assert seen(store) == before
+        assert len(store.page(None, None, 100)) == 3
         assert store.datastore_ids() == {}
         assert (store.identities(), store.tickets()) == ((), ())
+        assert [group.vmgroup.name for group in store.groups()] == ["_DEFAULT"]
 
 
 @pytest.mark.parametrize(
@@ -303,6 +365,10 @@ DAMAGES = [
     sql("UPDATE volumes SET content = 'unformatted' WHERE name = 'db1'"),
     sql("UPDATE intents SET change = replace(change, 'x-3', 'x-4')"),
     sql("DELETE FROM vmgroups"),
+    sql("UPDATE vmgroups SET default_datastore = 'ds2'"),
+    sql("UPDATE rights SET datastore = 'ds1'"),
+    sql("UPDATE rights SET total_bytes = 5"),
+    sql("INSERT INTO members VALUES ('00000000-0000-0000-0000-000000000001', (SELECT id FROM vmgroups), 'x', 'no')"),
     sql("PRAGMA application_id = 1"),
     sql("DROP INDEX live_names"),
 ]
