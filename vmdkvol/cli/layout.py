@@ -101,6 +101,11 @@ class Layout:
         """Return the service's admin socket, in a directory where no host's lies; BadRequest as ``service_address``."""
         return unix_address(f"{self.root}/run/api/admin.sock")
 
+    @property
+    def web_address(self) -> UnixAddress:
+        """Return the socket at which the sandbox's API answers; BadRequest as ``service_address``."""
+        return unix_address(f"{self.root}/run/api/web.sock")
+
     def agent_settings(self) -> dict[str, Any]:
         """Return what the user's ``agent.toml`` here sets for every agent, if there is one; BadRequest if it is no TOML.
 

@@ -1,0 +1,201 @@
+"""The REST API as the commands use it: what it answers as plain values, what it refuses as the error that it was.
+
+An order has an id of its own (``Idempotency-Key``). If the connection breaks it is sent once more under the same one, so that
+it is carried out once whatever happened to the first. What is read is simply read again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from vmdkvol import __version__
+from vmdkvol.cli.endpoint import TOKEN_FILE, Endpoint
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import BadFrame, InvalidName, NotPermitted, ServiceUnreachable, VolumeError, from_code, one_line, quoted
+
+# Longer than the core's own limit of an order, so that it is the core that says StillWorking.
+ANSWER_S = 120.0
+# A web process that is restarted is back by then.
+PATIENCE_S = 2.0
+_PAUSE_S = 0.1
+_PAGE = 1000
+_MAX_ANSWER = 256 << 20
+_PIECE = 1 << 20
+_PROBLEM = "application/problem+json"
+_AWAY = "check that `vmdkvol-esxd web` runs at the service, then try again"
+# What a proxy in front says if nothing is behind it.
+_NOBODY_BEHIND = (502, 503, 504)
+
+Query = Mapping[str, str | int | bool | None]
+
+
+def path_of(*parts: str) -> str:
+    """Return ``/v1/...`` with each part quoted; InvalidName for a part that no path can have."""
+    for part in parts:
+        if not part or part in (".", ".."):
+            raise InvalidName(f"{quoted(part)} is no name", remedy="see the list for the names that there are")
+    try:
+        return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+    except UnicodeEncodeError as error:
+        raise InvalidName("a name is not in UTF-8", remedy="see the list for the names that there are") from error
+
+
+class Client:
+    """One API; its connection is kept until ``close``. Every method raises what the service said, or ServiceUnreachable."""
+
+    def __init__(self, endpoint: Endpoint, clock: Clock, *, answer_s: float = ANSWER_S, patience_s: float = PATIENCE_S) -> None:
+        self.endpoint = endpoint
+        self._clock = clock
+        self._answer_s = answer_s
+        self._patience_s = patience_s
+        self._connection: http.client.HTTPConnection | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def get(self, path: str, query: Query | None = None) -> Any:
+        """Return what is there."""
+        return self._ask("GET", path, query, None, {})
+
+    def pages(self, path: str, key: str, query: Query | None = None) -> Iterator[Any]:
+        """Yield the items under ``key`` of every page."""
+        after: str | None = None
+        while True:
+            page = self.get(path, {"limit": _PAGE, **(query or {}), "after": after})
+            yield from page[key]
+            following = page.get("next")
+            if following is None:
+                return
+            if following == after:
+                raise BadFrame(f"what answers at {self.endpoint} gives the same page again and again")
+            after = following
+
+    def order(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, dry_run: bool = False, expect: int | None = None
+    ) -> Any:
+        """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision."""
+        headers = {"Idempotency-Key": str(uuid4())}
+        if expect is not None:
+            headers["If-Match"] = f'"{expect}"'
+        return self._ask(method, path, {"dry_run": True} if dry_run else None, body, headers)
+
+    def _ask(
+        self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+    ) -> Any:
+        given = {key: _text(value) for key, value in (query or {}).items() if value is not None}
+        target = f"{path}?{urlencode(given)}" if given else path
+        said = None if body is None else json.dumps(body).encode()
+        deadline = Deadline.after(self._clock, self._answer_s)
+        return self._answered(method, target, said, self._headers(headers, said), deadline)
+
+    def _headers(self, more: Mapping[str, str], body: bytes | None) -> dict[str, str]:
+        headers = {"Accept": f"application/json, {_PROBLEM}", "User-Agent": f"vmdkvol/{__version__}", **more}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        token = self.endpoint.trust.token
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token.reveal()}"
+        return headers
+
+    def _answered(self, method: str, target: str, body: bytes | None, headers: dict[str, str], deadline: Deadline) -> Any:
+        """Ask until there is an answer. An API that is away is waited for briefly; a broken connection costs one repeat."""
+        patience = deadline.at_most(self._patience_s)
+        broken = 0
+        while True:
+            try:
+                connection = self._connected(deadline)
+                connection.request(method, target, body=body, headers=headers)
+                return self._read(connection.getresponse(), deadline)
+            except TimeoutError as error:
+                self.close()
+                raise self._silent() from error
+            except (OSError, http.client.HTTPException) as error:
+                reached = self._connection is not None
+                self.close()
+                broken += reached
+                if patience.passed or broken > 2:
+                    raise self._away(error) from error
+                self._clock.sleep(min(_PAUSE_S, patience.left_s))
+            except BaseException:
+                # What is still to come on it would be the next question's answer.
+                self.close()
+                raise
+
+    def _connected(self, deadline: Deadline) -> http.client.HTTPConnection:
+        if self._connection is None:
+            self._connection = self.endpoint.connect(max(deadline.left_s, 0.1))
+        elif self._connection.sock is not None:
+            self._connection.sock.settimeout(max(deadline.left_s, 0.1))
+        return self._connection
+
+    def _read(self, response: http.client.HTTPResponse, deadline: Deadline) -> Any:
+        body = bytearray()
+        while piece := response.read1(_PIECE):
+            body += piece
+            if len(body) > _MAX_ANSWER:
+                raise BadFrame(f"what answers at {self.endpoint} answers without end")
+            if deadline.passed:
+                raise TimeoutError
+        if response.length:
+            raise http.client.IncompleteRead(bytes(body), response.length)
+        # Or the connection takes no further question.
+        response.read()
+        kind = response.headers.get_content_type()
+        if kind in ("application/json", _PROBLEM):
+            said = _parsed(bytes(body))
+            if kind == _PROBLEM and isinstance(said, dict):
+                raise _problem(said)
+            if response.status < 300 and said is not None:
+                return said
+        if response.status == 204:
+            return None
+        raise self._foreign(response.status, kind)
+
+    def _foreign(self, status: int, kind: str) -> VolumeError:
+        if status in _NOBODY_BEHIND:
+            return ServiceUnreachable(f"no API behind {self.endpoint} (HTTP {status})", remedy=_AWAY)
+        if status in (401, 403):
+            return NotPermitted(f"{self.endpoint} lets nobody in like this (HTTP {status})", remedy=f"check {TOKEN_FILE}")
+        return BadFrame(
+            f"what answers at {self.endpoint} is not this API (HTTP {status}, {one_line(kind, 60)})",
+            remedy="check the address; if it is right, upgrade the older side",
+        )
+
+    def _silent(self) -> ServiceUnreachable:
+        return ServiceUnreachable(
+            f"{self.endpoint} has not answered within {self._answer_s:.0f} s: whether it is done is unknown", remedy=_AWAY
+        )
+
+    def _away(self, error: Exception) -> ServiceUnreachable:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=_AWAY)
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the value, None if it is none: then it is no answer of ours."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _problem(said: Mapping[str, Any]) -> VolumeError:
+    """Return the error that the service raised, from its Problem Details (RFC 9457)."""
+
+    def text(key: str) -> str:
+        value = said.get(key)
+        return value if isinstance(value, str) else ""
+
+    fields = {"request_id": text("request_id")} if text("request_id") else {}
+    return from_code(text("code") or "unknown", text("detail") or text("title") or "it was refused", fields, text("remedy"))
