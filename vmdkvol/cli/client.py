@@ -13,7 +13,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from vmdkvol import __version__
+from vmdkvol import (
+    __version__,
+    admin_errors,  # noqa: F401 - what the service refuses may be one of those too
+)
 from vmdkvol.cli.endpoint import TOKEN_FILE, Endpoint
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, InvalidName, NotPermitted, ServiceUnreachable, VolumeError, from_code, one_line, quoted
@@ -78,13 +81,20 @@ class Client:
             after = following
 
     def order(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, dry_run: bool = False, expect: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Query | None = None,
+        *,
+        dry_run: bool = False,
+        expect: int | None = None,
     ) -> Any:
         """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision."""
         headers = {"Idempotency-Key": str(uuid4())}
         if expect is not None:
             headers["If-Match"] = f'"{expect}"'
-        return self._ask(method, path, {"dry_run": True} if dry_run else None, body, headers)
+        return self._ask(method, path, {**(query or {}), "dry_run": True if dry_run else None}, body, headers)
 
     def _ask(
         self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None, headers: Mapping[str, str]

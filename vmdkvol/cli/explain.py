@@ -6,6 +6,7 @@ import difflib
 
 import click
 
+from vmdkvol import admin_errors  # noqa: F401 - they have codes too
 from vmdkvol.cli.render import Table, output_option, show
 from vmdkvol.command import OWN_CODES
 from vmdkvol.errors import BY_CODE, NotFound

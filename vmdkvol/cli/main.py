@@ -17,6 +17,7 @@ _COMMANDS = {
     "sandbox": "vmdkvol.cli.sandbox",
     "volume": "vmdkvol.cli.volume",
     "vm": "vmdkvol.cli.vm",
+    "vmgroup": "vmdkvol.cli.vmgroup",
     "doctor": "vmdkvol.cli.doctor",
     "explain": "vmdkvol.cli.explain",
 }

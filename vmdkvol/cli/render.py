@@ -161,6 +161,8 @@ def cell(value: Any) -> str:
     """Return a value as it stands in a table: on one line, with nothing that a terminal obeys."""
     if value is None or value == "" or value in ((), [], {}):
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Mapping):
         value = [f"{key}={part}" for key, part in value.items()]
     if isinstance(value, list | tuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import click
@@ -13,23 +13,39 @@ from vmdkvol.errors import VolumeError
 T = TypeVar("T")
 
 
-def for_each(names: Sequence[str], work: Callable[[str], T]) -> tuple[list[T], int]:
-    """Return what ``work`` gave for each name, and the exit code; an error is told on stderr, and the next name tried.
+class Several:
+    """The names of one command, and which of them have failed so far. One name alone raises its error."""
 
-    0: all of them. 3: some. None: the error's own code, 1 if the errors have different ones. One name alone raises its error.
-    """
-    names = list(dict.fromkeys(names))
-    if len(names) == 1:
-        return [work(names[0])], 0
-    done: list[T] = []
-    codes: list[int] = []
-    for name in names:
-        try:
-            done.append(work(name))
-        except VolumeError as error:
-            click.echo(f"vmdkvol: {error}", err=True)
-            codes.append(error.exit_code)
-    if done and codes:
-        click.echo(f"vmdkvol: {len(done)} of {len(names)} were done [partial]", err=True)
-        return done, PARTIAL
-    return done, codes[0] if len(set(codes)) == 1 else int(bool(codes))
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(dict.fromkeys(names))
+        self._errors: dict[str, VolumeError] = {}
+
+    def each(self, work: Callable[[str], T]) -> dict[str, T]:
+        """Return what ``work`` gives for each name that has not failed; an error is told on stderr, and the next name tried."""
+        found: dict[str, T] = {}
+        for name in self.names:
+            if name in self._errors:
+                continue
+            try:
+                found[name] = work(name)
+            except VolumeError as error:
+                if len(self.names) == 1:
+                    raise
+                self._errors[name] = error
+                click.echo(f"vmdkvol: {error}", err=True)
+        return found
+
+    def exit_code(self) -> int:
+        """0: all of them. 3: some. None: the errors' own code, 1 if they have different ones."""
+        codes = {error.exit_code for error in self._errors.values()}
+        done = len(self.names) - len(self._errors)
+        if done and codes:
+            click.echo(f"vmdkvol: {done} of {len(self.names)} were done [partial]", err=True)
+            return PARTIAL
+        return codes.pop() if len(codes) == 1 else int(bool(codes))
+
+
+def for_each(names: Sequence[str], work: Callable[[str], T]) -> tuple[list[T], int]:
+    """Return what ``work`` gave, and the exit code of ``Several``."""
+    several = Several(names)
+    return list(several.each(work).values()), several.exit_code()

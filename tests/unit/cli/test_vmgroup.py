@@ -1,0 +1,271 @@
+"""`vmdkvol vmgroup`: what each command asks of the API, and what it refuses before it asks anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.doubles.small_api import Says, problem
+from tests.unit.cli.asked import Terminal, outcome
+from tests.unit.cli.asked import terminal as terminal
+
+GB = 1 << 30
+RIGHT = {
+    "datastore": "ds1",
+    "allow_create": True,
+    "max_bytes": 10 * GB,
+    "total_bytes": None,
+    "policies": [],
+    "used_bytes": 3 * GB,
+}
+PROD: dict[str, Any] = {
+    "id": "6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f",
+    "name": "prod",
+    "description": "the shop",
+    "default_datastore": "ds1",
+    "defaults": [["size", "20gb"]],
+    "policies": [],
+    "rights": [RIGHT, {**RIGHT, "datastore": "_ALL_DS", "allow_create": False, "max_bytes": None, "used_bytes": None}],
+    "usage": [{"datastore": "ds1", "used_bytes": 3 * GB}],
+    "volumes": 2,
+    "members": [{"vm": "00000000-0000-0000-0000-00000000000a", "name": "web1", "running": True}],
+    "member_count": 1,
+    "revision": 7,
+}
+DONE = Says(outcome("set-right"))
+
+
+def test_the_list_has_vdvs_facts_and_what_is_used(terminal: Terminal) -> None:
+    terminal.answers(Says({"vmgroups": [PROD], "next": None}))
+
+    lines = terminal.run("vmgroup", "ls").out.splitlines()
+    assert lines[0].split("   ") == ["NAME", "DEFAULT DATASTORE", "VM COUNT", "VOLUMES", "USED", "DESCRIPTION"]
+    assert lines[1].split() == ["prod", "ds1", "1", "2", "3gb", "the", "shop"]
+
+
+def test_for_programs_every_key_is_there(terminal: Terminal) -> None:
+    terminal.answers(Says({"vmgroups": [PROD], "next": None}))
+
+    (row,) = json.loads(terminal.run("vmgroup", "ls", "-o", "json").out)
+    assert (row["vms"], row["used_bytes"], row["defaults"], row["revision"]) == (["web1"], 3 * GB, {"size": "20gb"}, 7)
+    assert row["rights"][0]["max_volume_size"] == "10gb"
+
+
+def test_one_is_shown_with_its_rights_in_words(terminal: Terminal) -> None:
+    said = terminal.answers(Says(PROD)).run("vmgroup", "inspect", "prod")
+
+    assert "RIGHT ds1           create; a volume up to 10gb; 3gb used" in said.out.replace("RIGHT DS1", "RIGHT ds1")
+    assert "mount only" in said.out
+
+
+def test_rights_are_listed_with_their_limits(terminal: Terminal) -> None:
+    said = terminal.answers(Says(PROD)).run("vmgroup", "access", "ls", "--name", "prod")
+
+    assert [line.split() for line in said.out.splitlines()[1:]] == [
+        ["ds1", "yes", "10gb", "-", "3gb"],
+        ["_ALL_DS", "no", "-", "-", "-"],
+    ]
+
+
+def test_members_are_listed_by_name(terminal: Terminal) -> None:
+    members = [{"vm": f"id-{name}", "name": name, "running": None} for name in ("web2", "web1")]
+    said = terminal.answers(Says({"members": members, "next": None})).run("vmgroup", "vm", "ls", "prod", "-o", "name")
+
+    assert said.out == "web1\nweb2\n"
+
+
+CREATED = {"name": "prod", "default_datastore": "ds1", "description": "", "vms": [], "defaults": [], "policies": []}
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "path", "body"),
+    [
+        pytest.param("create prod --default-datastore ds1", "POST", "/v1/vmgroups", CREATED, id="create"),
+        pytest.param(
+            "create --name prod --default-datastore ds1 --vm-list a,b --vm c --default size=20gb --policy gold",
+            "POST",
+            "/v1/vmgroups",
+            {**CREATED, "vms": ["a", "b", "c"], "defaults": [["size", "20gb"]], "policies": ["gold"]},
+            id="create-as-vdvs",
+        ),
+        pytest.param(
+            "create prod --default-datastore ds1 --vm-list a,a",
+            "POST",
+            "/v1/vmgroups",
+            {**CREATED, "vms": ["a", "a"]},
+            id="the-service-refuses-one-twice",
+        ),
+        pytest.param(
+            "update prod --new-name live", "PATCH", "/v1/vmgroups/prod", {"new_name": "live"}, id="rename-and-nothing-else"
+        ),
+        pytest.param(
+            "update --name prod --default fstype= --unset policies",
+            "PATCH",
+            "/v1/vmgroups/prod",
+            {"defaults": [["fstype", ""]], "unset": ["policies"]},
+            id="take-away",
+        ),
+        pytest.param("vm add prod a b", "POST", "/v1/vmgroups/prod/members", {"vms": ["a", "b"]}, id="add"),
+        pytest.param(
+            "vm add --name prod --vm-list a,b", "POST", "/v1/vmgroups/prod/members", {"vms": ["a", "b"]}, id="add-vdvs"
+        ),
+        pytest.param("vm rm prod a", "POST", "/v1/vmgroups/prod/members/remove", {"vms": ["a"]}, id="take-out"),
+        pytest.param("vm replace prod a --vm b", "PUT", "/v1/vmgroups/prod/members", {"vms": ["a", "b"]}, id="replace"),
+        pytest.param(
+            "access set prod --datastore ds1 --allow-create False --volume-maxsize none --volume-totalsize 1TB",
+            "PATCH",
+            "/v1/vmgroups/prod/rights/ds1",
+            {"allow_create": False, "total_bytes": 1 << 40, "unset": ["max_bytes"]},
+            id="set",
+        ),
+        pytest.param(
+            "access set prod --datastore ds1 --policy none",
+            "PATCH",
+            "/v1/vmgroups/prod/rights/ds1",
+            {"unset": ["policies"]},
+            id="any",
+        ),
+        pytest.param("access rm prod --datastore _ALL_DS", "DELETE", "/v1/vmgroups/prod/rights/_ALL_DS", None, id="no-right"),
+    ],
+)
+def test_each_change_asks_exactly_this(terminal: Terminal, command: str, method: str, path: str, body: object) -> None:
+    said = terminal.answers(DONE).run("vmgroup", *command.split())
+
+    assert said.code == 0, said.err
+    (asked,) = terminal.asked
+    assert (asked.method, asked.target, asked.body) == (method, path, body)
+    assert said.out == ""
+    assert "vmgroup prod " in said.err
+
+
+def test_a_dry_run_shows_the_plan_and_only_that(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome("create-vmgroup", "add-right"))).run(
+        "vmgroup", "create", "prod", "--default-datastore", "ds1", "--dry-run"
+    )
+
+    assert [asked.target for asked in terminal.asked] == ["/v1/vmgroups?dry_run=true"]
+    assert [line.split()[0] for line in said.out.splitlines()] == ["STEP", "create-vmgroup", "add-right"]
+    assert said.err == ""
+
+
+def test_what_is_so_already_says_so(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome())).run("vmgroup", "vm", "add", "prod", "a")
+
+    assert said.err == "vmgroup prod has a already\n"
+
+
+def test_a_right_is_added_to_the_vmgroup_that_was_looked_at(terminal: Terminal) -> None:
+    terminal.answers(Says(PROD), DONE)
+    said = terminal.run("vmgroup", "access", "add", "prod", "--datastore", "ds2", "--volume-maxsize", "10GB")
+
+    assert said.code == 0
+    assert terminal.asked[1].headers["If-Match"] == '"7"'
+    assert terminal.asked[1].body == {"allow_create": False, "max_bytes": 10 * GB}
+
+
+def test_a_right_that_is_there_is_not_added_again(terminal: Terminal) -> None:
+    said = terminal.answers(Says(PROD)).run("vmgroup", "access", "add", "prod", "--datastore", "ds1")
+
+    assert (said.code, len(terminal.asked)) == (5, 1)
+    assert "access set" in said.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("create --default-datastore ds1", id="no-name"),
+        pytest.param("create a --name b --default-datastore ds1", id="two-names"),
+        pytest.param("create prod", id="no-default-datastore"),
+        pytest.param("create prod --default-datastore ds1 --vm-list ,", id="empty-list"),
+        pytest.param("create prod --default-datastore ds1 --default size", id="default-without-value"),
+        pytest.param("update prod", id="nothing-to-change"),
+        pytest.param("update prod --unset name", id="unset-of-what-cannot-be"),
+        pytest.param("rm", id="rm-nothing"),
+        pytest.param("vm add prod", id="no-machines"),
+        pytest.param("vm add", id="nothing-at-all"),
+        pytest.param("vm rm prod --vm-list a,,b", id="an-empty-machine"),
+        pytest.param("access set prod --datastore ds1", id="set-nothing"),
+        pytest.param("access set prod --datastore ds1 --volume-maxsize 0", id="zero-is-no-limit"),
+        pytest.param("access set prod --datastore ds1 --volume-maxsize 0gb", id="zero-with-a-unit"),
+        pytest.param("access set prod --datastore ds1 --volume-maxsize 10", id="no-unit"),
+        pytest.param("access set prod --datastore ds1 --volume-totalsize -1gb", id="negative"),
+        pytest.param("access set prod --datastore ds1 --allow-create perhaps", id="no-truth"),
+        pytest.param("access add prod", id="no-datastore"),
+        pytest.param("ls --filter nmae=x", id="unknown-key"),
+        pytest.param("ls --sort volume", id="unknown-sort-key"),
+    ],
+)
+def test_what_cannot_be_meant_is_asked_of_nobody(terminal: Terminal, command: str) -> None:
+    said = terminal.answers(Says({})).run("vmgroup", *command.split())
+
+    assert (said.code, said.out, terminal.asked) == (2, "", [])
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_that_would_be_another_path_is_asked_of_nobody(terminal: Terminal, name: str) -> None:
+    said = terminal.answers(Says({})).run("vmgroup", "rm", name, "--yes")
+
+    assert (said.code, terminal.asked) == (2, [])
+
+
+def test_nothing_is_removed_without_a_word(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome("remove-vmgroup", loses="vmgroup prod with 2 volumes (30gb) is removed"))).run(
+        "vmgroup", "rm", "prod", "--remove-volumes"
+    )
+
+    assert said.code == 2
+    assert said.err.startswith("vmgroup prod with 2 volumes (30gb) is removed\n")
+    assert [asked.target for asked in terminal.asked] == ["/v1/vmgroups/prod?remove_volumes=true&dry_run=true"]
+
+
+def test_what_loses_nothing_is_not_asked_and_is_done_as_it_was_planned(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome("remove-vmgroup", revision=4)), Says(outcome("remove-vmgroup"))).run(
+        "vmgroup", "rm", "prod"
+    )
+
+    assert (said.code, said.err) == (0, "vmgroup prod is removed\n")
+    assert [asked.headers.get("If-Match") for asked in terminal.asked] == [None, '"4"']
+
+
+def test_with_yes_it_is_one_order(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome("remove-vmgroup", loses="all of it"))).run("vmgroup", "rm", "prod", "--force", "--yes")
+
+    assert said.code == 0
+    assert [asked.target for asked in terminal.asked] == ["/v1/vmgroups/prod?force=true"]
+
+
+def test_of_several_each_is_tried_and_3_says_that_some_failed(terminal: Terminal) -> None:
+    terminal.answers(problem("vmgroup-not-found", "no vmgroup a", 404), Says(outcome("remove-vmgroup")))
+    said = terminal.run("vmgroup", "rm", "a", "b", "--yes", "-o", "json")
+
+    assert said.code == 3
+    assert len(json.loads(said.out)) == 1
+    assert said.err.splitlines()[0].endswith("[vmgroup-not-found]")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "exit_code"),
+    [
+        ("vmgroup-not-found", 404, 4),
+        ("vmgroup-not-empty", 409, 5),
+        ("stale-request", 412, 5),
+        ("not-permitted", 403, 7),
+        ("default-vmgroup", 400, 2),
+        ("service-unreachable", 503, 6),
+    ],
+)
+def test_each_refusal_has_its_exit_code(terminal: Terminal, code: str, status: int, exit_code: int) -> None:
+    said = terminal.answers(problem(code, "it is so", status)).run("vmgroup", "rm", "prod", "--yes")
+
+    assert (said.code, said.out) == (exit_code, "")
+    assert said.err.endswith(f"[{code}]\n")
+
+
+def test_foreign_names_draw_nothing(terminal: Terminal) -> None:
+    evil = {**PROD, "name": "\x1b[2Jprod", "description": "a\nroot   b", "default_datastore": "\u202edead"}
+    for command in (["ls"], ["ls", "-o", "wide"], ["ls", "-o", "name"]):
+        said = terminal.answers(Says({"vmgroups": [evil], "next": None})).run("vmgroup", *command)
+        assert said.out.replace("\n", "").isprintable()
+        assert len(said.out.splitlines()) == 2 - (command[-1] == "name")
