@@ -64,4 +64,27 @@ class KeyReused(Conflict):
     explanation = (
         "Each order has a key (Idempotency-Key), so that its repeat is carried out once. This key was used for another order, "
         "or for one whose answer was a secret, which is not kept. Nothing was done now."
+
+
+class TaskNotFound(NotFound):
+    """No work with this id is under way or has ended lately."""
+
+    remedy = "see the list of work, with ended work, for the ids"
+    explanation = "There is no piece of work with this id. Work that has ended is remembered for a day."
+
+
+class NotCancellable(Conflict):
+    """This work cannot be stopped in the middle, or not any more."""
+
+    remedy = "wait until it has ended, then undo it by an order of its own"
+    explanation = "The hypervisor cannot stop this change safely, or it has ended. It goes on; nothing was lost."
+
+
+class ProofNeeded(Conflict):
+    """What is asked for cannot be taken back, and it was not said that this is known."""
+
+    remedy = "repeat it with the name that the message gives, if that is what you want"
+    explanation = (
+        "Nothing is taken from a machine that may be running, and nothing is deleted for good, without proof or the word of a "
+        "person: the name of the machine, of the volume or of the place that the message names. It is recorded who gave it."
     )

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from vmdkvol.messages import Request
 from vmdkvol.options import CreateOptions
-from vmdkvol.orders import Query
+from vmdkvol.orders import Order, Query, Role
 from vmdkvol.volume import Content, Doing, State, VmId, VolumeId
 
 
@@ -111,4 +111,107 @@ class InspectVolume(Query[VolumeDetail]):
     answer: ClassVar[type] = VolumeDetail
 
 
-VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (ListAllVolumes, InspectVolume)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateVolumeFor(Order):
+    """Afterwards the vmgroup has one volume of this name, ready, with these options: keys and texts as after ``-o``.
+
+    As a machine of the vmgroup creates one, except that the vmgroup's rights are not asked. ``over_quota``: also beyond its
+    limits. Raises NameConflict, NoSpace, QuotaExceeded and what is wrong with an option. ``task`` if the work goes on.
+    """
+
+    vmgroup: str
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+    over_quota: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrashVolume(Order):
+    """Afterwards the name is free, and the volume in the trash, for as long as that keeps it.
+
+    VolumeInUse while a machine uses it. Lost and damaged ones are for ``DestroyVolume``.
+    """
+
+    needs: ClassVar[Role] = Role.OPERATOR
+    volume: str
+    vmgroup: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestroyVolume(Order):
+    """Afterwards the volume and all that is on its disk are gone for good. Only of one in the trash, a lost or a damaged one.
+
+    ``i_know`` is its name, as proof that the right one is meant: ProofNeeded without it. A lost one's disk is not looked for.
+    """
+
+    volume: str
+    vmgroup: str | None = None
+    i_know: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreVolume(Order):
+    """Afterwards the volume is out of the trash, with all that is on it, under its name or ``new_name``.
+
+    NameConflict if the vmgroup has a live volume of that name.
+    """
+
+    needs: ClassVar[Role] = Role.OPERATOR
+    volume: str
+    vmgroup: str | None = None
+    new_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVolume(Order):
+    """Afterwards the volume has these options, from its next attach on; ``unset`` names those that go back to the default.
+
+    Keys and texts as after ``-o``: access, attach-as, iops-limit, label, mount-options and shares. InvalidOption for others.
+    """
+
+    needs: ClassVar[Role] = Role.OPERATOR
+    volume: str
+    vmgroup: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    unset: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameVolume(Order):
+    """Afterwards the volume has this name; for Docker there is no volume of the old one any more.
+
+    VolumeInUse while a machine has its disk, NameConflict if the vmgroup has a live volume of the new name.
+    """
+
+    needs: ClassVar[Role] = Role.OPERATOR
+    volume: str
+    new_name: str
+    vmgroup: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetachVolume(Order):
+    """Afterwards no machine is known to have the disk, and what its last one still asks, with an older generation, is refused.
+
+    A running machine is asked to give it back; VolumeInUse if it uses it. ``force`` takes it: from a machine that is off
+    or gone, or that has it not by the hypervisor's word; else ProofNeeded unless ``i_know`` is the name of that machine.
+    What it had not written is lost then, and the next mount checks the whole file system.
+    """
+
+    volume: str
+    vmgroup: str | None = None
+    force: bool = False
+    i_know: str = ""
+
+
+VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (
+    ListAllVolumes,
+    InspectVolume,
+    CreateVolumeFor,
+    TrashVolume,
+    DestroyVolume,
+    RestoreVolume,
+    SetVolume,
+    RenameVolume,
+    DetachVolume,
+)
