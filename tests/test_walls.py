@@ -117,6 +117,7 @@ OUTSIDE = (
     "vmdkvol_guest.reaching",
     "vmdkvol_guest.settings",
     "vmdkvol_guest.worker",
+    "vmdkvol_esx.nouns",
     "vmdkvol_esx.administering",
     "vmdkvol_esx.authority",
     "vmdkvol_esx.backends",

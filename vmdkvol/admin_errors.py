@@ -64,6 +64,7 @@ class KeyReused(Conflict):
     explanation = (
         "Each order has a key (Idempotency-Key), so that its repeat is carried out once. This key was used for another order, "
         "or for one whose answer was a secret, which is not kept. Nothing was done now."
+    )
 
 
 class TaskNotFound(NotFound):

@@ -204,14 +204,4 @@ class DetachVolume(Order):
     i_know: str = ""
 
 
-VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (
-    ListAllVolumes,
-    InspectVolume,
-    CreateVolumeFor,
-    TrashVolume,
-    DestroyVolume,
-    RestoreVolume,
-    SetVolume,
-    RenameVolume,
-    DetachVolume,
-)
+VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (ListAllVolumes, InspectVolume)

@@ -27,11 +27,12 @@ from vmdkvol_esx.callers import Callers, Present
 from vmdkvol_esx.desk import refuse_all
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.nouns import volume_rows
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.readonly import ReadOnlyRequests
 from vmdkvol_esx.rebuilding import check_new
-from vmdkvol_esx.requests import Requests, make_verbs
+from vmdkvol_esx.requests import Requests, Verbs, make_verbs
 from vmdkvol_esx.server import Server, refuse_strangers
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore, open_store
@@ -173,7 +174,7 @@ def _compose(
         whose=callers.whose,
         strangers=refuse_strangers if enrolling is None else enrolling.stranger,
     )
-    admin = _open_admin(settings, store, disks, ours, clock, listen, later, registry)
+    admin = _open_admin(settings, store, verbs, ours, clock, listen, later, registry)
     return Service(settings, clock, later.server, lanes, hypervisor, housekeeping, store, admin, registry)
 
 
@@ -226,7 +227,7 @@ def _open_registry(
 def _open_admin(
     settings: ServiceSettings,
     store: SqlStore,
-    hypervisor: Hypervisor,
+    verbs: Verbs,
     ours: Ours,
     clock: Clock,
     listen: Listen,
@@ -236,16 +237,17 @@ def _open_admin(
     enrolments = make_enrolments(
         settings,
         store,
-        hypervisor,
+        verbs.parts.hypervisor,
         ours,
         clock,
         authority=None if registry is None else registry.authority,
         connected=later.connected,
         ended=later.note if registry is None else registry.ended,
-        give=token_giver(settings, hypervisor),
+        give=token_giver(settings, verbs.parts.hypervisor),
     )
     auditing = make_auditing(store, clock)
-    desk = open_desk({**enrolments.rows(), **auditing.rows()}, store, clock, auditing)
+    rows = {**enrolments.rows(), **auditing.rows(), **volume_rows(verbs, lambda: {DEFAULT_VMGROUP: "_DEFAULT"})}
+    desk = open_desk(rows, store, clock, auditing)
     return admin_server(settings, _logged(desk.answer), clock, NAME, listen)
 
 
