@@ -14,9 +14,6 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.orders import Order, Query
 from vmdkvol.volume import VmgroupId, VmId
 
-# In the place of a datastore's name: where the caller's own files lie, and all that have no row of their own.
-VM_DATASTORE = DatastoreName("_VM_DS")
-ALL_DATASTORES = DatastoreName("_ALL_DS")
 # The group of every virtual machine that is in no other one.
 DEFAULT_NAME = "_DEFAULT"
 
@@ -60,8 +57,8 @@ class VmgroupInfo:
     """One vmgroup with all that it says.
 
     ``defaults`` are options as after ``-o``, for creates that do not give them; no ``policies``: any. ``usage`` are the
-    datastores with the most use first, ``volumes`` the number of its volumes with those in the trash. ``members`` are the
-    first ones by name, as many as fit; ``member_count`` is how many there are, and ``ListMembers`` tells all of them.
+    datastores with the most use first, as many as fit, ``volumes`` the number of its volumes with those in the trash.
+    ``members`` are the first ones, as many as fit; ``member_count`` is how many there are, and ``ListMembers`` tells all.
     """
 
     id: VmgroupId

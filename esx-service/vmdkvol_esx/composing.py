@@ -27,7 +27,7 @@ from vmdkvol_esx.callers import Callers, Present
 from vmdkvol_esx.desk import refuse_all
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.housekeeping import Housekeeping
-from vmdkvol_esx.nouns import volume_rows
+from vmdkvol_esx.nouns import noun_rows
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.readonly import ReadOnlyRequests
@@ -246,8 +246,7 @@ def _open_admin(
         give=token_giver(settings, verbs.parts.hypervisor),
     )
     auditing = make_auditing(store, clock)
-    rows = {**enrolments.rows(), **auditing.rows(), **volume_rows(verbs, lambda: {DEFAULT_VMGROUP: "_DEFAULT"})}
-    desk = open_desk(rows, store, clock, auditing)
+    desk = open_desk({**enrolments.rows(), **auditing.rows(), **noun_rows(verbs)}, store, clock, auditing)
     return admin_server(settings, _logged(desk.answer), clock, NAME, listen)
 
 

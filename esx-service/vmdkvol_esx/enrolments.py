@@ -10,7 +10,7 @@ from typing import Any
 from vmdkvol import frames
 from vmdkvol.admin_messages import EnrollVm, Invitation, ListVms, RevokeVm, Standing, VmInfo, VmPage
 from vmdkvol.clock import Clock
-from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError, quoted
+from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError
 from vmdkvol.messages import Request
 from vmdkvol.orders import OrderFor, Outcome, Plan, Step
 from vmdkvol.tokens import SECRET_BYTES, Token
@@ -19,6 +19,7 @@ from vmdkvol.wire import answer_size
 from vmdkvol_esx.desk import Handle
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.identities import Identities, Identity, Signing, Ticket
+from vmdkvol_esx.named import one
 from vmdkvol_esx.ports import Hypervisor, Log, Vm
 
 TOKEN_S = 3600.0
@@ -90,7 +91,7 @@ class Enrolments:
                 "tokens are not written into virtual machines here",
                 remedy="set guestinfo = true in [vsphere], and see docs/how-to/enrol.md for the right that it needs",
             )
-        vm = self._one(request.vm, self._hypervisor.machines())
+        vm = one(request.vm, self._hypervisor.machines())
         plan = self._invitation_of(vm, give=request.give)
         expires_at = self._clock.wall() + TOKEN_S
         if request.dry_run:
@@ -142,7 +143,7 @@ class Enrolments:
         if request.vm.lower() not in map(str, vms):
             # A machine has the name that it enrolled with and the one that it has now, which may have been another's.
             named += [vm for vm in self._seen() if vm.id not in vms or vms[vm.id].name != vm.name]
-        vm = self._one(request.vm, named)
+        vm = one(request.vm, named)
         if vm.id not in vms:
             raise NotFound(f"virtual machine {vm.name} ({vm.id}) is not enrolled", remedy="see `vmdkvol vm ls`")
         plan = self._end_of(vm)
@@ -183,18 +184,6 @@ class Enrolments:
     def _tokens_of(self, vm: VmId) -> list[Ticket]:
         """Return the VM's tokens that can be used."""
         return [each for each in self._records.tickets(vm) if each.used_at is None and each.expires_at > self._clock.wall()]
-
-    def _one(self, name: str, vms: Sequence[Vm]) -> Vm:
-        """Return the VM of this id or exact name; a name or an id that several have names none of them."""
-        found = [vm for vm in vms if str(vm.id) == name.lower()] or [vm for vm in vms if vm.name == name]
-        if not found:
-            raise NotFound(f"there is no virtual machine {quoted(name)}", remedy="see `vmdkvol vm ls` for names and ids")
-        if len(found) > 1:
-            ids = " and ".join(sorted(str(vm.id) for vm in found)[:3])
-            raise Conflict(
-                f"{len(found)} virtual machines have the name {quoted(name, 40)}: {ids}", remedy="give the id instead"
-            )
-        return found[0]
 
     def _looked(self, *, anew: bool) -> dict[VmId, _Known]:
         now = self._clock.monotonic()

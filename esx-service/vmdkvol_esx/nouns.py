@@ -1,4 +1,4 @@
-"""The use cases that administrators have of volumes, made of what the guests' verbs are made of. Composition."""
+"""The use cases that administrators have of volumes and vmgroups, made of what the guests' verbs are made of. Composition."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmdkvol.messages import Call, Request
+from vmdkvol.volume import VmgroupId
 from vmdkvol_esx.choosing import Choosing, Names
 from vmdkvol_esx.overview import Overview
 from vmdkvol_esx.requests import Verbs
+from vmdkvol_esx.vmgroups import Vmgroups
 
 Rows = Mapping[type[Request[Any]], Callable[[Any, Call], Any]]
+
+
+def noun_rows(verbs: Verbs) -> Rows:
+    """Return what each message is answered by whose noun needs no more than the use cases and their ports."""
+
+    def names() -> Mapping[VmgroupId, str]:
+        return {each.vmgroup.id: each.vmgroup.name for each in verbs.parts.store.groups()}
+
+    return {**volume_rows(verbs, names), **Vmgroups(verbs.parts).rows()}
 
 
 def volume_rows(verbs: Verbs, names: Names) -> Rows:

@@ -51,3 +51,7 @@ class Tenants(Protocol):
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
         """Return the bytes of the group's volumes on each datastore, at capacity, the trash included."""
         ...
+
+    def volume_count(self, vmgroup: VmgroupId) -> int:
+        """Return how many volumes the group has, in any state."""
+        ...

@@ -114,6 +114,7 @@ def test_another_spelling_is_no_group(store: Store, name: str) -> None:
 def test_what_is_not_there_is_none(store: Store) -> None:
     assert store.group_by_id(RED) is None
     assert store.usage(RED) == {}
+    assert store.volume_count(RED) == 0
 
 
 def test_without_the_default_group_a_machine_that_nobody_put_into_one_is_in_none(stores: Stores) -> None:
@@ -306,9 +307,11 @@ def test_usage_counts_every_state_at_capacity_on_each_datastore(store: Store) ->
     ready(store)
 
     assert store.usage(RED) == {DS1: 3 * GB, DS2: 4 * GB}
+    assert store.volume_count(RED) == 3
     tenancy = store.tenancy(A)
     assert (tenancy.used, tenancy.trashed) == ({DS1: 3 * GB, DS2: 4 * GB}, {DS1: 2 * GB})
     assert store.usage(DEFAULT_VMGROUP) == {DS1: GB}
+    assert store.volume_count(DEFAULT_VMGROUP) == 1
 
 
 @pytest.mark.parametrize("on", [DS1, ALL_DATASTORES])

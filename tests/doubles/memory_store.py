@@ -251,6 +251,10 @@ class MemoryStore:
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
         return self._groups.usage(vmgroup, self._stored())[0]
 
+    @_alone
+    def volume_count(self, vmgroup: VmgroupId) -> int:
+        return sum(record.vmgroup == vmgroup for record in self._stored())
+
     # --- small steps -------------------------------------------------------------------------------------------
 
     def _stored(self) -> list[VolumeRecord]:

@@ -178,6 +178,10 @@ class SqlStore:
         with self._database.reading() as transaction:
             return vmgroups.usage(transaction, vmgroup)
 
+    def volume_count(self, vmgroup: VmgroupId) -> int:
+        with self._database.reading() as transaction:
+            return vmgroups.volume_count(transaction, vmgroup)
+
     def set_default_datastore(self, vmgroup: VmgroupId, datastore: DatastoreName | None) -> None:
         """Afterwards new volumes of the group lie on ``datastore`` unless the user names another, if it had no default.
 

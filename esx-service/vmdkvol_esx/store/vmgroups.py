@@ -50,6 +50,7 @@ _USAGE = Statement(
     .where(volumes.c.vmgroup == bindparam("key"))
     .group_by(volumes.c.datastore, volumes.c.state)
 )
+_COUNT = Statement(select(func.count().label("count")).select_from(volumes).where(volumes.c.vmgroup == bindparam("key")))
 _USED_ON = Statement(
     select(volumes.c.state, func.sum(volumes.c.size_bytes).label("bytes"))
     .where(volumes.c.vmgroup == bindparam("key"), volumes.c.datastore == bindparam("place"))
@@ -109,6 +110,12 @@ def usage(transaction: Transaction, vmgroup: VmgroupId) -> Mapping[DatastoreName
     for row in transaction.all(_USAGE, key=str(vmgroup)):
         used[row["datastore"]] += row["bytes"]
     return dict(used)
+
+
+def volume_count(transaction: Transaction, vmgroup: VmgroupId) -> int:
+    row = transaction.first(_COUNT, key=str(vmgroup))
+    assert row is not None, "a count is always one row"
+    return int(row["count"])
 
 
 def by_id(transaction: Transaction, vmgroup: VmgroupId) -> Group | None:

@@ -47,7 +47,9 @@ def test_an_address_says_how_and_where(text: str, address: UnixAddress | TcpAddr
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["unix:///run/a.sock", "tcp://host:1", "tcp://[::1]:1019", "vsock://7:1019", "vsock://any:1019"])
+@pytest.mark.parametrize(
+    "text", ["unix:///run/a.sock", "tcp://host:1", "tcp://[::1]:1019", "vsock://7:1019", "vsock://any:1019"]
+)
 def test_an_address_reads_back(text: str) -> None:
     assert str(parse_address(text)) == text
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tests.doubles.channel_ends import VM_1, Site, call, until
+from tests.doubles.channel_ends import VM_1, call, until
 from tests.doubles.cut_wire import Wire
-from tests.doubles.cutting_proxy import CuttingProxy, Way
-from vmdkvol.channel import UnixAddress
-from vmdkvol.line import Line
-from vmdkvol.messages import Call, Detach, Done, ListVolumes, Request, VolumePage
+from tests.doubles.cutting_proxy import Way
+from vmdkvol.messages import Detach, Done, ListVolumes
 from vmdkvol.notices import Wanted
-from vmdkvol.volume import VmId, VolumeId
+from vmdkvol.volume import VolumeId
 
 VOLUME = VolumeId(UUID(int=7))
 

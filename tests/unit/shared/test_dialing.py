@@ -16,7 +16,7 @@ from tests.doubles.channel_ends import CLOCK, VM_1, Gated
 from tests.doubles.far_channel import ADDRESS, FarSite
 from vmdkvol import wire
 from vmdkvol.channel import UnixAddress
-from vmdkvol.dialing import checked, ask_once, dial
+from vmdkvol.dialing import ask_once, checked, dial
 from vmdkvol.errors import BadFrame, NotEnrolled, NotPermitted, ServiceUnreachable, UnknownCaller
 from vmdkvol.frames import Decoder
 from vmdkvol.messages import Authority, Call, Introduce, ListAttached, Request

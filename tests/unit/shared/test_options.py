@@ -137,8 +137,12 @@ def test_a_size_is_shown_as_it_can_be_written(text: str) -> None:
         pytest.param({"policy": ""}, "invalid-option", "policy's name", id="empty-policy"),
         pytest.param({"vsan-policy-name": "x" * 81}, "invalid-option", "vsan-policy-name", id="long-policy"),
         pytest.param({"policy": "a\nb"}, "invalid-option", r"a\nb", id="newline-in-a-policy"),
-        pytest.param({"policy": "a", "vsan-policy-name": "b"}, "invalid-option", "policy and vsan-policy-name", id="two-policies"),
-        pytest.param({"vsan-policy-name": "a", "policy": "a"}, "invalid-option", "given twice", id="one-policy-in-two-spellings"),
+        pytest.param(
+            {"policy": "a", "vsan-policy-name": "b"}, "invalid-option", "policy and vsan-policy-name", id="two-policies"
+        ),
+        pytest.param(
+            {"vsan-policy-name": "a", "policy": "a"}, "invalid-option", "given twice", id="one-policy-in-two-spellings"
+        ),
         pytest.param({"vsan-policy": "a"}, "invalid-option", "did you mean vsan-policy-name?", id="nearest-other-spelling"),
         pytest.param({"clone-from": "a", "policy": "b"}, "invalid-option", "leave out policy", id="clone-with-policy"),
         pytest.param({"clone-from": "a", "size": "1gb"}, "invalid-option", "leave out size", id="clone-with-size"),

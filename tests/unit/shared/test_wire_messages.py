@@ -22,9 +22,33 @@ from vmdkvol.errors import (
     VolumeInUse,
 )
 from vmdkvol.frames import MAX_FRAME, MAX_REQUEST, Decoder, Frame
-from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, Attach, Attachments, Authority, CreateVolume, Detach, Done, Enroll, Enrolled, GetVolume, Hello, Introduce, Keep, ListAttached, ListVolumes, Mark, RemoveVolume, Renew, Request, VolumePage, Welcome
-from vmdkvol.notices import NOTICES, Grown, Notice, Wanted
+from vmdkvol.messages import (
+    NEWEST_VERSION,
+    OLDEST_VERSION,
+    REQUESTS,
+    Attach,
+    Attachments,
+    Authority,
+    CreateVolume,
+    Detach,
+    Done,
+    Enroll,
+    Enrolled,
+    GetVolume,
+    Hello,
+    Introduce,
+    Keep,
+    ListAttached,
+    ListVolumes,
+    Mark,
+    RemoveVolume,
+    Renew,
+    Request,
+    VolumePage,
+    Welcome,
+)
 from vmdkvol.names import VolumeRef
+from vmdkvol.notices import NOTICES, Grown, Notice, Wanted
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Content, VmId, VolumeId
 

@@ -1,0 +1,81 @@
+"""Which machines an order on a vmgroup means, and whether they may come and go.
+
+A machine changes its vmgroup only while it has no volume's disk: what it has mounted would be another tenant's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vmdkvol.admin_errors import MemberElsewhere
+from vmdkvol.errors import BadRequest, Busy, TruthUnknown, VolumeInUse, quoted
+from vmdkvol.volume import VmgroupId, VmId
+from vmdkvol_esx import named
+from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.ports import AttachDisk, Vm
+from vmdkvol_esx.records import Group, Member
+
+
+class Membership:
+    """For any thread."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+
+    def named(self, names: Sequence[str], known: Sequence[Member] = ()) -> tuple[Member, ...]:
+        """Return the machines of these names or ids; ``known`` ones also by what they were called when they came in."""
+        if not names:
+            return ()
+        ids = {str(each.vm): each for each in known}
+        others = [name for name in names if name.lower() not in ids]
+        shown = self._hypervisor.machines() if others else ()
+        called = {each.vm: each.name for each in known}
+        # A machine has the name that it came with and the one that it has now, which may have been another's.
+        vms = [Vm(each.vm, each.name, running=True) for each in known]
+        vms += [vm for vm in shown if called.get(vm.id) != vm.name]
+        found = [ids.get(name.lower()) or _member(named.one(name, vms)) for name in names]
+        if len({each.vm for each in found}) < len(found):
+            raise BadRequest("one virtual machine is given twice, by two of its names", remedy="give each once")
+        return tuple(found)
+
+    def check_movable(self, before: Group, after: Group) -> None:
+        """Raise unless each machine that comes or goes may: it is in no other vmgroup and has no volume's disk."""
+        was, now = ({each.vm: each.name for each in group.members} for group in (before, after))
+        self._check_elsewhere(before.vmgroup.id, {vm: name for vm, name in now.items() if vm not in was})
+        moved = {vm: name for vm, name in {**was, **now}.items() if (vm in was) != (vm in now)}
+        if not moved:
+            return
+        # Before the lists: what was on its way then is either still open, or in them.
+        for intent in self._store.open_intents():
+            if isinstance(intent.change, AttachDisk) and intent.change.vm in moved:
+                name = moved[intent.change.vm]
+                raise Busy(f"a volume is being attached to {quoted(name)}, which cannot change its vmgroup now", vm=name)
+        lists = self._hypervisor.devices(moved.keys())
+        for vm, name in moved.items():
+            devices = lists.of(vm)
+            if devices is None:
+                raise TruthUnknown(f"which disks {quoted(name)} has could not be read, so it stays in its vmgroup", vm=name)
+            for record in filter(None, (self._store.with_disk(device.uuid) for device in devices)):
+                raise VolumeInUse(
+                    f"volume {record.name} is attached to {quoted(name)}, which cannot change its vmgroup meanwhile",
+                    remedy="stop the containers that use its volumes; one that is not mounted is given back within minutes",
+                    volume=record.name,
+                    holder=name,
+                )
+
+    def _check_elsewhere(self, vmgroup: VmgroupId, added: Mapping[VmId, str]) -> None:
+        if not added:
+            return
+        for group in self._store.groups():
+            for each in group.members:
+                if each.vm in added and group.vmgroup.id != vmgroup:
+                    raise MemberElsewhere(
+                        f"virtual machine {quoted(added[each.vm])} is in vmgroup {group.vmgroup.name}",
+                        vm=str(each.vm),
+                        vmgroup=group.vmgroup.name,
+                    )
+
+
+def _member(vm: Vm) -> Member:
+    return Member(vm.id, vm.name)

@@ -1,0 +1,252 @@
+"""What administrators do with vmgroups: their members, rights and defaults. ``grouping`` and ``allotting`` decide.
+
+A change reads the group, decides, looks at the machines that come or go, and stores the whole group if it is still the one
+that was read. Killed before that, nothing has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from vmdkvol.admin_errors import VmgroupNotEmpty, VmgroupNotFound
+from vmdkvol.errors import DatastoreNotFound, StaleRequest, quoted
+from vmdkvol.messages import Call, Request
+from vmdkvol.names import DatastoreName
+from vmdkvol.orders import Order, Outcome, Plan, Step
+from vmdkvol.vmgroup_messages import (
+    AddMembers,
+    CreateVmgroup,
+    GetVmgroup,
+    ListMembers,
+    ListVmgroups,
+    RemoveMembers,
+    RemoveRight,
+    RemoveVmgroup,
+    ReplaceMembers,
+    SetRight,
+    UpdateVmgroup,
+)
+from vmdkvol.volume import VmgroupId
+from vmdkvol_esx import allotting, grouping
+from vmdkvol_esx.allotting import WORDS, Regrouped
+from vmdkvol_esx.group_texts import as_vmgroup_id, check_listed
+from vmdkvol_esx.listing import known_names
+from vmdkvol_esx.membership import Membership
+from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.records import Group
+from vmdkvol_esx.showing import Showing
+
+A = TypeVar("A")
+
+# How often an order that names no revision is begun anew when somebody else's change came in between.
+_TRIES = 5
+
+
+class Vmgroups:
+    """For any thread."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._new_id = parts.new_id
+        self._log = parts.log
+        self._showing = Showing(parts)
+        self._membership = Membership(parts)
+
+    def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
+        """Return what answers each message."""
+        showing = self._showing
+        return {
+            ListVmgroups: lambda request, _: showing.page(request),
+            GetVmgroup: lambda request, _: showing.info(self._group(request.name)),
+            ListMembers: lambda request, _: showing.members(self._group(request.name), request),
+            CreateVmgroup: lambda order, _: self.create(order),
+            UpdateVmgroup: lambda order, _: self.update(order),
+            RemoveVmgroup: lambda order, _: self.remove(order),
+            AddMembers: lambda order, _: self.add(order),
+            RemoveMembers: lambda order, _: self.take_out(order),
+            ReplaceMembers: lambda order, _: self.replace(order),
+            SetRight: lambda order, _: self.set_right(order),
+            RemoveRight: lambda order, _: self._changed(order, lambda group: allotting.right_removed(group, order)),
+        }
+
+    # --- vmgroups ------------------------------------------------------------------------------------------------
+
+    def create(self, order: CreateVmgroup) -> Outcome:
+        """See ``CreateVmgroup``."""
+        since = self._store.change_number()
+        if order.vms:
+            check_listed(order.vms)
+        made = grouping.made(order, VmgroupId(self._new_id()), ())
+        made = grouping.made(order, made.group.vmgroup.id, self._membership.named(order.vms))
+        stored = self._store.group(made.group.vmgroup.name)
+        if stored is not None:
+            self._check_expected(order, stored)
+            grouping.check_same(stored, made.group)
+            return _outcome(order, stored, ())
+        if order.expect is not None:
+            raise StaleRequest(f"there is no vmgroup {made.group.vmgroup.name}, and so no revision {order.expect} of it")
+        self._check_there(made.group.vmgroup.default_datastore)
+        self._membership.check_movable(Group(made.group.vmgroup), made.group)
+        if not order.dry_run:
+            made = Regrouped(self._store.put_group(made.group, expect=None, unmoved_since=since), made.steps)
+            self._log.info("vmgroup made", vmgroup=made.group.vmgroup.name, id=str(made.group.vmgroup.id), by=order.by.name)
+        return _outcome(order, made.group, made.steps)
+
+    def update(self, order: UpdateVmgroup) -> Outcome:
+        """See ``UpdateVmgroup``."""
+
+        def decide(group: Group) -> Regrouped:
+            found = grouping.updated(group, order)
+            if found.group.vmgroup.default_datastore != group.vmgroup.default_datastore:
+                self._check_there(found.group.vmgroup.default_datastore)
+            return found
+
+        return self._changed(order, decide)
+
+    def remove(self, order: RemoveVmgroup) -> Outcome:
+        """See ``RemoveVmgroup``. Killed in the middle, its members are out, and the same again removes it."""
+
+        def attempt() -> Outcome:
+            since, group = self._store.change_number(), self._expected(order)
+            own, emptied = group.vmgroup, grouping.emptied(group)
+            self._check_empty(group, order)
+            self._membership.check_movable(group, emptied.group)
+            steps = (*emptied.steps, Step("remove-vmgroup", own.name, f"id {own.id}", None))
+            plan = Plan(steps, loses=f"vmgroup {own.name} with its rights, limits and defaults")
+            if order.dry_run:
+                return Outcome(plan, False, str(own.id), own.revision)
+            if emptied.steps:
+                group = self._store.put_group(emptied.group, expect=own.revision, unmoved_since=since)
+            self._store.delete_group(own.id, expect=group.vmgroup.revision)
+            self._log.info("vmgroup removed", vmgroup=own.name, id=str(own.id), by=order.by.name)
+            return Outcome(plan, True, str(own.id))
+
+        return self._again(attempt)
+
+    # --- members and rights --------------------------------------------------------------------------------------
+
+    def add(self, order: AddMembers) -> Outcome:
+        """See ``AddMembers``."""
+
+        def decide(group: Group) -> Regrouped:
+            grouping.check_has_list(group.vmgroup.id)
+            return grouping.with_members(group, self._membership.named(order.vms))
+
+        check_listed(order.vms)
+        return self._changed(order, decide)
+
+    def replace(self, order: ReplaceMembers) -> Outcome:
+        """See ``ReplaceMembers``."""
+
+        def decide(group: Group) -> Regrouped:
+            grouping.check_has_list(group.vmgroup.id)
+            return grouping.with_exactly(group, self._membership.named(order.vms, group.members))
+
+        check_listed(order.vms)
+        return self._changed(order, decide)
+
+    def take_out(self, order: RemoveMembers) -> Outcome:
+        """See ``RemoveMembers``."""
+
+        def decide(group: Group) -> Regrouped:
+            grouping.check_has_list(group.vmgroup.id)
+            return grouping.without_members(group, {each.vm for each in self._membership.named(order.vms, group.members)})
+
+        check_listed(order.vms)
+        return self._changed(order, decide)
+
+    def set_right(self, order: SetRight) -> Outcome:
+        """See ``SetRight``."""
+
+        def decide(group: Group) -> Regrouped:
+            found = allotting.right_set(group, order, self._store.usage(group.vmgroup.id))
+            place = DatastoreName(order.datastore)
+            if allotting.right_on(group.rights, place) is None:
+                self._check_there(place)
+            return found
+
+        return self._changed(order, decide)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _changed(self, order: Any, decide: Callable[[Group], Regrouped]) -> Outcome:
+        """Return the outcome of what ``decide`` makes of the group that the order names."""
+
+        def attempt() -> Outcome:
+            # The change number first: what moves after it is seen by the store.
+            since, group = self._store.change_number(), self._expected(order)
+            found = decide(group)
+            self._membership.check_movable(group, found.group)
+            if order.dry_run or not found.steps:
+                return _outcome(order, group, found.steps)
+            kept = self._store.put_group(found.group, expect=group.vmgroup.revision, unmoved_since=since)
+            steps = [f"{step.verb} {step.target}" for step in found.steps]
+            self._log.info("vmgroup changed", vmgroup=kept.vmgroup.name, by=order.by.name, steps=", ".join(steps[:20]))
+            return _outcome(order, kept, found.steps)
+
+        return self._again(attempt)
+
+    def _again(self, attempt: Callable[[], A]) -> A:
+        """Return what ``attempt`` returns; it is made anew if the group changed under it, and finds a revision expected."""
+        for _ in range(_TRIES - 1):
+            try:
+                return attempt()
+            except StaleRequest:
+                continue
+        return attempt()
+
+    def _expected(self, order: Any) -> Group:
+        group = self._group(order.name)
+        self._check_expected(order, group)
+        return group
+
+    def _group(self, text: str) -> Group:
+        found, key = self._store.group(text), as_vmgroup_id(text)
+        if found is None and key is not None:
+            found = self._store.group_by_id(key)
+        if found is None:
+            known = known_names([each.vmgroup.name for each in self._store.groups()])
+            raise VmgroupNotFound(f"there is no vmgroup {quoted(text)}", remedy=f"known: {known}", vmgroup=text)
+        return found
+
+    def _check_expected(self, order: Order, group: Group) -> None:
+        own = group.vmgroup
+        if order.expect is not None and order.expect != own.revision:
+            raise StaleRequest(
+                f"vmgroup {own.name} has revision {own.revision}, not {order.expect}: somebody else changed it",
+                remedy="look at it again, then repeat the change",
+                vmgroup=own.name,
+                revision=own.revision,
+            )
+
+    def _check_there(self, datastore: DatastoreName | None) -> None:
+        """Raise DatastoreNotFound unless the hypervisor has the datastore, or it is none of its names."""
+        known = [] if datastore in (None, *WORDS) else [each.name for each in self._hypervisor.datastores()]
+        if datastore not in (None, *WORDS, *known):
+            raise DatastoreNotFound(
+                f"there is no datastore {quoted(datastore)}", remedy=f"known: {known_names(known)}", datastore=datastore
+            )
+
+    def _check_empty(self, group: Group, order: RemoveVmgroup) -> None:
+        own = group.vmgroup
+        volumes = self._store.volume_count(own.id)
+        if volumes:
+            raise VmgroupNotEmpty(
+                f"vmgroup {own.name} has {volumes} volumes, with those in the trash",
+                remedy="remove its volumes, and empty the trash of them first",
+                vmgroup=own.name,
+                volumes=volumes,
+            )
+        if group.members and not order.force:
+            raise VmgroupNotEmpty(
+                f"vmgroup {own.name} has {len(group.members)} virtual machines",
+                remedy="take them out first, or give --force",
+                vmgroup=own.name,
+                members=len(group.members),
+            )
+
+
+def _outcome(order: Order, group: Group, steps: Sequence[Step]) -> Outcome:
+    return Outcome(Plan(tuple(steps)), not order.dry_run, str(group.vmgroup.id), group.vmgroup.revision)
