@@ -41,6 +41,12 @@ class Point(StrEnum):
     RESIZE_LOCKED = "esx.resize.locked"
     RESIZE_BEGUN = "esx.resize.begun"
     RESIZE_REPLYING = "esx.resize.replying"
+    # an administrator restores, renames, sets options, takes a disk away
+    RESTORE_RECORDED = "esx.restore.recorded"
+    RENAME_RECORDED = "esx.rename.recorded"
+    SET_RECORDED = "esx.set.recorded"
+    SEVER_BEGUN = "esx.sever.begun"
+    SEVER_RECORDED = "esx.sever.recorded"
     # the agent mounts (M) and formats (C5..C10)
     MOUNT_RECEIVED = "guest.mount.received"
     MOUNT_HELD = "guest.mount.held"

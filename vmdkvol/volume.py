@@ -158,8 +158,8 @@ class Attachment:
 
     ``generation`` is the fencing token: Mark and Detach carry it, and an older one is refused. ``content`` is
     ``formatted`` without a ``filesystem_uuid`` for a clone that has not had its full check and its new
-    file-system UUID yet (corrections 1). ``copied_uuids`` (since version 2) are then the UUIDs that its source's file
-    system may have had; empty if that is not known.
+    file-system UUID yet (corrections 1), and for what an administrator took from a machine by force. ``copied_uuids`` (since
+    version 2) are then the UUIDs that the file system may have had so far; empty if that is not known.
     """
 
     volume: VolumeId

@@ -204,4 +204,11 @@ class DetachVolume(Order):
     i_know: str = ""
 
 
-VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (ListAllVolumes, InspectVolume)
+VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (
+    ListAllVolumes,
+    InspectVolume,
+    RestoreVolume,
+    SetVolume,
+    RenameVolume,
+    DetachVolume,
+)

@@ -63,6 +63,8 @@ class Verbs:
     glance: Glance
     journal: Journal
     handover: Handover
+    following: Following
+    owners: Owners
     listing: Listing
     creating: Creating
     attaching: Attaching
@@ -86,6 +88,8 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
         glance,
         journal,
         handover,
+        following,
+        owners,
         listing,
         Creating(parts, journal, handover, owners, listing),
         Attaching(parts, journal, handover, owners, following),

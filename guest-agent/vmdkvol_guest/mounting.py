@@ -181,13 +181,16 @@ class Mounting:
         parts.log.info("formatted", volume=str(attachment.volume), fstype=options.fstype, uuid=str(uuid))
 
     def _renew(self, attachment: Attachment, device: Device) -> None:
-        """Give a clone a full check and a UUID of its own; cut off anywhere, the next Mount does it again."""
+        """Give a clone, or what was taken from a machine by force, a full check and a UUID of its own.
+
+        Cut off anywhere, the next Mount does it again.
+        """
         parts, fstype = self._parts, attachment.options.fstype
         uuid = renewed_uuid(attachment.volume)
         parts.filesystems.check(device, fstype, full=True)
         parts.filesystems.renew_uuid(device, fstype, uuid)
         self._mark(attachment, Content.FORMATTED, uuid)
-        parts.log.info("renewed the UUID of a clone", volume=str(attachment.volume), uuid=str(uuid))
+        parts.log.info("checked in full, with a new UUID", volume=str(attachment.volume), uuid=str(uuid))
 
     def _mark(self, attachment: Attachment, content: Content, uuid: UUID) -> None:
         self._parts.ask(Mark(attachment.volume, attachment.generation, content, uuid), self._parts.limits.ask_s)

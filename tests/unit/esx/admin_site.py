@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -11,9 +11,13 @@ from vmdkvol.clock import Deadline
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point, pass_by
-from vmdkvol.volume import DEFAULT_VMGROUP
+from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId
 from vmdkvol_esx.choosing import Choosing
-from vmdkvol_esx.overview import Overview
+from vmdkvol_esx.nouns import volume_rows
+
+
+def names() -> Mapping[VmgroupId, str]:
+    return {DEFAULT_VMGROUP: "_DEFAULT"}
 
 
 class AdminSite(Site):
@@ -26,10 +30,8 @@ class AdminSite(Site):
 
     def restart(self, at: Callable[[Point], None] = pass_by) -> None:
         super().restart(at)
-        verbs = self.verbs
-        self.choosing = Choosing(self.store, lambda: {DEFAULT_VMGROUP: "_DEFAULT"})
-        self.overview = Overview(verbs.parts, self.choosing, verbs.underway, verbs.glance)
-        self.handles: dict[type[Request[Any]], Callable[[Any, Call], Any]] = {**self.overview.rows()}
+        self.choosing = Choosing(self.store, names)
+        self.handles = volume_rows(self.verbs, names)
 
     def order(self, request: Request[Any], *, seconds: float = 1000.0) -> Any:
         return self.handles[type(request)](request, Call(uuid4(), Deadline.after(self.clock, seconds)))

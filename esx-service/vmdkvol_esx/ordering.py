@@ -1,0 +1,91 @@
+"""What every order on one volume has in common: the volume is found, waited for, and compared with what was expected.
+
+A dry run does the same up to the plan: it settles nothing and writes nothing of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import Busy, StaleRequest, VolumeNotFound
+from vmdkvol.messages import Call
+from vmdkvol.orders import ROOT, Order, Outcome, Plan
+from vmdkvol.volume import State, VolumeId
+from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.underway import Underway
+
+# Of the work's own: it goes on when whoever ordered it has left.
+WORK_S = 600.0
+
+T = TypeVar("T")
+Work = Callable[[VolumeRecord, Deadline], T]
+
+
+class Ordering:
+    """For any thread."""
+
+    def __init__(self, parts: Parts, choosing: Choosing, journal: Journal, underway: Underway) -> None:
+        self._store = parts.store
+        self._lanes = parts.lanes
+        self._clock = parts.clock
+        self._journal = journal
+        self._underway = underway
+        self.choosing = choosing
+
+    def run(self, order: Any, call: Call, work: Work[T], gone: Collection[State] = (), *, volume: VolumeId | None = None) -> T:
+        """Return what ``work`` returns for the volume that ``order`` names, as it stands in its lane.
+
+        ``order`` has ``volume`` and ``vmgroup``; one with a state in ``gone`` is found by name too. ``volume`` is the one that
+        an earlier step found. StaleRequest if it has not the revision that the order is for; StillWorking at the deadline of
+        the call: the work goes on, and the same order joins it. Busy for a dry run while work is open.
+        """
+        found = self._named(order, volume, gone)
+        if order.dry_run:
+            self._check_idle(found)
+        doing = f"{type(order).__name__} {found.name}"
+        in_lane = partial(self._in_lane, order, found.id, work)
+        equal = (type(order), replace(order, by=ROOT))
+        with self._underway.watched((found.vmgroup, found.id), call.progress):
+            return self._lanes.run(found.id, equal, in_lane, call.deadline, doing)
+
+    def _named(self, order: Any, volume: VolumeId | None, gone: Collection[State]) -> VolumeRecord:
+        found = None if volume is None else self._store.volume(volume)
+        return found if found is not None else self.choosing.volume(order.volume, order.vmgroup, gone)
+
+    def _in_lane(self, order: Any, volume: VolumeId, work: Work[T]) -> T:
+        deadline = Deadline.after(self._clock, WORK_S)
+        if not order.dry_run:
+            self._journal.clear(volume, deadline)
+        record = self._store.volume(volume)
+        if record is None:
+            raise VolumeNotFound(f"volume {order.volume} was removed", name=order.volume)
+        if order.dry_run:
+            self._check_idle(record)
+        check_revision(order, record)
+        return work(record, deadline)
+
+    def _check_idle(self, record: VolumeRecord) -> None:
+        if self._store.open_intent(record.id) is not None:
+            raise Busy(f"volume {record.name} is being worked on: what would be done is known when that has ended")
+
+
+def check_revision(order: Order, record: VolumeRecord) -> None:
+    """Raise StaleRequest unless the volume has the revision that the order is for."""
+    if order.expect not in (None, record.generation):
+        raise StaleRequest(
+            f"volume {record.name} has revision {record.generation}, the order is for {order.expect}",
+            remedy="look at it again, then repeat the order",
+            revision=record.generation,
+        )
+
+
+def outcome(order: Order, plan: Plan, record: VolumeRecord) -> Outcome:
+    """Return the answer to an order that was carried out, or would be, with the volume as it stands now."""
+    return Outcome(plan, done=not order.dry_run, subject=str(record.id), revision=record.generation)

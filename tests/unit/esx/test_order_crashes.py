@@ -1,0 +1,137 @@
+"""The service dies in the middle of an order: the next one ends with record and copy alike, and the repeat succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import A, B, Killed
+from tests.unit.esx.test_crashes import TASK, Passed
+from vmdkvol.points import Point
+from vmdkvol.volume import State
+from vmdkvol.volume_orders import DetachVolume, RenameVolume, RestoreVolume, SetVolume
+from vmdkvol_esx.ports import DetachDisk
+
+P = Point
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One order: what is there before, the points that it passes, and what must be there in the end."""
+
+    prepare: Callable[[AdminSite], Any]
+    points: tuple[Point, ...]
+    done: Callable[[AdminSite], bool]
+
+
+def _made(site: AdminSite) -> str:
+    volume = site.create("db").id
+    site.format(volume)
+    return str(volume)
+
+
+def _restore(site: AdminSite) -> Any:
+    volume = _made(site)
+    site.remove(site.get("db").id)
+    return RestoreVolume(volume=volume, new_name="back")
+
+
+def _rename(site: AdminSite) -> Any:
+    return RenameVolume(volume=_made(site), new_name="db2")
+
+
+def _set(site: AdminSite) -> Any:
+    return SetVolume(volume=_made(site), options=(("access", "read-only"),))
+
+
+def _sever(site: AdminSite) -> Any:
+    volume = _made(site)
+    site.attach(site.get("db").id)
+    return DetachVolume(volume=volume, force=True, i_know="host-a")
+
+
+def _sever_silent(site: AdminSite) -> Any:
+    order = _sever(site)
+    site.hypervisor.unread(A)
+    return order
+
+
+def _is_severed(site: AdminSite) -> bool:
+    (record,) = site.records()
+    return record.last_vm is None and record.filesystem_uuid is None and len(record.copied_uuids) == 1
+
+
+WORK = {
+    "restore": Work(
+        _restore,
+        (P.RESTORE_RECORDED, P.SIDECAR_WRITTEN),
+        lambda site: [(each.name, each.state) for each in site.records()] == [("back", State.READY)],
+    ),
+    "rename": Work(_rename, (P.RENAME_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].name == "db2"),
+    "set": Work(_set, (P.SET_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].options.access == "read-only"),
+    "sever": Work(_sever, (P.SEVER_BEGUN, *TASK, P.SEVER_RECORDED, P.SIDECAR_WRITTEN), _is_severed),
+    "sever-silent": Work(_sever_silent, (P.SEVER_RECORDED, P.SIDECAR_WRITTEN), _is_severed),
+}
+DEATHS = [pytest.param(name, nth, id=f"{name}-{point}") for name, work in WORK.items() for nth, point in enumerate(work.points)]
+
+
+def _ready(name: str) -> tuple[AdminSite, Any]:
+    site = AdminSite()
+    order = WORK[name].prepare(site)
+    site.hypervisor.takes(DetachDisk, 1.0)
+    return site, order
+
+
+def _settled(site: AdminSite) -> bool:
+    """Tell whether each record's copy says what the record says, as a rebuild would read it."""
+    return (
+        all(site.copy_of(record) == record or record.state is State.TRASHED for record in site.records())
+        and not site.store.open_intents()
+    )
+
+
+@pytest.mark.parametrize("name", list(WORK))
+def test_the_points_of_the_order_are_these(name: str) -> None:
+    site, order = _ready(name)
+    passed = Passed()
+    site.restart(passed)
+    site.order(order)
+    assert tuple(passed.points) == WORK[name].points
+    assert WORK[name].done(site)
+
+
+@pytest.mark.parametrize(("name", "nth"), DEATHS)
+def test_after_a_death_record_and_copy_agree_and_the_repeat_succeeds(name: str, nth: int) -> None:
+    site, order = _ready(name)
+    site.restart(Passed(nth))
+    with pytest.raises(Killed):
+        site.order(order)
+    site.restart()
+    site.check()
+    site.clock.sleep(1.5)
+    site.calm_down()
+    assert _settled(site)
+    site.order(order)
+    assert WORK[name].done(site)
+    assert _settled(site)
+    site.check_settled()
+
+
+@pytest.mark.parametrize("nth", range(len(WORK["sever"].points)))
+def test_after_a_death_in_the_middle_of_a_severance_no_two_machines_have_the_disk(nth: int) -> None:
+    """I2: whatever the death left, the other host gets the disk once it is off the first, and the first is refused."""
+    site, order = _ready("sever")
+    held = site.record(site.get("db").id)
+    site.restart(Passed(nth))
+    with pytest.raises(Killed):
+        site.order(order)
+    site.restart()
+    site.order(order)
+    attached = site.attach(held.id, B)
+    assert attached.filesystem_uuid is None
+    assert list(site.hypervisor.truth().holders.values()) == [B]
+    site.check_settled()
