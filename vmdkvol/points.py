@@ -61,6 +61,9 @@ class Point(StrEnum):
     FORMAT_MADE = "guest.format.made"
     FORMAT_PREPARED = "guest.format.prepared"
     FORMAT_RECORDED = "guest.format.recorded"
+    # its file system follows a disk that has grown
+    GROWTH_NOTED = "guest.growth.noted"
+    GROWTH_DONE = "guest.growth.done"
     # the agent unmounts (U), detaches and removes (R)
     UNMOUNT_RECEIVED = "guest.unmount.received"
     UNMOUNT_DROPPED = "guest.unmount.dropped"

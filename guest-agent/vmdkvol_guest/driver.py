@@ -150,12 +150,14 @@ class Driver:
         """Return the volume; VolumeNotFound only if it is positively absent, TruthUnknown if that cannot be said."""
         own = self._mounted_here(name)
         if own is not None:
-            return self._shown(own[0], name, status(*own, mounted=True, stale=False))
+            short = self._parts.growths.short(own[0].id)
+            return self._shown(own[0], name, status(*own, mounted=True, stale=False, short=short))
         info, stale = self._look_up(VolumeRef.parse(name))
         holdings = self._parts.notebook.holdings().get(info.id)
         mounted = holdings is not None and info.id in self._parts.mounts.mounted()
         # Not info.name: Docker must find the bytes that it asked for.
-        return self._shown(info, name, status(info, holdings, mounted=mounted, stale=stale))
+        short = self._parts.growths.short(info.id) if mounted else None
+        return self._shown(info, name, status(info, holdings, mounted=mounted, stale=stale, short=short))
 
     def _mounted_here(self, name: str) -> tuple[VolumeInfo, Holdings] | None:
         """Return the volume as this host has it mounted, if the service was heard about it lately: no need to ask again.
@@ -169,7 +171,9 @@ class Driver:
         if noted is None or noted.attachment is None or known.id not in self._parts.mounts.mounted():
             return None
         holder = Holder(self._parts.vm(), self._parts.vm_name(), noted.attachment.address)
-        return replace(known, attached_to=holder, content=noted.attachment.content), noted
+        # What has grown here was told to this host by now.
+        has = max(known.size_bytes, noted.attachment.size_bytes)
+        return replace(known, attached_to=holder, content=noted.attachment.content, size_bytes=has), noted
 
     def list(self) -> list[Shown]:
         """Return all volumes but those that are being made, as ``catalogue`` says."""

@@ -18,6 +18,7 @@ from vmdkvol.points import Point
 from vmdkvol.undo import undo_on_error
 from vmdkvol.volume import Attachment, Content, VolumeId, renewed_uuid
 from vmdkvol_guest.formatting import Step, decide
+from vmdkvol_guest.growing import Growing
 from vmdkvol_guest.parts import Parts
 from vmdkvol_guest.ports import Device, Probe
 
@@ -30,6 +31,7 @@ class Mounting:
     def __init__(self, parts: Parts, wake: Callable[[VolumeId | None], None]) -> None:
         self._parts = parts
         self._wake = wake
+        self._growing = Growing(parts)
 
     def mount(self, volume: VolumeId, mount_id: str, deadline: Deadline) -> str:
         """Return the path, proved to lie on the volume's disk; ``mount_id`` is a holder from now on.
@@ -77,6 +79,15 @@ class Mounting:
         path = self._mounted_already(volume)
         if path is not None:
             return path
+        try:
+            return self._bring_up_anew(volume)
+        except WrongDisk:
+            if not self._has_grown(volume):
+                raise
+            # While it was brought up: once more, with the size that it has now.
+            return self._bring_up_anew(volume)
+
+    def _bring_up_anew(self, volume: VolumeId) -> str:
         # What is mounted without being proved was never answered: the agent died on its way here.
         self._parts.mounts.unmount(volume)
         attachment = self._attach(volume)
@@ -87,6 +98,7 @@ class Mounting:
             self._make_mountable(attachment, device, undo)
             self._parts.at(Point.MOUNT_CHECKED)
             path = self._mount(attachment, device, undo)
+        self._growing.mounted(self._noted(volume) or attachment, device)
         self._parts.log.info("mounted", volume=str(volume), device=device.path)
         return path
 
@@ -101,7 +113,7 @@ class Mounting:
         attachment = None if noted is None else noted.attachment
         if number is None or attachment is None or attachment.content is not Content.FORMATTED:
             return None
-        device = self._parts.devices.find(attachment, self._within(0.0))
+        device = self._mounted_device(attachment)
         if device.number != number:
             point = self._parts.mounts.path(volume, "root")
             raise WrongDisk(
@@ -111,6 +123,27 @@ class Mounting:
             )
         options = attachment.options
         return self._parts.mounts.verify(device, volume, options.layout, read_only=options.access == "read-only")
+
+    def _mounted_device(self, attachment: Attachment) -> Device:
+        """Return the disk's device, in whatever size it has by now: what is mounted is as it was."""
+        try:
+            return self._parts.devices.find(attachment, self._within(0.0))
+        except WrongDisk:
+            device = self._parts.present(attachment)
+            if device is None or device.size_bytes <= attachment.size_bytes:
+                raise
+            self._wake(None)
+            return device
+
+    def _has_grown(self, volume: VolumeId) -> bool:
+        """Tell whether this kernel has the volume's disk, and larger than the service said a moment ago."""
+        noted = self._noted(volume)
+        device = None if noted is None else self._parts.present(noted)
+        return noted is not None and device is not None and device.size_bytes > noted.size_bytes
+
+    def _noted(self, volume: VolumeId) -> Attachment | None:
+        noted = self._parts.notebook.holdings().get(volume)
+        return None if noted is None else noted.attachment
 
     def _attach(self, volume: VolumeId) -> Attachment:
         parts = self._parts

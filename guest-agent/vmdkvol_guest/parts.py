@@ -13,6 +13,7 @@ from vmdkvol.messages import Call, ListAttached, Request, Service
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import Attachment, VmId, VolumeId
 from vmdkvol_guest.arrivals import Arrivals
+from vmdkvol_guest.growths import Growths
 from vmdkvol_guest.ports import Device, Devices, Filesystems, Log, Mounts, Notebook
 
 A = TypeVar("A")
@@ -66,6 +67,7 @@ class Parts:
     vm_name: Callable[[], str]
     new_id: Callable[[], UUID]
     log: Log
+    growths: Growths
     limits: Limits = Limits()
     at: Callable[[Point], None] = pass_by
     up: Callable[[], bool] = lambda: True

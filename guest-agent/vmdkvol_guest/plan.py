@@ -28,6 +28,7 @@ class Step(Enum):
 
     STAY = "stay"
     ROLL_BACK = "roll back"
+    GROW = "grow"
     UNMOUNT = "unmount"
     ADOPT = "adopt"
     DETACH = "detach"
@@ -40,7 +41,8 @@ class Facts:
 
     ``held``: a mount ID is noted. ``arriving``: a Mount is under way. ``mounted``: at our path, in our namespace.
     ``noted``: we know its attachment. ``lingering``: its time is not over. ``wanted``: somebody waits for the disk.
-    ``resting``: the device was busy at the last try, and the pause after that is not over.
+    ``resting``: the device was busy at the last try, and the pause after that is not over. ``short``: the disk may be larger
+    than the file system on it.
     """
 
     held: bool
@@ -51,10 +53,13 @@ class Facts:
     lingering: bool = False
     wanted: bool = False
     resting: bool = False
+    short: bool = False
 
 
 def next_step(facts: Facts) -> Step:
     """Return the one step that brings the volume nearer to where it should be."""
+    if facts.held and facts.mounted and facts.noted and facts.short:
+        return Step.GROW
     if facts.arriving or (facts.held and facts.mounted):
         return Step.STAY
     if facts.held:

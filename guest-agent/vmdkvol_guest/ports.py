@@ -114,6 +114,21 @@ class Filesystems(Protocol):
         """Give a checked, unmounted clone its own file-system UUID and label, read back afterwards (corrections 34)."""
         ...
 
+    def size(self, device: Device, fstype: str, point: str) -> int:
+        """Return the bytes that the file system mounted at ``point`` from the device spans; TruthUnknown if it does not say.
+
+        WrongDisk if something else is mounted there.
+        """
+        ...
+
+    def grow(self, device: Device, fstype: str, point: str) -> None:
+        """Let the mounted file system span its device, as far as its kind can; spanning it already is success.
+
+        Nobody who uses it notices, and killed at any moment it is whole. Raises NotPermitted, NoSpace, StillMounted while it
+        grows already, TruthUnknown; it has its old size then, or one between.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MountTarget:

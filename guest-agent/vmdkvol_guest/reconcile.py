@@ -12,9 +12,10 @@ from functools import partial
 from vmdkvol.clock import Deadline, Worker
 from vmdkvol.errors import ServiceUnreachable, StillWorking, VolumeError
 from vmdkvol.messages import Keep
-from vmdkvol.notices import Notice
+from vmdkvol.notices import Grown, Notice, Wanted
 from vmdkvol.volume import Attachment, VolumeId
 from vmdkvol_guest.agenda import Agenda, Due
+from vmdkvol_guest.growing import Growing
 from vmdkvol_guest.holders import stale
 from vmdkvol_guest.parts import Parts
 from vmdkvol_guest.plan import Facts, Said, Step, next_step
@@ -38,6 +39,7 @@ class Reconcile:
         self._parts = parts
         self._chores = chores
         self._releasing = Releasing(parts)
+        self._growing = Growing(parts)
         self._agenda = Agenda(parts.clock, parts.limits.reconcile_s, jitter)
         self._worker: Worker | None = None
         self._activated_at: float | None = None
@@ -64,8 +66,14 @@ class Reconcile:
         self._agenda.wake(volume)
 
     def told(self, notice: Notice) -> None:
-        """Somebody else waits for the disk: it lingers no longer. A hint; what is in use stays."""
-        self._agenda.want(notice.volume)
+        """A hint: somebody else waits for a disk, which lingers no longer, or a disk has grown. What is in use stays."""
+        match notice:
+            case Wanted():
+                self._agenda.want(notice.volume)
+            case Grown():
+                # How large it is, the list of what is attached says.
+                self._parts.growths.at_once(notice.volume)
+                self._agenda.wake(None)
 
     def activated(self) -> None:
         """The engine came up: holders that it does not mount again may be of containers that are gone. Returns at once."""
@@ -142,11 +150,11 @@ class Reconcile:
         try:
             for _ in range(_MOST_STEPS):
                 seen_at = self._parts.clock.monotonic()
-                holdings, facts = self._observe(volume, noted, attached)
+                holdings, facts, told = self._observe(volume, noted, attached)
                 attached = None  # It was said before the step that comes now.
                 if self._parts.clock.monotonic() - seen_at > self._parts.limits.gap_s:
                     continue  # The process was stopped: read again before anything is done (F62).
-                if not self._apply(next_step(facts), holdings, facts):
+                if not self._apply(next_step(facts), holdings, facts, told):
                     return
                 self._agenda.end_pause(volume)
         except VolumeError as error:
@@ -157,17 +165,20 @@ class Reconcile:
             self._agenda.rest(volume)
             self._parts.log.error("reconcile failed", volume=str(volume), error=f"{type(error).__name__}: {error}")
 
-    def _observe(self, volume: VolumeId, noted: Attachment | None, attached: Attached | None) -> tuple[Holdings, Facts]:
+    def _observe(
+        self, volume: VolumeId, noted: Attachment | None, attached: Attached | None
+    ) -> tuple[Holdings, Facts, Attachment | None]:
         parts = self._parts
         holdings = parts.notebook.holdings().get(volume, Holdings(volume))
         mounted = volume in parts.mounts.mounted()
         if holdings.ids and mounted:
             holdings = self._without_stale(holdings)
-        said = Said.UNKNOWN
+        said, told, known = Said.UNKNOWN, None, holdings.attachment
         # Attached or detached since the list was read: then it says nothing about now.
         if attached is not None and holdings.attachment == noted:
-            said = Said.HERE if volume in attached else Said.ABSENT
-        return holdings, Facts(
+            told = attached.get(volume)
+            said = Said.ABSENT if told is None else Said.HERE
+        facts = Facts(
             held=bool(holdings.ids),
             arriving=bool(parts.arrivals.ids(volume)),
             mounted=mounted,
@@ -176,7 +187,9 @@ class Reconcile:
             lingering=self._linger_left(holdings) > 0.0,
             wanted=volume in self._agenda.wanted(),
             resting=self._agenda.resting(volume),
+            short=mounted and known is not None and parts.growths.due(known, told),
         )
+        return holdings, facts, told
 
     def _linger_left(self, holdings: Holdings) -> float:
         if holdings.linger_until is None:
@@ -185,7 +198,7 @@ class Reconcile:
         # A note that says more than the setting does is of an earlier setting.
         return left if left <= self._parts.limits.linger_s else 0.0
 
-    def _apply(self, step: Step, holdings: Holdings, facts: Facts) -> bool:
+    def _apply(self, step: Step, holdings: Holdings, facts: Facts, told: Attachment | None) -> bool:
         """Do the step; tell whether there may be another one."""
         if step in (Step.ADOPT, Step.DETACH) and not self._parts.up():
             # Not to wait for it in the volume's lane: a Mount may come meanwhile, and a whole engine that starts with it.
@@ -198,6 +211,9 @@ class Reconcile:
                 self._releasing.close(holdings.volume)
                 self._agenda.settled(holdings.volume)
                 return False
+            case Step.GROW:
+                if holdings.attachment is not None:
+                    self._growing.follow(holdings.attachment, told)
             case Step.ROLL_BACK:
                 self._roll_back(holdings)
             case Step.UNMOUNT:

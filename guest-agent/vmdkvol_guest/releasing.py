@@ -67,6 +67,7 @@ class Releasing:
     def close(self, volume: VolumeId) -> None:
         """Forget what was noted of a volume that is not here; a Mount that waits for the lane keeps its holder."""
         parts = self._parts
+        parts.growths.forget(volume)
         clear = partial(parts.notebook.note, volume, attachment=None, linger_until=None)
         parts.arrivals.unless_arriving(volume, partial(parts.notebook.close, volume), clear)
 

@@ -12,6 +12,7 @@ from vmdkvol.options import OPTIONS
 from vmdkvol.progress import words
 from vmdkvol.sizes import vdvs_capacity
 from vmdkvol.volume import DEFAULT_VMGROUP, Address, LoopAddress, VolumeInfo, Work
+from vmdkvol_guest.growths import Short
 from vmdkvol_guest.ports import Holdings
 
 
@@ -27,8 +28,13 @@ def asctime(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).ctime()
 
 
-def status(info: VolumeInfo, holdings: Holdings | None, *, mounted: bool, stale: bool) -> dict[str, Any]:
-    """Return all keys. ``holdings`` are this host's, None if it has nothing of the volume; ``stale``: from the catalogue."""
+def status(
+    info: VolumeInfo, holdings: Holdings | None, *, mounted: bool, stale: bool, short: Short | None = None
+) -> dict[str, Any]:
+    """Return all keys. ``holdings`` are this host's, None if it has nothing of the volume; ``stale``: from the catalogue.
+
+    ``short`` is a file system of this host that did not follow its disk.
+    """
     return _vdvs(info, here=holdings is not None and holdings.attachment is not None) | {
         "id": str(info.id),
         "size-bytes": info.size_bytes,
@@ -43,6 +49,7 @@ def status(info: VolumeInfo, holdings: Holdings | None, *, mounted: bool, stale:
         | {"size": OPTIONS["size"].show(info.size_bytes)},
         "mounted": mounted,
         "holders": sorted(holdings.ids) if holdings is not None else [],
+        "filesystem": None if short is None else _short(short),
         "stale": stale,
         "progress": _progress(info.work),
     }
@@ -58,6 +65,10 @@ def _progress(work: Work | None) -> dict[str, Any] | None:
         "seconds-left": work.left_s,
         "text": words(work),
     }
+
+
+def _short(short: Short) -> dict[str, Any]:
+    return {"size-bytes": short.size_bytes, "disk-bytes": short.disk_bytes, "reason": short.reason}
 
 
 def _vdvs(info: VolumeInfo, *, here: bool) -> dict[str, Any]:

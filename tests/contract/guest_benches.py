@@ -72,6 +72,10 @@ class Bench(Protocol):
         """Attach a copy of the disk's bytes."""
         ...
 
+    def enlarge(self, attached: Attachment, size_bytes: int) -> Attachment:
+        """Let the disk and its device grow; return the attachment as the service tells it afterwards."""
+        ...
+
     def damage(self, device: Device) -> None:
         """Overwrite the first MiB with noise (C19)."""
         ...
@@ -155,6 +159,10 @@ class MemoryBench:
         self.guest.disks.copy(attached.disk_uuid, copied.disk_uuid)
         self.guest.plug(copied)
         return copied
+
+    def enlarge(self, attached: Attachment, size_bytes: int) -> Attachment:
+        self.guest.enlarge(attached.disk_uuid, size_bytes)
+        return replace(attached, size_bytes=size_bytes)
 
     def damage(self, device: Device) -> None:
         disk = self.guest.disks[device.disk_uuid]
@@ -258,6 +266,16 @@ class LinuxBench:
         subprocess.run(["cp", "--sparse=always", str(source), str(target)], check=True)
         return self.attach(target, VM)
 
+    def enlarge(self, attached: Attachment, size_bytes: int) -> Attachment:
+        assert isinstance(attached.address, LoopAddress)
+        os.truncate(self.loops[attached.address.number], size_bytes)
+        loop = os.open(f"/dev/loop{attached.address.number}", os.O_RDWR)
+        try:
+            fcntl.ioctl(loop, _SET_CAPACITY)
+        finally:
+            os.close(loop)
+        return replace(attached, size_bytes=size_bytes)
+
     def damage(self, device: Device) -> None:
         self.put(device, os.urandom(MIB))
 
@@ -332,7 +350,7 @@ def start(name: str, directory: Path, benches: Mapping[str, Callable[[Path], Ben
 
 # --- loop devices, as the local hypervisor makes them ----------------------------------------------------------
 
-_CTL_ADD, _CTL_REMOVE, _CLR_FD, _CONFIGURE = 0x4C80, 0x4C81, 0x4C01, 0x4C0A
+_CTL_ADD, _CTL_REMOVE, _CLR_FD, _CONFIGURE, _SET_CAPACITY = 0x4C80, 0x4C81, 0x4C01, 0x4C0A, 0x4C07
 # Apart from the product's own range, so that a sandbox on this machine is not in the way.
 _numbers = itertools.count(500_000 + os.getpid() % 30_000 * 8)
 

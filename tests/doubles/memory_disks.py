@@ -24,6 +24,8 @@ class Content:
     dirty: bool = False
     damaged: bool = False
     data_is_symlink: bool = False
+    # So many bytes the file system spans.
+    spans: int = 0
 
 
 @dataclass(slots=True)
@@ -67,6 +69,10 @@ class Disks:
         """The datastore takes no more bytes for any disk, or takes them again."""
         for disk in self._disks.values():
             disk.full = full
+
+    def enlarge(self, uuid: DiskUuid, size_bytes: int) -> None:
+        """The disk is larger from now on; a kernel that has it hears of it by itself."""
+        self.disk(uuid, size_bytes).size_bytes = size_bytes
 
     def delete(self, uuid: DiskUuid) -> None:
         self._disks.pop(uuid, None)

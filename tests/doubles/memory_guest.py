@@ -92,6 +92,21 @@ class MemoryGuest:
                 del self.plugged[number]
             self.changed.notify_all()
 
+    def enlarge(self, uuid: DiskUuid, size_bytes: int, *, seen: bool = True) -> None:
+        """The hypervisor lets a disk grow; ``seen`` by this kernel, if it has it, or only with the next ``see``."""
+        with self.changed:
+            self.disks.enlarge(uuid, size_bytes)
+            if seen:
+                self.see(uuid)
+
+    def see(self, uuid: DiskUuid) -> None:
+        """This kernel reads the size of the disk anew."""
+        with self.changed:
+            for known in self.plugged.values():
+                if known.device.disk_uuid == uuid:
+                    known.device = replace(known.device, size_bytes=self.disks[uuid].size_bytes)
+            self.changed.notify_all()
+
     def pull(self, uuid: DiskUuid) -> None:
         """The disk vanishes, whatever uses it (F28); mounts of it stay as corpses."""
         with self.changed:
@@ -143,6 +158,7 @@ class MemoryGuest:
                 known.claims.clear()
                 known.mkfs = None
                 known.elsewhere.clear()
+                self.see(known.device.disk_uuid)
             self.table.clear()
             self.busy.clear()
             if not keep_devices:
@@ -228,7 +244,7 @@ class MemoryGuest:
     def format(self, device: Device, fstype: str, uuid: UUID) -> None:
         disk = self.disk(device.number)
         disk.formatted += 1
-        disk.now = Content(fstype, uuid, uuid.hex[:8], owners={"": (0, 0, 0o755)})
+        disk.now = Content(fstype, uuid, uuid.hex[:8], owners={"": (0, 0, 0o755)}, spans=device.size_bytes)
         if self.flushes:
             disk.durable = disk.now
 

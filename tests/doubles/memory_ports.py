@@ -37,6 +37,9 @@ class MemoryDevices:
         with guest.changed:
             guest.wait(lambda: self._at(attachment.address) is not None, deadline)
             device = self._at(attachment.address)
+            if device is not None and device.size_bytes < attachment.size_bytes and not deadline.passed:
+                guest.see(device.disk_uuid)
+                device = self._at(attachment.address)
         if device is None:
             raise TruthUnknown(f"no device appeared at {attachment.address}")
         if device.disk_uuid != attachment.disk_uuid or device.size_bytes != attachment.size_bytes:
@@ -138,6 +141,32 @@ class MemoryFilesystems:
             if disk.now.kind != fstype or disk.now.dirty:
                 raise CheckFailed(f"{device.path} was not checked before its new UUID")
             disk.put(replace(disk.now, uuid=uuid, label=uuid.hex[:8]))
+
+    def size(self, device: Device, fstype: str, point: str) -> int:
+        self._guest.step("size")
+        with self._guest.changed:
+            return self._on(device, point).now.spans
+
+    def grow(self, device: Device, fstype: str, point: str) -> None:
+        self._guest.step("grow")
+        with self._guest.changed:
+            disk = self._on(device, point)
+            if any(entry.read_only for entry in self._guest.table.values() if entry.number == device.number):
+                raise TruthUnknown(f"{point} is read-only")
+            if disk.full:
+                raise NoSpace(f"{point} cannot grow: the datastore is full")
+            # In the journal at once: who loses the power has it as it was or as it is now.
+            disk.now = replace(disk.now, spans=device.size_bytes)
+            if self._guest.flushes:
+                disk.durable = replace(disk.durable, spans=device.size_bytes)
+
+    def _on(self, device: Device, point: str) -> Disk:
+        """Return the disk of what is mounted at ``point``, which must be the device in its present size."""
+        known = self._guest.known(device)
+        mounted = {f"{self._guest.root}/{volume}": entry.number for volume, entry in self._guest.table.items()}
+        if mounted.get(point) != device.number or known.device != device:
+            raise WrongDisk(f"{device.path} is not what is mounted at {point}")
+        return self._guest.disk(device.number)
 
     def _require(self, fstype: str) -> None:
         package = self.missing_tool(fstype)

@@ -30,7 +30,7 @@ from vmdkvol.messages import (
     VolumePage,
 )
 from vmdkvol.names import DatastoreName
-from vmdkvol.notices import Notice, Wanted
+from vmdkvol.notices import Grown, Notice, Wanted
 from vmdkvol.volume import (
     DEFAULT_VMGROUP,
     Attachment,
@@ -105,6 +105,17 @@ class SmallService:
         if request.changes:
             self.answers[vm, call] = answer
         return answer
+
+    def grow(self, name: str, size_bytes: int, *, told: bool = True, seen: bool = True) -> None:
+        """A disk grows. ``told``: its host hears of it; ``seen``: its kernel has the new size by itself."""
+        kept = self.named(name)
+        kept.info = replace(kept.info, size_bytes=size_bytes)
+        kept.generation += 1
+        self._changed(kept)
+        for guest in self.guests.values():
+            guest.enlarge(kept.disk, size_bytes, seen=seen)
+        if kept.holder is not None and told:
+            self.lines[kept.holder].tell(Grown(kept.info.id, size_bytes))
 
     # --- handlers ------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ def kept(unit: str) -> list[str]:
 
 
 KEPT = kept("vmdkvol-agent.service")
-# Growing a mounted ext4, which needs the fifth one, SYS_RESOURCE, is not in this stage.
+# What needs the fifth one, SYS_RESOURCE, is a mounted ext4 that grows: tests/system/test_growth.py.
 NEEDED = ("sys_admin", "chown", "fowner", "dac_override")
 SOCKET = "/run/docker/plugins/vsphere.sock"
 ASK = """

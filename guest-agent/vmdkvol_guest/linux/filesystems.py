@@ -10,7 +10,7 @@ from uuid import UUID
 
 from vmdkvol.errors import CheckFailed, ForeignContent, InvalidSize, MissingTool, NoSpace, TruthUnknown, VolumeError
 from vmdkvol.options import PACKAGES
-from vmdkvol_guest.linux import kernel, superblock
+from vmdkvol_guest.linux import enlarging, kernel, superblock
 from vmdkvol_guest.linux.commands import Commands, Finished, which
 from vmdkvol_guest.linux.loop_devices import out_of_space
 from vmdkvol_guest.linux.opening import opened
@@ -115,6 +115,12 @@ class LinuxFilesystems:
             _flush(descriptor, device)
             if done.code != 0 or self._probe(device).uuid != uuid:
                 raise _io_or(TruthUnknown, device, f"the file system on {device.path} kept its UUID: {done.last_line}")
+
+    def size(self, device: Device, fstype: str, point: str) -> int:
+        return enlarging.size(device, fstype, point)
+
+    def grow(self, device: Device, fstype: str, point: str) -> None:
+        enlarging.grow(device, fstype, point)
 
     def _probe(self, device: Device) -> Probe:
         done = self._commands.run(["blkid", "-p", "-o", "export", device.path], seconds=_PROBE_S)

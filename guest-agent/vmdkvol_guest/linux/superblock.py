@@ -38,6 +38,19 @@ def clean(block: bytes, size_bytes: int) -> Probe | None:
     return None if any(block[:_EXT4_AT]) else _clean_ext4(block[_EXT4_AT : 2 * _EXT4_AT], size_bytes)
 
 
+def spanned(block: bytes) -> tuple[int, int] | None:
+    """Return the bytes that the ext4 in the first ``BLOCK_BYTES`` spans and those of one of its blocks; None if it is none."""
+    at = _EXT4_AT
+
+    def long(offset: int) -> int:
+        return int.from_bytes(block[at + offset : at + offset + 4], "little")
+
+    if len(block) < BLOCK_BYTES or long(_MAGIC) & 0xFFFF != _EXT4_MAGIC:
+        return None
+    block_bytes: int = 1024 << min(long(_LOG_BLOCK), 6)
+    return (long(_BLOCKS_LO) | long(_BLOCKS_HI) << 32) * block_bytes, block_bytes
+
+
 def uuid(block: bytes) -> UUID | None:
     """Return the UUID of the file system in the first ``BLOCK_BYTES`` of a disk, in use or not; None if it is none of ours."""
     if len(block) < BLOCK_BYTES:

@@ -18,6 +18,7 @@ MOUNT = [point for point in Point if point.startswith(("guest.mount.", "guest.fo
 UNMOUNT = [point for point in Point if point.startswith("guest.unmount.")]
 RELEASE = [point for point in Point if point.startswith("guest.release.")]
 CREATE = [point for point in Point if point.startswith("guest.create.")]
+GROWTH = [point for point in Point if point.startswith("guest.growth.")]
 REMOVE = [point for point in Point if point.startswith("guest.remove.")]
 
 
@@ -58,7 +59,7 @@ def nothing_here(host: Host) -> None:
 
 
 def test_every_point_of_the_agent_is_tested_here() -> None:
-    assert set(MOUNT + UNMOUNT + RELEASE + CREATE + REMOVE) == {point for point in Point if point.startswith("guest.")}
+    assert set(MOUNT + UNMOUNT + RELEASE + CREATE + REMOVE + GROWTH) == {point for point in Point if point.startswith("guest.")}
 
 
 @pytest.mark.parametrize("point", [point for point in MOUNT if point is not Point.MOUNT_REPLYING])
@@ -208,6 +209,38 @@ def test_a_mount_after_a_detach_that_died_works(host: Host, point: Point) -> Non
 
     assert host.mounted()
     assert host.guest.read(host.volume(), "x") == b"data"
+
+
+@pytest.mark.parametrize("point", GROWTH)
+def test_a_growth_that_dies_is_finished_by_the_next_agent(host: Host, point: Point) -> None:
+    host.mount()
+    host.guest.write(host.volume(), "x", b"data", fsync=True)
+    host.kill()
+    host.start(ends_at=point)
+    host.service.grow("db", 200 << 20)
+    host.settle(1.0)
+    assert host.life.over
+
+    host.restart()
+    host.settle()
+
+    assert host.guest.disks[host.kept().disk].now.spans == 200 << 20
+    assert host.guest.read(host.volume(), "x") == b"data"
+    assert host.ids() == {ID1}
+    host.unmount()
+    nothing_here(host)
+
+
+@pytest.mark.parametrize("point", [Point.GROWTH_DONE])
+def test_a_mount_that_dies_right_after_the_growth_works_again(host: Host, point: Point) -> None:
+    host.mount()
+    host.unmount()
+    host.settle()
+    host.service.grow("db", 200 << 20)
+    die(host, point, lambda: host.mount(ID2))
+
+    host.mount(ID3)
+    assert host.guest.disks[host.kept().disk].now.spans == 200 << 20
 
 
 @pytest.mark.parametrize("point", CREATE)

@@ -233,6 +233,14 @@ def test_the_next_step(held: bool, mounted: bool, noted: bool, said: plan.Said, 
     assert resting is (DO.STAY if step in (DO.ROLL_BACK, DO.UNMOUNT, DO.DETACH) and noted or step is DO.UNMOUNT else step)
 
 
+@pytest.mark.parametrize("arriving", [False, True])
+def test_a_file_system_whose_disk_has_grown_follows_it_where_it_is_held(*, arriving: bool) -> None:
+    for held, mounted, noted, said in product((False, True), (False, True), (False, True), plan.Said):
+        facts = Facts(held, arriving, mounted, noted, said, short=True)
+        follows = held and mounted and noted
+        assert next_step(facts) is (DO.GROW if follows else next_step(replace(facts, short=False)))
+
+
 def test_lingering_keeps_the_disk_and_a_want_ends_it() -> None:
     lingering = Facts(held=False, arriving=False, mounted=False, noted=True, said=HERE, lingering=True)
 
