@@ -24,7 +24,6 @@ from vmdkvol_guest.driver import Driver
 from vmdkvol_guest.enrolling import Renewing
 from vmdkvol_guest.enrolment import renewing
 from vmdkvol_guest.gate import Gate
-from vmdkvol_guest.growths import Growths
 from vmdkvol_guest.linux.commands import Commands
 from vmdkvol_guest.linux.devices import LinuxDevices
 from vmdkvol_guest.linux.filesystems import LinuxFilesystems
@@ -147,7 +146,6 @@ def compose(
         vm_name=identity.vm_name,
         new_id=uuid4,
         log=log,
-        growths=Growths(clock),
         limits=_limits(settings, early=early),
         at=at,
         up=lambda: line.up,

@@ -49,7 +49,7 @@ class Growing:
             if attachment.size_bytes - size_bytes < LEAST_BYTES:
                 self._parts.growths.spanned(attachment.volume, attachment.size_bytes)
             elif attachment.options.access == "read-only":
-                self._left(attachment, size_bytes, "the volume's access is read-only", final=True)
+                self._left(attachment, size_bytes, "the volume's access is read-only", now=float("inf"))
             else:
                 self._grow(attachment, device, size_bytes)
         except VolumeError as error:
@@ -66,9 +66,10 @@ class Growing:
         point = self._parts.mounts.path(attachment.volume, "root")
         return self._parts.filesystems.size(device, attachment.options.fstype, point)
 
-    def _left(self, attachment: Attachment, size_bytes: int | None, reason: str, *, final: bool = False) -> None:
+    def _left(self, attachment: Attachment, size_bytes: int | None, reason: str, *, now: float | None = None) -> None:
         parts, volume = self._parts, attachment.volume
-        if parts.growths.left(volume, attachment.size_bytes, size_bytes, reason, final=final):
+        now = parts.clock.monotonic() if now is None else now
+        if parts.growths.left(volume, attachment.size_bytes, size_bytes, reason, now):
             has = "not known" if size_bytes is None else format_size(size_bytes)
             disk = format_size(attachment.size_bytes)
             parts.log.warning("file system is smaller than its disk", volume=str(volume), disk=disk, has=has, reason=reason)

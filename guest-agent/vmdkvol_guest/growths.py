@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vmdkvol.clock import Clock
 from vmdkvol.volume import Attachment, Content, VolumeId
 
 # A growth that failed is tried again after so long, then after twice as long: what stands in its way is for people.
@@ -27,15 +26,14 @@ class Short:
 
 
 class Growths:
-    """For any thread; what is said of one volume comes from its lane."""
+    """For any thread; what is said of one volume comes from its lane. ``now`` is monotonic seconds."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         # How large the disk was whose file system was seen to span it, as far as its kind can.
         self._spanned: dict[VolumeId, int] = {}
         self._short: dict[VolumeId, Short] = {}
 
-    def due(self, noted: Attachment, told: Attachment | None) -> bool:
+    def due(self, noted: Attachment, told: Attachment | None, now: float) -> bool:
         """Tell whether the mounted file system is to be looked at: its disk is larger than it was known to span.
 
         ``noted`` is the disk as it was when it was mounted or last looked at, ``told`` as the service says now.
@@ -46,20 +44,22 @@ class Growths:
         if self._spanned.get(noted.volume, 0) >= size_bytes:
             return False
         short = self._short.get(noted.volume)
-        return short is None or short.disk_bytes < size_bytes or self._clock.monotonic() >= short.again_at
+        return short is None or short.disk_bytes < size_bytes or now >= short.again_at
 
     def spanned(self, volume: VolumeId, disk_bytes: int) -> None:
         """The file system spans a disk of this size."""
         self._spanned[volume] = disk_bytes
         self._short.pop(volume, None)
 
-    def left(self, volume: VolumeId, disk_bytes: int, size_bytes: int | None, reason: str, *, final: bool = False) -> bool:
-        """The file system did not follow its disk; tell whether that is news. ``final``: a later try would find the same."""
+    def left(self, volume: VolumeId, disk_bytes: int, size_bytes: int | None, reason: str, now: float) -> bool:
+        """The file system did not follow its disk; tell whether that is news. It is due again after a pause, longer each time.
+
+        With ``now`` infinite it never is: a later try would find the same.
+        """
         before = self._short.get(volume)
         again = before is not None and before.disk_bytes == disk_bytes and before.reason == reason
         pause_s = min(before.pause_s * 2, _LONGEST_PAUSE_S) if again and before is not None else _FIRST_PAUSE_S
-        again_at = float("inf") if final else self._clock.monotonic() + pause_s
-        self._short[volume] = Short(disk_bytes, size_bytes, reason, pause_s, again_at)
+        self._short[volume] = Short(disk_bytes, size_bytes, reason, pause_s, now + pause_s)
         return not again
 
     def at_once(self, volume: VolumeId) -> None:
@@ -67,7 +67,7 @@ class Growths:
         self._spanned.pop(volume, None)
         short = self._short.get(volume)
         if short is not None:
-            self._short[volume] = replace(short, again_at=self._clock.monotonic())
+            self._short[volume] = replace(short, again_at=0.0)
 
     def forget(self, volume: VolumeId) -> None:
         """The volume is not here any more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
@@ -67,10 +67,10 @@ class Parts:
     vm_name: Callable[[], str]
     new_id: Callable[[], UUID]
     log: Log
-    growths: Growths
     limits: Limits = Limits()
     at: Callable[[Point], None] = pass_by
     up: Callable[[], bool] = lambda: True
+    growths: Growths = field(default_factory=Growths)
 
     def ask(self, request: Request[A], seconds: float) -> A:
         """Ask the service once, under an id of its own; raises what it raised, ServiceUnreachable or StillWorking."""

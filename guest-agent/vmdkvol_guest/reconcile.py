@@ -187,7 +187,7 @@ class Reconcile:
             lingering=self._linger_left(holdings) > 0.0,
             wanted=volume in self._agenda.wanted(),
             resting=self._agenda.resting(volume),
-            short=mounted and known is not None and parts.growths.due(known, told),
+            short=mounted and known is not None and parts.growths.due(known, told, parts.clock.monotonic()),
         )
         return holdings, facts, told
 

@@ -31,7 +31,6 @@ from vmdkvol_esx.requests import Requests, make_verbs
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.driver import Driver
-from vmdkvol_guest.growths import Growths
 from vmdkvol_guest.mounting import Mounting
 from vmdkvol_guest.parts import Limits, Parts
 from vmdkvol_guest.reconcile import Reconcile
@@ -84,7 +83,6 @@ class Agent:
             vm_name=lambda: f"host-{host.letter}",
             new_id=world.new_id,
             log=Log(world, f"agent {host.letter}"),
-            growths=Growths(clock),
             limits=LIMITS,
             at=life.at,
         )

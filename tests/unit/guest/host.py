@@ -17,7 +17,6 @@ from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.driver import Driver
-from vmdkvol_guest.growths import Growths
 from vmdkvol_guest.mounting import Mounting
 from vmdkvol_guest.parts import Limits, Parts
 from vmdkvol_guest.ports import Device
@@ -121,7 +120,6 @@ class Host:
             vm_name=lambda: f"host-{self.vm.hex[-1]}",
             new_id=lambda: UUID(int=(self.vm.int << 64) + next(self._numbers)),
             log=self.log,
-            growths=Growths(self.clock),
             limits=self.limits,
             at=pass_by if ends_at is None else self.life.at,
             up=lambda: self.up,
