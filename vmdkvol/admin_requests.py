@@ -5,9 +5,16 @@ from __future__ import annotations
 from vmdkvol.admin_messages import VM_REQUESTS
 from vmdkvol.audit_messages import AUDIT_REQUESTS
 from vmdkvol.messages import Hello, Request
+from vmdkvol.resize_messages import RESIZE_REQUESTS
 from vmdkvol.vmgroup_messages import VMGROUP_REQUESTS
 from vmdkvol.volume_orders import VOLUME_REQUESTS
 
 # By noun; each list stands at the end of the noun's own file.
-NOUNS: tuple[type[Request[object]], ...] = (*VM_REQUESTS, *AUDIT_REQUESTS, *VOLUME_REQUESTS, *VMGROUP_REQUESTS)
+NOUNS: tuple[type[Request[object]], ...] = (
+    *VM_REQUESTS,
+    *AUDIT_REQUESTS,
+    *VOLUME_REQUESTS,
+    *RESIZE_REQUESTS,
+    *VMGROUP_REQUESTS,
+)
 ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)

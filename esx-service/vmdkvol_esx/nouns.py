@@ -34,4 +34,4 @@ def volume_rows(verbs: Verbs, names: Names) -> Rows:
     ordering = Ordering(verbs.parts, choosing, verbs.journal, verbs.underway)
     custody = Custody(verbs.parts, ordering, verbs.journal, verbs.owners, verbs.handover)
     severing = Severing(verbs.parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.following)
-    return {**overview.rows(), **custody.rows(), **severing.rows()}
+    return {**overview.rows(), **custody.rows(), **severing.rows(), **verbs.resizing.rows()}

@@ -18,7 +18,7 @@ from vmdkvol.orders import Outcome
 from vmdkvol.points import Point
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Content, VmId, VolumeId
-from vmdkvol_esx import growth
+from vmdkvol_esx import growth, rights
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.growth import Found, Holding
 from vmdkvol_esx.handover import Handover, Notify
@@ -87,6 +87,7 @@ class Resizing:
                 revision=record.generation,
             )
         growth.check(found, order.size_bytes, self._hypervisor.datastores())
+        self._check_quota(record, order.size_bytes)
         plan = growth.plan(found, order.size_bytes)
         if not order.dry_run:
             record = self._grow(found, order.size_bytes, deadline)
@@ -118,6 +119,14 @@ class Resizing:
         if disk is None:
             raise TruthUnknown(f"the disk of volume {record.name}, {disk_ref(record).path}, was not found")
         return Found(record, disk.size_bytes, holding)
+
+    def _check_quota(self, record: VolumeRecord, size_bytes: int) -> None:
+        """Raise QuotaExceeded as ``Store.begin`` will, for whoever asks what would be done."""
+        group, added = self._store.group_by_id(record.vmgroup), size_bytes - record.size_bytes
+        if group is not None and added > 0:
+            used = self._store.usage(record.vmgroup).get(record.datastore, 0)
+            right = rights.find(group.rights, record.datastore, None)
+            rights.check_limits(group.vmgroup, right, record.datastore, size_bytes, added, used, 0)
 
     def _holding(self, record: VolumeRecord, vm: VmId, device: AttachedDisk, *, running: bool) -> Holding:
         name = self._handover.name(vm)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +17,7 @@ from vmdkvol.errors import (
     InvalidSize,
     NoSpace,
     OutcomeUnknown,
+    QuotaExceeded,
     SnapshotPresent,
     StaleRequest,
     StillWorking,
@@ -29,9 +32,10 @@ from vmdkvol.notices import Grown
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Step
 from vmdkvol.points import Point
-from vmdkvol.volume import Content, Doing, State, VolumeId
+from vmdkvol.volume import DEFAULT_VMGROUP, Content, Doing, State, VolumeId
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import CloneDisk, GrowDisk
+from vmdkvol_esx.records import Right
 
 
 @pytest.fixture
@@ -287,6 +291,73 @@ def test_while_a_machine_that_may_have_the_disk_is_not_read_it_does_not_grow(sit
     site.attach(volume)
     site.hypervisor.unread(A)
     refused(site, volume, TruthUnknown)
+
+
+# --- quota --------------------------------------------------------------------------------------------------------
+
+
+def limited(site: Site, *, max_bytes: int | None = None, total_bytes: int | None = None) -> None:
+    """The volumes' vmgroup may have no more on its datastore."""
+    group = site.store.group_by_id(DEFAULT_VMGROUP)
+    right = Right(DS1, allow_create=True, max_bytes=max_bytes, total_bytes=total_bytes)
+    site.store.put_group(replace(group, rights=(right,)), expect=group.vmgroup.revision)
+
+
+@pytest.mark.parametrize("limit", ["max_bytes", "total_bytes"])
+def test_a_volume_does_not_grow_beyond_its_vmgroups_limit(site: Site, limit: str) -> None:
+    volume = formatted(site)
+    limited(site, **{limit: 2 * GB})
+    refused(site, volume, QuotaExceeded, 2 * GB + 512)
+    with pytest.raises(QuotaExceeded):
+        site.resize(volume, 3 * GB, dry_run=True)
+
+    assert site.resize(volume, 2 * GB).done
+
+
+def test_what_others_of_the_vmgroup_take_counts(site: Site) -> None:
+    volume = formatted(site)
+    site.create("other", size="2gb")
+    limited(site, total_bytes=4 * GB)
+    refused(site, volume, QuotaExceeded, 2 * GB + 512)
+
+    assert site.resize(volume, 2 * GB).done
+
+
+def test_a_growth_that_has_failed_takes_nothing_from_the_quota(site: Site) -> None:
+    volume, other = formatted(site), site.create("other", size="1gb").id
+    limited(site, total_bytes=3 * GB)
+    site.hypervisor.refuse(NoSpace("no block is left"))
+    refused(site, volume, NoSpace)
+
+    assert site.resize(other, 2 * GB).done
+    refused_again(site, volume)
+
+
+def refused_again(site: Site, volume: VolumeId) -> None:
+    with pytest.raises(QuotaExceeded):
+        site.resize(volume, 2 * GB)
+
+
+def test_many_growths_at_once_never_exceed_the_quota(site: Site) -> None:
+    volumes = [site.create(f"v{number}", size="1gb").id for number in range(10)]
+    limited(site, total_bytes=14 * GB)
+    site.hypervisor.takes(GrowDisk, 1.0)
+    ended: list[bool] = []
+
+    def grow(volume: VolumeId) -> None:
+        try:
+            ended.append(site.resize(volume, 2 * GB).done)
+        except QuotaExceeded:
+            ended.append(False)
+
+    threads = [threading.Thread(target=grow, args=(volume,)) for volume in volumes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(ended) == [False] * 6 + [True] * 4
+    assert sum(record.size_bytes for record in site.records()) == 14 * GB
 
 
 # --- what fails ---------------------------------------------------------------------------------------------------
