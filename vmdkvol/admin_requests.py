@@ -6,6 +6,7 @@ from vmdkvol.admin_messages import VM_REQUESTS
 from vmdkvol.audit_messages import AUDIT_REQUESTS
 from vmdkvol.messages import Hello, Request
 from vmdkvol.resize_messages import RESIZE_REQUESTS
+from vmdkvol.site_messages import SITE_REQUESTS
 from vmdkvol.vmgroup_messages import VMGROUP_REQUESTS
 from vmdkvol.volume_orders import VOLUME_REQUESTS
 
@@ -16,5 +17,6 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *VOLUME_REQUESTS,
     *RESIZE_REQUESTS,
     *VMGROUP_REQUESTS,
+    *SITE_REQUESTS,
 )
 ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)

@@ -13,7 +13,7 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.volume import DiskUuid, Holder, VmId
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, DeviceLists, Disk, Vm
+from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, DeviceLists, Disk, DiskRef, Vm
 from vmdkvol_esx.records import VolumeRecord
 
 # How old what people are shown may be. What this service changes itself is never shown as it was before.
@@ -121,23 +121,30 @@ class Glance:
 
     def space_of_many(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
         """As ``space``, as of the last scan: a listing of all volumes asks about those only that came since."""
+        return self.taken([disk_ref(record) for record in records])
+
+    def taken(self, disks: Sequence[DiskRef]) -> Mapping[DiskUuid, int]:
+        """As ``space_of_many``, for disks."""
         with self._state:
-            known = {each.disk_uuid: self._scanned[each.disk_uuid] for each in records if each.disk_uuid in self._scanned}
-        missing = [record for record in records if record.disk_uuid not in known]
+            known = {disk.uuid: self._scanned[disk.uuid] for disk in disks if disk.uuid in self._scanned}
+        missing = [disk for disk in disks if disk.uuid not in known]
         if not missing:
             return known
-        read = self.space(missing)
+        read = self._space_of(missing)
         with self._state:
             self._scanned.update(read)
         return {**known, **read}
 
     def space(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
         """Return the bytes that these volumes' disks take; those that cannot be read lack."""
+        return self._space_of([disk_ref(record) for record in records])
+
+    def _space_of(self, disks: Sequence[DiskRef]) -> Mapping[DiskUuid, int]:
         oldest = self._clock.monotonic() - SPACE_S
         with self._state:
-            known = {record.disk_uuid: self._space.get(record.disk_uuid) for record in records}
+            known = {disk.uuid: self._space.get(disk.uuid) for disk in disks}
         fresh = {disk: each[0] for disk, each in known.items() if each is not None and each[1] > oldest}
-        missing = [disk_ref(record) for record in records if record.disk_uuid not in fresh]
+        missing = [disk for disk in disks if disk.uuid not in fresh]
         if not missing:
             return fresh
         try:

@@ -53,11 +53,11 @@ def default_place(text: str) -> DatastoreName:
     return datastore_name(text)
 
 
-def description_of(text: str) -> str:
+def description_of(text: str, what: str = "description") -> str:
     """Return ``text`` as a description, one line for people."""
     if len(text) > MAX_DESCRIPTION or not text.isprintable():
         raise BadRequest(
-            f"the description {quoted(text, 40)} is too long, or cannot be printed",
+            f"the {what} {quoted(text, 40)} is too long, or cannot be printed",
             remedy=f"write at most {MAX_DESCRIPTION} printable characters in one line",
         )
     return text

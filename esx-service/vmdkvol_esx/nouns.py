@@ -9,6 +9,7 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmgroupId
 from vmdkvol_esx.choosing import Choosing, Names
 from vmdkvol_esx.custody import Custody
+from vmdkvol_esx.datastores import Datastores
 from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
 from vmdkvol_esx.requests import Verbs
@@ -24,7 +25,7 @@ def noun_rows(verbs: Verbs) -> Rows:
     def names() -> Mapping[VmgroupId, str]:
         return {each.vmgroup.id: each.vmgroup.name for each in verbs.parts.store.groups()}
 
-    return {**volume_rows(verbs, names), **Vmgroups(verbs.parts).rows()}
+    return {**volume_rows(verbs, names), **Vmgroups(verbs.parts).rows(), **Datastores(verbs.parts, verbs.glance).rows()}
 
 
 def volume_rows(verbs: Verbs, names: Names) -> Rows:

@@ -13,6 +13,7 @@ from uuid import UUID
 from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
+from vmdkvol_esx.cordons import Cordons
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.tenants import Tenants
 
@@ -282,8 +283,8 @@ class Hypervisor(Protocol):
         ...
 
 
-class Store(Tenants, Protocol):
-    """The database; its vmgroups are ``Tenants``.
+class Store(Tenants, Cordons, Protocol):
+    """The database; its vmgroups are ``Tenants``, and ``Cordons`` is of its datastores.
 
     One write transaction each; every write compares generations and raises the change number.
     """
@@ -297,7 +298,8 @@ class Store(Tenants, Protocol):
         (``intent.source``) must be ``ready`` and without open intent, or VolumeInUse / VolumeNotFound.
 
         QuotaExceeded if a new or grown volume is beyond a limit of its vmgroup, of the right that ``rights.find`` names for
-        ``home``. NotPermitted if a machine's new volume or attach (``intent.caller``) is not what its group may by now.
+        ``home``. NotPermitted if a machine's new volume or attach (``intent.caller``) is not what its group may by now, and
+        for every new volume on a datastore that is cordoned.
         """
         ...
 

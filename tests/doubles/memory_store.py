@@ -18,6 +18,9 @@ from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import LIVE_STATES, DiskUuid, State, VmgroupId, VmId, VolumeId
+from vmdkvol_esx.cordons import Cordon, Placed
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import CloneDisk, CreateDisk
 from vmdkvol_esx.records import Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
 
 KEPT_S = 24 * 3600.0
@@ -52,6 +55,7 @@ class MemoryStore:
         self._ended: set[UUID] = set()
         self._removed: list[tuple[VolumeId, VmgroupId, int]] = []
         self._answers: dict[tuple[VmId, UUID], tuple[bytes, float]] = {}
+        self._cordons: dict[DatastoreName, Cordon] = {}
 
     # --- intents -----------------------------------------------------------------------------------------------
 
@@ -73,6 +77,8 @@ class MemoryStore:
         same = stored is not None and (stored.vmgroup, stored.datastore) == (record.vmgroup, record.datastore)
         added = record.size_bytes - (stored.size_bytes if stored is not None and same else 0)
         self._groups.check_begun(intent, record, added, self._stored(), home)
+        if isinstance(intent.change, CreateDisk | CloneDisk) and record.datastore in self._cordons:
+            raise NotPermitted(f"datastore {record.datastore} takes no new volumes now")
         self._put(record)
         self._intents[intent.id] = intent
 
@@ -250,6 +256,22 @@ class MemoryStore:
     @_alone
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
         return self._groups.usage(vmgroup, self._stored())[0]
+
+    @_alone
+    def cordons(self) -> Sequence[Cordon]:
+        return tuple(self._cordons[place] for place in sorted(self._cordons))
+
+    @_alone
+    def cordon(self, cordon: Cordon) -> None:
+        self._cordons[cordon.datastore] = cordon
+
+    @_alone
+    def uncordon(self, datastore: DatastoreName) -> None:
+        self._cordons.pop(datastore, None)
+
+    @_alone
+    def placed(self) -> Sequence[Placed]:
+        return tuple(Placed(disk_ref(record), record.size_bytes) for record in self._stored())
 
     @_alone
     def volume_count(self, vmgroup: VmgroupId) -> int:

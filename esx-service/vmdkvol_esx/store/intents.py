@@ -12,7 +12,7 @@ from vmdkvol.errors import StaleRequest, VolumeInUse, VolumeNotFound
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import State, VmId, VolumeId
 from vmdkvol_esx.records import Intent, VolumeRecord
-from vmdkvol_esx.store import vmgroups, volumes
+from vmdkvol_esx.store import cordons, vmgroups, volumes
 from vmdkvol_esx.store.schema import answers, intent_to_row, intents, row_to_intent
 from vmdkvol_esx.store.statements import Statement, Transaction
 
@@ -55,6 +55,7 @@ def begin(transaction: Transaction, intent: Intent, record: VolumeRecord, home: 
     added = vmgroups.added_bytes(transaction, record)
     volumes.put(transaction, record, volumes.next_change(transaction))
     vmgroups.check_begun(transaction, intent, record, added, home)
+    cordons.check_open(transaction, intent, record)
     transaction.change(_BEGIN, **intent_to_row(intent), closed_at=None, outcome=None)
 
 

@@ -1,0 +1,76 @@
+"""How full a datastore is and may become, and what an administrator is warned of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from vmdkvol.names import DatastoreName
+from vmdkvol.site_messages import CordonInfo, DatastoreRow
+from vmdkvol.sizes import format_size
+from vmdkvol.volume import DiskUuid
+from vmdkvol_esx.cordons import Cordon, Placed
+from vmdkvol_esx.ports import Datastore
+
+# Of the capacity: beyond it a datastore of thin disks is near the moment at which machines stop at a write.
+FULL = 0.85
+_TIB, _GIB, _MIB = 1 << 40, 1 << 30, 1 << 20
+
+
+def row(
+    name: DatastoreName,
+    datastore: Datastore | None,
+    placed: Iterable[Placed],
+    taken: Mapping[DiskUuid, int],
+    cordon: Cordon | None,
+    absent: str,
+) -> DatastoreRow:
+    """Return what is known of a datastore; ``datastore`` None: the hypervisor does not show it, and ``absent`` says why.
+
+    ``taken`` is what disks take, as far as it was read: with one missing, the sum is not known.
+    """
+    disks = list(placed)
+    provisioned = sum(each.size_bytes for each in disks)
+    used = sum(taken[each.disk.uuid] for each in disks) if all(each.disk.uuid in taken for each in disks) else None
+    told = None if cordon is None else CordonInfo(cordon.by, cordon.at, cordon.reason)
+    if datastore is None:
+        return DatastoreRow(name, None, None, provisioned, used, None, len(disks), False, absent, told, (absent,))
+    return DatastoreRow(
+        name,
+        datastore.capacity_bytes,
+        datastore.free_bytes,
+        provisioned,
+        used,
+        round(provisioned / datastore.capacity_bytes, 3) if datastore.capacity_bytes > 0 else None,
+        len(disks),
+        datastore.writable,
+        datastore.problem,
+        told,
+        _warnings(datastore, provisioned, used),
+    )
+
+
+def _warnings(datastore: Datastore, provisioned: int, used: int | None) -> tuple[str, ...]:
+    if datastore.problem is not None:
+        # What it says of its space is worth nothing then.
+        return (datastore.problem,)
+    found = []
+    if not datastore.writable:
+        found.append("read-only")
+    capacity, free = datastore.capacity_bytes, datastore.free_bytes
+    if capacity > 0 and capacity - free >= FULL * capacity:
+        found.append(f"{(capacity - free) * 100 // capacity} % full: {rounded(free)} of {rounded(capacity)} free")
+    may_grow = None if used is None else max(0, provisioned - used)
+    if may_grow is not None and may_grow > free:
+        found.append(f"over-committed: its volumes may take {rounded(may_grow)} more, and {rounded(free)} is free")
+    return tuple(found)
+
+
+def rounded(size: int) -> str:
+    """Return a size for people: exact if that is short, else to one decimal."""
+    exact = format_size(size)
+    if len(exact) <= 6:
+        return exact
+    for unit, factor in (("tb", _TIB), ("gb", _GIB), ("mb", _MIB)):
+        if size >= factor:
+            return f"{size / factor:.1f}{unit}"
+    return f"{size} bytes"
