@@ -103,7 +103,7 @@ OUTSIDE = (
     # The clock port and the system's clock: the one value that may know time and threads.
     "vmdkvol.clock",
     "vmdkvol_guest.app",
-    "vmdkvol_guest.arbiter",
+    "vmdkvol.arbiter",
     "vmdkvol_guest.cli",
     "vmdkvol_guest.composing",
     "vmdkvol_guest.daemon",
@@ -111,7 +111,7 @@ OUTSIDE = (
     "vmdkvol_guest.enrolment",
     "vmdkvol_guest.guards",
     "vmdkvol_guest.linux",
-    "vmdkvol_guest.listening",
+    "vmdkvol.listening",
     "vmdkvol_guest.notebook",
     "vmdkvol_guest.notebook_file",
     "vmdkvol_guest.reaching",
@@ -139,6 +139,10 @@ OUTSIDE = (
     "vmdkvol_esx.settings",
     "vmdkvol_esx.store",
     "vmdkvol_esx.vsphere",
+    "vmdkvol_esx.web",
+    "vmdkvol_esx.web_setting",
+    "vmdkvol_esx.setting_rules",
+    "vmdkvol_esx.web_tokens",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmdkvol.errors import BadRequest, Conflict, NotFound
+from vmdkvol.errors import BadRequest, Conflict, Denied, NotFound
 
 
 class DefaultVmgroup(BadRequest):
@@ -89,3 +89,27 @@ class ProofNeeded(Conflict):
         "Nothing is taken from a machine that may be running, and nothing is deleted for good, without proof or the word of a "
         "person: the name of the machine, of the volume or of the place that the message names. It is recorded who gave it."
     )
+
+
+class NotAuthenticated(Denied):
+    """Who asks the API did not prove who it is."""
+
+    remedy = "give a token that counts, or a certificate with a role, or ask as root on the service's own machine"
+    explanation = (
+        "The API knows who asks by a token, by a client certificate, or as root on its Unix socket. The token is unknown, "
+        "over or revoked, the certificate names no role, or nothing was shown. `vmdkvol-esxd web-token ls` lists the tokens."
+    )
+
+
+class WrongMedia(BadRequest):
+    """The body is of another kind than JSON."""
+
+    remedy = "send it with Content-Type: application/json"
+    explanation = "The API takes JSON only: the request says that its body is something else."
+
+
+class BodyTooLong(BadRequest):
+    """The body is longer than any message is."""
+
+    remedy = "send less"
+    explanation = "The body of the request is longer than the API takes; nothing was done."

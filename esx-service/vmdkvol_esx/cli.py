@@ -19,6 +19,7 @@ from vmdkvol.command import run
 from vmdkvol.findings import COLUMNS, exit_code
 from vmdkvol.settings import read_settings
 from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.web_tokens import web_token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,6 +138,19 @@ def new_ca(config: Path, yes: bool) -> None:
 
     logs.configure(settings.log_level)
     click.echo(new_authority(settings, SystemClock()))
+
+
+@cli.command()
+@click.pass_obj
+def web(config: Path) -> None:
+    """Serve the REST API until SIGTERM, in front of the service that runs with the same settings."""
+    settings = read_settings(ServiceSettings, config)
+    from vmdkvol_esx.web.daemon import serve as serve_api  # Flask and gunicorn
+
+    serve_api(settings)
+
+
+cli.add_command(web_token)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from vmdkvol.addresses import UnixAddress, parse_address
 from vmdkvol.errors import BadRequest, InvalidName
 from vmdkvol.names import DatastoreName, datastore_name
 from vmdkvol.volume import VmId
+from vmdkvol_esx.setting_rules import check_path, check_socket, check_unique, is_path
 from vmdkvol_esx.vsphere.endpoint import Endpoint
+from vmdkvol_esx.web_setting import WebSetting
 
 _LEVELS = ("debug", "info", "warning", "error")
-# sun_path has 108 bytes with its NUL.
-MAX_SOCKET = 107
 MAX_HOST_NAME = 80
 # What systemd takes for a credential's name and a plain file name has.
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
@@ -32,7 +31,7 @@ class DatastoreSetting:
             datastore_name(self.name)
         except InvalidName as error:
             raise BadRequest(error.text, remedy=error.remedy, setting="name") from error
-        _check_path("path", self.path)
+        check_path("path", self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class HostSetting:
         if not self.id.int:
             raise BadRequest(f"host {self.name}: the id is all zeros", setting="id")
         if self.socket is not None:
-            _check_socket("socket", self.socket)
+            check_socket("socket", self.socket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +93,11 @@ class VsphereSetting:
                 datastore_name(name)
             except InvalidName as error:
                 raise BadRequest(error.text, remedy=error.remedy, setting="datastores") from error
-        _check_unique("datastores", "name", self.datastores)
+        check_unique("datastores", "name", self.datastores)
         self._check_password()
         for setting in ("ca_file", "pin_file"):
             if (path := getattr(self, setting)) is not None:
-                _check_path(setting, path)
+                check_path(setting, path)
 
     def _check_password(self) -> None:
         """Refuse none, two and a wrong one, without its text: who is in doubt writes the password itself there."""
@@ -107,7 +106,7 @@ class VsphereSetting:
             how = "none" if self.credential is None else "both"
             where = "user" if self.credential is None else "credential"
             raise BadRequest(f"password_file or credential must be set, and {how} is", remedy=remedy, setting=where)
-        if self.password_file is not None and not _is_path(self.password_file):
+        if self.password_file is not None and not is_path(self.password_file):
             raise BadRequest("password_file is not an absolute path without '..'", remedy=remedy, setting="password_file")
         if self.credential is not None and not _CREDENTIAL.fullmatch(self.credential):
             raise BadRequest("credential is no name of a credential", remedy=remedy, setting="credential")
@@ -141,6 +140,9 @@ class ServiceSettings:
         metadata={"help": "Where administrators reach the service, as root: `vmdkvol-esxd web`, `vmdkvol vm`."},
     )
     vsphere: VsphereSetting | None = field(default=None, metadata={"help": "The vCenter or ESXi host that has the datastores."})
+    web: WebSetting | None = field(
+        kw_only=True, default=None, metadata={"help": "The REST API, a process of its own: `vmdkvol-esxd web`."}
+    )
     default_datastore: DatastoreName | None = field(
         default=None, metadata={"help": "Where a volume lies if nothing else is said; needed with several datastores."}
     )
@@ -158,7 +160,7 @@ class ServiceSettings:
     log_level: str = field(default="info", metadata={"help": "What is logged: debug, info, warning or error, and above."})
 
     def __post_init__(self) -> None:
-        _check_path("state_dir", self.state_dir)
+        check_path("state_dir", self.state_dir)
         if not self.datastores and self.vsphere is None:
             raise BadRequest("there is no datastore", remedy="add a table [vsphere] or [[datastores]]", setting="datastores")
         if self.datastores and self.vsphere is not None:
@@ -171,11 +173,11 @@ class ServiceSettings:
             raise BadRequest(
                 "copy_mib_s has no effect on vSphere, whose hosts do the copying", remedy="take it out", setting="copy_mib_s"
             )
-        _check_unique("datastores", "name", [store.name for store in self.datastores])
-        _check_unique("datastores", "path", [store.path.rstrip("/") for store in self.datastores])
-        _check_unique("hosts", "name", [host.name for host in self.hosts])
-        _check_unique("hosts", "id", [str(host.id) for host in self.hosts])
-        _check_unique("hosts", "socket", [*self.sockets, self.admin_socket])
+        check_unique("datastores", "name", [store.name for store in self.datastores])
+        check_unique("datastores", "path", [store.path.rstrip("/") for store in self.datastores])
+        check_unique("hosts", "name", [host.name for host in self.hosts])
+        check_unique("hosts", "id", [str(host.id) for host in self.hosts])
+        check_unique("hosts", "socket", [*self.sockets, self.admin_socket, (self.web or WebSetting()).socket])
         self._check_listen()
         self._check_default()
         for name, low, high in (
@@ -190,8 +192,8 @@ class ServiceSettings:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
 
     def _check_listen(self) -> None:
-        _check_socket("admin_socket", self.admin_socket)
-        _check_unique("listen", "address", self.listen)
+        check_socket("admin_socket", self.admin_socket)
+        check_unique("listen", "address", self.listen)
         for text in self.listen:
             try:
                 address = parse_address(text)
@@ -226,6 +228,12 @@ class ServiceSettings:
         return tuple(host.socket for host in self.hosts if host.socket is not None)
 
     @property
+    def token_file(self) -> str:
+        """The file of the API's tokens."""
+        named = None if self.web is None else self.web.token_file
+        return named or f"{self.state_dir.rstrip('/')}/tokens.json"
+
+    @property
     def authority(self) -> str:
         """The directory of the certificate authority."""
         return f"{self.state_dir.rstrip('/')}/ca"
@@ -239,26 +247,3 @@ class ServiceSettings:
     def database(self) -> str:
         """The path of the database's file."""
         return f"{self.state_dir.rstrip('/')}/vmdkvol.db"
-
-
-def _check_path(setting: str, path: str) -> None:
-    if not _is_path(path):
-        raise BadRequest(f"{setting} {path[:100]!r} is not an absolute path without '..'", setting=setting)
-
-
-def _check_socket(setting: str, path: str) -> None:
-    _check_path(setting, path)
-    if len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET:
-        raise BadRequest(f"{setting} {path[:40]!r}... is longer than {MAX_SOCKET} bytes", setting=setting)
-
-
-def _is_path(path: str) -> bool:
-    return path.startswith("/") and path != "/" and ".." not in path.split("/") and "\0" not in path
-
-
-def _check_unique(setting: str, what: str, values: Collection[str]) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise BadRequest(f"{setting}: two of them have the {what} {value!r}", setting=setting)
-        seen.add(value)

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from gunicorn.app.base import BaseApplication
 
 from vmdkvol import logs
+from vmdkvol.arbiter import PromptArbiter
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import VolumeError
+from vmdkvol.listening import BoundedWorker, connections
 from vmdkvol.points import Point, pass_by
-from vmdkvol_guest.arbiter import PromptArbiter
 from vmdkvol_guest.guards import guard_socket
-from vmdkvol_guest.listening import BoundedWorker, connections
 from vmdkvol_guest.settings import AgentSettings
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from vmdkvol_guest.listening import BoundedWorker
+from vmdkvol.listening import BoundedWorker
 
 # More than a unix socket takes that nobody reads from.
 LONG_BYTES = 8 << 20

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.integration
 SERVER = """
 import os, pathlib, sys, time
 from gunicorn.app.base import BaseApplication
-from vmdkvol_guest.arbiter import PromptArbiter
-from vmdkvol_guest.listening import BoundedWorker
+from vmdkvol.arbiter import PromptArbiter
+from vmdkvol.listening import BoundedWorker
 
 root, grace_s = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 

@@ -54,10 +54,10 @@ def connections() -> int:
     return max(_FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, hard - _OWN_DESCRIPTORS))
 
 
-class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
+class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
     """One request's connection; ``closing`` is told before it is closed."""
 
-    def __init__(self, *made_of: Any, closing: Callable[[_Connection], None]) -> None:
+    def __init__(self, *made_of: Any, closing: Callable[[Connection], None]) -> None:
         super().__init__(*made_of)
         self._closing = closing
 
@@ -66,16 +66,21 @@ class _Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self._closing(self)
         util.close(self.sock)
 
+    def cut_off(self) -> None:
+        """Read no more: what was received is still read, and an answer still goes out."""
+        self.sock.shutdown(socket.SHUT_RD)
+
 
 class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     """Serves like gunicorn's own; everything here runs on the worker's main thread."""
 
     send_s = SEND_S
+    connection: type[Connection] = Connection
 
     def __init__(self, *made_of: Any, **named: Any) -> None:
         super().__init__(*made_of, **named)
         # Until when each open connection may send, the oldest first.
-        self._reading: dict[_Connection, float] = {}
+        self._reading: dict[Connection, float] = {}
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -105,7 +110,7 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
         # struct timeval. The kernel's own timeout: gunicorn makes the socket blocking before an answer goes out.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@2l", self.send_s, 0))
         self.nr_conns += 1
-        connection = _Connection(self.cfg, client, address, listener.getsockname(), closing=self._forget)
+        connection = self.connection(self.cfg, client, address, listener.getsockname(), closing=self._forget)
         self._reading[connection] = time.monotonic() + READ_S
         self.enqueue_req(connection)
 
@@ -130,13 +135,12 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
                 break
             del self._reading[conn]
             try:
-                # For reading only: what was received is still read, and an answer still goes out.
-                conn.sock.shutdown(socket.SHUT_RD)
+                conn.cut_off()
             except OSError:
                 # The peer was first.
                 continue
 
-    def _forget(self, connection: _Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         self._reading.pop(connection, None)
 
 

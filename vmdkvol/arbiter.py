@@ -20,7 +20,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from vmdkvol_guest.listening import STOPS
+from vmdkvol.listening import STOPS
 
 # A worker's end wakes the master; this is for a signal that the kernel gave to another thread.
 _LOOK_AGAIN_S = 0.5

@@ -1,0 +1,56 @@
+"""`vmdkvol-esxd web`, put together: the doors, who comes in, the line to the core. Composition."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import uuid4
+
+from vmdkvol import __version__, logs
+from vmdkvol.addresses import UnixAddress
+from vmdkvol.clock import SystemClock
+from vmdkvol.line import Line
+from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.web.front import Door, create_app
+from vmdkvol_esx.web.health import Health
+from vmdkvol_esx.web.login import Login
+from vmdkvol_esx.web.routes import served
+from vmdkvol_esx.web.serving import serve_doors
+from vmdkvol_esx.web.token_file import Tokens
+from vmdkvol_esx.web_setting import WebSetting
+
+# A core that is restarted is back by then; a person waits.
+_PATIENCE_S = 5.0
+_FLUSH_S = 1.0
+
+
+def serve(settings: ServiceSettings) -> NoReturn:
+    """Serve the API until SIGTERM; what is under way is answered first. Ends the process."""
+    output = logs.configure(settings.log_level)
+    serve_doors(settings.web or WebSetting(), partial(_made, settings), partial(_leave, output))
+
+
+def _leave(output: logs.Output, code: int) -> NoReturn:
+    output.flush(_FLUSH_S)
+    os._exit(code)
+
+
+def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
+    """Return what a worker serves, and what ends it."""
+    clock, log = SystemClock(), logs.get("web")
+    line = Line(
+        UnixAddress(Path(settings.admin_socket)),
+        clock,
+        agent=f"vmdkvol-web {__version__}",
+        boot_id=secrets.token_hex(16),
+        patience_s=_PATIENCE_S,
+    ).start()
+    login = Login(Tokens(Path(settings.token_file), clock, log), log)
+    health = Health({"core": lambda: "" if line.up else line.trouble.text})
+    app = create_app(Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound), served())
+    log.info("serving", version=__version__)
+    return app, line.close

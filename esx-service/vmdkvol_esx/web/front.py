@@ -1,0 +1,233 @@
+"""The REST API over HTTP: who asks, which row of the table, its message to the core, the answer as JSON, errors as problems.
+
+The only module of the service that knows Flask. It decides nothing: what may be asked by whom, and what it does, is the core's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+from uuid import UUID
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoSuchPath
+
+from vmdkvol.admin_errors import BodyTooLong, WrongMedia
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import BadRequest, Internal, NotFound, StaleRequest, VolumeError, quoted
+from vmdkvol.logs import Log
+from vmdkvol.messages import Call
+from vmdkvol.orders import Actor, Outcome
+from vmdkvol.wire import dump
+from vmdkvol_esx.web import problems
+from vmdkvol_esx.web.asked import MAX_BODY, Said, call_id, message, path_parts
+from vmdkvol_esx.web.health import Health
+from vmdkvol_esx.web.openapi import document
+from vmdkvol_esx.web.routes import GET, Route
+
+# The core's own limit of an order is Docker's two minutes.
+QUERY_S, ORDER_S = 15.0, 110.0
+# So much of a body that is too long is still read: who sends it then hears why it was refused.
+_MOST_DRAINED = 8 << 20
+_PIECE = 64 << 10
+_JSON = "application/json"
+_OPEN = frozenset({"/livez", "/readyz"})
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the API is served with. ``ask`` asks the core; ``bound`` puts fields into the log lines of the thread."""
+
+    ask: Callable[[Any, Call], Any]
+    who: Callable[[Mapping[str, Any]], Actor]
+    health: Health
+    clock: Clock
+    log: Log
+    new_id: Callable[[], UUID]
+    bound: Callable[..., AbstractContextManager[None]]
+
+
+def create_app(door: Door, routes: Iterable[Route]) -> Flask:
+    """Return the WSGI application."""
+    app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False
+    rows = tuple(routes)
+    for row in rows:
+        rule = row.path.replace("{", "<").replace("}", ">")
+        app.add_url_rule(rule, row.name, partial(_answer, door, row), methods=[row.method])
+    described = json.dumps(document(rows), indent=1, ensure_ascii=False)
+    app.add_url_rule("/v1/openapi.json", "openapi", lambda: _text(described, _JSON), methods=[GET])
+    app.add_url_rule("/livez", "livez", lambda: _health(*door.health.live()), methods=[GET])
+    app.add_url_rule("/readyz", "readyz", lambda: _health(*door.health.ready()), methods=[GET])
+    app.add_url_rule("/metrics", "metrics", lambda: _text(door.health.metrics(), "text/plain; version=0.0.4"), methods=[GET])
+    _around(app, door)
+    _errors(app, door)
+    return app
+
+
+def _around(app: Flask, door: Door) -> None:
+    inner = app.wsgi_app
+
+    def wsgi_app(environ: Any, start_response: Any) -> Any:
+        # The path as it came, since what is decoded hides where its parts end; what cannot be split is refused below.
+        with door.bound(request=str(environ.setdefault("vmdkvol.id", door.new_id()))):
+            return inner(environ, start_response)
+
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+
+    @app.before_request
+    def check() -> None:
+        g.call = request.environ["vmdkvol.id"]
+        g.body = _taken_in()
+        path_parts(str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "/"))
+        if request.path not in _OPEN:
+            g.by = door.who(request.environ)
+
+    @app.after_request
+    def dress(response: Response) -> Response:
+        response.headers["X-Request-Id"] = str(g.get("call") or request.environ["vmdkvol.id"])
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
+def _answer(door: Door, row: Route, **path: str) -> Response:
+    deadline = Deadline.after(door.clock, QUERY_S if row.reads else ORDER_S)
+    by: Actor = g.by
+    said = Said(
+        request.query_string.decode("latin-1"),
+        g.body,
+        request.mimetype,
+        request.headers.get("If-Match"),
+        None if row.reads else request.headers.get("Idempotency-Key"),
+        None if row.reads else request.headers.get("X-Request-Id"),
+    )
+    g.call = call_id(said, by, g.call)
+    asked = message(row, path, said, by)
+    with door.bound(request=str(g.call)):
+        answer = door.ask(asked, Call(g.call, deadline))
+    if not row.reads:
+        door.log.info("order", method=row.method, path=request.path, by=by.name, role=by.role.value, source=by.source)
+    return _shown(row, answer)
+
+
+def _shown(row: Route, answer: Any) -> Response:
+    body = dump(answer)
+    response = _text(json.dumps(body, ensure_ascii=False, separators=(",", ":")), _JSON)
+    if row.cursor is not None and isinstance(body, dict) and body.get("next") is not None:
+        response.headers["Link"] = f'<{_next(str(body["next"]))}>; rel="next"'
+    if isinstance(answer, Outcome):
+        _tell_outcome(row, answer, response)
+    elif row.reads and row.cursor is None:
+        _tell_tag(body, response)
+    return response
+
+
+def _tell_outcome(row: Route, answer: Outcome, response: Response) -> None:
+    if answer.task is not None and not answer.done:
+        response.status_code = 202
+        response.headers["Location"] = f"/v1/tasks/{answer.task}"
+    elif row.makes and answer.done:
+        response.status_code = 201
+        response.headers["Location"] = f"{row.path}/{quote(answer.subject, safe='')}"
+    if answer.revision is not None and answer.done:
+        response.headers["ETag"] = f'"{answer.revision}"'
+
+
+def _tell_tag(body: Any, response: Response) -> None:
+    """What has a revision has an ETag: the revision, which If-Match compares, and what is shown, which If-None-Match does."""
+    inner = body.get("row", body) if isinstance(body, dict) else {}
+    revision = inner.get("revision") if isinstance(inner, dict) else None
+    if revision is None:
+        return
+    shown = hashlib.sha256(response.get_data()).hexdigest()[:16]
+    response.set_etag(f"{revision}.{shown}")
+    response.make_conditional(request)
+
+
+def _next(after: str) -> str:
+    query = [(name, value) for name, value in parse_qsl(request.query_string.decode("latin-1")) if name != "after"]
+    return f"{quote(request.path)}?{urlencode([*query, ('after', after)])}"
+
+
+def _text(text: str, media: str) -> Response:
+    return Response(text, content_type=media)
+
+
+def _health(well: bool, reasons: Mapping[str, str]) -> Response:
+    response = _text(json.dumps({"status": "ok" if well else "unavailable", "checks": dict(reasons)}), _JSON)
+    response.status_code = 200 if well else 503
+    return response
+
+
+def _taken_in() -> bytes:
+    """Return the whole body: the connection ends with the answer, which who still sends would not hear."""
+    stream, found, drained = request.environ["wsgi.input"], bytearray(), 0
+    left = request.content_length if request.content_length is not None else _MOST_DRAINED
+    if request.content_length is None and request.environ.get("HTTP_TRANSFER_ENCODING") is None:
+        return b""
+    try:
+        while left > 0 and (piece := stream.read(min(_PIECE, left))):
+            left -= len(piece)
+            drained += len(piece)
+            if len(found) <= MAX_BODY:
+                found += piece
+            if drained > _MOST_DRAINED:
+                break
+    except (OSError, ValueError) as error:
+        raise BadRequest("the request ended before its body did") from error
+    if len(found) > MAX_BODY:
+        raise BodyTooLong(f"the body is longer than {MAX_BODY} bytes")
+    if request.content_length is not None and left > 0:
+        raise BadRequest("the request ended before its body did")
+    return bytes(found)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def _errors(app: Flask, door: Door) -> None:
+    @app.errorhandler(VolumeError)
+    def refused(error: VolumeError) -> Response:
+        expected = isinstance(error, StaleRequest) and request.headers.get("If-Match") is not None
+        status = problems.status_of(error, expected=expected)
+        door.log.info("refused", method=request.method, path=request.path, status=status, code=error.code, reason=error.text)
+        return _problem(error, status)
+
+    @app.errorhandler(HTTPException)
+    def not_ours(error: HTTPException) -> Response:
+        where = f"{request.method} {quoted(request.path, 60)}"
+        if isinstance(error, NoSuchPath):
+            return _problem(NotFound(f"there is no {where}", remedy="see /v1/openapi.json for what there is"), 404)
+        if isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            response = _problem(BadRequest(f"{where} is not possible; there: {allowed}"), 405)
+            response.headers["Allow"] = allowed
+            return response
+        if error.code == 415:
+            return _problem(WrongMedia(f"{where}: {error.name}"), 415)
+        return _problem(BadRequest(f"{where}: {error.name}"), error.code or 500)
+
+    @app.errorhandler(Exception)
+    def crashed(error: Exception) -> Response:
+        door.log.exception("crashed", method=request.method, path=request.path)
+        return _problem(Internal(f"{type(error).__name__} in {request.method} {quoted(request.path, 60)}"), 500)
+
+
+def _problem(error: VolumeError, status: int) -> Response:
+    call = str(g.get("call") or request.environ["vmdkvol.id"])
+    response = _text(json.dumps(problems.problem(error, status, call), ensure_ascii=False), problems.MEDIA)
+    response.status_code = status
+    if status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'
+    seconds = problems.retry_after(error)
+    if seconds is not None:
+        response.headers["Retry-After"] = str(seconds)
+    return response

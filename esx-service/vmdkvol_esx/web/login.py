@@ -1,0 +1,94 @@
+"""Who asks the API, by what the door proves: root by the socket, a certificate's name, a token. Nothing else counts."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vmdkvol.admin_errors import NotAuthenticated
+from vmdkvol.errors import VolumeError, quoted
+from vmdkvol.logs import Log
+from vmdkvol.orders import ROOT, Actor, Role
+from vmdkvol_esx.web.token_file import Tokens, checked_name
+
+_CREDENTIALS = struct.Struct("3i")
+_SCHEME = "bearer "
+_MOST_TOKEN = 200
+UNIX = "unix"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Tells who asks, by a WSGI environment."""
+
+    tokens: Tokens
+    log: Log
+
+    def actor(self, environ: Mapping[str, Any]) -> Actor:
+        """Return who asks; NotAuthenticated if nothing proves it. A token that is shown counts before all else."""
+        connection = environ.get("gunicorn.socket")
+        source = UNIX if _is_unix(connection) else str(environ.get("REMOTE_ADDR") or "unknown")
+        try:
+            return self._proved(environ.get("HTTP_AUTHORIZATION"), connection, source)
+        except NotAuthenticated as error:
+            self.log.warning("nobody known asks", source=source, reason=error.text)
+            raise
+
+    def _proved(self, header: str | None, connection: Any, source: str) -> Actor:
+        if header is not None:
+            return self._by_token(header, source)
+        if source == UNIX:
+            return _by_socket(connection)
+        if isinstance(connection, ssl.SSLSocket):
+            found = by_certificate(connection.getpeercert(), source)
+            if found is not None:
+                return found
+        raise NotAuthenticated("nothing was shown that proves who asks")
+
+    def _by_token(self, header: str, source: str) -> Actor:
+        if not header.lower().startswith(_SCHEME) or len(header) > _MOST_TOKEN:
+            raise NotAuthenticated("the Authorization header has no bearer token")
+        known = self.tokens.find(header[len(_SCHEME) :].strip())
+        if known is None:
+            raise NotAuthenticated("the token is unknown, over or revoked")
+        return Actor(known.name, known.role, source)
+
+
+def by_certificate(shown: Mapping[str, Any] | None, source: str) -> Actor | None:
+    """Return whom a certificate names (common name) with which role (its one organizational unit); None if none was shown.
+
+    ``shown`` is as ``ssl`` tells it: verified against the authority for administrators.
+    """
+    if not shown:
+        return None
+    subject = [pair for each in shown.get("subject", ()) for pair in each]
+    names = [value for key, value in subject if key == "commonName"]
+    units = [value for key, value in subject if key == "organizationalUnitName"]
+    if len(names) != 1 or len(units) != 1 or units[0] not in list(Role):
+        raise NotAuthenticated(
+            "the certificate does not name one person (CN) and one role (OU)",
+            remedy=f"make one with OU {', '.join(Role)}; see docs/how-to/api.md",
+        )
+    try:
+        return Actor(checked_name(names[0]), Role(units[0]), source)
+    except VolumeError as error:
+        raise NotAuthenticated(f"the certificate's common name {quoted(names[0], 40)} cannot be a name") from error
+
+
+def _is_unix(connection: Any) -> bool:
+    return getattr(connection, "family", None) == socket.AF_UNIX
+
+
+def _by_socket(connection: Any) -> Actor:
+    try:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError as error:
+        raise NotAuthenticated(f"the connection gives no proof of who asks: {error}") from error
+    _, uid, _ = _CREDENTIALS.unpack(credentials)
+    if uid != 0:
+        raise NotAuthenticated(f"uid {uid} may not use this socket", remedy="ask as root, or show a token")
+    return ROOT

@@ -1,0 +1,207 @@
+"""gunicorn around the API: a process for each door, since gunicorn has all sockets of an instance inside TLS or none.
+
+The Unix socket is root's (0600); the other door is TLS, where a client certificate is asked for, and needed by nobody who has
+a token. Each door's worker has its own line to the core, made after the fork.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import uuid4
+
+from gunicorn import sock, util
+from gunicorn.app.base import BaseApplication
+from gunicorn.http import get_parser
+from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
+
+from vmdkvol.arbiter import PromptArbiter
+from vmdkvol.errors import BadRequest, Internal, VolumeError, one_line
+from vmdkvol.listening import READ_S, BoundedWorker, Connection, connections
+from vmdkvol_esx.web import problems
+from vmdkvol_esx.web_setting import WebSetting
+
+GRACEFUL_S = 115
+_MOST_CONNECTIONS = 1024
+_LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
+
+
+class SecureConnection(Connection):
+    """A connection inside TLS, whose handshake and whose silence take their time, and no more."""
+
+    sock: Any
+    initialized: bool
+
+    def init(self) -> None:
+        if self.initialized:
+            return
+        self.initialized = True
+        self.sock.settimeout(READ_S)
+        try:
+            self.sock = sock.ssl_wrap_socket(self.sock, self.cfg)
+        except TimeoutError as error:
+            raise ConnectionResetError(errno.ECONNRESET, "no TLS handshake in time") from error
+        self.parser = get_parser(self.cfg, self.sock, self.client)
+
+    def cut_off(self) -> None:
+        # Not the SSLSocket's own, which forgets that there is TLS, and what is written then goes out in the clear.
+        socket.socket.shutdown(self.sock, socket.SHUT_RD)
+
+
+class ApiWorker(BoundedWorker):
+    """Answers what is no HTTP as the API answers all that is wrong: with a problem."""
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        if isinstance(exc, ssl.SSLError):
+            # Nobody is there who could read an answer: the handshake failed, or the peer broke off.
+            self.log.info("TLS refused: %s", exc)
+            return
+        if isinstance(exc, ParseException):
+            status, reason = _LIMITS.get(type(exc), (400, "Bad Request"))
+            error: VolumeError = BadRequest(f"this is not HTTP as the API takes it: {one_line(str(exc), 80)}")
+        else:
+            self.log.exception("request failed")
+            status, reason, error = 500, "Internal Server Error", Internal("the API failed on this request")
+        body = json.dumps(problems.problem(error, status, str(uuid4()))).encode()
+        head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {problems.MEDIA}\r\n"
+        try:
+            util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body)
+        except OSError:
+            # The peer was first.
+            return
+
+
+class SecureWorker(ApiWorker):
+    connection = SecureConnection
+
+
+class FollowingArbiter(PromptArbiter):
+    """Ends when the process that started it does."""
+
+    def __init__(self, app: BaseApplication, leave: Callable[[int], NoReturn], parent: int) -> None:
+        super().__init__(app, leave)
+        self._parent = parent
+
+    def maybe_promote_master(self) -> None:
+        if os.getppid() != self._parent:
+            self.halt()
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A door: where, inside TLS or not."""
+
+    setting: WebSetting
+    secure: bool
+
+    def options(self) -> dict[str, Any]:
+        """Return gunicorn's settings of this door."""
+        return self._secured() if self.secure else {"bind": f"unix:{self.setting.socket}", "worker_class": ApiWorker}
+
+    def _secured(self) -> dict[str, Any]:
+        authority = self.setting.admin_ca_file
+        return {
+            "bind": self.setting.listen,
+            "worker_class": SecureWorker,
+            "certfile": self.setting.certificate_file,
+            "keyfile": self.setting.key_file or self.setting.certificate_file,
+            "ca_certs": authority,
+            "cert_reqs": ssl.CERT_NONE if authority is None else ssl.CERT_OPTIONAL,
+            "ssl_context": _context,
+        }
+
+
+class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """One door. ``make`` returns what serves it, and what ends that; called in the worker."""
+
+    def __init__(self, bind: Bind, make: Callable[[], tuple[Any, Callable[[], None]]]) -> None:
+        self._bind = bind
+        self._make = make
+        self._end: Callable[[], None] | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            # The socket's mode becomes 0600: who can write to it is root.
+            "umask": 0o177,
+            "workers": 1,
+            "worker_connections": min(_MOST_CONNECTIONS, connections()),
+            "threads": self._bind.setting.threads,
+            "timeout": 0,
+            "graceful_timeout": GRACEFUL_S,
+            "keepalive": 0,
+            "limit_request_line": 8190,
+            "limit_request_fields": 60,
+            "limit_request_field_size": 8190,
+            "control_socket_disable": True,
+            "accesslog": None,
+            "errorlog": "-",
+            "loglevel": "warning",
+            "worker_exit": self._ending,
+            **self._bind.options(),
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        served, self._end = self._make()
+        return served
+
+    def _ending(self, _arbiter: object, _worker: object) -> None:
+        if self._end is not None:
+            self._end()
+
+
+def serve_doors(
+    setting: WebSetting, make: Callable[[], tuple[Any, Callable[[], None]]], leave: Callable[[int], NoReturn]
+) -> NoReturn:
+    """Serve every door until told to stop; the end of one is the end of all. Ends the process."""
+    Path(setting.socket).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    doors = [Bind(setting, False), *([Bind(setting, True)] if setting.listen is not None else [])]
+    if len(doors) == 1:
+        PromptArbiter(Application(doors[0], make), leave).run()
+    _watch([_started(door, make, leave) for door in doors], leave)
+
+
+def _started(door: Bind, make: Callable[[], tuple[Any, Callable[[], None]]], leave: Callable[[int], NoReturn]) -> int:
+    parent = os.getpid()
+    child = os.fork()
+    if not child:
+        FollowingArbiter(Application(door, make), leave, parent).run()
+    return child
+
+
+def _watch(children: Sequence[int], leave: Callable[[int], NoReturn]) -> NoReturn:
+    told = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, told)
+    running, code, stopping = set(children), 0, False
+    while running:
+        ended = {pid: status for pid in running for found, status in [os.waitpid(pid, os.WNOHANG)] if found}
+        running -= ended.keys()
+        if ended and not stopping:
+            code = max(map(os.waitstatus_to_exitcode, ended.values())) or 1
+        if running and (ended or stopping):
+            _end(running)
+            stopping = True
+        if running and signal.sigwait(told) != signal.SIGCHLD:
+            stopping = True
+    leave(abs(code) & 0xFF)
+
+
+def _end(children: set[int]) -> None:
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
+
+
+def _context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,155 @@
+"""The tokens that people and programs show the API: names, roles, ends, and of the tokens themselves only hashes, in one file.
+
+The core does not know them: whoever may write this file is root already.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vmdkvol import durable
+from vmdkvol.clock import Clock
+from vmdkvol.errors import BadRequest, Conflict, MetadataDamaged, NotFound, VolumeError, quoted
+from vmdkvol.logs import Log, Secret
+from vmdkvol.orders import ROOT, Role
+from vmdkvol.settings import read_own
+
+_PREFIX = "vmdkvol_"
+_BYTES = 32
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", re.ASCII)
+MOST_DAYS = 3650
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A token as it is kept. ``hash`` is its SHA-256 in hex; times are UTC seconds since 1970."""
+
+    name: str
+    role: Role
+    hash: str
+    created_at: float
+    expires_at: float
+
+
+def checked_name(name: str) -> str:
+    """Return the name under which somebody's orders stand in the audit; BadRequest if it is none, or root's."""
+    if not _NAME.fullmatch(name) or name == ROOT.name:
+        raise BadRequest(
+            f"{quoted(name)} cannot be a name", remedy="use up to 64 letters, digits, '.', '_', '@' and '-', and not root"
+        )
+    return name
+
+
+class TokenFile:
+    """The file, for who changes it. Each change is whole or not made."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+
+    def add(self, name: str, role: Role, days: int) -> tuple[Secret, Known]:
+        """Make a token for ``name``; nobody is told it again. Conflict if the name has one that counts."""
+        checked_name(name)
+        if not 1 <= days <= MOST_DAYS:
+            raise BadRequest(f"a token counts for 1 to {MOST_DAYS} days")
+        secret, now = Secret(_PREFIX + secrets.token_urlsafe(_BYTES)), self._clock.wall()
+        with self._alone():
+            kept = [each for each in read(self._path) if each.name != name or each.expires_at > now]
+            if any(each.name == name for each in kept):
+                raise Conflict(f"{name} has a token", remedy="revoke it first, or give another name")
+            made = Known(name, role, hashed(secret.reveal()), now, now + days * _DAY_S)
+            self._write([*kept, made])
+        return secret, made
+
+    def remove(self, name: str) -> None:
+        """Afterwards no token of this name counts; NotFound if there is none."""
+        with self._alone():
+            known = read(self._path)
+            left = [each for each in known if each.name != name]
+            if len(left) == len(known):
+                raise NotFound(f"there is no token {quoted(name)}", remedy="see `vmdkvol-esxd web-token ls`")
+            self._write(left)
+
+    def _write(self, tokens: Sequence[Known]) -> None:
+        durable.write(self._path, json.dumps({"tokens": [asdict(each) for each in tokens]}, indent=1).encode())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self._path.with_name(f"{self._path.name}.lock"), flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+class Tokens:
+    """The file, for who checks tokens: a change counts with the next request. For any thread."""
+
+    def __init__(self, path: Path, clock: Clock, log: Log) -> None:
+        self._path = path
+        self._clock = clock
+        self._log = log
+        self._seen: tuple[object, dict[str, Known]] = None, {}
+
+    def find(self, token: str) -> Known | None:
+        """Return whose token it is, None if it is nobody's or over. MetadataDamaged if the file cannot be read."""
+        found = self._known().get(hashed(token))
+        return found if found is not None and self._clock.wall() < found.expires_at else None
+
+    def _known(self) -> dict[str, Known]:
+        mark = _mark(self._path)
+        seen = self._seen
+        if seen[0] != mark or mark is None:
+            try:
+                seen = self._seen = mark, {each.hash: each for each in read(self._path)}
+            except VolumeError as error:
+                self._log.error("no token counts", reason=str(error))
+                raise
+        return seen[1]
+
+
+def read(path: Path) -> Sequence[Known]:
+    """Return the tokens in the file, none if there is no file; MetadataDamaged for anything else."""
+    if not path.exists():
+        return ()
+    try:
+        data = json.loads(read_own(path))
+        return tuple(_known(each) for each in data["tokens"])
+    except (ValueError, KeyError, TypeError, BadRequest) as error:
+        raise MetadataDamaged(
+            f"the tokens in {path} cannot be read: {error}", remedy="put the file right, or remove it and make new tokens"
+        ) from error
+
+
+def hashed(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _known(data: dict[str, object]) -> Known:
+    ends = [data["created_at"], data["expires_at"]]
+    if not all(isinstance(each, int | float) for each in ends) or not isinstance(data["hash"], str):
+        raise TypeError("a token's times or hash are of another type")
+    created, expires = (float(str(each)) for each in ends)
+    return Known(checked_name(str(data["name"])), Role(str(data["role"])), data["hash"], created, expires)
+
+
+def _mark(path: Path) -> object:
+    """Return what changes with the file; None if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid
