@@ -43,11 +43,15 @@ from vmdkvol_esx.paths import new_path
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings, VsphereSetting
 from vmdkvol_esx.vsphere.role import NEEDS, TOO_MUCH, Need, Place, roles
+from vmdkvol_esx.web.openapi import document
+from vmdkvol_esx.web.routes import served
+from vmdkvol_esx.web_setting import WebSetting
 from vmdkvol_guest.ports import Holdings
 from vmdkvol_guest.settings import AgentSettings
 from vmdkvol_guest.status import status
 
 DOCS = Path(__file__).parents[1] / "docs"
+OPENAPI = DOCS / "reference" / "openapi.json"
 BLOCK = re.compile(r"(<!-- made from the code: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _ID = UUID("6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
@@ -167,6 +171,11 @@ def host_settings() -> str:
 
 def vsphere_settings() -> str:
     return _settings(VsphereSetting)
+
+
+def web_settings() -> str:
+    """Return a table of the settings of the REST API."""
+    return _settings(WebSetting)
 
 
 def role() -> str:
@@ -313,6 +322,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "datastore-settings": datastore_settings,
     "host-settings": host_settings,
     "vsphere-settings": vsphere_settings,
+    "web-settings": web_settings,
     "role": role,
     "role-names": role_names,
     "role-never": role_never,
@@ -347,8 +357,21 @@ def fill_pages() -> list[Path]:
     return written
 
 
+def openapi_text() -> str:
+    """Return the description of the REST API as it is committed."""
+    return json.dumps(document(served()), indent=1, ensure_ascii=False) + "\n"
+
+
+def fill_openapi() -> list[Path]:
+    """Write the API's description if it is not as the code has it; return it then."""
+    if OPENAPI.exists() and OPENAPI.read_text(encoding="utf-8") == openapi_text():
+        return []
+    OPENAPI.write_text(openapi_text(), encoding="utf-8")
+    return [OPENAPI]
+
+
 def main() -> int:
-    for page in fill_pages():
+    for page in [*fill_pages(), *fill_openapi()]:
         print(f"written: {page.relative_to(DOCS.parent)}")
     return 0
 

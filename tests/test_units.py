@@ -128,7 +128,7 @@ NAMESPACED = (
 )
 
 
-@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service"])
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service", "vmdkvol-web.service"])
 def test_no_option_gives_a_unit_a_mount_namespace(unit: str) -> None:
     assert [key for _, key, _ in options(unit) if key.startswith(NAMESPACED)] == []
 
@@ -151,7 +151,7 @@ def test_only_root_can_write_to_the_socket() -> None:
     assert values("vmdkvol-agent.socket", "SocketUser") == ["root"]
 
 
-@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service"])
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service", "vmdkvol-web.service"])
 def test_no_old_worker_lives_on_beside_a_new_master(unit: str) -> None:
     assert values(unit, "KillMode") == ["mixed"]
     assert values(unit, "Restart") == ["always"]
@@ -217,7 +217,7 @@ def test_swarm_learns_of_the_driver_outside_the_agents_unit() -> None:
     assert "docker.service" not in values("vmdkvol-swarm.service", "Requires")
 
 
-@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service"])
+@pytest.mark.parametrize("unit", ["vmdkvol-agent.service", "vmdkvol-esxd.service", "vmdkvol-web.service"])
 def test_a_daemon_that_cannot_start_is_started_again_without_end(unit: str) -> None:
     """systemd gives up after five starts in ten seconds otherwise, and a disk stays full for longer than that."""
     assert values(unit, "Restart") == ["always"]
@@ -239,3 +239,8 @@ def test_the_agent_of_the_install_page_asks_where_the_example_s_service_listens(
     example = tomllib.loads((ROOT / "packaging/service.toml").read_text(encoding="utf-8"))
 
     assert tomllib.loads(written) == {"service": f"unix://{example['hosts'][0]['socket']}"}
+
+
+def test_the_api_has_one_power_of_root_and_no_way_to_a_device() -> None:
+    assert values("vmdkvol-web.service", "CapabilityBoundingSet") == ["CAP_NET_BIND_SERVICE"]
+    assert "AF_VSOCK" not in values("vmdkvol-web.service", "RestrictAddressFamilies")

@@ -22,7 +22,7 @@ from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.web_tokens import web_token
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=[web_token], context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -148,9 +148,6 @@ def web(config: Path) -> None:
     from vmdkvol_esx.web.daemon import serve as serve_api  # Flask and gunicorn
 
     serve_api(settings)
-
-
-cli.add_command(web_token)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

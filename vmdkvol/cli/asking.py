@@ -111,6 +111,18 @@ def plugin_answers(path: Path) -> bool:
     return isinstance(answer, dict) and "Capabilities" in answer
 
 
+def api_answers(path: Path) -> bool:
+    """Tell whether a REST API answers at this socket; whether its core does is another question."""
+    connection = _PluginConnection(path, _PATIENCE_S)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def listens(path: Path) -> bool:
     """Tell whether any process accepts connections at this socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

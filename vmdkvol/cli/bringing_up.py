@@ -13,8 +13,8 @@ from pathlib import Path
 
 from vmdkvol import durable
 from vmdkvol.cli import processes
-from vmdkvol.cli.asking import connected, listens, plugin_answers
-from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, Identity, Layout, SandboxHost
+from vmdkvol.cli.asking import api_answers, connected, listens, plugin_answers
+from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, WEB, Identity, Layout, SandboxHost
 from vmdkvol.cli.processes import Process
 from vmdkvol.cli.written import agent_config, service_config
 from vmdkvol.errors import BY_CODE, Conflict, MetadataDamaged, ServiceUnreachable, Unavailable, VolumeError
@@ -33,6 +33,7 @@ class Daemon:
     module: str
     config: str
     answers: Callable[[], bool]
+    command: str = "serve"
 
 
 def bring_up(layout: Layout, identity: Identity) -> None:
@@ -50,7 +51,7 @@ def bring_up(layout: Layout, identity: Identity) -> None:
 
 def refuse_impossible(layout: Layout, identity: Identity) -> None:
     """Raise BadRequest for paths too long for a socket, Conflict for what others have; nothing was made."""
-    _ = layout.admin_address
+    _ = layout.admin_address, layout.web_address
     for host in identity.hosts:
         layout.service_address(host.name)
         _refuse_foreign(layout, host)
@@ -74,12 +75,17 @@ def daemons(layout: Layout, identity: Identity) -> list[Daemon]:
         service_config(layout, identity),
         lambda: all(_service_answers(layout, host) for host in identity.hosts),
     )
-    return [service, *(_agent(layout, host) for host in identity.hosts)]
+    return [service, _web(layout, identity), *(_agent(layout, host) for host in identity.hosts)]
 
 
 def recorded(layout: Layout, name: str) -> Process | None:
     """Return the running process that was started under this name."""
     return processes.from_pid_file(layout.pid_file(name), layout.config(name))
+
+
+def _web(layout: Layout, identity: Identity) -> Daemon:
+    config, socket = service_config(layout, identity), layout.web_address.path
+    return Daemon(WEB, "vmdkvol_esx.cli", config, lambda: api_answers(socket), "web")
 
 
 def _agent(layout: Layout, host: SandboxHost) -> Daemon:
@@ -134,7 +140,9 @@ def _ensure(layout: Layout, daemon: Daemon) -> None:
         return
     # Whatever else was started with this file: a killed master's worker, or a start that was cut off.
     processes.stop(processes.with_config(config), STOP_S)
-    started = processes.start([sys.executable, "-m", daemon.module, "--config", str(config), "serve"], layout.log(daemon.name))
+    started = processes.start(
+        [sys.executable, "-m", daemon.module, "--config", str(config), daemon.command], layout.log(daemon.name)
+    )
     processes.write_pid_file(layout.pid_file(daemon.name), started.pid)
     _await(layout, daemon, started)
 

@@ -159,6 +159,8 @@ class Layout:
 
 
 SERVICE = "service"
+# The REST API, with the same settings in a file of its own: a process is known by its file.
+WEB = "web"
 
 
 def extended(known: Identity | None, hosts: Sequence[str], datastores: Sequence[str]) -> Identity:
@@ -173,7 +175,7 @@ def extended(known: Identity | None, hosts: Sequence[str], datastores: Sequence[
 
 
 def _driver(name: str) -> str:
-    if not _DRIVER.fullmatch(name) or name == SERVICE:
+    if not _DRIVER.fullmatch(name) or name in (SERVICE, WEB):
         raise InvalidName(
             f"{name[:60]!r} is not a driver name", remedy="use up to 41 letters, digits, '.', '_' and '-', such as vsphere-b"
         )

@@ -119,9 +119,10 @@ def _problem(layout: Layout, identity: Identity) -> MetadataDamaged | None:
 
 
 def _process_rows(layout: Layout, identity: Identity) -> list[dict[str, Any]]:
-    service, *agents = daemons(layout, identity)
+    service, web, *agents = daemons(layout, identity)
     addresses = [str(layout.service_address(host.name).path) for host in identity.hosts]
     rows = [_process_row(layout, service.name, "service", ",".join(addresses), answers=service.answers())]
+    rows.append(_process_row(layout, web.name, "web", str(layout.web_address.path), answers=web.answers()))
     for host, agent in zip(identity.hosts, agents, strict=True):
         answers = plugin_answers(host.plugin_socket)
         row = _process_row(layout, agent.name, "agent", str(host.plugin_socket), answers=answers)

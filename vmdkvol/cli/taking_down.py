@@ -13,7 +13,7 @@ from pathlib import Path
 from vmdkvol.cli import devices, processes
 from vmdkvol.cli.asking import listens
 from vmdkvol.cli.bringing_up import STOP_S
-from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, Identity, Layout, SandboxHost
+from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, WEB, Identity, Layout, SandboxHost
 from vmdkvol.errors import Conflict, StillMounted
 
 
@@ -24,12 +24,12 @@ def take_down(layout: Layout, identity: Identity) -> None:
     can be stopped as usual; only when they were dead already there is nobody to go on.
     """
     _refuse_used(layout)
-    for name in [*(host.name for host in identity.hosts), SERVICE]:
+    for name in [*(host.name for host in identity.hosts), WEB, SERVICE]:
         # Agents first: what they still have to give back needs the service.
         processes.stop(processes.with_config(layout.config(name)), STOP_S)
         layout.pid_file(name).unlink(missing_ok=True)
     _free_loops(layout)
-    _remove_sockets(layout.admin_address.path)
+    _remove_sockets(layout.admin_address.path, layout.web_address.path)
     for host in identity.hosts:
         _remove_sockets(host.plugin_socket, layout.service_address(host.name).path)
         _remove_run_directory(host)

@@ -13,11 +13,13 @@ def service_config(layout: Layout, identity: Identity) -> str:
 
     And what the user of the sandbox wants of the service.
     """
+    given = layout.service_settings()
     return _HEAD + dump_toml(
         {
-            **layout.service_settings(),
+            **given,
             "state_dir": str(layout.state(SERVICE)),
             "admin_socket": str(layout.admin_address.path),
+            "web": {**given.get("web", {}), "socket": str(layout.web_address.path)},
             "default_datastore": identity.datastores[0],
             "trash_retention_s": 0.0,
             "datastores": [{"name": name, "path": str(layout.datastore(name))} for name in identity.datastores],

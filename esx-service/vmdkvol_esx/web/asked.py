@@ -30,6 +30,7 @@ MAX_KEY = 100
 _MOST_PARAMETERS = 100
 _KEYS = UUID("0b51f1a3-5c8e-4a2a-9c43-6a1f7c9f7d10")
 _REVISION = re.compile(r'"([0-9]{1,18})(?:\.[0-9a-f]{1,64})?"', re.ASCII)
+_READER = re.compile(r"not an? \w+: \[['\"](.*)['\"]\]", re.DOTALL)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
 
@@ -54,7 +55,9 @@ def path_parts(raw: str) -> tuple[str, ...]:
     path = raw.partition("?")[0].partition("#")[0]
     if not path.startswith("/"):
         raise BadRequest(f"{quoted(raw)} is no path of this API", remedy="give the path alone, such as /v1/vms")
-    parts = []
+    parts: list[str] = []
+    if path == "/":
+        return ()
     for part in path[1:].split("/"):
         try:
             text = unquote_to_bytes(part).decode("utf-8")
@@ -234,4 +237,7 @@ def _expected(if_match: str | None) -> int | None:
 
 
 def _plain(text: str) -> str:
-    return text.removeprefix("a frame is ").removeprefix("a frame has ")
+    """Return what the strict reader says, in words of the API: there are no frames, no classes and no ``$``."""
+    found = _READER.fullmatch(text)
+    words = found[1] if found else text.removeprefix("a frame is ").removeprefix("a frame has ")
+    return words.replace(" @ $.", " @ ").replace(" @ $", "")

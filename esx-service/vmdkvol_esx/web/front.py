@@ -76,7 +76,6 @@ def _around(app: Flask, door: Door) -> None:
     inner = app.wsgi_app
 
     def wsgi_app(environ: Any, start_response: Any) -> Any:
-        # The path as it came, since what is decoded hides where its parts end; what cannot be split is refused below.
         with door.bound(request=str(environ.setdefault("vmdkvol.id", door.new_id()))):
             return inner(environ, start_response)
 
@@ -86,9 +85,10 @@ def _around(app: Flask, door: Door) -> None:
     def check() -> None:
         g.call = request.environ["vmdkvol.id"]
         g.body = _taken_in()
-        path_parts(str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "/"))
         if request.path not in _OPEN:
             g.by = door.who(request.environ)
+        # The path as it came, since what is decoded hides where its parts end.
+        path_parts(str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "/"))
 
     @app.after_request
     def dress(response: Response) -> Response:

@@ -101,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
     Route(DELETE, "/v1/vmgroups/{name}/members/{vms}", RemoveMembers, other="RemoveMember"),
     Route(PATCH, "/v1/vmgroups/{name}/rights/{datastore}", SetRight),
     Route(DELETE, "/v1/vmgroups/{name}/rights/{datastore}", RemoveRight),
-    _list("/v1/volumes", ListAllVolumes),
+    _list("/v1/volumes", ListAllVolumes, most=500),
     Route(GET, "/v1/volumes/{volume}", InspectVolume),
     Route(POST, "/v1/volumes", CreateVolumeFor, makes=True),
     Route(PATCH, "/v1/volumes/{volume}", SetVolume),

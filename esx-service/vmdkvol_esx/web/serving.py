@@ -7,13 +7,16 @@ a token. Each door's worker has its own line to the core, made after the fork.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -24,12 +27,16 @@ from gunicorn.http import get_parser
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 
 from vmdkvol.arbiter import PromptArbiter
-from vmdkvol.errors import BadRequest, Internal, VolumeError, one_line
+from vmdkvol.errors import BadRequest, Conflict, Internal, VolumeError, one_line
 from vmdkvol.listening import READ_S, BoundedWorker, Connection, connections
 from vmdkvol_esx.web import problems
 from vmdkvol_esx.web_setting import WebSetting
 
+Make = Callable[[], tuple[Any, Callable[[], None]]]
+Leave = Callable[[int], NoReturn]
+
 GRACEFUL_S = 115
+_PATIENCE_S, _PAUSE_S = 10.0, 0.1
 _MOST_CONNECTIONS = 1024
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
 
@@ -86,7 +93,7 @@ class SecureWorker(ApiWorker):
 class FollowingArbiter(PromptArbiter):
     """Ends when the process that started it does."""
 
-    def __init__(self, app: BaseApplication, leave: Callable[[int], NoReturn], parent: int) -> None:
+    def __init__(self, app: BaseApplication, leave: Leave, parent: int) -> None:
         super().__init__(app, leave)
         self._parent = parent
 
@@ -122,7 +129,7 @@ class Bind:
 class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """One door. ``make`` returns what serves it, and what ends that; called in the worker."""
 
-    def __init__(self, bind: Bind, make: Callable[[], tuple[Any, Callable[[], None]]]) -> None:
+    def __init__(self, bind: Bind, make: Make) -> None:
         self._bind = bind
         self._make = make
         self._end: Callable[[], None] | None = None
@@ -160,18 +167,42 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             self._end()
 
 
-def serve_doors(
-    setting: WebSetting, make: Callable[[], tuple[Any, Callable[[], None]]], leave: Callable[[int], NoReturn]
-) -> NoReturn:
+def serve_doors(setting: WebSetting, make: Make, leave: Leave) -> NoReturn:
     """Serve every door until told to stop; the end of one is the end of all. Ends the process."""
-    Path(setting.socket).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    guard = _guard(Path(setting.socket))
+    make = partial(_unguarded, guard, make)
     doors = [Bind(setting, False), *([Bind(setting, True)] if setting.listen is not None else [])]
     if len(doors) == 1:
         PromptArbiter(Application(doors[0], make), leave).run()
     _watch([_started(door, make, leave) for door in doors], leave)
 
 
-def _started(door: Bind, make: Callable[[], tuple[Any, Callable[[], None]]], leave: Callable[[int], NoReturn]) -> int:
+def _guard(path: Path) -> int:
+    """Return what keeps the right to the socket's path: without it a second one would take a socket that is served.
+
+    One that ends is waited for briefly. Conflict if another process has it.
+    """
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise Conflict(f"another process serves {path}", remedy="stop it, or set another socket in [web]") from None
+            time.sleep(_PAUSE_S)
+        else:
+            return lock
+
+
+def _unguarded(guard: int, make: Make) -> tuple[Any, Callable[[], None]]:
+    """The guard is the master's: a worker that outlives it keeps nobody from the socket."""
+    os.close(guard)
+    return make()
+
+
+def _started(door: Bind, make: Make, leave: Leave) -> int:
     parent = os.getpid()
     child = os.fork()
     if not child:
@@ -179,7 +210,7 @@ def _started(door: Bind, make: Callable[[], tuple[Any, Callable[[], None]]], lea
     return child
 
 
-def _watch(children: Sequence[int], leave: Callable[[int], NoReturn]) -> NoReturn:
+def _watch(children: Sequence[int], leave: Leave) -> NoReturn:
     told = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, told)
     running, code, stopping = set(children), 0, False
