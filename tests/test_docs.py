@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reference import BLOCK, PARTS, filled, status_map
+from tests.reference import BLOCK, OPENAPI, PARTS, filled, openapi_text, status_map
 from vmdkvol.errors import BY_CODE
 from vmdkvol.options import ALIASES, OPTIONS
 
@@ -42,6 +42,10 @@ def test_what_is_made_from_the_code_is_as_the_code_has_it(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
 
     assert filled(text) == text, "run: python -m tests.reference"
+
+
+def test_the_description_of_the_api_is_as_the_code_has_it() -> None:
+    assert OPENAPI.read_text(encoding="utf-8") == openapi_text(), "run: python -m tests.reference"
 
 
 def test_every_made_part_stands_in_one_page() -> None:

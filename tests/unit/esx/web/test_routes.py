@@ -9,7 +9,6 @@ from dataclasses import fields
 import pytest
 from openapi_spec_validator import validate
 
-from tests.reference import OPENAPI, openapi_text
 from vmdkvol.admin_requests import NOUNS
 from vmdkvol.orders import OrderFor, Query
 from vmdkvol_esx.web.asked import hints_of
@@ -34,10 +33,6 @@ def test_a_row_fits_its_message(route: Route) -> None:
     assert issubclass(route.message, Query | OrderFor)
     assert route.reads == (route.method == GET)
     assert route.cursor is None or {route.cursor, "limit"} <= names
-
-
-def test_the_committed_description_is_the_code_s() -> None:
-    assert OPENAPI.read_text(encoding="utf-8") == openapi_text(), "run: python -m tests.reference"
 
 
 def test_the_description_is_a_right_one_also_of_what_is_not_served_yet() -> None:
