@@ -7,6 +7,7 @@ from vmdkvol.audit_messages import AUDIT_REQUESTS
 from vmdkvol.messages import Hello, Request
 from vmdkvol.resize_messages import RESIZE_REQUESTS
 from vmdkvol.site_messages import SITE_REQUESTS
+from vmdkvol.task_messages import TASK_REQUESTS
 from vmdkvol.vmgroup_messages import VMGROUP_REQUESTS
 from vmdkvol.volume_orders import VOLUME_REQUESTS
 
@@ -18,5 +19,6 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *RESIZE_REQUESTS,
     *VMGROUP_REQUESTS,
     *SITE_REQUESTS,
+    *TASK_REQUESTS,
 )
 ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)

@@ -83,16 +83,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class SiteInfo:
-    """The service as a whole. ``trouble`` are lines that an administrator should look at, each with what to do.
+    """The service as a whole. ``trouble`` are lines that an administrator should look at.
 
-    ``revision`` is the number of the last write of its database. ``states`` counts volumes by state. ``hosts`` are the names of
-    the machines whose agents are connected now, sorted.
+    A service whose database cannot be used answers MetadataDamaged. ``revision`` is the number of the last write. ``states``
+    counts volumes by state. ``hosts`` are the names of the machines whose agents are connected now, sorted.
     """
 
     version: str
     revision: int
     uptime_s: float
-    read_only: bool
     states: tuple[Count, ...]
     open_work: int
     hosts: tuple[str, ...]

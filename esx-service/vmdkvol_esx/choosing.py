@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from uuid import UUID
 
-from vmdkvol.errors import Conflict, NotFound, VolumeNotFound, quoted
+from vmdkvol.admin_errors import VmgroupNotFound
+from vmdkvol.errors import Conflict, VolumeNotFound, quoted
 from vmdkvol.volume import State, VmgroupId, VolumeId
 from vmdkvol_esx.ports import Store
 from vmdkvol_esx.records import VolumeRecord
-
-Names = Callable[[], Mapping[VmgroupId, str]]
 
 _PAGE = 500
 _SHOWN = 3
 
 
 class Choosing:
-    """``names`` are those of all vmgroups as they are now."""
+    """For any thread."""
 
-    def __init__(self, store: Store, names: Names) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self.names = names
+        self._named: tuple[int, Mapping[VmgroupId, str]] | None = None
 
-    def vmgroup(self, name: str) -> VmgroupId:
-        """Return the vmgroup of exactly this name; NotFound."""
-        found = [group for group, known in self.names().items() if known == name]
+    def names(self) -> Mapping[VmgroupId, str]:
+        """Return the names of all vmgroups as they are now."""
+        # Whatever is written raises the number, a vmgroup too; the pages of a listing ask again and again.
+        change, named = self._store.change_number(), self._named
+        if named is None or named[0] != change:
+            named = self._named = change, {each.vmgroup.id: each.vmgroup.name for each in self._store.groups()}
+        return named[1]
+
+    def vmgroup(self, text: str) -> VmgroupId:
+        """Return the vmgroup of exactly this name or id; VmgroupNotFound."""
+        found = [group for group, name in self.names().items() if text in (name, str(group))]
         if not found:
-            raise NotFound(f"there is no vmgroup {quoted(name)}", remedy="see `vmdkvol vmgroup ls` for the names")
+            raise VmgroupNotFound(f"there is no vmgroup {quoted(text)}")
         return found[0]
 
     def volume(self, text: str, vmgroup: str | None, gone: Collection[State] = ()) -> VolumeRecord:

@@ -246,7 +246,8 @@ def _open_admin(
         give=token_giver(settings, verbs.parts.hypervisor),
     )
     auditing = make_auditing(store, clock)
-    desk = open_desk({**enrolments.rows(), **auditing.rows(), **noun_rows(verbs)}, store, clock, auditing)
+    nouns = noun_rows(verbs, store, later.connected, NAME)
+    desk = open_desk({**enrolments.rows(), **auditing.rows(), **nouns}, store, clock, auditing)
     return admin_server(settings, _logged(desk.answer), clock, NAME, listen)
 
 

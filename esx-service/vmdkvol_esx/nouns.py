@@ -6,33 +6,36 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmdkvol.messages import Call, Request
-from vmdkvol.volume import VmgroupId
-from vmdkvol_esx.choosing import Choosing, Names
+from vmdkvol.volume import VmId
+from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.custody import Custody
 from vmdkvol_esx.datastores import Datastores
+from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
 from vmdkvol_esx.requests import Verbs
 from vmdkvol_esx.severing import Severing
+from vmdkvol_esx.standing import Standing
+from vmdkvol_esx.tasking import Tasking
 from vmdkvol_esx.vmgroups import Vmgroups
 
 Rows = Mapping[type[Request[Any]], Callable[[Any, Call], Any]]
 
 
-def noun_rows(verbs: Verbs) -> Rows:
-    """Return what each message is answered by whose noun needs no more than the use cases and their ports."""
+def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], service: str) -> Rows:
+    """Return what each message is answered by whose noun needs no more than the use cases and their ports.
 
-    def names() -> Mapping[VmgroupId, str]:
-        return {each.vmgroup.id: each.vmgroup.name for each in verbs.parts.store.groups()}
-
-    return {**volume_rows(verbs, names), **Vmgroups(verbs.parts).rows(), **Datastores(verbs.parts, verbs.glance).rows()}
-
-
-def volume_rows(verbs: Verbs, names: Names) -> Rows:
-    """Return what each message about volumes is answered by; ``names`` are those of all vmgroups as they are now."""
-    choosing = Choosing(verbs.parts.store, names)
-    overview = Overview(verbs.parts, choosing, verbs.underway, verbs.glance)
-    ordering = Ordering(verbs.parts, choosing, verbs.journal, verbs.underway)
-    custody = Custody(verbs.parts, ordering, verbs.journal, verbs.owners, verbs.handover)
-    severing = Severing(verbs.parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.following)
-    return {**overview.rows(), **custody.rows(), **severing.rows(), **verbs.resizing.rows()}
+    ``connected`` tells whether a machine's agent is there, ``service`` is the program and its version.
+    """
+    parts, choosing = verbs.parts, Choosing(verbs.parts.store)
+    ordering = Ordering(parts, choosing, verbs.journal, verbs.underway)
+    return {
+        **Overview(parts, choosing, verbs.underway, verbs.glance).rows(),
+        **Custody(parts, ordering, verbs.journal, verbs.owners, verbs.handover).rows(),
+        **Severing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.following).rows(),
+        **Tasking(parts, ledger, verbs.underway, verbs.glance).rows(),
+        **Standing(parts, ledger, connected, service).rows(),
+        **verbs.resizing.rows(),
+        **Vmgroups(parts).rows(),
+        **Datastores(parts, verbs.glance).rows(),
+    }

@@ -53,7 +53,7 @@ class Underway:
             entry = self._entries.get(record.id)
             if entry is None or entry.intent != intent.id:
                 name = (record.vmgroup, record.name)
-                self._entries[record.id] = _Entry(intent.id, name, _doing(intent.change), intent.opened_at)
+                self._entries[record.id] = _Entry(intent.id, name, doing(intent.change), intent.opened_at)
         return partial(self._progress, record.id, intent.id)
 
     def ended(self, volume: VolumeId) -> None:
@@ -127,7 +127,8 @@ class Underway:
         return round(max(0.0, (100 - entry.percent) / pace - (self._clock.monotonic() - entry.changed_at)))
 
 
-def _doing(change: Change) -> Doing:
+def doing(change: Change) -> Doing:
+    """Return the word for what is done to the disk."""
     match change:
         case CreateDisk():
             return Doing.CREATE

@@ -11,13 +11,15 @@ from sqlalchemy.dialects.sqlite import insert
 from vmdkvol.errors import StaleRequest, VolumeInUse, VolumeNotFound
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import State, VmId, VolumeId
+from vmdkvol_esx.ledger import Ended
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.store import cordons, vmgroups, volumes
 from vmdkvol_esx.store.schema import answers, intent_to_row, intents, row_to_intent
-from vmdkvol_esx.store.statements import Statement, Transaction
+from vmdkvol_esx.store.statements import Row, Statement, Transaction
 
 # How long a repeated call gets its first answer, and a closed intent keeps its id from being used again (F31).
 KEPT_S = 24 * 3600.0
+FINISHED, ABANDONED = "finished", "abandoned"
 
 _KNOWN = Statement(select(intents.c.id).where(intents.c.id == bindparam("key")))
 _BEGIN = Statement(insert(intents))
@@ -29,6 +31,15 @@ _CLOSE = Statement(
 )
 _FORGET = Statement(delete(intents).where(intents.c.closed_at < bindparam("before_then")))
 _ALL_OPEN = Statement(select(intents).where(intents.c.closed_at.is_(None)).order_by(intents.c.opened_at, intents.c.id))
+_ENDED = (
+    select(intents)
+    .where(intents.c.closed_at > bindparam("after"))
+    .order_by(intents.c.closed_at.desc(), intents.c.id)
+    .limit(bindparam("most"))
+)
+_ALL_ENDED = Statement(_ENDED)
+_ENDED_OF = Statement(_ENDED.where(intents.c.volume == bindparam("key")))
+_ONE = Statement(select(intents).where(intents.c.id == bindparam("key")))
 _OPEN_OF = Statement(select(intents).where(intents.c.closed_at.is_(None), intents.c.volume == bindparam("key")))
 _ANSWER = Statement(
     select(answers.c.answer).where(
@@ -106,7 +117,7 @@ def _check_end(transaction: Transaction, volume: VolumeId, record: VolumeRecord,
         raise StaleRequest(f"the intent is for volume {volume}, the record for {record.id}", volume=str(volume))
     stored = volumes.fetch(transaction, volume)
     allowed = set() if stored is None else {stored.generation}
-    if stored is not None and outcome == "abandoned":
+    if stored is not None and outcome == ABANDONED:
         # Nobody was told the raised generation of work that did not happen, so the record may go back whole.
         allowed.add(stored.generation - 1)
     if record.generation not in allowed:
@@ -122,6 +133,25 @@ def open_intents(transaction: Transaction) -> Sequence[Intent]:
 def open_intent(transaction: Transaction, volume: VolumeId) -> Intent | None:
     row = transaction.first(_OPEN_OF, key=str(volume))
     return None if row is None else row_to_intent(row)
+
+
+def ended(transaction: Transaction, volume: VolumeId | None, limit: int, now: float) -> Sequence[Ended]:
+    if volume is None:
+        rows = transaction.all(_ALL_ENDED, after=now - KEPT_S, most=limit)
+    else:
+        rows = transaction.all(_ENDED_OF, after=now - KEPT_S, most=limit, key=str(volume))
+    return tuple(_ended(row) for row in rows)
+
+
+def work(transaction: Transaction, intent: UUID, now: float) -> Intent | Ended | None:
+    row = transaction.first(_ONE, key=str(intent))
+    if row is None or (row["closed_at"] is not None and row["closed_at"] <= now - KEPT_S):
+        return None
+    return row_to_intent(row) if row["closed_at"] is None else _ended(row)
+
+
+def _ended(row: Row) -> Ended:
+    return Ended(row_to_intent(row), row["closed_at"], row["outcome"] == FINISHED)
 
 
 def stored_answer(transaction: Transaction, caller: VmId, call: UUID, now: float) -> bytes | None:

@@ -11,9 +11,10 @@ from sqlalchemy import bindparam, insert, select
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DiskUuid, VmgroupId, VmId, VolumeId
+from vmdkvol.volume import DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.cordons import Cordon, Placed
 from vmdkvol_esx.identities import Identity, Ticket
+from vmdkvol_esx.ledger import Ended
 from vmdkvol_esx.records import Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import cordons, identities, intents, vmgroups, volumes
 from vmdkvol_esx.store.audit import SqlTrail
@@ -61,14 +62,14 @@ class SqlStore:
     def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
         now = self._clock.wall()
         with self._database.writing() as transaction:
-            ended = intents.close(transaction, intent, record, "finished", now)
+            ended = intents.close(transaction, intent, record, intents.FINISHED, now)
             if ended and answer is not None:
                 intents.keep_answer(transaction, answer.caller, answer.call, answer.answer, now)
         return ended
 
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
         with self._database.writing() as transaction:
-            intents.close(transaction, intent, record, "abandoned", self._clock.wall())
+            intents.close(transaction, intent, record, intents.ABANDONED, self._clock.wall())
 
     def update(self, record: VolumeRecord, *, expect: int) -> None:
         with self._database.writing() as transaction:
@@ -132,6 +133,18 @@ class SqlStore:
     def open_intent(self, volume: VolumeId) -> Intent | None:
         with self._database.reading() as transaction:
             return intents.open_intent(transaction, volume)
+
+    def ended(self, volume: VolumeId | None, limit: int) -> Sequence[Ended]:
+        with self._database.reading() as transaction:
+            return intents.ended(transaction, volume, limit, self._clock.wall())
+
+    def work(self, intent: UUID) -> Intent | Ended | None:
+        with self._database.reading() as transaction:
+            return intents.work(transaction, intent, self._clock.wall())
+
+    def states(self) -> Mapping[State, int]:
+        with self._database.reading() as transaction:
+            return volumes.states(transaction)
 
     def stored_answer(self, caller: VmId, call: UUID) -> bytes | None:
         with self._database.reading() as transaction:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, select, text, update
 
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse
-from vmdkvol.volume import LIVE_STATES, DiskUuid, VmgroupId, VolumeId
+from vmdkvol.volume import LIVE_STATES, DiskUuid, State, VmgroupId, VolumeId
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store.schema import LIVE, counters, intents, record_to_row, removed, row_to_record, volumes
 from vmdkvol_esx.store.statements import Statement, Transaction
@@ -35,6 +35,7 @@ _ELSEWHERE = Statement(
     .limit(1)
 )
 _BY_DISK = Statement(select(volumes).where(volumes.c.disk_uuid == bindparam("disk")))
+_STATES = Statement(select(volumes.c.state, func.count().label("count")).group_by(volumes.c.state))
 _REPLACE = Statement(update(volumes).where(_ONE))
 INSERT = Statement(insert(volumes))
 _DELETE = Statement(delete(volumes).where(_ONE).returning(volumes.c.vmgroup))
@@ -125,6 +126,10 @@ def _page(wanted: frozenset[str], *, few: bool) -> Statement:
         "after": place > bindparam("after"),
     }
     return Statement(query.where(*(condition for name, condition in conditions.items() if name in wanted)))
+
+
+def states(transaction: Transaction) -> Mapping[State, int]:
+    return {State(row["state"]): row["count"] for row in transaction.all(_STATES)}
 
 
 def removed_since(transaction: Transaction, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:

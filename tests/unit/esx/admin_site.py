@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,13 +11,9 @@ from vmdkvol.clock import Deadline
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point, pass_by
-from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId
+from vmdkvol.volume import VmId
 from vmdkvol_esx.choosing import Choosing
-from vmdkvol_esx.nouns import volume_rows
-
-
-def names() -> Mapping[VmgroupId, str]:
-    return {DEFAULT_VMGROUP: "_DEFAULT"}
+from vmdkvol_esx.nouns import noun_rows
 
 
 class AdminSite(Site):
@@ -30,8 +26,9 @@ class AdminSite(Site):
 
     def restart(self, at: Callable[[Point], None] = pass_by) -> None:
         super().restart(at)
-        self.choosing = Choosing(self.store, names)
-        self.handles = volume_rows(self.verbs, names)
+        self.choosing = Choosing(self.store)
+        self.connected: set[VmId] = set()
+        self.handles = noun_rows(self.verbs, self.store, self.connected.__contains__, "vmdkvol-esxd 0")
 
     def order(self, request: Request[Any], *, seconds: float = 1000.0) -> Any:
         return self.handles[type(request)](request, Call(uuid4(), Deadline.after(self.clock, seconds)))

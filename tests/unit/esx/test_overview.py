@@ -24,7 +24,7 @@ from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.overview import Overview, size
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, Hypervisor
-from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.records import Group, Vmgroup, VolumeRecord
 
 OTHER = VmgroupId(UUID(int=0x77))
 
@@ -305,6 +305,12 @@ class TwoGroups:
         self._store = site.store
         self.record = replace(site.records()[0], id=VolumeId(uuid4()), vmgroup=OTHER)
 
+    def change_number(self) -> int:
+        return 1
+
+    def groups(self) -> list[Group]:
+        return [Group(Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", None)), Group(Vmgroup(OTHER, "other", None))]
+
     def find(self, vmgroup: VmgroupId, text: str) -> VolumeRecord | None:
         if vmgroup == OTHER:
             return self.record if text == self.record.name else None
@@ -320,7 +326,7 @@ class TwoGroups:
 def namesakes(site: AdminSite) -> tuple[VolumeId, VolumeId, Choosing]:
     volume = site.create("db@ds1").id
     groups: Any = TwoGroups(site)
-    return volume, groups.record.id, Choosing(groups, lambda: {DEFAULT_VMGROUP: "_DEFAULT", OTHER: "other"})
+    return volume, groups.record.id, Choosing(groups)
 
 
 def test_two_volumes_of_one_name_are_told_apart_by_vmgroup_or_id(namesakes: tuple[VolumeId, VolumeId, Choosing]) -> None:

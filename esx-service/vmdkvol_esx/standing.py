@@ -1,0 +1,61 @@
+"""How the service is as a whole, for whoever looks after it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vmdkvol.errors import VolumeError, one_line
+from vmdkvol.messages import Call, Request
+from vmdkvol.task_messages import Count, SiteInfo, SiteStatus
+from vmdkvol.volume import State, VmId
+from vmdkvol_esx.ledger import Ledger
+from vmdkvol_esx.parts import Parts
+
+_LOOK = {
+    State.LOST: "{} volumes are lost: their disks were not found; see the list of orphans",
+    State.DAMAGED: "{} volumes are damaged: the check of their file systems failed",
+}
+
+
+class Standing:
+    """``connected`` tells whether a machine's agent is there now, ``service`` is the program and its version."""
+
+    def __init__(self, parts: Parts, ledger: Ledger, connected: Callable[[VmId], bool], service: str) -> None:
+        self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._clock = parts.clock
+        self._ledger = ledger
+        self._connected = connected
+        self._service = service
+        self._began = parts.clock.monotonic()
+
+    def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
+        """Return what each message is answered with."""
+        return {SiteStatus: lambda *_: self.status()}
+
+    def status(self) -> SiteInfo:
+        """See ``SiteStatus``. What the hypervisor does not tell is among the trouble, and no error."""
+        states, trouble, datastores, hosts = self._ledger.states(), [], 0, []
+        try:
+            found = self._hypervisor.datastores()
+            datastores = len(found)
+            for each in found:
+                if each.problem is not None:
+                    trouble.append(one_line(f"datastore {each.name} cannot be used: {each.problem}"))
+                elif not each.writable:
+                    trouble.append(one_line(f"datastore {each.name} is read-only"))
+            hosts = sorted(vm.name for vm in self._hypervisor.vms() if self._connected(vm.id))
+        except VolumeError as error:
+            trouble.append(str(error))
+        trouble += [text.format(states[state]) for state, text in _LOOK.items() if states.get(state)]
+        return SiteInfo(
+            version=self._service,
+            revision=self._store.change_number(),
+            uptime_s=self._clock.monotonic() - self._began,
+            states=tuple(Count(state.value, states.get(state, 0)) for state in State),
+            open_work=len(self._store.open_intents()),
+            hosts=tuple(hosts),
+            datastores=datastores,
+            trouble=tuple(trouble),
+        )

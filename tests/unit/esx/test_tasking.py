@@ -1,0 +1,203 @@
+"""Work under way and ended work, through restarts; and how the site is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.doubles.faulty import Faults
+from tests.doubles.hand_clock import HandClock
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import DS1, DS2, A, B
+from vmdkvol.admin_errors import NotCancellable, TaskNotFound
+from vmdkvol.errors import BadRequest, HypervisorUnreachable, NoSpace
+from vmdkvol.messages import CreateVolume, RemoveVolume
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
+from vmdkvol.volume import Doing, State
+from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import AttachDisk, CreateDisk
+from vmdkvol_esx.records import Intent
+from vmdkvol_esx.standing import Standing
+from vmdkvol_esx.store import open_store
+
+BIG = CreateVolume(VolumeRef.parse("big"), CreateOptions.parse({"datastore": "ds1"}))
+
+
+@pytest.fixture
+def site() -> AdminSite:
+    return AdminSite(datastores=(DS1, DS2))
+
+
+def tasks(site: AdminSite, **more: Any) -> list[TaskInfo]:
+    return list(site.order(ListTasks(**more)).tasks)
+
+
+def task(site: AdminSite, id: UUID) -> TaskInfo:
+    found: TaskInfo = site.order(GetTask(task=id))
+    return found
+
+
+def begin(site: AdminSite, seconds: float = 500.0) -> TaskInfo:
+    site.hypervisor.takes(CreateDisk, seconds)
+    site.leave(BIG)
+    (found,) = tasks(site)
+    return found
+
+
+# --- work --------------------------------------------------------------------------------------------------------
+
+
+def test_work_under_way_is_told_with_who_asked_and_how_far_it_is(site: AdminSite) -> None:
+    begun = begin(site)
+    site.clock.sleep(100.0)
+    told = task(site, begun.id)
+    assert (told.volume_name, told.doing, told.state, told.by) == ("big", Doing.CREATE, TaskState.RUNNING, "host-a")
+    assert told.percent is not None
+    assert 10 < told.percent < 100
+    assert told.left_s is not None
+
+
+def test_work_survives_a_restart_of_the_service(site: AdminSite) -> None:
+    begun = begin(site)
+    site.restart()
+    told = task(site, begun.id)
+    assert (told.id, told.state, told.since) == (begun.id, TaskState.RUNNING, begun.since)
+
+
+def test_ended_work_is_told_as_done(site: AdminSite) -> None:
+    begun = begin(site, seconds=5.0)
+    site.clock.sleep(6.0)
+    site.calm_down()
+    told = task(site, begun.id)
+    assert (told.state, told.ended_at is not None, told.percent) == (TaskState.DONE, True, None)
+    assert tasks(site) == []
+    assert tasks(site, ended=True) == [told]
+
+
+def test_work_that_did_not_happen_is_told_as_undone(site: AdminSite) -> None:
+    site.hypervisor.fail(NoSpace("full"))
+    with pytest.raises(NoSpace):
+        site.create("big", datastore="ds1")
+    (told,) = tasks(site, ended=True)
+    assert (told.state, told.doing) == (TaskState.UNDONE, Doing.CREATE)
+    # Nothing is left of it, its name neither.
+    assert told.volume_name is None
+
+
+def test_work_on_a_volume_that_is_gone_has_its_name_still() -> None:
+    site = AdminSite(retention_s=0.0)
+    volume = site.create("db").id
+    site.ask(RemoveVolume(volume))
+    latest = tasks(site, ended=True)[0]
+    assert (latest.doing, latest.volume_name, latest.state, latest.by) == (Doing.DELETE, "db", TaskState.DONE, None)
+
+
+def test_the_latest_comes_first_and_the_limit_holds(site: AdminSite) -> None:
+    for number in range(5):
+        site.create(f"v{number}", datastore="ds1")
+        site.clock.sleep(1.0)
+    assert [each.volume_name for each in tasks(site, ended=True, limit=3)] == ["v4", "v3", "v2"]
+
+
+def test_work_on_one_volume_is_told_alone(site: AdminSite) -> None:
+    volume = site.create("db", datastore="ds1").id
+    site.create("other", datastore="ds1")
+    site.detach(site.attach(volume))
+    assert [each.doing for each in tasks(site, ended=True, volume=volume)] == [Doing.DETACH, Doing.ATTACH, Doing.CREATE]
+    begin(site)
+    assert tasks(site, volume=volume) == []
+
+
+def test_work_is_forgotten_after_a_day(site: AdminSite) -> None:
+    record = site.record(site.create("db", datastore="ds1").id)
+    clock = HandClock()
+    store = open_store(None, clock)
+    intent = Intent(uuid4(), record.id, CreateDisk(disk_ref(record), record.size_bytes, "thin", {}), None, clock.wall())
+    store.begin(intent, replace(record, generation=1))
+    assert store.work(intent.id) == intent
+    store.finish(intent.id, replace(record, generation=1))
+    clock.pass_time(24 * 3600.0 - 1.0)
+    assert [each.intent for each in store.ended(None, 10)] == [intent]
+    clock.pass_time(1.0)
+    assert (store.work(intent.id), store.ended(None, 10), store.ended(record.id, 10)) == (None, (), ())
+
+
+def test_unknown_work_is_not_found(site: AdminSite) -> None:
+    with pytest.raises(TaskNotFound):
+        task(site, uuid4())
+    with pytest.raises(TaskNotFound):
+        site.order(CancelTask(task=uuid4()))
+
+
+@pytest.mark.parametrize("limit", [0, -1, 201])
+def test_a_list_of_none_or_too_many_is_refused(site: AdminSite, limit: int) -> None:
+    with pytest.raises(BadRequest):
+        tasks(site, limit=limit)
+
+
+def test_work_is_not_cancelled_halfway_and_the_reason_is_told(site: AdminSite) -> None:
+    begun = begin(site)
+    with pytest.raises(NotCancellable, match="remove the volume"):
+        site.order(CancelTask(task=begun.id))
+    assert task(site, begun.id).state is TaskState.RUNNING
+
+
+def test_ended_work_is_not_cancelled(site: AdminSite) -> None:
+    site.create("db", datastore="ds1")
+    with pytest.raises(NotCancellable, match="has ended"):
+        site.order(CancelTask(task=tasks(site, ended=True)[0].id))
+
+
+# --- the site ----------------------------------------------------------------------------------------------------
+
+
+def status(site: AdminSite) -> SiteInfo:
+    found: SiteInfo = site.order(SiteStatus())
+    return found
+
+
+def test_a_sound_site_has_no_trouble(site: AdminSite) -> None:
+    site.create("db", datastore="ds1")
+    site.remove(site.create("old", datastore="ds1").id)
+    site.connected |= {A}
+    site.clock.sleep(10.0)
+    found = status(site)
+    counts = {each.what: each.count for each in found.states}
+    assert (counts["ready"], counts["trashed"], counts["lost"]) == (1, 1, 0)
+    assert (found.hosts, found.datastores, found.open_work, found.trouble) == (("host-a",), 2, 0, ())
+    assert found.uptime_s >= 10.0
+    assert found.revision == site.store.change_number()
+
+
+def test_lost_and_damaged_volumes_are_trouble(site: AdminSite) -> None:
+    for name, state in (("a", State.LOST), ("b", State.DAMAGED)):
+        record = site.record(site.create(name, datastore="ds1").id)
+        site.store.update(replace(record, state=state), expect=record.generation)
+    assert [line.split(":")[0] for line in status(site).trouble] == ["1 volumes are lost", "1 volumes are damaged"]
+
+
+def test_a_datastore_that_cannot_be_written_is_trouble(site: AdminSite) -> None:
+    site.hypervisor.read_only(DS2)
+    assert status(site).trouble == ("datastore ds2 is read-only",)
+
+
+def test_without_the_hypervisor_the_status_is_told_with_the_reason(site: AdminSite) -> None:
+    site.create("db", datastore="ds1")
+    faults = Faults(site.clock)
+    faults.fail_before("datastores", HypervisorUnreachable("vCenter does not answer"))
+    parts = replace(site.verbs.parts, hypervisor=faults.around(site.hypervisor))
+    found = Standing(parts, site.store, lambda vm: True, "vmdkvol-esxd 0").status()
+    assert "vCenter does not answer" in found.trouble[0]
+    assert {each.what: each.count for each in found.states}["ready"] == 1
+
+
+def test_open_work_is_counted(site: AdminSite) -> None:
+    site.attach(site.create("db", datastore="ds1").id, B)
+    begin(site)
+    site.hypervisor.takes(AttachDisk, 0.0)
+    assert status(site).open_work == 1
