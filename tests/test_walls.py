@@ -123,6 +123,7 @@ OUTSIDE = (
     "vmdkvol_esx.backends",
     "vmdkvol_esx.cli",
     "vmdkvol_esx.composing",
+    "vmdkvol_esx.monitoring",
     "vmdkvol_esx.registry",
     "vmdkvol_esx.connection",
     "vmdkvol_esx.doors",

@@ -16,8 +16,8 @@ class AuditEntry:
     """One record. ``at`` is UTC seconds since 1970, ``result`` ``done``, ``dry-run`` or an error's code.
 
     ``actor`` is an administrator, or a virtual machine by its name (``role`` is ``guest``, ``source`` its id), or the service.
-    ``request_id`` is the call's, as logs have it. ``intact`` is False if the record is not what was once written, or not in
-    its place: somebody changed the database, or it is damaged.
+    ``request_id`` is the call's; it begins as every id of its request (``request_ids``). ``intact`` is False if the record is
+    not what was once written, or not in its place: somebody changed the database, or it is damaged.
     """
 
     seq: int
@@ -66,8 +66,8 @@ class QueryAudit(Query[AuditPage]):
     """The records that fit all that is given; None is any.
 
     From ``since`` on, up to but without ``until``. ``actor`` is a name or a source, word by word. ``target`` is a pattern
-    with ``*``, ``?`` and ``[...]``. ``request`` is the id of a call, or of a disk's change that it led to, as vCenter's
-    ``operationID`` shows it. ``before`` continues a listing. Raises BadRequest for a filter that cannot be one.
+    with ``*``, ``?`` and ``[...]``. ``request`` is an id from the agent's or the service's log, or vCenter's ``operationID``:
+    all that was done for that request. ``before`` continues a listing. Raises BadRequest for a filter that cannot be one.
     """
 
     since: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -39,6 +40,8 @@ class Lanes:
         If the lane's newest entry has the same ``equal``, that work is joined instead: a Mount after a queued
         Unmount is new work (house 2). At the deadline StillWorking("``doing``...") is raised and the work goes on;
         the same call joins it. ``work`` therefore keeps deadlines of its own. Busy if no thread can be started.
+
+        Log lines of the work carry what is bound on the thread of whoever asked for it first, the request's id.
         """
         entry = self._join(key, equal, work)
         with entry.ended:
@@ -69,7 +72,8 @@ class Lanes:
             lane = self._lanes.get(key)
             if lane and lane[-1].equal == equal:
                 return lane[-1]
-            entry = _Entry(equal, work, self._clock.condition())
+            context = copy_context()
+            entry = _Entry(equal, lambda: context.run(work), self._clock.condition())
             if lane is None:
                 self._lanes[key] = deque([entry])
                 self._start(key)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Protocol
+from uuid import UUID
 
 from vmdkvol.errors import one_line
 
@@ -166,6 +167,14 @@ def bound(**fields: object) -> Iterator[None]:
         yield
     finally:
         _BOUND.reset(token)
+
+
+def bound_id(name: str) -> UUID | None:
+    """Return the id that is bound under this name on this thread; None if there is none."""
+    try:
+        return UUID(str(_BOUND.get().get(name)))
+    except ValueError:
+        return None
 
 
 class _PartLog:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from vmdkvol import logs
 from vmdkvol.addresses import UnixAddress
@@ -15,7 +14,6 @@ from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmId
-from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.desk import Desk, Handle, identify
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.enrolments import Enrolments
@@ -25,10 +23,6 @@ from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore
 
-# A year and a month, or some 300 MB.
-_RETENTION_S = 400 * 86400.0
-_MOST_RECORDS = 1_000_000
-
 Answer = Callable[[Request[Any], Call], Any]
 
 
@@ -36,11 +30,6 @@ def open_desk(rows: Mapping[type[Request[Any]], Handle], store: SqlStore, clock:
     """Return the desk that answers every message of an administrator by its row."""
     assert rows.keys() == set(NOUNS), "each message has its row"
     return Desk(rows, store, audit, clock, logs.get("desk"))
-
-
-def make_auditing(store: SqlStore, clock: Clock) -> Auditing:
-    """See ``Auditing``."""
-    return Auditing(store.trail, clock, logs.get("audit"), uuid4, retention_s=_RETENTION_S, most=_MOST_RECORDS)
 
 
 def make_enrolments(

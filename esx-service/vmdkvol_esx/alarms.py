@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 from vmdkvol.clock import Clock
 from vmdkvol_esx.ports import Log
@@ -16,6 +16,8 @@ class Alarms:
     """For any thread; waits for nothing but the log."""
 
     def __init__(self, clock: Clock, log: Log) -> None:
+        # Hears each alarm that is sounded; must not wait.
+        self.heard: Callable[[str, Mapping[str, object]], None] = lambda event, fields: None
         self._clock = clock
         self._log = log
         self._lock = clock.condition()
@@ -32,3 +34,4 @@ class Alarms:
                 del self._told[next(iter(self._told))]
         if not silent:
             self._log.error(event, **fields)
+            self.heard(event, fields)

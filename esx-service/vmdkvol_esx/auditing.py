@@ -15,12 +15,13 @@ from uuid import UUID
 from vmdkvol import frames
 from vmdkvol.audit_messages import AuditEntry, AuditLines, AuditPage, ExportAudit, QueryAudit
 from vmdkvol.clock import Clock
-from vmdkvol.errors import BadRequest, VolumeError, quoted
+from vmdkvol.errors import BadRequest, VolumeError, one_line, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
 from vmdkvol_esx import exporting
-from vmdkvol_esx.ports import Log
+from vmdkvol_esx.deeds import GUEST, SERVICE, source
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.trail import AuditFilter, Kept, Trail, clean
 
@@ -29,14 +30,13 @@ MOST_LISTED = 500
 _MOST_STARS = 8
 _MOST_TEXT = 240
 _PAGE_BYTES = frames.MAX_FRAME - 4096
-# Of one machine so many records in so long a time; a host that starts a container each minute stays under it.
-GUESTS_RECORDS, GUESTS_TIME_S = 240, 3600.0
+# Of one machine so many records in so long a time: a container that starts and stops every twelve seconds, day and night.
+GUESTS_RECORDS, GUESTS_TIME_S = 600, 3600.0
 # Machines that are counted at a time; more of them were never seen, and the rest is counted together.
 _MOST_COUNTED = 10_000
 # Whatever the clock says: a clock set forward by years does not empty the audit (F33).
 NEVER_AGED = 1000
 _LOOK_AFTER = 256
-SERVICE, GUEST = "service", "guest"
 
 
 @dataclass(slots=True)
@@ -65,9 +65,13 @@ class Auditing:
         *,
         retention_s: float,
         most: int,
+        attachments: bool = True,
         machines: int = _MOST_COUNTED,
     ) -> None:
-        """``retention_s`` and ``most``: older records and more of them are not kept. ``machines`` are counted one by one."""
+        """``retention_s`` and ``most``: older records and more of them are not kept. ``machines`` are counted one by one.
+
+        Without ``attachments`` it is not written when a disk is attached or detached as usual.
+        """
         self._trail = trail
         self._clock = clock
         self._log = log
@@ -75,9 +79,12 @@ class Auditing:
         self._retention_s = retention_s
         self._most = most
         self._machines = machines
+        self._left_out = () if attachments else (AttachDisk.__name__, DetachDisk.__name__)
         self._state = clock.condition()
         self._shares: dict[VmId, _Share] = {}
         self._since_look = 0
+        # Of shares that are over: what they held back.
+        self._waiting: list[AuditRecord] = []
         self.unwritten = 0
         # The wall clock as it stood when this process began: ages are counted by time that never jumps.
         self._began = clock.wall() - clock.monotonic()
@@ -90,17 +97,45 @@ class Auditing:
 
     def note(self, record: AuditRecord) -> None:
         """See ``ports.Audit``."""
+        self.write_waiting()
+        self._append(record)
+        if self._due():
+            self.tidy()
+
+    def _append(self, record: AuditRecord) -> None:
         try:
             self._trail.append(record)
         except VolumeError as error:
             self.lost(record, error)
-        if self._due():
-            self.tidy()
 
     def note_guest(self, vm: VmId, record: AuditRecord) -> None:
         """As ``note``, of what a guest does: within its machine's share; beyond it the record is counted, and told of later."""
-        for each in self._within_share(vm, record):
-            self.note(each)
+        if self.admit(vm, record):
+            self.note(record)
+
+    def alarm(self, event: str, fields: Mapping[str, object]) -> None:
+        """Write down soon that an administrator was to hear of ``event`` (``Alarms``); waits for nothing."""
+        told = {name: one_line(str(value), _MOST_TEXT) for name, value in fields.items()}
+        where = told.get("refused") or told.get("peer") or SERVICE
+        detail = " ".join((event, *(f"{name}={value}" for name, value in told.items())))
+        record = self._own("alarm", told.get("vm") or told.get("of") or "", detail, "refused")
+        with self._state:
+            self._waiting.append(replace(record, actor="unknown", role=GUEST, source=where))
+            alone = len(self._waiting) == 1
+        if alone:
+            self._start_writing()
+
+    def _start_writing(self) -> None:
+        try:
+            self._clock.start("audit", self.write_waiting)
+        except RuntimeError:
+            # No thread left: the next record takes it along.
+            return
+
+    def write_waiting(self) -> None:
+        """Write what could not wait to be written."""
+        for record in self._held_back():
+            self._append(record)
 
     def lost(self, record: AuditRecord, error: Exception) -> None:
         """A record was not written: the log has it instead."""
@@ -112,8 +147,8 @@ class Auditing:
 
     def tidy(self) -> None:
         """Write what guests' shares held back and are due, and forget what is too old or too much; the audit says so."""
-        for record in self._held_back():
-            self.note(record)
+        self._end_shares()
+        self.write_waiting()
         try:
             self._forget()
         except VolumeError as error:
@@ -140,42 +175,54 @@ class Auditing:
 
     # --- shares of guests ----------------------------------------------------------------------------------------
 
-    def _within_share(self, vm: VmId, record: AuditRecord) -> Sequence[AuditRecord]:
-        """Return what is written now: the record, if the machine's share is not used up; before it what was held back."""
+    def admit(self, vm: VmId | None, record: AuditRecord) -> bool:
+        """Tell whether a record of what this machine did is to be written: its share is not used up. None: the service itself.
+
+        One that is not is counted, and how many there were is told in a record of their own.
+        """
+        if record.verb in self._left_out:
+            return False
+        if vm is None:
+            return True
         now = self._clock.monotonic()
         with self._state:
-            share = self._shares.get(vm)
-            if share is None and len(self._shares) >= self._machines:
+            if vm not in self._shares and len(self._shares) >= self._machines:
                 vm = VmId(UUID(int=0))
-                share = self._shares.get(vm)
-            told = []
+            share = self._shares.get(vm)
             if share is None or now - share.since >= GUESTS_TIME_S:
-                told = [] if share is None or not share.more else [self._more(vm, share)]
+                self._end(vm, share)
                 share = self._shares[vm] = _Share(now, record.actor)
             if share.written >= GUESTS_RECORDS:
                 share.more, share.result = share.more + 1, record.result
-                return told
+                return False
             share.written += 1
-            return [*told, record]
+            return True
 
-    def _held_back(self) -> Sequence[AuditRecord]:
+    def _end(self, vm: VmId, share: _Share | None) -> None:
+        if share is not None and share.more:
+            detail = f"{share.more} more records of this machine within {GUESTS_TIME_S:.0f} s were not written"
+            told = self._own("and-more", "audit", detail, share.result)
+            self._waiting.append(replace(told, actor=share.name, role=GUEST, source=source(vm)))
+
+    def _end_shares(self) -> None:
         now = self._clock.monotonic()
         with self._state:
-            over = {vm: share for vm, share in self._shares.items() if now - share.since >= GUESTS_TIME_S}
-            for vm in over:
-                del self._shares[vm]
-        return [self._more(vm, share) for vm, share in over.items() if share.more]
+            for vm in [vm for vm, share in self._shares.items() if now - share.since >= GUESTS_TIME_S]:
+                self._end(vm, self._shares.pop(vm))
 
-    def _more(self, vm: VmId, share: _Share) -> AuditRecord:
-        detail = f"{share.more} more records of this machine within {GUESTS_TIME_S:.0f} s were not written"
-        told = self._own("and-more", "audit", detail, share.result)
-        return replace(told, actor=share.name, role=GUEST, source=f"vm:{vm}")
+    def _held_back(self) -> Sequence[AuditRecord]:
+        if not self._waiting:
+            return ()
+        with self._state:
+            waiting, self._waiting = self._waiting, []
+        return waiting
 
     # --- reading -------------------------------------------------------------------------------------------------
 
     def page(self, request: QueryAudit) -> AuditPage:
         """See ``QueryAudit``."""
         _check(request)
+        self.write_waiting()
         # One more than is shown: whether there is a next page.
         found = self._trail.older(_filter(request), request.before, request.limit + 1)
         extent = self._trail.extent()
@@ -188,6 +235,7 @@ class Auditing:
     def export(self, request: ExportAudit) -> AuditLines:
         """See ``ExportAudit``."""
         _check(request)
+        self.write_waiting()
         found = self._trail.newer(_filter(request), request.after, request.limit + 1)
         lines = [exporting.line(_entry(each), request.form) for each in found[: request.limit]]
         count = _that_fit([answer_size(line) for line in lines])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from vmdkvol import __version__, channel, logs
@@ -15,18 +15,19 @@ from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.errors import MetadataDamaged, VolumeError
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Call, Request
 from vmdkvol.notices import Notice
 from vmdkvol.points import Point, pass_by
 from vmdkvol.stream import Secure
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
-from vmdkvol_esx.administering import admin_server, make_auditing, make_enrolments, open_desk
+from vmdkvol_esx.administering import admin_server, make_enrolments, open_desk
 from vmdkvol_esx.alarms import Alarms
+from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.backends import Backend, open_backend, token_giver
 from vmdkvol_esx.callers import Callers, Present
 from vmdkvol_esx.desk import refuse_all
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.monitoring import logged, open_audit
 from vmdkvol_esx.nouns import noun_rows
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import Hypervisor
@@ -36,6 +37,7 @@ from vmdkvol_esx.requests import Requests, Verbs, make_verbs
 from vmdkvol_esx.server import Server, refuse_strangers
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore, open_store
+from vmdkvol_esx.witness import Witness
 
 if TYPE_CHECKING:
     from vmdkvol_esx.registry import Registry
@@ -148,8 +150,9 @@ def _compose(
     hypervisor = open_backend(settings, clock, store, ours)
     disks = hypervisor if around is None else around(hypervisor)
     store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
+    auditing = open_audit(settings, clock, store, alarms)
     registry = _open_registry(settings, store, disks, clock, alarms, later)
-    parts = Parts(store, disks, lanes, clock, uuid4, log, at)
+    parts = Parts(store, disks, lanes, clock, uuid4, log, at, request=lambda: logs.bound_id("call"), admit=auditing.admit)
     verbs = make_verbs(parts, notify=later.notify, retention_s=settings.trash_retention_s)
     housekeeping = Housekeeping(
         parts,
@@ -161,10 +164,11 @@ def _compose(
     )
     enrolling = None if registry is None else registry.enrolling
     requests = Requests(verbs, service=NAME, renewing=None if enrolling is None else enrolling.renew)
+    witness = Witness(requests.answer, auditing, clock, name=verbs.handover.name, volume=store.volume)
     later.callers = callers = Callers(disks, store, clock, alarms, None if enrolling is None else enrolling.presented)
     later.server = Server(
         _addresses(settings, remote=registry is not None),
-        _logged(requests.answer),
+        logged(witness.answer),
         callers.identify,
         clock,
         service=NAME,
@@ -174,7 +178,7 @@ def _compose(
         whose=callers.whose,
         strangers=refuse_strangers if enrolling is None else enrolling.stranger,
     )
-    admin = _open_admin(settings, store, verbs, ours, clock, listen, later, registry)
+    admin = _open_admin(settings, store, verbs, ours, clock, listen, later, registry, auditing)
     return Service(settings, clock, later.server, lanes, hypervisor, housekeeping, store, admin, registry)
 
 
@@ -186,7 +190,7 @@ def _compose_read_only(settings: ServiceSettings, clock: Clock, listen: Listen, 
     secure = _secured(settings, clock)
     server = Server(
         _addresses(settings, remote=secure is not None),
-        _logged(requests.answer),
+        logged(requests.answer),
         callers.identify,
         clock,
         service=NAME,
@@ -196,7 +200,7 @@ def _compose_read_only(settings: ServiceSettings, clock: Clock, listen: Listen, 
         whose=callers.whose,
         strangers=requests.stranger,
     )
-    admin = admin_server(settings, _logged(refuse_all(damage)), clock, NAME, listen)
+    admin = admin_server(settings, logged(refuse_all(damage)), clock, NAME, listen)
     return Service(settings, clock, server, lanes, hypervisor, None, None, admin)
 
 
@@ -233,6 +237,7 @@ def _open_admin(
     listen: Listen,
     later: _Later,
     registry: Registry | None,
+    auditing: Auditing,
 ) -> Server:
     enrolments = make_enrolments(
         settings,
@@ -245,10 +250,9 @@ def _open_admin(
         ended=later.note if registry is None else registry.ended,
         give=token_giver(settings, verbs.parts.hypervisor),
     )
-    auditing = make_auditing(store, clock)
     nouns = noun_rows(verbs, store, later.connected, NAME)
     desk = open_desk({**enrolments.rows(), **auditing.rows(), **nouns}, store, clock, auditing)
-    return admin_server(settings, _logged(desk.answer), clock, NAME, listen)
+    return admin_server(settings, logged(desk.answer), clock, NAME, listen)
 
 
 def _secured(settings: ServiceSettings, clock: Clock) -> Secure | None:
@@ -288,13 +292,3 @@ def opened(settings: ServiceSettings, clock: Clock) -> Iterator[Backend]:
         yield hypervisor
     finally:
         hypervisor.stop(Deadline.after(clock, END_S))
-
-
-def _logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[Any], Call], Any]:
-    """Return ``answer`` with the call's id on every log line that it causes on its thread."""
-
-    def answered(request: Request[Any], call: Call) -> Any:
-        with logs.bound(call=str(call.id), vm=str(call.caller)):
-            return answer(request, call)
-
-    return answered

@@ -24,11 +24,12 @@ from vmdkvol.messages import untold
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.deeds import deed, doing, named
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
-from vmdkvol_esx.records import Intent, StoredAnswer, VolumeRecord
+from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 from vmdkvol_esx.underway import Underway
@@ -45,10 +46,10 @@ class Journal:
     """Carries out intents, and brings those that a crash left open to one of their two ends."""
 
     def __init__(self, parts: Parts, underway: Underway, glance: Glance) -> None:
+        self._parts = parts
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._clock = parts.clock
-        self._new_id = parts.new_id
         self._at = parts.at
         self._log = parts.log
         self._underway = underway
@@ -66,7 +67,9 @@ class Journal:
         source: VolumeId | None = None,
     ) -> Intent:
         """Write down that ``change`` is going to happen, with ``record`` as it stands meanwhile; raises as ``Store.begin``."""
-        intent = Intent(self._new_id(), record.id, change, caller, self._clock.wall(), source=source, before=before)
+        request, now = self._parts.request(), self._clock.wall()
+        operation = self._parts.operation(request)
+        intent = Intent(operation, record.id, change, caller, now, source=source, before=before, request=request)
         self._store.begin(intent, record)
         return intent
 
@@ -123,7 +126,7 @@ class Journal:
             self._underway.started(intent, record)
         told, (seen, why) = self._ask_task(intent, record, deadline), self._look(intent.change, record)
         step = decide(intent.change, told, seen)
-        self._log.info("settling", **_named(intent, record), told=told, seen=seen, step=step)
+        self._log.info("settling", **named(intent, record), told=told, seen=seen, step=step)
         match step:
             case Step.FINISH:
                 self._complete(intent, record)
@@ -131,12 +134,12 @@ class Journal:
             case Step.UNDO:
                 self._undo(intent, told)
             case Step.GO_ON:
-                self._send(intent, record, self._new_id(), deadline)
+                self._send(intent, record, self._parts.operation(intent.request), deadline)
             case Step.WAIT:
-                raise StillWorking(f"{_doing(intent, record)} has not ended")
+                raise StillWorking(f"{doing(intent, record)} has not ended")
             case Step.ASK:
                 cause, remedy = (f"the disk is {seen}", None) if why is None else (why.text, why.remedy)
-                raise TruthUnknown(f"whether {_doing(intent, record)} was carried out cannot be seen: {cause}", remedy=remedy)
+                raise TruthUnknown(f"whether {doing(intent, record)} was carried out cannot be seen: {cause}", remedy=remedy)
             case _:
                 assert_never(step)
 
@@ -173,7 +176,7 @@ class Journal:
     def _resolve(self, intent: Intent, record: VolumeRecord, told: Told, error: VolumeError) -> None:
         """Return if the change has happened all the same, else raise ``error``, undone where that can be done now."""
         step = decide(intent.change, told, self._look(intent.change, record)[0])
-        self._log.warning("change failed", **_named(intent, record), told=told, step=step, error=str(error))
+        self._log.warning("change failed", **named(intent, record), told=told, step=step, error=str(error))
         if step is Step.FINISH:
             return self._finish(intent, record)
         if step is Step.UNDO:
@@ -181,7 +184,7 @@ class Journal:
                 self._undo(intent, told)
             except VolumeError as failed:
                 # The first error is the one to report; the intent is open, so this is tried again.
-                self._log.warning("undo failed", **_named(intent, record), error=str(failed))
+                self._log.warning("undo failed", **named(intent, record), error=str(failed))
         raise error
 
     def _finish(self, intent: Intent, record: VolumeRecord) -> None:
@@ -190,27 +193,32 @@ class Journal:
         done = when_done(intent.change, record)
         answered = self._answered.get(intent.id)
         answer = None if answered is None else self._answer(answered, intent, done or record)
-        ended = self._store.finish(intent.id, done, answer)
+        ended = self._store.finish(intent.id, done, answer, self._deed(intent, record))
         if answered is not None:
             answered.reply.kept = ended and answer is not None
         self._underway.ended(record.id)
         self._at(Point.CHANGE_FINISHED)
+
+    def _deed(self, intent: Intent, record: VolumeRecord) -> AuditRecord | None:
+        name = "" if intent.caller is None else self._glance.known_name(intent.caller)
+        told = deed(intent, record, name, self._clock.wall())
+        return told if self._parts.admit(intent.caller, told) else None
 
     def _answer(self, answered: Answered[Any], intent: Intent, done: VolumeRecord) -> StoredAnswer | None:
         try:
             return answered.stored(done)
         except VolumeError as error:
             # The change is done and is closed all the same; whoever asked for it looks again.
-            self._log.warning("answer not known yet", **_named(intent, done), error=str(error))
+            self._log.warning("answer not known yet", **named(intent, done), error=str(error))
             return None
 
     def _complete(self, intent: Intent, record: VolumeRecord) -> None:
         """A disk that has grown may have been left before its machine's device followed: the same again, or the next attach."""
         if isinstance(intent.change, GrowDisk) and intent.change.vm is not None:
             try:
-                self._do(intent.change)
+                self._do(intent.change, intent)
             except VolumeError as error:
-                self._log.warning("device did not follow", **_named(intent, record), error=str(error))
+                self._log.warning("device did not follow", **named(intent, record), error=str(error))
 
     def _abandon(self, intent: Intent) -> None:
         self._glance.changed(intent.change)
@@ -223,16 +231,16 @@ class Journal:
         The generation goes back too: nobody was told the raised one, as ``list_attached`` tells the one before it.
         """
         if isinstance(intent.change, CreateDisk | CloneDisk):
-            self._do(DeleteDisk(intent.change.disk))
+            self._do(DeleteDisk(intent.change.disk), intent)
         elif isinstance(intent.change, AttachDisk) and told is Told.NOTHING:
             # It may be on its way, with its task id lost: seen on no VM, the disk would come to this one a moment after
             # it was given to another. A detach is done after it, or finds nothing to do.
-            self._do(DetachDisk(intent.change.vm, intent.change.disk))
+            self._do(DetachDisk(intent.change.vm, intent.change.disk), intent)
         self._abandon(intent)
 
-    def _do(self, change: DeleteDisk | DetachDisk | GrowDisk) -> None:
+    def _do(self, change: DeleteDisk | DetachDisk | GrowDisk, intent: Intent) -> None:
         deadline = Deadline.after(self._clock, _UNDO_S)
-        task = self._hypervisor.submit(change, self._new_id())
+        task = self._hypervisor.submit(change, self._parts.operation(intent.request))
         if task is not None:
             self._hypervisor.wait(task, deadline, untold)
 
@@ -290,11 +298,3 @@ def _told_by(error: VolumeError) -> Told:
     if isinstance(error, StillWorking):
         return Told.RUNNING
     return Told.NOTHING if isinstance(error, Unavailable) else Told.FAILED
-
-
-def _doing(intent: Intent, record: VolumeRecord) -> str:
-    return f"{type(intent.change).__name__} for volume {record.name}"
-
-
-def _named(intent: Intent, record: VolumeRecord) -> dict[str, object]:
-    return {"change": type(intent.change).__name__, "volume": record.name, "id": str(record.id), "intent": str(intent.id)}

@@ -307,10 +307,17 @@ class Store(Tenants, Cordons, Protocol):
         """Durably store the hypervisor's task id with the intent."""
         ...
 
-    def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
+    def finish(
+        self,
+        intent: UUID,
+        record: VolumeRecord | None,
+        answer: StoredAnswer | None = None,
+        audit: AuditRecord | None = None,
+    ) -> bool:
         """Close the intent and store ``record`` (None: the volume is gone) in one transaction, and keep ``answer`` in it.
 
-        Closed already: False, and nothing is stored. ``record.generation`` must be the one that ``begin`` stored.
+        Closed already: False, and nothing is stored. ``record.generation`` must be the one that ``begin`` stored. ``audit``
+        is written with it; that this fails hinders nothing else, and is told of elsewhere.
         """
         ...
 

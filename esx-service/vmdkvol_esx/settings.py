@@ -157,6 +157,13 @@ class ServiceSettings:
             "help": "MiB/s that each clone, or eagerzeroedthick disk in the making, may write; 0: no limit. Not on vSphere."
         },
     )
+    audit_retention_s: float = field(
+        default=365 * 86400.0, metadata={"help": "How long a record of the audit is kept, but for the newest thousand."}
+    )
+    audit_records: int = field(default=200_000, metadata={"help": "How many records the audit keeps; the oldest go first."})
+    audit_attachments: bool = field(
+        default=True, metadata={"help": "Whether the audit has each attach and detach too; the service's log has them always."}
+    )
     log_level: str = field(default="info", metadata={"help": "What is logged: debug, info, warning or error, and above."})
 
     def __post_init__(self) -> None:
@@ -185,6 +192,8 @@ class ServiceSettings:
             ("housekeeping_s", 0.1, 86400.0),
             ("drain_s", 0.0, 600.0),
             ("copy_mib_s", 0.0, 1e6),
+            ("audit_retention_s", 86400.0, 10 * 365 * 86400.0),
+            ("audit_records", 1000, 5_000_000),
         ):
             if not low <= getattr(self, name) <= high:
                 raise BadRequest(f"{name} must be from {low:g} to {high:g}", setting=name)

@@ -51,8 +51,8 @@ def _word(value: object) -> object:
 class AuditFilter:
     """Which records: None is any. ``actor`` is its name or its source, ``target`` a pattern with ``*``, ``?`` and ``[...]``.
 
-    ``request`` is the id of a call, or of a disk's change that it led to, as vCenter shows it. Times are UTC seconds since
-    1970: from ``since`` on, up to but without ``until``.
+    ``request`` is any id with the request's mark (``request_ids``). Times are UTC seconds since 1970: from ``since`` on, up to
+    but without ``until``.
     """
 
     since: float | None = None

@@ -149,22 +149,28 @@ def compose(
         limits=_limits(settings, early=early),
         at=at,
         up=lambda: line.up,
+        request=lambda: logs.bound_id("request"),
     )
     catalogue = Catalogue(parts, lambda: line.up)
     reconcile = Reconcile(parts, lambda: random.uniform(0.9, 1.1), [catalogue.refresh])
     gate = Gate(clock, slots=settings.slow_threads, waiting=(settings.threads - settings.slow_threads) // 2)
-    app = create_app(
-        Driver(parts, catalogue, Mounting(parts, reconcile.wake), reconcile.release, reconcile.wake),
-        gate,
-        clock=clock,
-        limits=parts.limits,
-        new_id=uuid4,
-        log=log,
-        bound=logs.bound,
-        activated=activated or reconcile.activated,
-    )
+    driver = Driver(parts, catalogue, Mounting(parts, reconcile.wake), reconcile.release, reconcile.wake)
+    app = _app(driver, gate, parts, activated or reconcile.activated)
     renews = None if early else renewing(settings, line, commands, clock)
     return Agent(app, gate, parts, catalogue, reconcile, notebook, commands, renews)
+
+
+def _app(driver: Driver, gate: Gate, parts: Parts, activated: Callable[[], None]) -> Wsgi:
+    return create_app(
+        driver,
+        gate,
+        clock=parts.clock,
+        limits=parts.limits,
+        new_id=uuid4,
+        log=parts.log,
+        bound=logs.bound,
+        activated=activated,
+    )
 
 
 def _limits(settings: AgentSettings, *, early: bool) -> Limits:

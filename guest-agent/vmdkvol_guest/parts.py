@@ -11,6 +11,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import Call, ListAttached, Request, Service
 from vmdkvol.points import Point, pass_by
+from vmdkvol.request_ids import derived
 from vmdkvol.volume import Attachment, VmId, VolumeId
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.growths import Growths
@@ -52,7 +53,7 @@ class Parts:
     """``vm`` and ``vm_name`` return who the service says this host is; ServiceUnreachable before the first Hello.
 
     ``at`` is called at each crash point, ``new_id`` makes call ids and file-system UUIDs. ``up`` tells whether the service
-    answers, as far as is known at this moment.
+    answers, as far as is known at this moment. ``request`` returns the id of Docker's request that is worked on, if it is one.
     """
 
     service: Service
@@ -71,10 +72,13 @@ class Parts:
     at: Callable[[Point], None] = pass_by
     up: Callable[[], bool] = lambda: True
     growths: Growths = field(default_factory=Growths)
+    request: Callable[[], UUID | None] = lambda: None
 
     def ask(self, request: Request[A], seconds: float) -> A:
         """Ask the service once, under an id of its own; raises what it raised, ServiceUnreachable or StillWorking."""
-        return self.service.ask(request, Call(self.new_id(), Deadline.after(self.clock, seconds)))
+        whole, fresh = self.request(), self.new_id()
+        call = fresh if whole is None else derived(whole, fresh)
+        return self.service.ask(request, Call(call, Deadline.after(self.clock, seconds)))
 
     def attached(self) -> dict[VolumeId, Attachment]:
         """Return what the service says is on this host just now."""

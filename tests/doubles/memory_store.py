@@ -21,7 +21,7 @@ from vmdkvol.volume import LIVE_STATES, DiskUuid, State, VmgroupId, VmId, Volume
 from vmdkvol_esx.cordons import Cordon, Placed
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import CloneDisk, CreateDisk
-from vmdkvol_esx.records import Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import AuditRecord, Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
 
 KEPT_S = 24 * 3600.0
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +49,7 @@ class MemoryStore:
         self.remembered = 10_000
         self._clock = clock
         self._groups = MemoryGroups(groups or {})
+        self.audit: list[AuditRecord] = []
         self._floor = self._change = int(clock.wall() * 1000)
         self._records: dict[VolumeId, tuple[VolumeRecord, int]] = {}
         self._intents: dict[UUID, Intent] = {}
@@ -88,8 +89,16 @@ class MemoryStore:
             self._intents[intent] = replace(self._intents[intent], task=task)
 
     @_alone
-    def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
+    def finish(
+        self,
+        intent: UUID,
+        record: VolumeRecord | None,
+        answer: StoredAnswer | None = None,
+        audit: AuditRecord | None = None,
+    ) -> bool:
         ended = self._close(intent, record, 0)
+        if ended and audit is not None:
+            self.audit.append(audit)
         if ended and answer is not None:
             self.keep_answer(answer.caller, answer.call, answer.answer)
         return ended

@@ -131,7 +131,7 @@ MUTANTS = (
         "given-up-without-an-undo",
         "a create that failed is forgotten, and its disk stays",
         f"{ESX}/journal.py",
-        "            self._revert(DeleteDisk(intent.change.disk))\n",
+        "            self._do(DeleteDisk(intent.change.disk), intent)\n",
         "            pass\n",
         ("I4",),
         (f"{_UNIT}/test_crashes.py",),

@@ -7,7 +7,7 @@ also to another program, and to a mistake of ours. They are part of the schema, 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -18,6 +18,7 @@ from sqlalchemy import REAL, Column, Integer, Table, Text, bindparam, delete, fu
 from sqlalchemy.sql.expression import ColumnElement
 
 from vmdkvol.errors import MetadataDamaged
+from vmdkvol.request_ids import MARK, mark
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.schema import metadata
@@ -72,10 +73,22 @@ class SqlTrail:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Hears what ``append_beside`` could not write.
+        self.lost: Callable[[AuditRecord, Exception], None] = lambda record, error: None
 
     def append(self, record: AuditRecord) -> int:
         with self._writing() as transaction:
             return append(transaction, record)
+
+    def append_beside(self, transaction: Transaction, record: AuditRecord) -> None:
+        """Append it in a transaction that is about something else, and goes on whatever becomes of this."""
+        try:
+            with transaction.apart():
+                append(transaction, record)
+        except (sqlite3.DatabaseError, MetadataDamaged) as error:
+            if not transaction.stands:
+                raise
+            self.lost(record, error)
 
     def older(self, wanted: AuditFilter, before: int | None, limit: int) -> Sequence[Kept]:
         with self._database.reading() as transaction:
@@ -144,7 +157,7 @@ def _read(transaction: Transaction, wanted: AuditFilter, place: dict[str, int], 
         "what": wanted.verb,
         "pattern": wanted.target,
         "came": wanted.result,
-        "request": None if wanted.request is None else str(wanted.request),
+        "request": None if wanted.request is None else mark(wanted.request),
         **place,
     }
     # What is asked for is a parameter, and never words of the statement.
@@ -163,7 +176,7 @@ def _page(asked: frozenset[str]) -> Statement:
         "what": audit.c.verb == bindparam("what"),
         "pattern": audit.c.target.op("GLOB")(bindparam("pattern")),
         "came": audit.c.result == bindparam("came"),
-        "request": (audit.c.request_id == bindparam("request")) | (func.instr(audit.c.detail, bindparam("request")) > 0),
+        "request": func.substr(audit.c.request_id, 1, MARK) == bindparam("request"),
         "before": audit.c.seq < bindparam("before"),
         "after": audit.c.seq > bindparam("after"),
     }

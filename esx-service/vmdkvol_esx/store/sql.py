@@ -15,7 +15,7 @@ from vmdkvol.volume import DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.cordons import Cordon, Placed
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.ledger import Ended
-from vmdkvol_esx.records import Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import AuditRecord, Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
 from vmdkvol_esx.store import cordons, identities, intents, vmgroups, volumes
 from vmdkvol_esx.store.audit import SqlTrail
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
@@ -59,12 +59,20 @@ class SqlStore:
         with self._database.writing() as transaction:
             intents.note_task(transaction, intent, task)
 
-    def finish(self, intent: UUID, record: VolumeRecord | None, answer: StoredAnswer | None = None) -> bool:
+    def finish(
+        self,
+        intent: UUID,
+        record: VolumeRecord | None,
+        answer: StoredAnswer | None = None,
+        audit: AuditRecord | None = None,
+    ) -> bool:
         now = self._clock.wall()
         with self._database.writing() as transaction:
             ended = intents.close(transaction, intent, record, intents.FINISHED, now)
             if ended and answer is not None:
                 intents.keep_answer(transaction, answer.caller, answer.call, answer.answer, now)
+            if ended and audit is not None:
+                self.trail.append_beside(transaction, audit)
         return ended
 
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:

@@ -8,7 +8,8 @@ rows there is nothing of it. No column's type needs a conversion: they are texts
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from sqlalchemy import ClauseElement
@@ -60,6 +61,24 @@ class Transaction:
 
     def change_many(self, statement: Statement, rows: Sequence[Mapping[str, Any]], /) -> None:
         self._connection.executemany(statement.sql, rows)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What goes wrong in the block undoes what was done in the block; the transaction itself goes on, if it ``stands``."""
+        self._connection.execute("SAVEPOINT apart")
+        try:
+            yield
+        except BaseException:
+            if self.stands:
+                self._connection.execute("ROLLBACK TO apart")
+                self._connection.execute("RELEASE apart")
+            raise
+        self._connection.execute("RELEASE apart")
+
+    @property
+    def stands(self) -> bool:
+        """False once SQLite has ended it by itself, as it does on a full disk (sqlite.org/lang_transaction.html)."""
+        return self._connection.in_transaction
 
     def _run(self, statement: Statement, given: Mapping[str, Any]) -> sqlite3.Cursor:
         cursor = self._connection.cursor()

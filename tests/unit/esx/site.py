@@ -11,6 +11,7 @@ import pytest
 
 from tests.doubles.hurried_clock import HurriedClock
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
+from vmdkvol import logs
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StillWorking, VolumeError
 from vmdkvol.lanes import Lanes
@@ -23,13 +24,15 @@ from vmdkvol.points import Point, pass_by
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import Change, Datastore, DeviceLists, Disk, DiskPath, TaskId, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, Verbs, make_verbs
-from vmdkvol_esx.store import open_store
+from vmdkvol_esx.store import SqlStore, open_store
+from vmdkvol_esx.witness import Witness
 
 A, B = VmId(UUID(int=0xA)), VmId(UUID(int=0xB))
 DS1, DS2 = DatastoreName("ds1"), DatastoreName("ds2")
@@ -78,9 +81,11 @@ class Hypervisor(SimulatedHypervisor):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self.submitted: list[Change] = []
+        self.operations: list[UUID] = []
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:
         self.submitted.append(change)
+        self.operations.append(operation)
         return super().submit(change, operation)
 
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
@@ -126,9 +131,26 @@ class Site:
 
     def restart(self, at: Callable[[Point], None] = pass_by) -> None:
         """A new process over what the old one left: store and hypervisor."""
-        parts = Parts(self.store, self.hypervisor, Lanes(self.clock, "volume"), self.clock, uuid4, self.log, at)
+        # The double in dictionaries has no audit to be asked.
+        trail = self.store.trail if isinstance(self.store, SqlStore) else open_store(None, self.clock).trail
+        self.auditing = Auditing(trail, self.clock, self.log, uuid4, retention_s=1e9, most=1_000_000)
+        trail.lost = self.auditing.lost
+        parts = Parts(
+            self.store,
+            self.hypervisor,
+            Lanes(self.clock, "volume"),
+            self.clock,
+            uuid4,
+            self.log,
+            at,
+            request=lambda: logs.bound_id("call"),
+            admit=self.auditing.admit,
+        )
         self.verbs = make_verbs(parts, notify=self._notify, retention_s=self.retention_s)
         self.requests = Requests(self.verbs)
+        self.witness = Witness(
+            self.requests.answer, self.auditing, self.clock, name=self.verbs.handover.name, volume=self.store.volume
+        )
         self.housekeeping = Housekeeping(
             parts, self.verbs.journal, self.verbs.removing, self.verbs.whereabouts, retention_s=self.retention_s, every_s=60.0
         )
@@ -149,7 +171,9 @@ class Site:
     def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 1000.0, call: UUID | None = None) -> Any:
         if isinstance(request, ResizeVolume):
             return self.order(request, seconds=seconds)
-        return self.requests.answer(request, Call(call or uuid4(), Deadline.after(self.clock, seconds), vm))
+        made = Call(call or uuid4(), Deadline.after(self.clock, seconds), vm)
+        with logs.bound(call=str(made.id)):
+            return self.witness.answer(request, made)
 
     def leave(self, request: Request[Any], vm: VmId = A) -> None:
         """Ask and leave before the answer, once the work is under way; the change must be a task of some seconds."""

@@ -87,15 +87,16 @@ def test_the_newest_record_is_first_and_pages_go_on_where_they_ended(store: SqlS
         pytest.param(AuditFilter(target="*3"), [3], id="target-by-its-end"),
         pytest.param(AuditFilter(target="GROUP1"), [], id="target-has-its-case"),
         pytest.param(AuditFilter(result="not-permitted"), [2], id="result"),
-        pytest.param(AuditFilter(request=UUID(int=3)), [3], id="request"),
-        pytest.param(AuditFilter(request=UUID(int=77)), [1], id="operation-of-a-request"),
+        pytest.param(AuditFilter(request=UUID(int=(7 << 64) + 3)), [3, 1], id="request-by-any-id-with-its-mark"),
+        pytest.param(AuditFilter(request=UUID(int=8 << 64)), [2], id="request-by-another-one"),
+        pytest.param(AuditFilter(request=UUID(int=1)), [], id="request-by-an-id-without-a-mark-of-these"),
         pytest.param(AuditFilter(since=1001.0, actor="alice", target="group*", result="done"), [3, 1], id="all-that-is-given"),
     ],
 )
 def test_a_filter_finds_what_fits_all_of_it(store: SqlStore, wanted: AuditFilter, found: list[int]) -> None:
-    store.trail.append(record(1, detail=f"operation={UUID(int=77)}"))
-    store.trail.append(record(2, actor="bob", result="not-permitted"))
-    store.trail.append(record(3, source="10.0.0.7"))
+    store.trail.append(record(1, request_id=UUID(int=(7 << 64) + 1)))
+    store.trail.append(record(2, actor="bob", result="not-permitted", request_id=UUID(int=8 << 64)))
+    store.trail.append(record(3, source="10.0.0.7", request_id=UUID(int=(7 << 64) + 2)))
     assert older(store, wanted) == found
 
 

@@ -1,0 +1,45 @@
+"""A disk's change in words: for the log, for errors, and what the audit says of one that was carried out. Pure."""
+
+from __future__ import annotations
+
+from vmdkvol_esx.ports import CloneDisk, CreateDisk
+from vmdkvol_esx.records import AuditRecord, Intent, VolumeRecord
+
+SERVICE, GUEST = "service", "guest"
+
+
+def source(vm: object) -> str:
+    """Return how the audit names a machine beside its name, which may be another's tomorrow."""
+    return f"vm:{vm}"
+
+
+def deed(intent: Intent, record: VolumeRecord, name: str, at: float) -> AuditRecord:
+    """Return the record of an intent that has ended well. ``name`` is its caller's; nobody's call is the service's own work.
+
+    Whoever gave an order stands in the order's own record, which has the same request id.
+    """
+    guest = intent.caller is not None
+    if isinstance(intent.change, CreateDisk | CloneDisk):
+        # As it was read when the work began; who makes volumes has perhaps never been seen otherwise.
+        name = record.created_by
+    return AuditRecord(
+        at=at,
+        actor=name if guest else SERVICE,
+        role=GUEST if guest else SERVICE,
+        source=source(intent.caller) if guest else SERVICE,
+        verb=type(intent.change).__name__,
+        target=record.name,
+        result="done",
+        request_id=intent.request or intent.id,
+        detail=f"volume={record.id} operation={intent.id} disk=[{record.datastore}] {record.path}",
+    )
+
+
+def doing(intent: Intent, record: VolumeRecord) -> str:
+    """Return the change as it stands in an error's text."""
+    return f"{type(intent.change).__name__} for volume {record.name}"
+
+
+def named(intent: Intent, record: VolumeRecord) -> dict[str, object]:
+    """Return the change as fields of a log line."""
+    return {"change": type(intent.change).__name__, "volume": record.name, "id": str(record.id), "intent": str(intent.id)}
