@@ -7,6 +7,7 @@ import re
 from vmdkvol.errors import InvalidSize, quoted
 
 SECTOR = 512
+_SHORT = len("1000gb")
 _FACTORS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 # [0-9], not \d: Python's \d takes Arabic and other digits, which vDVS then created volumes from (vdvs-facts L19, F52).
 # ASCII, or IGNORECASE lets the Kelvin sign through as a k. The digits are bounded: int() of a megabyte of them takes long.
@@ -48,6 +49,15 @@ def format_size(size_bytes: int) -> str:
         # A disk ends on a sector, which may be half of a kb (field case C03).
         return f"{size_bytes // _FACTORS['k']}.5kb" if size_bytes else "0kb"
     return f"{size_bytes} bytes"
+
+
+def short_size(size_bytes: int) -> str:
+    """Return a form for people: exact if that is short, else rounded to a tenth of its unit, such as ``1.5tb``."""
+    exact = format_size(size_bytes)
+    if len(exact) <= _SHORT:
+        return exact
+    unit = next(unit for unit in "tgmk" if size_bytes >= _FACTORS[unit] or unit == "k")
+    return f"{size_bytes / _FACTORS[unit]:.1f}{unit}b"
 
 
 def vdvs_capacity(size_bytes: int) -> str:

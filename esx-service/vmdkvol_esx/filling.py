@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 
 from vmdkvol.names import DatastoreName
 from vmdkvol.site_messages import CordonInfo, DatastoreRow
-from vmdkvol.sizes import format_size
+from vmdkvol.sizes import short_size
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.cordons import Cordon, Placed
 from vmdkvol_esx.ports import Datastore
 
 # Of the capacity: beyond it a datastore of thin disks is near the moment at which machines stop at a write.
 FULL = 0.85
-_TIB, _GIB, _MIB = 1 << 40, 1 << 30, 1 << 20
 
 
 def row(
@@ -58,19 +57,8 @@ def _warnings(datastore: Datastore, provisioned: int, used: int | None) -> tuple
         found.append("read-only")
     capacity, free = datastore.capacity_bytes, datastore.free_bytes
     if capacity > 0 and capacity - free >= FULL * capacity:
-        found.append(f"{(capacity - free) * 100 // capacity} % full: {rounded(free)} of {rounded(capacity)} free")
+        found.append(f"{(capacity - free) * 100 // capacity} % full: {short_size(free)} of {short_size(capacity)} free")
     may_grow = None if used is None else max(0, provisioned - used)
     if may_grow is not None and may_grow > free:
-        found.append(f"over-committed: its volumes may take {rounded(may_grow)} more, and {rounded(free)} is free")
+        found.append(f"over-committed: its volumes may take {short_size(may_grow)} more, and {short_size(free)} is free")
     return tuple(found)
-
-
-def rounded(size: int) -> str:
-    """Return a size for people: exact if that is short, else to one decimal."""
-    exact = format_size(size)
-    if len(exact) <= 6:
-        return exact
-    for unit, factor in (("tb", _TIB), ("gb", _GIB), ("mb", _MIB)):
-        if size >= factor:
-            return f"{size / factor:.1f}{unit}"
-    return f"{size} bytes"

@@ -18,6 +18,7 @@ _COMMANDS = {
     "volume": "vmdkvol.cli.volume",
     "vm": "vmdkvol.cli.vm",
     "vmgroup": "vmdkvol.cli.vmgroup",
+    "datastore": "vmdkvol.cli.datastore",
     "doctor": "vmdkvol.cli.doctor",
     "explain": "vmdkvol.cli.explain",
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.esx.site import DS1, GB
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.cordons import Cordon, Placed
-from vmdkvol_esx.filling import rounded, row
+from vmdkvol_esx.filling import row
 from vmdkvol_esx.ports import Datastore, DiskPath, DiskRef
 
 STORE = Datastore(DS1, 100 * GB, 60 * GB, True)
@@ -84,11 +84,3 @@ def test_a_problem_is_the_one_warning() -> None:
 
 def test_a_read_only_one_is_told() -> None:
     assert row(DS1, replace(STORE, writable=False), (), {}, None, "").warnings == ("read-only",)
-
-
-@pytest.mark.parametrize(
-    ("size", "said"),
-    [(0, "0kb"), (GB, "1gb"), (1536 << 20, "1536mb"), (10 * GB + 1, "10.0gb"), (1234567890123, "1.1tb"), (700, "700 bytes")],
-)
-def test_sizes_are_short(size: int, said: str) -> None:
-    assert rounded(size) == said

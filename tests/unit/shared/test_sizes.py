@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmdkvol.errors import InvalidSize
-from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size, vdvs_capacity
+from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size, vdvs_capacity, short_size
 
 GIB = 1 << 30
 
@@ -148,3 +148,20 @@ def test_a_size_is_shown_exactly(size_bytes: int, shown: str) -> None:
 )
 def test_status_shows_sizes_as_vdvs_did(size_bytes: int, shown: str) -> None:
     assert vdvs_capacity(size_bytes) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0kb"),
+        (700, "0.7kb"),
+        (1 << 30, "1gb"),
+        (1536 << 20, "1536mb"),
+        ((10 << 30) + 1, "10.0gb"),
+        (1234567890123, "1.1tb"),
+        (2000 << 40, "2000tb"),
+        ((1 << 60) + 1, "1048576.0tb"),
+    ],
+)
+def test_a_short_size_is_exact_where_that_is_short(size: int, said: str) -> None:
+    assert short_size(size) == said
