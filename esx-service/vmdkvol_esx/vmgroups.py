@@ -234,14 +234,14 @@ class Vmgroups:
         volumes = self._store.volume_count(own.id)
         if volumes:
             raise VmgroupNotEmpty(
-                f"vmgroup {own.name} has {volumes} volumes, with those in the trash",
+                f"vmgroup {own.name} has {_some(volumes, 'volume')}, with those in the trash",
                 remedy="remove its volumes, and empty the trash of them first",
                 vmgroup=own.name,
                 volumes=volumes,
             )
         if group.members and not order.force:
             raise VmgroupNotEmpty(
-                f"vmgroup {own.name} has {len(group.members)} virtual machines",
+                f"vmgroup {own.name} has {_some(len(group.members), 'virtual machine')}",
                 remedy="take them out first, or give --force",
                 vmgroup=own.name,
                 members=len(group.members),
@@ -250,3 +250,7 @@ class Vmgroups:
 
 def _outcome(order: Order, group: Group, steps: Sequence[Step]) -> Outcome:
     return Outcome(Plan(tuple(steps)), not order.dry_run, str(group.vmgroup.id), group.vmgroup.revision)
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

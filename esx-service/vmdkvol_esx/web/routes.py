@@ -17,6 +17,7 @@ from vmdkvol.messages import Request
 from vmdkvol.orders import Query
 from vmdkvol.orphan_messages import ListOrphans, MendOrphan
 from vmdkvol.resize_messages import ResizeVolume
+from vmdkvol.site_messages import CordonDatastore, GetDatastore, ListDatastores, UncordonDatastore
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteStatus
 from vmdkvol.vmgroup_messages import (
     AddMembers,
@@ -101,6 +102,10 @@ ROUTES: tuple[Route, ...] = (
     Route(DELETE, "/v1/vmgroups/{name}/members/{vms}", RemoveMembers, other="RemoveMember"),
     Route(PATCH, "/v1/vmgroups/{name}/rights/{datastore}", SetRight),
     Route(DELETE, "/v1/vmgroups/{name}/rights/{datastore}", RemoveRight),
+    _list("/v1/datastores", ListDatastores, most=200),
+    Route(GET, "/v1/datastores/{name}", GetDatastore),
+    Route(POST, "/v1/datastores/{name}/cordon", CordonDatastore),
+    Route(POST, "/v1/datastores/{name}/uncordon", UncordonDatastore),
     _list("/v1/volumes", ListAllVolumes, most=500),
     Route(GET, "/v1/volumes/{volume}", InspectVolume),
     Route(POST, "/v1/volumes", CreateVolumeFor, makes=True),
