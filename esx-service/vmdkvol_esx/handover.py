@@ -54,6 +54,10 @@ class Handover:
         self._changes: dict[VolumeId, int] = {}
         self._waiters: set[_Waiter] = set()
 
+    def tell(self, vm: VmId, notice: Notice) -> None:
+        """Send a notice to the agents of a VM; it may be lost."""
+        self._notify(vm, notice)
+
     def changed(self, volume: VolumeId) -> None:
         """Wake whoever waits for the volume's disk: it was attached, detached or removed."""
         with self._changed:

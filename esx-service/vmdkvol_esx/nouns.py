@@ -14,6 +14,7 @@ from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
 from vmdkvol_esx.requests import Verbs
+from vmdkvol_esx.resizing import Resizing
 from vmdkvol_esx.severing import Severing
 from vmdkvol_esx.standing import Standing
 from vmdkvol_esx.tasking import Tasking
@@ -35,7 +36,7 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Severing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.following).rows(),
         **Tasking(parts, ledger, verbs.underway, verbs.glance).rows(),
         **Standing(parts, ledger, connected, service).rows(),
-        **verbs.resizing.rows(),
+        **Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway).rows(),
         **Vmgroups(parts).rows(),
         **Datastores(parts, verbs.glance).rows(),
     }

@@ -46,7 +46,6 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.removing import Removing
 from vmdkvol_esx.repeats import REFUSALS, Refused, read, write
 from vmdkvol_esx.reply import Reply
-from vmdkvol_esx.resizing import Resizing
 from vmdkvol_esx.underway import Subject, Underway
 from vmdkvol_esx.whereabouts import Whereabouts
 
@@ -70,7 +69,6 @@ class Verbs:
     attaching: Attaching
     removing: Removing
     whereabouts: Whereabouts
-    resizing: Resizing
 
 
 def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
@@ -95,7 +93,6 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
         Attaching(parts, journal, handover, owners, following),
         Removing(parts, journal, handover, owners, underway, retention_s=retention_s),
         Whereabouts(parts, journal, owners, handover, glance),
-        Resizing(parts, journal, handover, owners, underway, notify),
     )
 
 

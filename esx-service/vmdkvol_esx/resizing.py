@@ -11,19 +11,20 @@ from functools import partial
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, SnapshotPresent, StaleRequest, TruthUnknown, VolumeError, VolumeNotFound
+from vmdkvol.errors import Busy, SnapshotPresent, TruthUnknown, VolumeError
 from vmdkvol.messages import Call, Request
 from vmdkvol.notices import Grown
 from vmdkvol.orders import Outcome
 from vmdkvol.points import Point
 from vmdkvol.resize_messages import ResizeVolume
-from vmdkvol.volume import Content, VmId, VolumeId
+from vmdkvol.volume import Content, VmId
 from vmdkvol_esx import growth, rights
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.growth import Found, Holding
-from vmdkvol_esx.handover import Handover, Notify
+from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
+from vmdkvol_esx.ordering import Ordering, outcome
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
@@ -32,67 +33,46 @@ from vmdkvol_esx.ports import AttachedDisk, GrowDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.underway import Underway
 
-# Of the work's own: a thick disk is written to its end, at the pace of its datastore.
-WORK_S = 6 * 3600.0
-
 
 class Resizing:
-    """For any thread. ``notify`` tells the agents of a machine that a disk of theirs has grown."""
+    """For any thread."""
 
     def __init__(
-        self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, underway: Underway, notify: Notify
+        self, parts: Parts, ordering: Ordering, journal: Journal, owners: Owners, handover: Handover, underway: Underway
     ) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
-        self._lanes = parts.lanes
-        self._clock = parts.clock
+        self._ordering = ordering
         self._journal = journal
-        self._handover = handover
         self._owners = owners
+        self._handover = handover
         self._underway = underway
-        self._notify = notify
         self._doubts = parts.doubts
         self._at = parts.at
         self._log = parts.log
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
-        """Return what an administrator may ask of it."""
+        """Return what each message is answered by."""
         return {ResizeVolume: self.resize}
 
     def resize(self, order: ResizeVolume, call: Call) -> Outcome:
-        """See ``ResizeVolume``. StillWorking at the call's deadline: the work goes on, and the same order joins it."""
+        """See ``ResizeVolume``."""
         growth.check_size(order.size_bytes)
-        record = self._existing(order.volume)
-        with self._underway.watched((record.vmgroup, record.id), call.progress):
-            return self._lanes.run(
-                order.volume,
-                ("resize", order.size_bytes, order.dry_run, order.expect),
-                partial(self._resize, order),
-                call.deadline,
-                f"resizing volume {record.name}",
-            )
+        return self._ordering.run(order, call, partial(self._resize, order))
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 
-    def _resize(self, order: ResizeVolume) -> Outcome:
-        deadline = Deadline.after(self._clock, WORK_S)
-        self._journal.clear(order.volume, deadline)
-        found = self._look(self._existing(order.volume))
-        record = found.record
+    def _resize(self, order: ResizeVolume, record: VolumeRecord, deadline: Deadline) -> Outcome:
+        found = self._look(record)
         self._at(Point.RESIZE_LOCKED)
-        if order.expect not in (None, record.generation):
-            raise StaleRequest(
-                f"volume {record.name} has revision {record.generation}, the order is for {order.expect}",
-                remedy="look at it again, then repeat the order",
-                revision=record.generation,
-            )
         growth.check(found, order.size_bytes, self._hypervisor.datastores())
-        self._check_quota(record, order.size_bytes)
+        self._check_quota(found.record, order.size_bytes)
         plan = growth.plan(found, order.size_bytes)
-        if not order.dry_run:
-            record = self._grow(found, order.size_bytes, deadline)
-            self._at(Point.RESIZE_REPLYING)
-        return Outcome(plan, done=not order.dry_run, subject=str(record.id), revision=record.generation)
+        if order.dry_run:
+            return outcome(order, plan, found.record)
+        grown = self._grow(found, order.size_bytes, deadline)
+        self._at(Point.RESIZE_REPLYING)
+        return outcome(order, plan, grown)
 
     def _look(self, record: VolumeRecord) -> Found:
         """Return the volume as it stands; raise what is against a growth of any size."""
@@ -152,7 +132,7 @@ class Resizing:
             # The record is the first copy, and housekeeping writes the second one again (faults 5).
             self._log.warning("sidecar not written", volume=record.name, error=str(error))
         if vm is not None:
-            self._notify(vm, Grown(record.id, size_bytes))
+            self._handover.tell(vm, Grown(record.id, size_bytes))
         return record
 
     def _carry_out(self, before: VolumeRecord, size_bytes: int, vm: VmId | None, deadline: Deadline) -> VolumeRecord:
@@ -164,10 +144,4 @@ class Resizing:
         self._at(Point.RESIZE_BEGUN)
         self._journal.carry_out(intent, raised, deadline)
         self._log.info("resized", volume=before.name, id=str(before.id), was=before.size_bytes, size_bytes=size_bytes)
-        return self._existing(before.id)
-
-    def _existing(self, volume: VolumeId) -> VolumeRecord:
-        record = self._store.volume(volume)
-        if record is None:
-            raise VolumeNotFound(f"there is no volume with the id {volume}", volume=str(volume))
-        return record
+        return self._store.volume(before.id) or raised

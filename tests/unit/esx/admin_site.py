@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from tests.unit.esx.site import DS1, Site
+from tests.unit.esx.site import DS1, A, Site
 from vmdkvol.clock import Deadline
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
+from vmdkvol.orders import Order, Outcome
 from vmdkvol.points import Point, pass_by
-from vmdkvol.volume import VmId
+from vmdkvol.resize_messages import ResizeVolume
+from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.nouns import noun_rows
 
@@ -29,6 +31,18 @@ class AdminSite(Site):
         self.choosing = Choosing(self.store)
         self.connected: set[VmId] = set()
         self.handles = noun_rows(self.verbs, self.store, self.connected.__contains__, "vmdkvol-esxd 0")
+
+    def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 1000.0, call: UUID | None = None) -> Any:
+        if isinstance(request, Order):
+            return self.order(request, seconds=seconds)
+        return super().ask(request, vm, seconds=seconds, call=call)
+
+    def resize(
+        self, volume: VolumeId, size_bytes: int, *, dry_run: bool = False, expect: int | None = None, seconds: float = 1000.0
+    ) -> Outcome:
+        order = ResizeVolume(volume=str(volume), size_bytes=size_bytes, dry_run=dry_run, expect=expect)
+        told: Outcome = self.order(order, seconds=seconds)
+        return told
 
     def order(self, request: Request[Any], *, seconds: float = 1000.0) -> Any:
         return self.handles[type(request)](request, Call(uuid4(), Deadline.after(self.clock, seconds)))

@@ -19,9 +19,7 @@ from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, List
 from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.notices import Grown, Notice
 from vmdkvol.options import CreateOptions
-from vmdkvol.orders import Outcome
 from vmdkvol.points import Point, pass_by
-from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.auditing import Auditing
@@ -169,8 +167,6 @@ class Site:
     # --- what guests do ------------------------------------------------------------------------------------------
 
     def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 1000.0, call: UUID | None = None) -> Any:
-        if isinstance(request, ResizeVolume):
-            return self.order(request, seconds=seconds)
         made = Call(call or uuid4(), Deadline.after(self.clock, seconds), vm)
         with logs.bound(call=str(made.id)):
             return self.witness.answer(request, made)
@@ -215,19 +211,6 @@ class Site:
         self.hypervisor.put_content(attachment.disk_uuid, f"data of {volume}")
         self.detach(attachment, vm)
         return uuid
-
-    # --- what administrators do ----------------------------------------------------------------------------------
-
-    def resize(
-        self, volume: VolumeId, size_bytes: int, *, dry_run: bool = False, expect: int | None = None, seconds: float = 1000.0
-    ) -> Outcome:
-        order = ResizeVolume(volume=volume, size_bytes=size_bytes, dry_run=dry_run, expect=expect)
-        return self.order(order, seconds=seconds)
-
-    def order(self, order: ResizeVolume, *, seconds: float = 1000.0) -> Outcome:
-        """Ask as the desk does: by the table of what can be asked."""
-        outcome: Outcome = self.verbs.resizing.rows()[type(order)](order, Call(uuid4(), Deadline.after(self.clock, seconds)))
-        return outcome
 
     # --- what a test looks at ------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import GB, A, B, Killed, Site
 from vmdkvol.errors import StaleRequest, VolumeError
 from vmdkvol.messages import Attach, CreateVolume, Detach, ListAttached, Mark, RemoveVolume, Request
@@ -80,7 +81,7 @@ def _remove(site: Site) -> Request[object]:
 def _grow(site: Site) -> Request[object]:
     volume = site.create("db", size="1gb").id
     site.format(volume)
-    return ResizeVolume(volume=volume, size_bytes=2 * GB)
+    return ResizeVolume(volume=str(volume), size_bytes=2 * GB)
 
 
 def _grow_on_a(site: Site) -> Request[object]:
@@ -144,7 +145,7 @@ SECONDS = [pytest.param(0.0, id="at-once"), pytest.param(1.0, id="task")]
 
 
 def _ready(name: str, seconds: float) -> tuple[Site, Request[object]]:
-    site = Site()
+    site = AdminSite(retention_s=0.0)
     request = WORK[name].prepare(site)
     for change in CHANGES:
         site.hypervisor.takes(change, seconds)

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.unit.esx.site import DS1, GB, A, B, Killed, Site
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import DS1, GB, A, B, Killed
 from vmdkvol.errors import (
     Busy,
     CheckFailed,
@@ -39,17 +40,17 @@ from vmdkvol_esx.records import Right
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> AdminSite:
+    return AdminSite(retention_s=0.0)
 
 
-def formatted(site: Site, **opts: str) -> VolumeId:
+def formatted(site: AdminSite, **opts: str) -> VolumeId:
     volume = site.create("db", size="1gb", **opts).id
     site.format(volume)
     return volume
 
 
-def sizes(site: Site, volume: VolumeId) -> tuple[int, int, int]:
+def sizes(site: AdminSite, volume: VolumeId) -> tuple[int, int, int]:
     """What disk, record and sidecar say."""
     record = site.record(volume)
     disk = site.hypervisor.disk(disk_ref(record))
@@ -57,11 +58,11 @@ def sizes(site: Site, volume: VolumeId) -> tuple[int, int, int]:
     return disk.size_bytes, record.size_bytes, site.copy_of(record).size_bytes
 
 
-def grown_to(site: Site, volume: VolumeId, size_bytes: int) -> bool:
+def grown_to(site: AdminSite, volume: VolumeId, size_bytes: int) -> bool:
     return sizes(site, volume) == (size_bytes,) * 3 and not site.store.open_intents()
 
 
-def refused(site: Site, volume: VolumeId, error: type[VolumeError], size_bytes: int = 2 * GB) -> VolumeError:
+def refused(site: AdminSite, volume: VolumeId, error: type[VolumeError], size_bytes: int = 2 * GB) -> VolumeError:
     """The order is refused, and everything is as it was."""
     before = site.records()
     with pytest.raises(error) as told:
@@ -75,7 +76,7 @@ def refused(site: Site, volume: VolumeId, error: type[VolumeError], size_bytes: 
 # --- what becomes of a growth -------------------------------------------------------------------------------------
 
 
-def test_a_disk_that_nobody_has_grows_and_nobody_is_told(site: Site) -> None:
+def test_a_disk_that_nobody_has_grows_and_nobody_is_told(site: AdminSite) -> None:
     volume = formatted(site)
     outcome = site.resize(volume, 2 * GB)
 
@@ -86,7 +87,7 @@ def test_a_disk_that_nobody_has_grows_and_nobody_is_told(site: Site) -> None:
     assert not site.grown
 
 
-def test_the_machine_that_has_the_disk_is_told(site: Site) -> None:
+def test_the_machine_that_has_the_disk_is_told(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume, B)
     outcome = site.resize(volume, 2 * GB)
@@ -96,7 +97,7 @@ def test_the_machine_that_has_the_disk_is_told(site: Site) -> None:
     assert outcome.plan.steps[1].after == "at once on host-b, if it is mounted there"
 
 
-def test_who_has_the_disk_reads_the_new_size_without_a_notice(site: Site) -> None:
+def test_who_has_the_disk_reads_the_new_size_without_a_notice(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     site.resize(volume, 2 * GB)
@@ -105,7 +106,7 @@ def test_who_has_the_disk_reads_the_new_size_without_a_notice(site: Site) -> Non
     assert (attachment.size_bytes, attachment.generation) == (2 * GB, site.record(volume).generation)
 
 
-def test_a_notice_that_nobody_hears_takes_nothing_from_the_growth(site: Site) -> None:
+def test_a_notice_that_nobody_hears_takes_nothing_from_the_growth(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     del site.agents[A]
@@ -114,7 +115,7 @@ def test_a_notice_that_nobody_hears_takes_nothing_from_the_growth(site: Site) ->
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_a_detach_from_before_the_growth_is_refused_and_one_from_after_it_is_not(site: Site) -> None:
+def test_a_detach_from_before_the_growth_is_refused_and_one_from_after_it_is_not(site: AdminSite) -> None:
     volume = formatted(site)
     old = site.attach(volume)
     site.resize(volume, 2 * GB)
@@ -124,7 +125,7 @@ def test_a_detach_from_before_the_growth_is_refused_and_one_from_after_it_is_not
     assert not site.hypervisor.truth().holders
 
 
-def test_the_same_again_is_a_success_that_changes_nothing_and_tells_the_machine_again(site: Site) -> None:
+def test_the_same_again_is_a_success_that_changes_nothing_and_tells_the_machine_again(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     site.resize(volume, 2 * GB)
@@ -135,7 +136,7 @@ def test_the_same_again_is_a_success_that_changes_nothing_and_tells_the_machine_
     assert site.grown == [(A, Grown(volume, 2 * GB))] * 2
 
 
-def test_the_disk_of_a_machine_that_is_off_grows_and_stays_there(site: Site) -> None:
+def test_the_disk_of_a_machine_that_is_off_grows_and_stays_there(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     site.hypervisor.power(A, running=False)
@@ -145,14 +146,14 @@ def test_the_disk_of_a_machine_that_is_off_grows_and_stays_there(site: Site) -> 
     assert list(site.hypervisor.truth().holders.values()) == [A]
 
 
-def test_a_new_volume_grows_before_its_first_mount(site: Site) -> None:
+def test_a_new_volume_grows_before_its_first_mount(site: AdminSite) -> None:
     volume = site.create("db", size="1gb").id
 
     assert [step.verb for step in site.resize(volume, 2 * GB).plan.steps] == ["GrowDisk"]
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_c15_a_create_with_the_old_size_is_no_conflict_after_the_growth(site: Site) -> None:
+def test_c15_a_create_with_the_old_size_is_no_conflict_after_the_growth(site: AdminSite) -> None:
     volume = formatted(site)
     site.resize(volume, 2 * GB)
 
@@ -161,13 +162,13 @@ def test_c15_a_create_with_the_old_size_is_no_conflict_after_the_growth(site: Si
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_a_clone_of_a_grown_volume_is_as_large(site: Site) -> None:
+def test_a_clone_of_a_grown_volume_is_as_large(site: AdminSite) -> None:
     site.resize(formatted(site), 2 * GB)
 
     assert site.create("copy", clone_from="db").size_bytes == 2 * GB
 
 
-def test_a_dry_run_says_the_same_plan_and_changes_nothing(site: Site) -> None:
+def test_a_dry_run_says_the_same_plan_and_changes_nothing(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     before = site.records()
@@ -177,7 +178,7 @@ def test_a_dry_run_says_the_same_plan_and_changes_nothing(site: Site) -> None:
     assert site.resize(volume, 2 * GB).plan == told.plan
 
 
-def test_a_disk_that_was_made_larger_by_hand_gets_its_record(site: Site) -> None:
+def test_a_disk_that_was_made_larger_by_hand_gets_its_record(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.submit(GrowDisk(disk_ref(site.record(volume)), 2 * GB), uuid4())
     site.resize(volume, 2 * GB)
@@ -188,7 +189,7 @@ def test_a_disk_that_was_made_larger_by_hand_gets_its_record(site: Site) -> None
 # --- long work ----------------------------------------------------------------------------------------------------
 
 
-def test_while_a_disk_grows_its_old_size_is_told_and_the_work_that_goes_on(site: Site) -> None:
+def test_while_a_disk_grows_its_old_size_is_told_and_the_work_that_goes_on(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.takes(GrowDisk, 30.0)
     with pytest.raises(StillWorking):
@@ -201,7 +202,7 @@ def test_while_a_disk_grows_its_old_size_is_told_and_the_work_that_goes_on(site:
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_two_orders_of_different_sizes_at_once_end_with_the_larger_one(site: Site) -> None:
+def test_two_orders_of_different_sizes_at_once_end_with_the_larger_one(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.takes(GrowDisk, 10.0)
     with pytest.raises(StillWorking):
@@ -215,27 +216,27 @@ def test_two_orders_of_different_sizes_at_once_end_with_the_larger_one(site: Sit
 
 
 @pytest.mark.parametrize("size_bytes", [512, GB - 512])
-def test_no_volume_is_made_smaller(site: Site, size_bytes: int) -> None:
+def test_no_volume_is_made_smaller(site: AdminSite, size_bytes: int) -> None:
     refused(site, formatted(site), InvalidSize, size_bytes)
 
 
 @pytest.mark.parametrize("size_bytes", [0, -512, GB + 1, 1 << 60])
-def test_what_is_no_size_is_refused(site: Site, size_bytes: int) -> None:
+def test_what_is_no_size_is_refused(site: AdminSite, size_bytes: int) -> None:
     refused(site, formatted(site), InvalidSize, size_bytes)
 
 
-def test_a_volume_that_is_not_there_does_not_grow(site: Site) -> None:
+def test_a_volume_that_is_not_there_does_not_grow(site: AdminSite) -> None:
     refused(site, VolumeId(UUID(int=1)), VolumeNotFound)
 
 
 def test_a_volume_in_the_trash_does_not_grow() -> None:
-    site = Site(retention_s=1000.0)
+    site = AdminSite(retention_s=1000.0)
     volume = formatted(site)
     site.remove(volume)
     refused(site, volume, VolumeNotFound)
 
 
-def test_a_damaged_volume_does_not_grow(site: Site) -> None:
+def test_a_damaged_volume_does_not_grow(site: AdminSite) -> None:
     volume = formatted(site)
     attachment = site.attach(volume)
     site.ask(Mark(volume, attachment.generation, Content.FORMATTED, attachment.filesystem_uuid, "bad block"))
@@ -243,14 +244,14 @@ def test_a_damaged_volume_does_not_grow(site: Site) -> None:
     refused(site, volume, CheckFailed)
 
 
-def test_a_disk_in_a_snapshot_does_not_grow(site: Site) -> None:
+def test_a_disk_in_a_snapshot_does_not_grow(site: AdminSite) -> None:
     volume = formatted(site, attach_as="persistent")
     site.attach(volume)
     site.hypervisor.snapshot(A, "before-upgrade")
     assert "before-upgrade" in refused(site, volume, SnapshotPresent).text
 
 
-def test_the_source_of_a_copy_under_way_does_not_grow(site: Site) -> None:
+def test_the_source_of_a_copy_under_way_does_not_grow(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.takes(CloneDisk, 100.0)
     site.leave(CreateVolume(VolumeRef.parse("copy"), CreateOptions.parse({"clone-from": "db"})))
@@ -261,7 +262,7 @@ def test_the_source_of_a_copy_under_way_does_not_grow(site: Site) -> None:
 
 
 @pytest.mark.parametrize("content", [Content.UNFORMATTED, Content.FORMATTING])
-def test_a_volume_that_is_just_mounted_for_the_first_time_does_not_grow(site: Site, content: Content) -> None:
+def test_a_volume_that_is_just_mounted_for_the_first_time_does_not_grow(site: AdminSite, content: Content) -> None:
     """What its agent says of it in the end would be of an older generation, and refused."""
     volume = site.create("db", size="1gb").id
     attachment = site.attach(volume)
@@ -270,14 +271,14 @@ def test_a_volume_that_is_just_mounted_for_the_first_time_does_not_grow(site: Si
     refused(site, volume, Busy)
 
 
-def test_a_copy_before_its_first_mount_is_over_does_not_grow(site: Site) -> None:
+def test_a_copy_before_its_first_mount_is_over_does_not_grow(site: AdminSite) -> None:
     formatted(site)
     copy = site.create("copy", clone_from="db").id
     site.attach(copy)
     refused(site, copy, Busy)
 
 
-def test_a_revision_that_is_not_the_volumes_any_more_is_refused(site: Site) -> None:
+def test_a_revision_that_is_not_the_volumes_any_more_is_refused(site: AdminSite) -> None:
     volume = formatted(site)
     seen = site.record(volume).generation
     site.detach(site.attach(volume))
@@ -286,7 +287,7 @@ def test_a_revision_that_is_not_the_volumes_any_more_is_refused(site: Site) -> N
     assert site.resize(volume, 2 * GB, expect=site.record(volume).generation).done
 
 
-def test_while_a_machine_that_may_have_the_disk_is_not_read_it_does_not_grow(site: Site) -> None:
+def test_while_a_machine_that_may_have_the_disk_is_not_read_it_does_not_grow(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     site.hypervisor.unread(A)
@@ -296,7 +297,7 @@ def test_while_a_machine_that_may_have_the_disk_is_not_read_it_does_not_grow(sit
 # --- quota --------------------------------------------------------------------------------------------------------
 
 
-def limited(site: Site, *, max_bytes: int | None = None, total_bytes: int | None = None) -> None:
+def limited(site: AdminSite, *, max_bytes: int | None = None, total_bytes: int | None = None) -> None:
     """The volumes' vmgroup may have no more on its datastore."""
     group = site.store.group_by_id(DEFAULT_VMGROUP)
     right = Right(DS1, allow_create=True, max_bytes=max_bytes, total_bytes=total_bytes)
@@ -304,7 +305,7 @@ def limited(site: Site, *, max_bytes: int | None = None, total_bytes: int | None
 
 
 @pytest.mark.parametrize("limit", ["max_bytes", "total_bytes"])
-def test_a_volume_does_not_grow_beyond_its_vmgroups_limit(site: Site, limit: str) -> None:
+def test_a_volume_does_not_grow_beyond_its_vmgroups_limit(site: AdminSite, limit: str) -> None:
     volume = formatted(site)
     limited(site, **{limit: 2 * GB})
     refused(site, volume, QuotaExceeded, 2 * GB + 512)
@@ -314,7 +315,7 @@ def test_a_volume_does_not_grow_beyond_its_vmgroups_limit(site: Site, limit: str
     assert site.resize(volume, 2 * GB).done
 
 
-def test_what_others_of_the_vmgroup_take_counts(site: Site) -> None:
+def test_what_others_of_the_vmgroup_take_counts(site: AdminSite) -> None:
     volume = formatted(site)
     site.create("other", size="2gb")
     limited(site, total_bytes=4 * GB)
@@ -323,7 +324,7 @@ def test_what_others_of_the_vmgroup_take_counts(site: Site) -> None:
     assert site.resize(volume, 2 * GB).done
 
 
-def test_a_growth_that_has_failed_takes_nothing_from_the_quota(site: Site) -> None:
+def test_a_growth_that_has_failed_takes_nothing_from_the_quota(site: AdminSite) -> None:
     volume, other = formatted(site), site.create("other", size="1gb").id
     limited(site, total_bytes=3 * GB)
     site.hypervisor.refuse(NoSpace("no block is left"))
@@ -333,12 +334,12 @@ def test_a_growth_that_has_failed_takes_nothing_from_the_quota(site: Site) -> No
     refused_again(site, volume)
 
 
-def refused_again(site: Site, volume: VolumeId) -> None:
+def refused_again(site: AdminSite, volume: VolumeId) -> None:
     with pytest.raises(QuotaExceeded):
         site.resize(volume, 2 * GB)
 
 
-def test_many_growths_at_once_never_exceed_the_quota(site: Site) -> None:
+def test_many_growths_at_once_never_exceed_the_quota(site: AdminSite) -> None:
     volumes = [site.create(f"v{number}", size="1gb").id for number in range(10)]
     limited(site, total_bytes=14 * GB)
     site.hypervisor.takes(GrowDisk, 1.0)
@@ -363,7 +364,7 @@ def test_many_growths_at_once_never_exceed_the_quota(site: Site) -> None:
 # --- what fails ---------------------------------------------------------------------------------------------------
 
 
-def test_a_full_datastore_leaves_the_old_size(site: Site) -> None:
+def test_a_full_datastore_leaves_the_old_size(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.fill(DS1)
     refused(site, volume, NoSpace)
@@ -372,7 +373,7 @@ def test_a_full_datastore_leaves_the_old_size(site: Site) -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, 2.0])
 @pytest.mark.parametrize("attached", [False, True])
-def test_a_growth_that_fails_leaves_the_old_size(site: Site, seconds: float, *, attached: bool) -> None:
+def test_a_growth_that_fails_leaves_the_old_size(site: AdminSite, seconds: float, *, attached: bool) -> None:
     volume = formatted(site)
     if attached:
         site.attach(volume)
@@ -384,14 +385,14 @@ def test_a_growth_that_fails_leaves_the_old_size(site: Site, seconds: float, *, 
     assert site.resize(volume, 2 * GB).done
 
 
-def test_a_growth_whose_answer_is_lost_is_found_done(site: Site) -> None:
+def test_a_growth_whose_answer_is_lost_is_found_done(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.lose_answer(done=True)
     assert site.resize(volume, 2 * GB).done
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_a_growth_of_which_nothing_is_known_goes_on_by_itself(site: Site) -> None:
+def test_a_growth_of_which_nothing_is_known_goes_on_by_itself(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.lose_answer(done=False)
     with pytest.raises(OutcomeUnknown):
@@ -402,7 +403,7 @@ def test_a_growth_of_which_nothing_is_known_goes_on_by_itself(site: Site) -> Non
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_a_copy_of_the_record_that_cannot_be_written_follows_later(site: Site) -> None:
+def test_a_copy_of_the_record_that_cannot_be_written_follows_later(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.sidecars_fail = HypervisorUnreachable("no connection")
     assert site.resize(volume, 2 * GB).done
@@ -413,7 +414,7 @@ def test_a_copy_of_the_record_that_cannot_be_written_follows_later(site: Site) -
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_a_growth_that_a_dead_process_left_is_seen_to_reach_its_machine(site: Site) -> None:
+def test_a_growth_that_a_dead_process_left_is_seen_to_reach_its_machine(site: AdminSite) -> None:
     """Between the disk and its machine's device nothing is noted: the next process has the same done again."""
     volume = formatted(site)
     site.attach(volume)
@@ -428,7 +429,7 @@ def test_a_growth_that_a_dead_process_left_is_seen_to_reach_its_machine(site: Si
     assert grown_to(site, volume, 2 * GB)
 
 
-def test_a_machines_device_that_does_not_follow_takes_nothing_from_a_growth_that_is_settled(site: Site) -> None:
+def test_a_machines_device_that_does_not_follow_takes_nothing_from_a_growth_that_is_settled(site: AdminSite) -> None:
     volume = formatted(site)
     site.attach(volume)
     site.restart(dies_at(Point.CHANGE_SUBMITTED))
