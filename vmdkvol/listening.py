@@ -66,9 +66,13 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         self._closing(self)
         util.close(self.sock)
 
-    def cut_off(self) -> None:
-        """Read no more: what was received is still read, and an answer still goes out."""
+    def cut_off(self, now: float) -> float | None:
+        """Read no more, since its time is over: what was received is still read, and an answer still goes out.
+
+        Or return until when it has time after all.
+        """
         self.sock.shutdown(socket.SHUT_RD)
+        return None
 
 
 class BoundedWorker(ThreadWorker):  # type: ignore[misc]
@@ -135,10 +139,12 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
                 break
             del self._reading[conn]
             try:
-                conn.cut_off()
+                longer = conn.cut_off(now)
             except OSError:
                 # The peer was first.
                 continue
+            if longer is not None:
+                self._reading[conn] = longer
 
     def _forget(self, connection: Connection) -> None:
         self._reading.pop(connection, None)

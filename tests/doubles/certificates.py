@@ -15,6 +15,7 @@ from vmdkvol.tls import SERVICE_NAME, AgentSide, ServiceSide
 from vmdkvol.volume import VmId
 
 _DAY = datetime.timedelta(days=1)
+_NOBODY = x509.Name([])
 _PEM = serialization.Encoding.PEM
 
 
@@ -48,16 +49,30 @@ class Authority:
         """Return the file of a certificate of ``vm``'s agent; ``starts`` and ``ends`` in days from now."""
         return self._leaf(x509.UniformResourceIdentifier(f"urn:uuid:{vm}"), ExtendedKeyUsageOID.CLIENT_AUTH, **more)
 
+    def administrator(self, name: str, *units: str, **more: float) -> Path:
+        """Return the file of a certificate of somebody with this common name and these organizational units."""
+        named = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
+        subject = x509.Name([*named, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        return self._leaf(x509.DNSName("administrator"), ExtendedKeyUsageOID.CLIENT_AUTH, subject=subject, **more)
+
     def service_side(self, name: str = SERVICE_NAME, *, ends: float = 90.0) -> ServiceSide:
         return ServiceSide(self.service(name, ends=ends), self.path)
 
     def agent_side(self, vm: VmId, **more: float) -> AgentSide:
         return AgentSide(self.agent(vm, **more), self.path)
 
-    def _leaf(self, name: x509.GeneralName, use: x509.ObjectIdentifier, *, starts: float = -2.0, ends: float = 90.0) -> Path:
+    def _leaf(
+        self,
+        name: x509.GeneralName,
+        use: x509.ObjectIdentifier,
+        *,
+        starts: float = -2.0,
+        ends: float = 90.0,
+        subject: x509.Name = _NOBODY,
+    ) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(self._name)
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name)
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(now + starts * _DAY).not_valid_after(now + ends * _DAY)
         builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=True)

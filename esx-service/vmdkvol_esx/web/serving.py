@@ -41,15 +41,33 @@ _MOST_CONNECTIONS = 1024
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
 
 
-class SecureConnection(Connection):
-    """A connection inside TLS, whose handshake and whose silence take their time, and no more."""
+class ApiConnection(Connection):
+    """A connection whose time to send begins when a thread is there for it: it does not pay for those before it."""
 
     sock: Any
     initialized: bool
+    begun: float | None = None
+
+    def init(self) -> None:
+        self.begun = self.begun or time.monotonic()
+        super().init()
+
+    def cut_off(self, now: float) -> float | None:
+        until = (now if self.begun is None else self.begun) + READ_S
+        if until > now:
+            return until
+        # Not an SSLSocket's own, which forgets that there is TLS, and what is written then goes out in the clear.
+        socket.socket.shutdown(self.sock, socket.SHUT_RD)
+        return None
+
+
+class SecureConnection(ApiConnection):
+    """A connection inside TLS, whose handshake and whose silence take their time, and no more."""
 
     def init(self) -> None:
         if self.initialized:
             return
+        self.begun = time.monotonic()
         self.initialized = True
         self.sock.settimeout(READ_S)
         try:
@@ -58,13 +76,11 @@ class SecureConnection(Connection):
             raise ConnectionResetError(errno.ECONNRESET, "no TLS handshake in time") from error
         self.parser = get_parser(self.cfg, self.sock, self.client)
 
-    def cut_off(self) -> None:
-        # Not the SSLSocket's own, which forgets that there is TLS, and what is written then goes out in the clear.
-        socket.socket.shutdown(self.sock, socket.SHUT_RD)
-
 
 class ApiWorker(BoundedWorker):
     """Answers what is no HTTP as the API answers all that is wrong: with a problem."""
+
+    connection = ApiConnection
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         if isinstance(exc, ssl.SSLError):

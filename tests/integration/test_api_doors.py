@@ -1,0 +1,336 @@
+"""Who comes in at the REST API, with real sockets, TLS, tokens and certificates; and what the processes do when one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemons.site import eventually
+from tests.doubles.certificates import Authority
+from tests.integration.api_site import HOST, ApiSite
+from vmdkvol import durable
+from vmdkvol.cli import processes
+from vmdkvol.orders import Role
+from vmdkvol_esx.web import token_file
+from vmdkvol_esx.web.asked import MAX_BODY
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ApiSite]:
+    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
+        site = ApiSite(Path(folder))
+        try:
+            yield site
+        finally:
+            site.close()
+
+
+@pytest.fixture
+def alone() -> Iterator[ApiSite]:
+    """A site that a test may kill."""
+    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
+        site = ApiSite(Path(folder))
+        try:
+            yield site
+        finally:
+            site.close()
+
+
+def audited(site: ApiSite, **wanted: str) -> list[dict[str, Any]]:
+    query = "&".join(f"{name}={value}" for name, value in wanted.items())
+    entries: list[dict[str, Any]] = site.unix("GET", f"/v1/audit?{query}").json["entries"]
+    return entries
+
+
+def test_root_at_the_socket_is_the_administrator(shared: ApiSite) -> None:
+    assert stat.S_IMODE(shared.socket.stat().st_mode) == 0o600
+    found = shared.unix("GET", "/v1/vms")
+    assert (found.status, [each["vm"] for each in found.json["vms"]]) == (200, [str(HOST)])
+
+
+def test_nobody_comes_in_from_elsewhere_without_a_proof(shared: ApiSite) -> None:
+    found = shared.far("GET", "/v1/vms")
+    assert (found.status, found.code) == (401, "not-authenticated")
+    assert found.headers["WWW-Authenticate"] == 'Bearer realm="vmdkvol"'
+
+
+def test_a_viewer_may_look_and_change_nothing_and_the_audit_has_the_try(shared: ApiSite) -> None:
+    token = shared.token("looker", Role.VIEWER)
+    assert shared.far("GET", "/v1/vms", token=token).status == 200
+    refused = shared.far("POST", "/v1/vms/docker1/enroll", token=token)
+    assert (refused.status, refused.code) == (403, "not-permitted")
+    assert shared.far("POST", "/v1/vms/docker1/enroll?dry_run=true", token=token).status == 403
+    told = audited(shared, actor="looker")
+    assert [(each["result"], each["source"]) for each in told] == [("not-permitted", "127.0.0.1")] * 2
+    assert told[1]["request_id"] == refused.headers["X-Request-Id"]
+
+
+def test_an_order_is_carried_out_once_under_its_key(shared: ApiSite) -> None:
+    token = shared.token("doer", Role.ADMIN)
+    first, again = (shared.far("POST", "/v1/vms/docker1/enroll", token=token, Idempotency_Key="one") for _ in range(2))
+    assert (first.status, again.status) == (200, 200)
+    assert first.json["token"] == again.json["token"] != ""
+    assert len(audited(shared, actor="doer")) == 1
+    other = shared.far("POST", "/v1/vms/docker1/enroll", {"give": True}, token=token, Idempotency_Key="one")
+    assert (other.status, other.code) == (422, "key-reused")
+
+
+def test_the_token_of_an_enrolment_is_in_no_file(shared: ApiSite) -> None:
+    secret = shared.unix("POST", "/v1/vms/docker1/enroll").json["token"].split(".")[1]
+    kept = b"".join(path.read_bytes() for path in shared.root.rglob("*") if path.is_file())
+    assert secret.encode() not in kept
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer x",
+        "Bearer vmdkvol_",
+        "Basic cm9vdDpyb290",
+        "Bearer " + "x" * 5000,
+        "bearer \u00e9",
+        "",
+        "Negotiate",
+        "Bearer null",
+        "Bearer *",
+    ],
+)
+def test_a_token_that_is_none_lets_nobody_in(shared: ApiSite, header: str) -> None:
+    """Not at the socket either: what is shown counts, and not who else it might be."""
+    assert shared.far("GET", "/v1/vms", Authorization=header).code == "not-authenticated"
+    assert shared.unix("GET", "/v1/vms", Authorization=header).code == "not-authenticated"
+
+
+def test_a_token_counts_in_its_header_alone(shared: ApiSite) -> None:
+    token = shared.token("addressed", Role.ADMIN)
+    assert shared.far("GET", f"/v1/vms?access_token={token}").status == 401
+    assert shared.far("GET", "/v1/vms", Cookie=f"token={token}").status == 401
+    assert shared.far("GET", "/v1/vms", token=token, X_Role="admin").status == 200
+
+
+def test_a_revoked_token_counts_no_more_with_the_next_request(shared: ApiSite) -> None:
+    token = shared.token("gone", Role.VIEWER)
+    assert shared.far("GET", "/v1/vms", token=token).status == 200
+    shared.tokens.remove("gone")
+    assert shared.far("GET", "/v1/vms", token=token).status == 401
+
+
+def test_a_token_that_is_over_counts_no_more(shared: ApiSite) -> None:
+    token = shared.token("late", Role.ADMIN)
+    path = Path(shared.settings.token_file)
+    kept = [asdict(each) for each in token_file.read(path)]
+    durable.write(path, json.dumps({"tokens": [each | {"expires_at": 1.0} for each in kept]}).encode())
+    assert shared.far("GET", "/v1/vms", token=token).status == 401
+
+
+def test_a_file_of_tokens_that_others_may_write_is_believed_by_nobody(alone: ApiSite) -> None:
+    token = alone.token("ann", Role.ADMIN)
+    Path(alone.settings.token_file).chmod(0o666)
+    refused = alone.far("GET", "/v1/vms", token=token)
+    assert (refused.status, refused.code) == (503, "metadata-damaged")
+    assert alone.unix("GET", "/v1/vms").status == 200
+
+
+@pytest.mark.parametrize(("role", "looks", "changes"), [("viewer", 200, 403), ("operator", 200, 403), ("admin", 200, 200)])
+def test_a_certificate_says_who_it_is_and_with_which_role(shared: ApiSite, role: str, looks: int, changes: int) -> None:
+    shown = shared.administrators.administrator(f"carol-{role}", role)
+    assert shared.far("GET", "/v1/vms", certificate=shown).status == looks
+    assert shared.far("POST", "/v1/vms/docker1/enroll", certificate=shown).status == changes
+    assert {each["role"] for each in audited(shared, actor=f"carol-{role}")} == {role}
+
+
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [
+        ("carol", ()),
+        ("carol", ("admin", "viewer")),
+        ("carol", ("Admin",)),
+        ("carol", ("superuser",)),
+        ("root", ("admin",)),
+        ("a\nb", ("admin",)),
+        ("", ("admin",)),
+    ],
+)
+def test_a_certificate_without_one_name_and_one_role_lets_nobody_in(shared: ApiSite, name: str, units: tuple[str, ...]) -> None:
+    shown = shared.administrators.administrator(name, *units) if name else shared.administrators.agent(HOST)
+    assert shared.far("GET", "/v1/vms", certificate=shown).code == "not-authenticated"
+
+
+@pytest.mark.parametrize("wrong", ["another-authority", "the-site's", "over", "not-yet"])
+def test_a_certificate_that_does_not_count_ends_the_handshake(shared: ApiSite, wrong: str) -> None:
+    elsewhere = shared.root / wrong
+    elsewhere.mkdir(exist_ok=True)
+    shown = {
+        "another-authority": lambda: Authority(elsewhere, "administrators").administrator("carol", "admin"),
+        "the-site's": lambda: shared.site.administrator("carol", "admin"),
+        "over": lambda: shared.administrators.administrator("carol", "admin", ends=-1.0),
+        "not-yet": lambda: shared.administrators.administrator("carol", "admin", starts=1.0),
+    }[wrong]()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        shared.far("GET", "/v1/vms", certificate=shown)
+
+
+def test_nothing_is_said_in_the_clear_at_the_secured_door(shared: ApiSite) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), 10.0) as connection:
+        connection.sendall(b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n\r\n")
+        found = b""
+        try:
+            while piece := connection.recv(65536):
+                found += piece
+        except ConnectionResetError:
+            pass
+    assert b"HTTP/" not in found
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"GET /v1/vms\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/9.9\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/1.1\r\nHost : x\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nX: a\r\n\tfolded\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\x00b\r\n\r\n", 400),
+        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}", 400),
+        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: a\r\n" % n for n in range(70)) + b"\r\n", 431),
+        (b"GET /v1/vms/%2e%2e%2faudit HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://elsewhere/v1/vms HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_http_of_ours_is_a_problem_all_the_same(shared: ApiSite, request_: bytes, status: int) -> None:
+    found = shared.raw(request_)
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode(), found
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == status
+
+
+def test_no_text_of_a_request_becomes_a_header_of_the_answer(shared: ApiSite) -> None:
+    found = shared.raw(b"GET /v1/vms/a%0d%0aX-Evil:1/revoke?limit=%0d%0aX-Evil:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"X-Evil" not in found.partition(b"\r\n\r\n")[0]
+    odd = shared.unix("GET", "/v1/vms", X_Request_Id="evil", Idempotency_Key="evil")
+    assert "evil" not in str(odd.headers)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_a_megabyte_is_refused_and_the_reason_arrives(shared: ApiSite, chunked: bool) -> None:
+    body = b'{"give": "' + b"x" * (1 << 20) + b'"}'
+    if not chunked:
+        assert shared.unix("POST", "/v1/vms/a/enroll", body).code == "body-too-long"
+        return
+    head = b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert b"413" in shared.raw(head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n").partition(b"\r\n")[0]
+    assert len(body) > MAX_BODY
+
+
+def test_who_sends_half_a_request_is_cut_off_and_keeps_nobody_out(shared: ApiSite) -> None:
+    """As many as there are threads, at the secured door too."""
+    half = b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    slow: list[socket.socket] = []
+    try:
+        for _ in range(8):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.connect(str(shared.socket))
+            connection.sendall(half)
+            far = shared.context().wrap_socket(
+                socket.create_connection(("127.0.0.1", shared.port)), server_hostname="localhost"
+            )
+            far.sendall(half)
+            slow += [connection, far]
+        assert shared.unix("GET", "/livez").status == 200
+        assert shared.far("GET", "/livez").status == 200
+        for each in slow:
+            each.settimeout(30.0)
+            # Cut off: a problem, or the end.
+            assert _last_words(each)[9:12] in (b"400", b"")
+    finally:
+        for each in slow:
+            each.close()
+
+
+def test_who_begins_tls_and_says_nothing_is_cut_off(shared: ApiSite) -> None:
+    silent = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(8)]
+    try:
+        for each in silent:
+            # The beginning of a ClientHello.
+            each.sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert shared.far("GET", "/livez").status == 200
+    finally:
+        for each in silent:
+            each.close()
+
+
+def test_the_api_says_that_its_core_is_away_and_goes_on_when_it_is_back(alone: ApiSite) -> None:
+    def away() -> None:
+        eventually(lambda: alone.unix("GET", "/readyz").status == 503, "it is not ready")
+        found = alone.unix("GET", "/v1/vms")
+        assert (found.status, found.code, found.headers["Retry-After"]) == (503, "service-unreachable", "1")
+        assert alone.unix("GET", "/livez").status == 200
+
+    alone.restart_core(away)
+    eventually(lambda: alone.unix("GET", "/readyz").status == 200, "it is ready again")
+    assert alone.unix("GET", "/v1/vms").status == 200
+
+
+def test_a_second_api_takes_no_socket_that_is_served(alone: ApiSite) -> None:
+    first = alone.process
+    command = [sys.executable, "-m", "vmdkvol_esx.cli", "--config", str(alone.config), "web"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 5
+    assert "another process serves" in done.stderr
+    assert first.poll() is None
+    assert alone.unix("GET", "/v1/vms").status == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_leaves_no_process_and_no_socket(alone: ApiSite, number: signal.Signals) -> None:
+    assert alone.stop(number) == 0
+    assert processes.with_config(alone.config) == []
+    assert not alone.socket.exists()
+
+
+def test_the_end_of_one_door_is_the_end_of_all_so_that_somebody_notices(alone: ApiSite) -> None:
+    masters = [each.pid for each in processes.with_config(alone.config) if _parent(each.pid) == alone.process.pid]
+    assert len(masters) == 2
+    os.kill(masters[0], signal.SIGKILL)
+    assert alone.process.wait(30.0) != 0
+    eventually(lambda: processes.with_config(alone.config) == [], "nothing is left")
+
+
+def test_killed_it_is_started_again_over_what_is_left(alone: ApiSite) -> None:
+    alone.stop(signal.SIGKILL)
+    alone.start()
+    assert alone.unix("GET", "/v1/vms").status == 200
+
+
+def _last_words(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(4096)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
