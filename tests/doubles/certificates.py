@@ -45,15 +45,18 @@ class Authority:
         """Return the file of a certificate that proves to be the service, of that name; it ``ends`` in so many days."""
         return self._leaf(x509.DNSName(name), ExtendedKeyUsageOID.SERVER_AUTH, ends=ends)
 
-    def agent(self, vm: VmId, **more: float) -> Path:
+    def agent(self, vm: VmId, *, starts: float = -2.0, ends: float = 90.0) -> Path:
         """Return the file of a certificate of ``vm``'s agent; ``starts`` and ``ends`` in days from now."""
-        return self._leaf(x509.UniformResourceIdentifier(f"urn:uuid:{vm}"), ExtendedKeyUsageOID.CLIENT_AUTH, **more)
+        name = x509.UniformResourceIdentifier(f"urn:uuid:{vm}")
+        return self._leaf(name, ExtendedKeyUsageOID.CLIENT_AUTH, starts=starts, ends=ends)
 
-    def administrator(self, name: str, *units: str, **more: float) -> Path:
+    def administrator(self, name: str, *units: str, starts: float = -2.0, ends: float = 90.0) -> Path:
         """Return the file of a certificate of somebody with this common name and these organizational units."""
         named = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
         subject = x509.Name([*named, x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        return self._leaf(x509.DNSName("administrator"), ExtendedKeyUsageOID.CLIENT_AUTH, subject=subject, **more)
+        return self._leaf(
+            x509.DNSName("administrator"), ExtendedKeyUsageOID.CLIENT_AUTH, subject=subject, starts=starts, ends=ends
+        )
 
     def service_side(self, name: str = SERVICE_NAME, *, ends: float = 90.0) -> ServiceSide:
         return ServiceSide(self.service(name, ends=ends), self.path)

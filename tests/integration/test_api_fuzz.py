@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,6 +32,7 @@ from vmdkvol_esx.web.token_file import TokenFile, Tokens
 pytestmark = pytest.mark.integration
 CLOCK = SystemClock()
 EXAMPLES = 12
+Api = tuple[Any, Mapping[str, str]]
 # What is there, so that not every answer is "not found".
 THERE = {"name": "tenant", "vm": "docker1", "vms": "docker1", "datastore": "ds1"}
 # A name that no grammar of a schema tells is refused with 400, and that is right.
@@ -39,7 +40,7 @@ NOT_ASKED = [positive_data_acceptance]
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[tuple[Any, dict[str, str]]]:
+def api() -> Iterator[Api]:
     """The description as the API gives it over a real core, and the headers of an administrator."""
     with tempfile.TemporaryDirectory(prefix="vmdkvol-fuzz-") as folder:
         root = Path(folder)
@@ -69,9 +70,7 @@ def api() -> Iterator[tuple[Any, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("route", served(), ids=lambda route: route.name)
-def test_each_answer_is_as_the_description_says_and_none_is_a_failure_of_ours(
-    api: tuple[Any, dict[str, str]], route: Route
-) -> None:
+def test_each_answer_is_as_the_description_says_and_none_is_a_failure_of_ours(api: Api, route: Route) -> None:
     """No 5xx, the described status, type and fields, nothing without a token, nothing for a method that is not there."""
     schema, shown = api
     operation = schema[route.path][route.method]
@@ -93,6 +92,6 @@ def test_each_answer_is_as_the_description_says_and_none_is_a_failure_of_ours(
     asked()
 
 
-def test_every_operation_is_tried(api: tuple[Any, dict[str, str]]) -> None:
+def test_every_operation_is_tried(api: Api) -> None:
     described = {(each.ok().path, each.ok().method.upper()) for each in api[0].get_all_operations()}
     assert described == {(route.path, route.method) for route in served()}
