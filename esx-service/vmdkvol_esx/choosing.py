@@ -27,7 +27,7 @@ class Choosing:
         # Whatever is written raises the number, a vmgroup too; the pages of a listing ask again and again.
         change, named = self._store.change_number(), self._named
         if named is None or named[0] != change:
-            named = self._named = change, {each.vmgroup.id: each.vmgroup.name for each in self._store.groups()}
+            named = self._named = change, self._store.vmgroup_names()
         return named[1]
 
     def vmgroup(self, text: str) -> VmgroupId:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vmdkvol.admin_errors import MemberElsewhere
-from vmdkvol.errors import BadRequest, Busy, TruthUnknown, VolumeInUse, quoted
-from vmdkvol.volume import VmgroupId, VmId
+from vmdkvol.errors import BadRequest, Busy, NotPermitted, TruthUnknown, VolumeInUse, quoted
+from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId, VmId
 from vmdkvol_esx import named
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import AttachDisk, Vm
-from vmdkvol_esx.records import Group, Member
+from vmdkvol_esx.records import Group, Member, Vmgroup
 
 
 class Membership:
@@ -65,16 +65,16 @@ class Membership:
                 )
 
     def _check_elsewhere(self, vmgroup: VmgroupId, added: Mapping[VmId, str]) -> None:
-        if not added:
-            return
-        for group in self._store.groups():
-            for each in group.members:
-                if each.vm in added and group.vmgroup.id != vmgroup:
-                    raise MemberElsewhere(
-                        f"virtual machine {quoted(added[each.vm])} is in vmgroup {group.vmgroup.name}",
-                        vm=str(each.vm),
-                        vmgroup=group.vmgroup.name,
-                    )
+        for vm, name in added.items():
+            own = self._vmgroup(vm)
+            if own is not None and own.id not in (vmgroup, DEFAULT_VMGROUP):
+                raise MemberElsewhere(f"virtual machine {quoted(name)} is in vmgroup {own.name}", vm=str(vm), vmgroup=own.name)
+
+    def _vmgroup(self, vm: VmId) -> Vmgroup | None:
+        try:
+            return self._store.vmgroup(vm)
+        except NotPermitted:
+            return None
 
 
 def _member(vm: Vm) -> Member:

@@ -203,11 +203,12 @@ class Vmgroups:
         return group
 
     def _group(self, text: str) -> Group:
-        found, key = self._store.group(text), as_vmgroup_id(text)
+        # Half a surrogate pair is nothing that a database could look for.
+        found, key = self._store.group(text) if text.isprintable() else None, as_vmgroup_id(text)
         if found is None and key is not None:
             found = self._store.group_by_id(key)
         if found is None:
-            known = known_names([each.vmgroup.name for each in self._store.groups()])
+            known = known_names(sorted(self._store.vmgroup_names().values()))
             raise VmgroupNotFound(f"there is no vmgroup {quoted(text)}", remedy=f"known: {known}", vmgroup=text)
         return found
 

@@ -83,6 +83,7 @@ def test_a_group_is_read_back_whole(stores: Stores) -> None:
     store = stores.again()
     assert store.group("red") == store.group_by_id(RED) == stored == whole
     assert [each.vmgroup.name for each in store.groups()] == ["_DEFAULT", "red"]
+    assert store.vmgroup_names() == {DEFAULT_VMGROUP: "_DEFAULT", RED: "red"}
 
 
 def test_rights_and_members_are_told_in_one_order(store: Store) -> None:

@@ -267,6 +267,10 @@ class MemoryStore:
         return self._groups.usage(vmgroup, self._stored())[0]
 
     @_alone
+    def vmgroup_names(self) -> Mapping[VmgroupId, str]:
+        return {each.vmgroup.id: each.vmgroup.name for each in self._groups.every()}
+
+    @_alone
     def cordons(self) -> Sequence[Cordon]:
         return tuple(self._cordons[place] for place in sorted(self._cordons))
 

@@ -13,7 +13,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import State, VmId, VolumeId
 from vmdkvol_esx.ledger import Ended
 from vmdkvol_esx.records import Intent, VolumeRecord
-from vmdkvol_esx.store import cordons, vmgroups, volumes
+from vmdkvol_esx.store import cordons, reserving, volumes
 from vmdkvol_esx.store.schema import answers, intent_to_row, intents, row_to_intent
 from vmdkvol_esx.store.statements import Row, Statement, Transaction
 
@@ -63,9 +63,9 @@ def begin(transaction: Transaction, intent: Intent, record: VolumeRecord, home: 
         raise StaleRequest(f"volume {record.name} ({record.id}) is not new", volume=str(record.id))
     if intent.source is not None:
         _check_source(transaction, intent.source, record)
-    added = vmgroups.added_bytes(transaction, record)
+    added = reserving.added_bytes(transaction, record)
     volumes.put(transaction, record, volumes.next_change(transaction))
-    vmgroups.check_begun(transaction, intent, record, added, home)
+    reserving.check_begun(transaction, intent, record, added, home)
     cordons.check_open(transaction, intent, record)
     transaction.change(_BEGIN, **intent_to_row(intent), closed_at=None, outcome=None)
 

@@ -180,6 +180,10 @@ class SqlStore:
         with self._database.reading() as transaction:
             return vmgroups.every(transaction)
 
+    def vmgroup_names(self) -> Mapping[VmgroupId, str]:
+        with self._database.reading() as transaction:
+            return vmgroups.names(transaction)
+
     def group(self, name: str) -> Group | None:
         with self._database.reading() as transaction:
             return vmgroups.named(transaction, name)

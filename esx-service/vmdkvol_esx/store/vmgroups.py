@@ -12,13 +12,11 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from vmdkvol.errors import Busy, Conflict, NameConflict, NotPermitted, StaleRequest, quoted
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VmgroupId, VmId
-from vmdkvol_esx import rights as decisions
-from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk
-from vmdkvol_esx.records import Group, Intent, Member, Right, Tenancy, Vmgroup, VolumeRecord
-from vmdkvol_esx.rights import Verb
+from vmdkvol_esx.records import Group, Member, Right, Tenancy, Vmgroup
 from vmdkvol_esx.store.schema import volumes
 from vmdkvol_esx.store.statements import Statement, Transaction
 from vmdkvol_esx.store.vmgroup_rows import (
+    check_vmgroup,
     members,
     part_row,
     rights,
@@ -51,16 +49,10 @@ _USAGE = Statement(
     .group_by(volumes.c.datastore, volumes.c.state)
 )
 _COUNT = Statement(select(func.count().label("count")).select_from(volumes).where(volumes.c.vmgroup == bindparam("key")))
-_USED_ON = Statement(
-    select(volumes.c.state, func.sum(volumes.c.size_bytes).label("bytes"))
-    .where(volumes.c.vmgroup == bindparam("key"), volumes.c.datastore == bindparam("place"))
-    .group_by(volumes.c.state)
-)
-_SIZE = Statement(select(volumes.c.vmgroup, volumes.c.datastore, volumes.c.size_bytes).where(volumes.c.id == bindparam("key")))
 _CHANGED_SINCE = Statement(
     select(volumes.c.name, volumes.c.last_vm).where(volumes.c.changed > bindparam("since"), volumes.c.last_vm.is_not(None))
 )
-_TRASH = frozenset({State.TRASHED, State.REMOVING})
+TRASH = frozenset({State.TRASHED, State.REMOVING})
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -91,7 +83,7 @@ def vmgroup(transaction: Transaction, vm: VmId) -> Vmgroup:
 
 def group_of(transaction: Transaction, vm: VmId) -> Group:
     found = vmgroup(transaction, vm)
-    return Group(found, _rights(transaction, found.id))
+    return Group(found, rights_of(transaction, found.id))
 
 
 def tenancy(transaction: Transaction, vm: VmId) -> Tenancy:
@@ -100,7 +92,7 @@ def tenancy(transaction: Transaction, vm: VmId) -> Tenancy:
     trashed: dict[DatastoreName, int] = defaultdict(int)
     for row in transaction.all(_USAGE, key=str(group.vmgroup.id)):
         used[row["datastore"]] += row["bytes"]
-        if row["state"] in _TRASH:
+        if row["state"] in TRASH:
             trashed[row["datastore"]] += row["bytes"]
     return Tenancy(group, dict(used), dict(trashed))
 
@@ -128,6 +120,10 @@ def named(transaction: Transaction, name: str) -> Group | None:
     return None if row is None else _whole(transaction, row_to_vmgroup(row))
 
 
+def names(transaction: Transaction) -> Mapping[VmgroupId, str]:
+    return {VmgroupId(UUID(row["id"])): check_vmgroup(row)["name"] for row in transaction.all(_ALL)}
+
+
 def every(transaction: Transaction) -> Sequence[Group]:
     rights_of: dict[str, list[Right]] = defaultdict(list)
     members_of: dict[str, list[Member]] = defaultdict(list)
@@ -142,10 +138,10 @@ def every(transaction: Transaction) -> Sequence[Group]:
 
 def _whole(transaction: Transaction, vmgroup: Vmgroup) -> Group:
     found = transaction.all(_MEMBERS, key=str(vmgroup.id))
-    return Group(vmgroup, _rights(transaction, vmgroup.id), tuple(row_to_member(row) for row in found))
+    return Group(vmgroup, rights_of(transaction, vmgroup.id), tuple(row_to_member(row) for row in found))
 
 
-def _rights(transaction: Transaction, vmgroup: VmgroupId) -> tuple[Right, ...]:
+def rights_of(transaction: Transaction, vmgroup: VmgroupId) -> tuple[Right, ...]:
     return tuple(row_to_right(row) for row in transaction.all(_RIGHTS, key=str(vmgroup)))
 
 
@@ -250,51 +246,3 @@ def _touch_default(transaction: Transaction, change: int) -> None:
     stored = fetch(transaction, DEFAULT_VMGROUP)
     if stored is not None:
         transaction.change(_REPLACE, key=str(DEFAULT_VMGROUP), **vmgroup_row(replace(stored, changed=change)))
-
-
-# --- what a new piece of work may --------------------------------------------------------------------------------
-
-
-def added_bytes(transaction: Transaction, record: VolumeRecord) -> int:
-    """Return how much more the vmgroup will take on the record's datastore once ``record`` is stored."""
-    row = transaction.first(_SIZE, key=str(record.id))
-    place = (str(record.vmgroup), record.datastore)
-    return record.size_bytes - (row["size_bytes"] if row is not None and (row["vmgroup"], row["datastore"]) == place else 0)
-
-
-def check_begun(transaction: Transaction, intent: Intent, record: VolumeRecord, added: int, home: DatastoreName | None) -> None:
-    """Raise NotPermitted or QuotaExceeded unless the work that is begun is allowed; ``record`` is stored already."""
-    verb = _verb(intent)
-    if verb is None and added <= 0:
-        return
-    own = fetch(transaction, record.vmgroup)
-    assert own is not None, "a record's vmgroup is there"
-    group = Group(own, _rights(transaction, own.id))
-    if verb is not None and intent.caller is not None:
-        _check_still(transaction, intent.caller, record)
-        decisions.check(group, verb, record.datastore, home)
-    if added <= 0:
-        return
-    sums = {row["state"]: row["bytes"] for row in transaction.all(_USED_ON, key=str(own.id), place=record.datastore)}
-    trashed = sum(bytes for state, bytes in sums.items() if state in _TRASH)
-    right = decisions.find(group.rights, record.datastore, home)
-    decisions.check_limits(own, right, record.datastore, record.size_bytes, added, sum(sums.values()) - added, trashed)
-
-
-def _verb(intent: Intent) -> Verb | None:
-    """Return what a machine does with the work that it begins; None where it needs no right for it."""
-    if intent.caller is None:
-        return None
-    match intent.change:
-        case CreateDisk() | CloneDisk():
-            return Verb.CREATE
-        case AttachDisk():
-            return Verb.ATTACH
-        case _:
-            return None
-
-
-def _check_still(transaction: Transaction, vm: VmId, record: VolumeRecord) -> None:
-    found = of_vm(transaction, vm)
-    if found is None or found.id != record.vmgroup:
-        raise NotPermitted(f"this machine ({vm}) was taken out of its vmgroup meanwhile", vm=str(vm))

@@ -36,6 +36,7 @@ from vmdkvol.errors import (
     VolumeInUse,
     VolumeNotFound,
 )
+from vmdkvol.frames import MAX_FRAME
 from vmdkvol.messages import Attach, Call
 from vmdkvol.names import ALL_DATASTORES
 from vmdkvol.orders import Order, Outcome
@@ -55,9 +56,10 @@ from vmdkvol.vmgroup_messages import (
     VmgroupInfo,
 )
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
+from vmdkvol.wire import answer_size
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, Datastore, DeviceLists, Vm
-from vmdkvol_esx.records import Group
+from vmdkvol_esx.records import Group, Member
 from vmdkvol_esx.vmgroups import Vmgroups
 
 C = VmId(UUID(int=0xC))
@@ -159,7 +161,7 @@ def test_a_vmgroup_is_found_by_its_id_too(office: Office, spelled: Callable[[obj
     assert office.info(spelled(office.info("dev").id)).name == "dev"
 
 
-@pytest.mark.parametrize("name", ["", "Dev", "d%", str(UUID(int=99)), "dev ", "*"])
+@pytest.mark.parametrize("name", ["", "Dev", "d%", str(UUID(int=99)), "dev ", "*", "\ud800", "dev\0"])
 def test_what_is_no_vmgroup_is_not_found_and_the_known_ones_are_told(office: Office, name: str) -> None:
     office.make("dev")
     with pytest.raises(VmgroupNotFound, match="_DEFAULT, dev"):
@@ -214,6 +216,33 @@ def test_vmgroups_are_told_while_the_hypervisor_is_away(office: Office) -> None:
     office.make("dev", "host-a")
     office.seen.away = True
     assert [(each.name, each.running) for each in office.info("dev").members] == [("host-a", None)]
+
+
+def test_a_page_ends_where_an_answer_would_and_the_next_one_goes_on(office: Office) -> None:
+    names = [f"team-{number:03}" for number in range(120)]
+    for name in names:
+        office.make(name)
+        office.ask(UpdateVmgroup(name=name, description="x" * 256))
+    found, after = list[str](), None
+    while True:
+        page = office.ask(ListVmgroups(after=after, limit=200))
+        assert answer_size(page) < MAX_FRAME
+        found += [each.name for each in page.vmgroups]
+        after = page.next
+        if after is None:
+            break
+    assert found == ["_DEFAULT", *names]
+
+
+def test_a_vmgroup_with_more_members_than_fit_says_how_many_there_are(office: Office) -> None:
+    office.make("big")
+    group = office.group("big")
+    members = tuple(Member(VmId(UUID(int=number)), f"virtual machine number {number}") for number in range(1000, 2500))
+    office.site.store.put_group(replace(group, members=members), expect=group.vmgroup.revision)
+    info = office.info("big")
+    assert answer_size(info) < MAX_FRAME
+    assert (info.member_count, 200 < len(info.members) < 1500) == (1500, True)
+    assert len(office.ask(ListMembers(name="big", limit=200)).members) == 200
 
 
 def test_vmgroups_come_in_pages_by_name(office: Office) -> None:
