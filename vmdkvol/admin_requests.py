@@ -5,6 +5,7 @@ from __future__ import annotations
 from vmdkvol.admin_messages import VM_REQUESTS
 from vmdkvol.audit_messages import AUDIT_REQUESTS
 from vmdkvol.messages import Hello, Request
+from vmdkvol.orphan_messages import ORPHAN_REQUESTS
 from vmdkvol.resize_messages import RESIZE_REQUESTS
 from vmdkvol.site_messages import SITE_REQUESTS
 from vmdkvol.task_messages import TASK_REQUESTS
@@ -20,5 +21,6 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *VMGROUP_REQUESTS,
     *SITE_REQUESTS,
     *TASK_REQUESTS,
+    *ORPHAN_REQUESTS,
 )
 ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)

@@ -47,6 +47,9 @@ class Point(StrEnum):
     SET_RECORDED = "esx.set.recorded"
     SEVER_BEGUN = "esx.sever.begun"
     SEVER_RECORDED = "esx.sever.recorded"
+    # an administrator destroys a lost volume, and puts an orphan into the trash
+    FORGET_CLEARED = "esx.forget.cleared"
+    MEND_COPIED = "esx.mend.copied"
     # the agent mounts (M) and formats (C5..C10)
     MOUNT_RECEIVED = "guest.mount.received"
     MOUNT_HELD = "guest.mount.held"

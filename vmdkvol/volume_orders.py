@@ -207,6 +207,8 @@ class DetachVolume(Order):
 VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (
     ListAllVolumes,
     InspectVolume,
+    TrashVolume,
+    DestroyVolume,
     RestoreVolume,
     SetVolume,
     RenameVolume,

@@ -10,7 +10,9 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.custody import Custody
 from vmdkvol_esx.datastores import Datastores
+from vmdkvol_esx.discarding import Discarding
 from vmdkvol_esx.ledger import Ledger
+from vmdkvol_esx.mending import MendingOrphans
 from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
 from vmdkvol_esx.requests import Verbs
@@ -30,7 +32,10 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
     """
     parts, choosing = verbs.parts, Choosing(verbs.parts.store)
     ordering = Ordering(parts, choosing, verbs.journal, verbs.underway)
+    discarding = Discarding(parts, ordering, verbs.removing, verbs.owners, verbs.handover)
     return {
+        **discarding.rows(),
+        **MendingOrphans(parts, choosing, discarding).rows(),
         **Overview(parts, choosing, verbs.underway, verbs.glance).rows(),
         **Custody(parts, ordering, verbs.journal, verbs.owners, verbs.handover).rows(),
         **Severing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.following).rows(),

@@ -96,7 +96,7 @@ def collect(hypervisor: Hypervisor) -> Iterator[Found]:
         for path in hypervisor.traces(datastore.name):
             disk = disks.get(path)
             try:
-                yield Found(path, disk, _read(hypervisor, path, disk))
+                yield Found(path, disk, read_record(hypervisor, path, disk))
             except Unavailable:
                 # Not read is not damaged: a server that went away would leave out everything from here on.
                 raise
@@ -104,7 +104,8 @@ def collect(hypervisor: Hypervisor) -> Iterator[Found]:
                 yield Found(path, disk, None, error.text)
 
 
-def _read(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRecord:
+def read_record(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRecord:
+    """Return what the sidecar of what lies there says; MetadataDamaged if there is none, or it is of something else."""
     content = hypervisor.read_sidecar(path)
     if content is None:
         raise MetadataDamaged("there is no sidecar" if disk else "the disk cannot be read, and there is no sidecar")
@@ -132,7 +133,7 @@ def _first_claims(found: Found) -> tuple[bool, bool, int, bool, str]:
 def _restore(store: Store, batch: Sequence[Found]) -> tuple[list[VolumeRecord], list[Found]]:
     """Insert the records in their order; return those that came back, and what the store has something against."""
     try:
-        records = [_as_found(each) for each in batch]
+        records = [as_found(each.path, _record(each)) for each in batch]
         store.restore(*records)
         return records, []
     except VolumeError as error:
@@ -147,10 +148,8 @@ def _restore(store: Store, batch: Sequence[Found]) -> tuple[list[VolumeRecord], 
     return came, refused
 
 
-def _as_found(found: Found) -> VolumeRecord:
+def as_found(path: DiskPath, record: VolumeRecord) -> VolumeRecord:
     """Return the record to insert, with the place where the disk was found."""
-    path = found.path
-    record = _record(found)
     # `removing` and `lost` are not in a sidecar, and a crash is settled before it: what is there is there.
     state = State.TRASHED if record.state in (State.TRASHED, State.REMOVING) else record.state
     if state in (State.PREPARING, State.LOST):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import NoSpace, StillWorking, VolumeError
@@ -48,7 +48,7 @@ class Removing:
         self._owners = owners
         self._at = parts.at
         self._log = parts.log
-        self._retention_s = retention_s
+        self.retention_s = retention_s
 
     def remove(self, caller: VmId, request: RemoveVolume, deadline: Deadline, reply: Reply) -> Done:
         """Afterwards the name is free, and the volume in the trash or, without retention, gone.
@@ -105,29 +105,41 @@ class Removing:
         self._at(Point.REMOVE_LOCKED)
         if record.state is not State.TRASHED:
             check_ready(record)
-            self._doubts.check(record)
-            record, owner = self._owners.freed(record, None, deadline, speaking=caller)
-            match owner:
-                case HeldBy(vm=vm) | LeftBehind(vm=vm):
-                    return Held(record, vm)
-                case Foreign(vms=vms):
-                    raise foreign(record, vms, self._handover)
-                case Free() | Here():
-                    # A VM that was not read and had no part: the trash is only a state, the deletion waits for it. The VM
-                    # on record may use it this very moment: with that one unread this was not reached (I1, corrections 38).
-                    pass
-                case _:
-                    assert_never(owner)
-            self._hypervisor.check_unused(disk_ref(record))
-        no_room = self._trash(record)
-        self._at(Point.REMOVE_TRASHED)
-        self._handover.changed(volume)
-        if self._retention_s <= 0:
-            self._empty_if_possible(volume, Answered(reply, lambda _: Done()))
-        if no_room is not None and self._store.volume(volume) is not None:
-            raise no_room
+            found = self.freed(record, deadline, speaking=caller)
+            if isinstance(found, Held):
+                return found
+            record = found
+        self.discard(record, Answered(reply, lambda _: Done()))
         self._at(Point.REMOVE_REPLYING)
         return Done()
+
+    def freed(self, record: VolumeRecord, deadline: Deadline, *, speaking: VmId | None = None) -> VolumeRecord | Held:
+        """Return the record of a volume that nobody uses, or who has it. Raises what stands against it. Within its lane."""
+        self._doubts.check(record)
+        record, owner = self._owners.freed(record, None, deadline, speaking=speaking)
+        match owner:
+            case HeldBy(vm=vm) | LeftBehind(vm=vm):
+                return Held(record, vm)
+            case Foreign(vms=vms):
+                raise foreign(record, vms, self._handover)
+            case Free() | Here():
+                # A VM that was not read and had no part: the trash is only a state, the deletion waits for it. The VM
+                # on record may use it this very moment: with that one unread this was not reached (I1, corrections 38).
+                pass
+            case _:
+                assert_never(owner)
+        self._hypervisor.check_unused(disk_ref(record))
+        return record
+
+    def discard(self, record: VolumeRecord, answered: Answered[Any] | None = None) -> None:
+        """Put a volume that nobody uses into the trash, and without retention out of it. Within its lane."""
+        no_room = self._trash(record)
+        self._at(Point.REMOVE_TRASHED)
+        self._handover.changed(record.id)
+        if self.retention_s <= 0:
+            self._empty_if_possible(record.id, answered)
+        if no_room is not None and self._store.volume(record.id) is not None:
+            raise no_room
 
     def _trash(self, record: VolumeRecord) -> NoSpace | None:
         """Put the volume into the trash, or find it there. What it raises: it is not there, if it was not before.
@@ -141,7 +153,7 @@ class Removing:
         no_room = self._write_copy(trashed)
         if record.state is not State.TRASHED:
             self._store.update(replace(trashed, generation=record.generation + 1), expect=record.generation)
-            self._log.info("removed", volume=record.name, id=str(record.id), retention_s=self._retention_s)
+            self._log.info("removed", volume=record.name, id=str(record.id), retention_s=self.retention_s)
         return no_room
 
     def _write_copy(self, record: VolumeRecord) -> NoSpace | None:
@@ -149,20 +161,20 @@ class Removing:
         try:
             self._journal.write_sidecar(record)
         except NoSpace as error:
-            if self._retention_s > 0:
+            if self.retention_s > 0:
                 raise
             self._log.warning("sidecar not written", volume=record.name, error=str(error))
             return error
         return None
 
-    def _empty_if_possible(self, volume: VolumeId, answered: Answered[Done]) -> None:
+    def _empty_if_possible(self, volume: VolumeId, answered: Answered[Any] | None) -> None:
         try:
             self._empty(volume, DELETION_S, answered)
         except VolumeError as error:
             # What was asked for is done: the name is free. Housekeeping goes on with the disk.
             self._log.warning("trash not emptied", id=str(volume), error=str(error))
 
-    def _empty(self, volume: VolumeId, seconds: float, answered: Answered[Done] | None = None) -> None:
+    def _empty(self, volume: VolumeId, seconds: float, answered: Answered[Any] | None = None) -> None:
         deadline = Deadline.after(self._clock, seconds)
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
@@ -174,8 +186,12 @@ class Removing:
         if owner != Free():
             self._log.warning("disk kept in the trash", volume=record.name, id=str(volume), owner=repr(owner))
             return
+        self.destroy(record, deadline, answered)
+
+    def destroy(self, record: VolumeRecord, deadline: Deadline, answered: Answered[Any] | None = None) -> None:
+        """Delete the disk of a volume that no machine has, and then its record. Within its lane."""
         removing = replace(record, state=State.REMOVING, generation=record.generation + 1)
         intent = self._journal.begin(DeleteDisk(disk_ref(record)), removing, None, before=record)
         self._at(Point.REMOVE_BEGUN)
         self._journal.carry_out(intent, removing, deadline, answered)
-        self._log.info("deleted", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))
+        self._log.info("deleted", volume=record.name, id=str(record.id), disk=str(disk_ref(record).path))

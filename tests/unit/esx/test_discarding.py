@@ -1,0 +1,283 @@
+"""Volumes into the trash and for good out of it by an order, and what keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import A, B
+from vmdkvol.admin_errors import ProofNeeded
+from vmdkvol.errors import (
+    CheckFailed,
+    Conflict,
+    MetadataDamaged,
+    NoSpace,
+    StaleRequest,
+    TruthUnknown,
+    VolumeInUse,
+    VolumeLost,
+    VolumeNotFound,
+)
+from vmdkvol.messages import Attach
+from vmdkvol.orders import Outcome
+from vmdkvol.orphan_messages import Mending, MendOrphan
+from vmdkvol.volume import State, VolumeId
+from vmdkvol.volume_orders import DestroyVolume, RestoreVolume, TrashVolume
+from vmdkvol_esx.paths import disk_path
+
+
+@pytest.fixture
+def site() -> AdminSite:
+    return AdminSite()
+
+
+@pytest.fixture
+def volume(site: AdminSite) -> VolumeId:
+    volume = site.create("db", size="1gb").id
+    site.format(volume)
+    return volume
+
+
+def trash(site: AdminSite, volume: object = "db", **more: Any) -> Outcome:
+    outcome: Outcome = site.order(TrashVolume(volume=str(volume), **more))
+    return outcome
+
+
+def destroy(site: AdminSite, volume: object = "db", word: str = "db", **more: Any) -> Outcome:
+    outcome: Outcome = site.order(DestroyVolume(volume=str(volume), i_know=word, **more))
+    return outcome
+
+
+def put(site: AdminSite, volume: VolumeId, state: State) -> None:
+    record = site.record(volume)
+    site.store.update(replace(record, state=state), expect=record.generation)
+
+
+def nothing_is_left(site: AdminSite) -> bool:
+    truth = site.hypervisor.truth()
+    return not site.records() and not truth.disks and not truth.sidecars and not site.store.open_intents()
+
+
+# --- into the trash ----------------------------------------------------------------------------------------------
+
+
+def test_a_trashed_volume_is_kept_and_its_name_is_free(site: AdminSite, volume: VolumeId) -> None:
+    told = trash(site)
+    record = site.record(volume)
+    assert (record.state, told.revision, told.plan.loses) == (State.TRASHED, record.generation, None)
+    assert site.copy_of(record).state is State.TRASHED
+    assert site.create("db").id != volume
+
+
+def test_trashed_again_it_holds_already(site: AdminSite, volume: VolumeId) -> None:
+    trash(site, volume)
+    before = site.record(volume)
+    assert trash(site, volume).plan.steps == ()
+    assert site.record(volume) == before
+
+
+def test_without_retention_the_plan_says_what_is_lost_and_it_is_gone() -> None:
+    site = AdminSite(retention_s=0.0)
+    volume = site.create("db", size="1gb").id
+    assert trash(site, dry_run=True).plan.loses == "all that is on volume db (1gb)"
+    told = trash(site)
+    assert (told.done, told.revision, told.subject) == (True, None, str(volume))
+    assert nothing_is_left(site)
+
+
+def test_a_dry_run_makes_the_plan_and_changes_nothing(site: AdminSite, volume: VolumeId) -> None:
+    before = site.record(volume)
+    dry = trash(site, dry_run=True)
+    assert (site.record(volume), dry.done) == (before, False)
+    assert trash(site).plan == dry.plan
+
+
+def test_a_mounted_volume_stays(site: AdminSite, volume: VolumeId) -> None:
+    site.attach(volume, B)
+    with pytest.raises(VolumeInUse, match="host-b"):
+        trash(site)
+    assert site.record(volume).state is State.READY
+
+
+def test_a_volume_that_lingers_is_asked_for_and_goes(site: AdminSite, volume: VolumeId) -> None:
+    held = site.attach(volume)
+    site.agents[A] = lambda _: site.detach(held)
+    told = trash(site, expect=held.generation)
+    assert [step.verb for step in told.plan.steps] == ["detach-volume", "trash-volume"]
+    assert site.record(volume).state is State.TRASHED
+
+
+def test_a_volume_on_a_machine_that_does_not_answer_stays(site: AdminSite, volume: VolumeId) -> None:
+    site.attach(volume)
+    site.hypervisor.unread(A)
+    with pytest.raises(TruthUnknown):
+        trash(site)
+    assert site.record(volume).state is State.READY
+
+
+def test_a_disk_that_somebody_else_uses_stays(site: AdminSite, volume: VolumeId) -> None:
+    site.hypervisor.strangers[site.record(volume).disk_uuid] = "backup"
+    with pytest.raises(VolumeInUse, match="backup"):
+        trash(site)
+    assert site.record(volume).state is State.READY
+
+
+def test_an_order_for_an_older_revision_is_refused(site: AdminSite, volume: VolumeId) -> None:
+    with pytest.raises(StaleRequest):
+        trash(site, expect=site.record(volume).generation - 1)
+    assert site.record(volume).state is State.READY
+
+
+def test_on_a_full_datastore_nothing_changes(site: AdminSite, volume: VolumeId) -> None:
+    site.hypervisor.sidecars_fail = NoSpace("full")
+    with pytest.raises(NoSpace):
+        trash(site)
+    assert site.record(volume).state is State.READY
+
+
+@pytest.mark.parametrize(("state", "error"), [(State.LOST, VolumeLost), (State.DAMAGED, CheckFailed)])
+def test_a_lost_or_damaged_volume_has_its_own_order(
+    site: AdminSite, volume: VolumeId, state: State, error: type[Exception]
+) -> None:
+    put(site, volume, state)
+    with pytest.raises(error):
+        trash(site)
+    assert site.record(volume).state is state
+
+
+def test_a_volume_in_doubt_stays(site: AdminSite, volume: VolumeId) -> None:
+    record = site.record(volume)
+    site.verbs.parts.doubts.newer_sidecar(record, record.generation + 5)
+    with pytest.raises(MetadataDamaged):
+        trash(site)
+
+
+def test_no_such_volume_is_said(site: AdminSite) -> None:
+    for order in (trash, destroy):
+        with pytest.raises(VolumeNotFound):
+            order(site, "nothing")
+
+
+# --- for good ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["", "DB", "db ", "yes", "x" * 10_000, "*"])
+def test_without_its_name_nothing_is_destroyed(site: AdminSite, volume: VolumeId, word: str) -> None:
+    trash(site)
+    with pytest.raises(ProofNeeded):
+        destroy(site, volume, word)
+    assert site.hypervisor.content(site.record(volume).disk_uuid) == f"data of {volume}"
+
+
+def test_with_its_name_it_is_gone_at_once(site: AdminSite, volume: VolumeId) -> None:
+    trash(site)
+    told = destroy(site)
+    assert (told.plan.loses, told.done) == ("all that is on volume db (1gb), for good", True)
+    assert nothing_is_left(site)
+
+
+def test_a_dry_run_needs_no_word_and_destroys_nothing(site: AdminSite, volume: VolumeId) -> None:
+    trash(site)
+    before = site.record(volume)
+    dry = destroy(site, word="", dry_run=True)
+    assert site.record(volume) == before
+    assert destroy(site).plan == dry.plan
+
+
+def test_a_live_volume_is_not_destroyed(site: AdminSite, volume: VolumeId) -> None:
+    with pytest.raises(Conflict, match="only what is in the trash"):
+        destroy(site)
+    assert site.record(volume).state is State.READY
+
+
+def test_of_two_of_one_name_the_live_one_is_meant_and_kept(site: AdminSite, volume: VolumeId) -> None:
+    """By the name alone nobody destroys what is in the trash while another one lives: its id says which."""
+    trash(site)
+    live = site.create("db").id
+    with pytest.raises(Conflict):
+        destroy(site, "db")
+    destroy(site, volume)
+    assert [record.id for record in site.records()] == [live]
+
+
+def test_a_damaged_volume_is_destroyed_by_the_word(site: AdminSite, volume: VolumeId) -> None:
+    put(site, volume, State.DAMAGED)
+    destroy(site)
+    assert nothing_is_left(site)
+
+
+@pytest.mark.parametrize("state", [State.DAMAGED, State.TRASHED])
+def test_what_a_machine_has_is_not_destroyed(site: AdminSite, volume: VolumeId, state: State) -> None:
+    site.attach(volume)
+    put(site, volume, state)
+    with pytest.raises(VolumeInUse, match="host-a"):
+        destroy(site)
+    assert site.hypervisor.content(site.record(volume).disk_uuid) == f"data of {volume}"
+
+
+def test_what_a_silent_machine_may_have_is_not_destroyed(site: AdminSite, volume: VolumeId) -> None:
+    site.attach(volume)
+    put(site, volume, State.TRASHED)
+    site.hypervisor.unread(A)
+    with pytest.raises(TruthUnknown):
+        destroy(site)
+    assert site.record(volume).state is State.TRASHED
+
+
+def test_a_restore_before_it_keeps_the_volume(site: AdminSite, volume: VolumeId) -> None:
+    trash(site)
+    revision = site.record(volume).generation
+    site.order(RestoreVolume(volume=str(volume)))
+    with pytest.raises(StaleRequest):
+        destroy(site, volume, expect=revision)
+    site.ask(Attach(volume))
+
+
+# --- lost --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(site: AdminSite, volume: VolumeId) -> VolumeId:
+    site.hypervisor.lose(disk_path(site.record(volume)))
+    put(site, volume, State.LOST)
+    return volume
+
+
+def test_a_lost_volume_is_forgotten_with_its_copy(site: AdminSite, lost: VolumeId) -> None:
+    destroy(site)
+    assert nothing_is_left(site)
+    site.create("db")
+
+
+def test_a_lost_volume_whose_disk_is_there_again_is_kept(site: AdminSite, volume: VolumeId) -> None:
+    put(site, volume, State.LOST)
+    for dry_run in (True, False):
+        with pytest.raises(Conflict, match="there again"):
+            destroy(site, dry_run=dry_run)
+    assert site.record(volume).state is State.LOST
+
+
+def test_while_its_datastore_is_away_nothing_is_forgotten(site: AdminSite, lost: VolumeId) -> None:
+    site.hypervisor.unreadable(disk_path(site.record(lost)).datastore)
+    with pytest.raises(TruthUnknown):
+        destroy(site)
+    assert site.record(lost).state is State.LOST
+
+
+def test_a_lost_volume_is_forgotten_as_an_orphan_too(site: AdminSite, lost: VolumeId) -> None:
+    with pytest.raises(ProofNeeded):
+        site.order(MendOrphan(where=str(lost), action=Mending.FORGET))
+    site.order(MendOrphan(where=str(lost), action=Mending.FORGET, i_know=str(lost)))
+    assert nothing_is_left(site)
+
+
+def test_a_volume_that_is_not_lost_is_not_forgotten(site: AdminSite, volume: VolumeId) -> None:
+    with pytest.raises(Conflict, match="not lost"):
+        site.order(MendOrphan(where=str(volume), action=Mending.FORGET, i_know=str(volume)))
+    trash(site)
+    with pytest.raises(Conflict, match="not lost"):
+        site.order(MendOrphan(where=str(volume), action=Mending.FORGET, i_know=str(volume)))
+    assert site.record(volume).state is State.TRASHED
