@@ -21,6 +21,7 @@ _COMMANDS = {
     "datastore": "vmdkvol.cli.datastore",
     "doctor": "vmdkvol.cli.doctor",
     "explain": "vmdkvol.cli.explain",
+    "completion": "vmdkvol.cli.completion",
 }
 _WELCOME = """vmdkvol gives containers disks that belong to vSphere. Without vSphere, try it on this machine:
 

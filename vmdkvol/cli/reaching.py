@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from vmdkvol.addresses import UnixAddress
-from vmdkvol.cli.client import Client
+from vmdkvol.cli.client import ANSWER_S, PATIENCE_S, Client
 from vmdkvol.cli.endpoint import API, Endpoint, WebAddress, parse_api, trust_from
 from vmdkvol.cli.layout import DEFAULT_DIRECTORY, Layout
 from vmdkvol.clock import SystemClock
@@ -27,11 +28,8 @@ def api_options(function: F) -> F:
 
     @functools.wraps(function)
     def command(*args: Any, api: str | None, directory: Path | None, **kwargs: Any) -> Any:
-        client = Client(Endpoint(api_address(api, directory), trust_from(os.environ)), SystemClock())
-        try:
+        with contextlib.closing(make_client(api, directory)) as client:
             return function(*args, client=client, **kwargs)
-        finally:
-            client.close()
 
     address = click.option(
         "--api",
@@ -49,6 +47,14 @@ def api_options(function: F) -> F:
         help=f"A sandbox's directory (default: {DEFAULT_DIRECTORY}).",
     )
     return address(directory(command))  # type: ignore[return-value]
+
+
+def make_client(
+    api: str | None, directory: Path | None, *, answer_s: float = ANSWER_S, patience_s: float = PATIENCE_S
+) -> Client:
+    """Return a client of the API that these name, and trusted as the environment says."""
+    endpoint = Endpoint(api_address(api, directory), trust_from(os.environ))
+    return Client(endpoint, SystemClock(), answer_s=answer_s, patience_s=patience_s)
 
 
 def api_address(api: str | None, directory: Path | None, here: Path = SERVICE_SOCKET) -> UnixAddress | WebAddress:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vmdkvol.cli import vmgroup_access, vmgroup_vm
+from vmdkvol.cli import completing, vmgroup_access, vmgroup_vm
 from vmdkvol.cli.client import Client, path_of
 from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options, losing_options, one_name, words_of
 from vmdkvol.cli.reaching import api_options
@@ -21,7 +21,11 @@ VMGROUPS = Table(
     ("vms", "policies", "defaults", "id"),
     ("used_bytes", "rights", "revision"),
 )
-name_option = click.option("--name", "flag", metavar="NAME", help="The vmgroup's name, as vDVS had it; or an argument.")
+_vmgroups, _vms, _datastores = completing.names("vmgroups"), completing.names("vms"), completing.names("datastores")
+_name = click.argument("name", required=False, shell_complete=_vmgroups)
+_flag = click.option(
+    "--name", "flag", metavar="NAME", shell_complete=_vmgroups, help="The vmgroup's name, as vDVS had it; or an argument."
+)
 _default_datastore = "A datastore, or _VM_DS for the one where each virtual machine's own files lie."
 _defaults = click.option(
     "--default", "defaults", metavar="KEY=VALUE", multiple=True, help="An option (as after -o) of creates that do not give it."
@@ -52,7 +56,7 @@ def ls(client: Client, view: View) -> None:
 
 
 @command.command("inspect")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_vmgroups)
 @output_option
 @api_options
 def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
@@ -66,11 +70,19 @@ def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
 
 
 @command.command("create")
-@click.argument("name", required=False)
-@name_option
-@click.option("--default-datastore", metavar="NAME", required=True, help=f"{_default_datastore} It gets full right on it.")
+@_name
+@_flag
+@click.option(
+    "--default-datastore",
+    metavar="NAME",
+    required=True,
+    shell_complete=_datastores,
+    help=f"{_default_datastore} It gets full right on it.",
+)
 @click.option("--description", default="", help="A line for people.")
-@click.option("--vm-list", "--vm", "vms", metavar="VM,VM", multiple=True, help="Its virtual machines, by name or id.")
+@click.option(
+    "--vm-list", "--vm", "vms", metavar="VM,VM", multiple=True, shell_complete=_vms, help="Its virtual machines, by name or id."
+)
 @_defaults
 @_policies
 @change_options
@@ -104,11 +116,11 @@ def create(
 
 
 @command.command("update")
-@click.argument("name", required=False)
-@name_option
+@_name
+@_flag
 @click.option("--new-name", metavar="NAME", help="Rename it; its volumes stay what they are.")
 @click.option("--description", help="A line for people; '' for none.")
-@click.option("--default-datastore", metavar="NAME", help=_default_datastore)
+@click.option("--default-datastore", metavar="NAME", shell_complete=_datastores, help=_default_datastore)
 @_defaults
 @_policies
 @click.option(
@@ -133,7 +145,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 
 
 @command.command("rm")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_vmgroups)
 @click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
 @click.option("--remove-volumes", is_flag=True, help="Put all of its volumes into the trash first.")
 @click.option("--force", is_flag=True, help="Take its virtual machines out first; not those that have a volume attached.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from vmdkvol.cli import completing
 from vmdkvol.cli.client import Client, path_of
 from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options, one_name
 from vmdkvol.cli.reaching import api_options
@@ -21,7 +22,11 @@ _RIGHTS = Table(
 )
 # How a limit is taken away: a 0, as vDVS had it, was one for some and none for others (vdvs-facts L21).
 _NO_LIMIT = ("none", "unset")
-_name = click.option("--name", "flag", metavar="NAME", help="The vmgroup's name, as vDVS had it; or an argument.")
+_vmgroups = completing.names("vmgroups")
+_name = click.argument("name", required=False, shell_complete=_vmgroups)
+_flag = click.option(
+    "--name", "flag", metavar="NAME", shell_complete=_vmgroups, help="The vmgroup's name, as vDVS had it; or an argument."
+)
 _datastore = click.option(
     "--datastore",
     metavar="NAME",
@@ -47,8 +52,8 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("name", required=False)
 @_name
+@_flag
 @_datastore
 @click.option("--allow-create", is_flag=True, help="Let it create and remove; without, only mount.")
 @_with_limits
@@ -71,8 +76,8 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
 
 
 @command.command("set")
-@click.argument("name", required=False)
 @_name
+@_flag
 @_datastore
 @click.option("--allow-create", type=bool, metavar="true|false", help="Whether it may create and remove there.")
 @_with_limits
@@ -90,8 +95,8 @@ def set_right(name: str | None, flag: str | None, datastore: str, client: Client
 
 
 @command.command("rm")
-@click.argument("name", required=False)
 @_name
+@_flag
 @_datastore
 @change_options
 @api_options
@@ -103,8 +108,8 @@ def rm(name: str | None, flag: str | None, datastore: str, client: Client, how: 
 
 
 @command.command("ls")
-@click.argument("name", required=False)
 @_name
+@_flag
 @view_options
 @api_options
 def ls(name: str | None, flag: str | None, client: Client, view: View) -> None:

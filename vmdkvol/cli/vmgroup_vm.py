@@ -7,15 +7,31 @@ from typing import Any
 
 import click
 
+from vmdkvol.cli import completing
 from vmdkvol.cli.client import Client, path_of
 from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options, one_name, words_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, view_options
 
 _MEMBERS = Table(("name", "running", "id"))
-_name = click.option("--name", "flag", metavar="NAME", help="The vmgroup's name, as vDVS had it; or the first argument.")
-_names = click.argument("names", nargs=-1, metavar="[NAME] [VM]...")
-_vms = click.option("--vm-list", "--vm", "listed", metavar="VM,VM", multiple=True, help="Virtual machines, by name or id.")
+_vmgroups = completing.names("vmgroups")
+_name = click.option(
+    "--name",
+    "flag",
+    metavar="NAME",
+    shell_complete=_vmgroups,
+    help="The vmgroup's name, as vDVS had it; or the first argument.",
+)
+_names = click.argument("names", nargs=-1, metavar="[NAME] [VM]...", shell_complete=completing.vmgroup_then_vms)
+_vms = click.option(
+    "--vm-list",
+    "--vm",
+    "listed",
+    metavar="VM,VM",
+    multiple=True,
+    shell_complete=completing.names("vms"),
+    help="Virtual machines, by name or id.",
+)
 
 
 @click.group("vm")
@@ -65,7 +81,7 @@ def replace(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], c
 
 
 @command.command("ls")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_vmgroups)
 @_name
 @view_options
 @api_options
