@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
+from tests import commands
 from tests.bench import written
 from tests.contract import befalls, proven
 from tests.contract.checklist import CHECKLIST
@@ -335,6 +336,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "proven-reasons": proven_reasons,
     "befalls": befalls_table,
     "checklist": checklist,
+    "cli": commands.page,
     "bench": written.table,
     "bench-methods": written.methods,
     "bench-summary": written.paragraph,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.daemons.site import ROOT, Host, Site, eventually
+from tests.daemons.web_process import WebProcess
 from vmdkvol.settings import dump_toml
 
 
@@ -23,6 +24,11 @@ class EnrolledSite(Site):
         self.admin_socket = root / "admin.sock"
         self.service.answers = self.admin_socket.is_socket
         self.service.config.write_text(self._service_toml())
+        self.web = WebProcess(self.service.config)
+
+    def close(self) -> None:
+        self.web.stop()
+        super().close()
 
     @property
     def authority(self) -> Path:
@@ -33,7 +39,7 @@ class EnrolledSite(Site):
 
     def vmdkvol(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run the administrator's command."""
-        environment = {**os.environ, "VMDKVOL_ADMIN": f"unix://{self.admin_socket}"}
+        environment = {**os.environ, "VMDKVOL_API": self.web.address}
         return _run("vmdkvol.cli.main", *command, stdin=stdin, env=environment)
 
     def esxd(self, *command: str) -> subprocess.CompletedProcess[str]:

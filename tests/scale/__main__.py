@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.daemons.site import Daemon, Site
+from tests.daemons.web_process import WebProcess
 from tests.scale.filling import fill, name_of
 from vmdkvol.cli import processes
 
@@ -88,10 +89,12 @@ def figures(site: Site, count: int) -> dict[str, float]:
         each = seconds(lambda endpoint=endpoint: [host.told(endpoint, Name=name_of(1)) for _ in range(_GETS)])  # type: ignore[misc]
         found[f"{endpoint.lower()}_ms"] = each / _GETS * 1000
     command = [str(Path(sys.executable).parent / "vmdkvol"), "volume", "ls", "-o", "json"]
-    address = f"unix://{site.service_socket(host.name)}"
+    web = WebProcess(site.service.config)
+    address = web.address
     found["cli_ls_s"] = seconds(
-        lambda: subprocess.run([*command, "--service", address], check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE_S)
+        lambda: subprocess.run([*command, "--api", address], check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE_S)
     )
+    web.stop()
     host.agent.stop()
     found["agent_restart_s"] = seconds(host.agent.start)
     host.told("List")

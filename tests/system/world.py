@@ -15,6 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.daemons.web_process import WebProcess
 from tests.system import ready
 from tests.system.agents import Agent, code_disk
 from tests.system.docker import Docker, wait_until
@@ -60,6 +61,7 @@ class Service:
         }
         (self.folder / "service.toml").write_text(dump_toml(settings))
         (self.folder / "service.toml").chmod(0o600)
+        self._web = WebProcess(self.folder / "service.toml")
 
     def start(self) -> Service:
         command = [sys.executable, "-m", "tests.system.service", str(self.folder / "service.toml")]
@@ -84,7 +86,7 @@ class Service:
 
     def vm(self, *words: str) -> str:
         """Run a ``vmdkvol vm`` command of the administrator's, which must work; return what it printed."""
-        command = [sys.executable, "-m", "vmdkvol.cli.main", "vm", *words, "--admin", f"unix://{self.admin}"]
+        command = [sys.executable, "-m", "vmdkvol.cli.main", "vm", *words, "--api", self._web.address]
         environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_START_S, check=False)
         assert done.returncode == 0, f"{words}: {done.stderr}\n{self.log()[-3000:]}"
@@ -101,6 +103,7 @@ class Service:
         self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> None:
+        self._web.stop()
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(number)

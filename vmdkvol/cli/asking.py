@@ -1,4 +1,4 @@
-"""How the command reaches a running service and a running agent. It waits only briefly: a person is waiting."""
+"""How sandbox and doctor see that a service and an agent answer, at a host's own socket; all else is asked of the API."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from uuid import uuid4
 import click
 
 from vmdkvol import __version__, logs
-from vmdkvol.addresses import Address, parse_address
-from vmdkvol.cli.layout import DEFAULT_DIRECTORY, Layout
+from vmdkvol.addresses import Address
+from vmdkvol.cli.layout import DEFAULT_DIRECTORY
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import ServiceUnreachable
 from vmdkvol.line import Line
-from vmdkvol.messages import Call, Request
+from vmdkvol.messages import Call, ListVolumes, Request
+from vmdkvol.volume import VolumeInfo
 
 A = TypeVar("A")
 
@@ -62,22 +62,19 @@ def connected(address: Address, patience_s: float = _PATIENCE_S) -> Iterator[Con
         line.close()
 
 
+def all_volumes(connection: Connection) -> Iterator[VolumeInfo]:
+    """Yield every volume that a host has once; one that is removed meanwhile is left out or still shown whole."""
+    after = None
+    while True:
+        page = connection.ask(ListVolumes(after=after))
+        yield from page.volumes
+        if page.next is None:
+            return
+        after = page.next
+
+
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def service_address(given: str | None, directory: Path) -> Address:
-    """Return the service to ask: the one that was given, or that of the sandbox's first host."""
-    if given:
-        return parse_address(given)
-    layout = Layout.at(directory)
-    identity = layout.identity()
-    if identity is None:
-        raise ServiceUnreachable(
-            f"no service was named, and there is no sandbox in {layout.root}",
-            remedy="run `vmdkvol sandbox up`, or give --service unix:///PATH",
-        )
-    return layout.service_address(identity.hosts[0].name)
 
 
 class _PluginConnection(http.client.HTTPConnection):

@@ -17,7 +17,7 @@ from vmdkvol.cli.asking import api_answers, connected, listens, plugin_answers
 from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, WEB, Identity, Layout, SandboxHost
 from vmdkvol.cli.processes import Process
 from vmdkvol.cli.written import agent_config, service_config
-from vmdkvol.errors import BY_CODE, Conflict, MetadataDamaged, ServiceUnreachable, Unavailable, VolumeError
+from vmdkvol.errors import BadRequest, Conflict, Internal, MetadataDamaged, ServiceUnreachable, Unavailable, VolumeError
 from vmdkvol.messages import ListVolumes
 
 START_S = 30.0
@@ -160,7 +160,7 @@ def _await(layout: Layout, daemon: Daemon, started: subprocess.Popen[bytes]) -> 
 
 def _ended(layout: Layout, daemon: Daemon, code: int) -> VolumeError:
     lines = layout.log(daemon.name).read_text(errors="replace").strip().splitlines() or ["it wrote nothing"]
-    kind = next((kind for kind in (Conflict, Unavailable) if kind.exit_code == code), BY_CODE["volume-error"])
+    kind = next((kind for kind in (BadRequest, Conflict, Unavailable) if kind.exit_code == code), Internal)
     return kind(f"{daemon.name} ended with {code}: {lines[-1]}", remedy=f"see {layout.log(daemon.name)}")
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from vmdkvol import (
@@ -18,8 +18,9 @@ from vmdkvol import (
     admin_errors,  # noqa: F401 - what the service refuses may be one of those too
 )
 from vmdkvol.cli.endpoint import TOKEN_FILE, Endpoint
+from vmdkvol.cli.paths import Query
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import BadFrame, InvalidName, NotPermitted, ServiceUnreachable, VolumeError, from_code, one_line, quoted
+from vmdkvol.errors import BadFrame, NotPermitted, ServiceUnreachable, VolumeError, from_code, one_line
 
 # Longer than the core's own limit of an order, so that it is the core that says StillWorking.
 ANSWER_S = 120.0
@@ -33,19 +34,6 @@ _PROBLEM = "application/problem+json"
 _AWAY = "check that `vmdkvol-esxd web` runs at the service, then try again"
 # What a proxy in front says if nothing is behind it.
 _NOBODY_BEHIND = (502, 503, 504)
-
-Query = Mapping[str, str | int | bool | None]
-
-
-def path_of(*parts: str) -> str:
-    """Return ``/v1/...`` with each part quoted; InvalidName for a part that no path can have."""
-    for part in parts:
-        if not part or part in (".", ".."):
-            raise InvalidName(f"{quoted(part)} is no name", remedy="see the list for the names that there are")
-    try:
-        return "/v1/" + "/".join(quote(part, safe="") for part in parts)
-    except UnicodeEncodeError as error:
-        raise InvalidName("a name is not in UTF-8", remedy="see the list for the names that there are") from error
 
 
 class Client:
@@ -67,11 +55,15 @@ class Client:
         """Return what is there."""
         return self._ask("GET", path, query, None, {})
 
-    def pages(self, path: str, key: str, query: Query | None = None) -> Iterator[Any]:
-        """Yield the items under ``key`` of every page."""
-        after: str | None = None
+    def pages(
+        self, path: str, key: str, query: Query | None = None, warn: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> Iterator[Any]:
+        """Yield the items under ``key`` of every page; ``warn`` sees each page first."""
+        after: str | int | None = None
         while True:
             page = self.get(path, {"limit": _PAGE, **(query or {}), "after": after})
+            if warn is not None:
+                warn(page)
             yield from page[key]
             following = page.get("next")
             if following is None:
@@ -100,7 +92,7 @@ class Client:
         self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None, headers: Mapping[str, str]
     ) -> Any:
         given = {key: _text(value) for key, value in (query or {}).items() if value is not None}
-        target = f"{path}?{urlencode(given)}" if given else path
+        target = f"{path}?{urlencode(given, doseq=True, errors='surrogateescape')}" if given else path
         said = None if body is None else json.dumps(body).encode()
         deadline = Deadline.after(self._clock, self._answer_s)
         return self._answered(method, target, said, self._headers(headers, said), deadline)
@@ -188,8 +180,10 @@ class Client:
         return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=_AWAY)
 
 
-def _text(value: str | int | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _text(value: str | int | float | bool | Sequence[str]) -> str | list[str]:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else list(value)
 
 
 def _parsed(body: bytes) -> Any:

@@ -71,7 +71,7 @@ def _known(context: click.Context, kind: str) -> list[str]:
 
 
 def _asked(context: click.Context, kind: str) -> list[str]:
-    from vmdkvol.cli.client import path_of
+    from vmdkvol.cli.paths import path_of
     from vmdkvol.cli.reaching import make_client
 
     parts, items, key = _WHERE[kind]

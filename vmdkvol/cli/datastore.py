@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmdkvol.cli.client import Client, path_of
+from vmdkvol.cli import completing
 from vmdkvol.cli.moments import iso
-from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options
+from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, output_option, show, show_facts, view_options
 from vmdkvol.cli.several import for_each
 from vmdkvol.sizes import short_size
+
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
 
 _SIZES = ("capacity", "free", "used", "provisioned")
 _DATASTORES = Table(
@@ -21,7 +25,7 @@ _DATASTORES = Table(
     ("cordoned_by", "cordoned_at", "reason"),
     ("writable", "problem", *(f"{size}_bytes" for size in _SIZES)),
 )
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.names("datastores"))
 
 
 @click.group("datastore", short_help="How full datastores are, and which take no new volumes.")
@@ -59,7 +63,7 @@ def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
 @command.command("cordon")
 @_names
 @click.option("--reason", default="", metavar="TEXT", help="A line for people.")
-@change_options
+@change_options()
 @api_options
 def cordon(names: tuple[str, ...], reason: str, client: Client, how: How) -> int:
     """Let datastores take no new volumes, also after a restart. The volumes on them go on."""
@@ -69,7 +73,7 @@ def cordon(names: tuple[str, ...], reason: str, client: Client, how: How) -> int
 
 @command.command("uncordon")
 @_names
-@change_options
+@change_options()
 @api_options
 def uncordon(names: tuple[str, ...], client: Client, how: How) -> int:
     """Let datastores take new volumes again."""
@@ -98,8 +102,5 @@ def row_of(info: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _said(what: str) -> Any:
-    def said(name: str, _: Outcome) -> str:
-        return f"datastore {name} {what}"
-
-    return said
+def _said(what: str) -> Callable[[str], str]:
+    return lambda name: f"datastore {name} {what}"

@@ -12,11 +12,10 @@ from pathlib import Path
 import click
 
 from vmdkvol.cli import devices, engine_checks
-from vmdkvol.cli.asking import boot_id, connected, directory_option
+from vmdkvol.cli.asking import all_volumes, boot_id, connected, directory_option
 from vmdkvol.cli.engine_checks import left_over_specs, shadowing, stale_sockets
 from vmdkvol.cli.layout import PLUGIN_DIRECTORY, RUN_DIRECTORY, Identity, Layout, SandboxHost
 from vmdkvol.cli.render import Table, show
-from vmdkvol.cli.volume import all_volumes
 from vmdkvol.errors import VolumeError
 from vmdkvol.findings import COLUMNS, FAIL, OK, WARN, Finding, exit_code, of_access, of_error
 from vmdkvol.options import PACKAGES

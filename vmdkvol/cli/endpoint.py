@@ -1,7 +1,6 @@
-"""Where the API is, who is believed to be it, and what proves who asks: an address, a pin or an authority, a token.
+"""Who is believed to be the API, and what proves who asks: a pin or an authority, a token or a certificate.
 
-``unix:///PATH`` is for root at the service's own machine, whose kernel says who calls; ``https://HOST[:PORT]`` from anywhere.
-There is no ``http://``: a token that is sent in the clear is everybody's.
+At a Unix socket the kernel says who calls.
 """
 
 from __future__ import annotations
@@ -18,29 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmdkvol.addresses import UnixAddress, unix_address
+from vmdkvol.addresses import UnixAddress
+from vmdkvol.cli.api_address import WebAddress
 from vmdkvol.errors import BadRequest, NotPermitted, UnknownCaller, quoted
 from vmdkvol.logs import Secret
 
-DEFAULT_PORT = 1020
-API = "VMDKVOL_API"
 TOKEN_FILE, CA, PIN, CERT = "VMDKVOL_TOKEN_FILE", "VMDKVOL_CA", "VMDKVOL_PIN", "VMDKVOL_CERT"
-_FORMS = "write unix:///PATH or https://HOST[:PORT]"
-_HTTPS = re.compile(r"https://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.\-]{0,252})(?::([0-9]{1,5}))?/?", re.ASCII)
 _PIN = re.compile(r"([0-9A-Fa-f]{2}:?){32}", re.ASCII)
 _TOKEN = re.compile(r"[!-~]{8,4096}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class WebAddress:
-    """A host and a port that speak HTTP inside TLS."""
-
-    host: str
-    port: int = DEFAULT_PORT
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +121,6 @@ def _context(trust: Trust) -> ssl.SSLContext:
     if trust.certificate is not None:
         context.load_cert_chain(trust.certificate)
     return context
-
-
-def parse_api(text: str) -> UnixAddress | WebAddress:
-    """Return the API's address; BadRequest says what is wrong with the text."""
-    if text.startswith("unix://"):
-        return unix_address(text.removeprefix("unix://"))
-    if text.startswith("http://"):
-        raise BadRequest(f"{quoted(text)} would show the token to everybody on the way", remedy=_FORMS)
-    found = _HTTPS.fullmatch(text)
-    port = int(found[2] or DEFAULT_PORT) if found else 0
-    if found is None or not 0 < port < 1 << 16:
-        raise BadRequest(f"API address {quoted(text)} cannot be used", remedy=_FORMS)
-    return WebAddress(found[1].strip("[]"), port)
 
 
 def trust_from(environment: Mapping[str, str]) -> Trust:

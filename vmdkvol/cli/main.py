@@ -12,16 +12,20 @@ import click
 from vmdkvol import __version__
 from vmdkvol.command import run
 
-# Loaded by name only when used: `vmdkvol --version` stays under 150 ms.
+# Each is loaded only when it is used, and its line of `vmdkvol --help` stands here: that loads none of them (200 ms).
 _COMMANDS = {
-    "sandbox": "vmdkvol.cli.sandbox",
-    "volume": "vmdkvol.cli.volume",
-    "vm": "vmdkvol.cli.vm",
-    "vmgroup": "vmdkvol.cli.vmgroup",
-    "datastore": "vmdkvol.cli.datastore",
-    "doctor": "vmdkvol.cli.doctor",
-    "explain": "vmdkvol.cli.explain",
-    "completion": "vmdkvol.cli.completion",
+    "sandbox": "Run the whole product on this machine.",
+    "status": "How the service is.",
+    "volume": "Volumes of all vmgroups: who uses what, and changes.",
+    "vmgroup": "Tenants: who may use which datastores, and how much.",
+    "vm": "Enrol Docker hosts, see who is enrolled, end an enrolment.",
+    "datastore": "Datastores: how full they are, which take no new volumes.",
+    "task": "Long work: see it, wait for it, stop it.",
+    "orphans": "Disks and records that have lost each other.",
+    "audit": "Who did what, and what came of it.",
+    "doctor": "Check this machine and say how to put it right.",
+    "explain": "Explain an error code.",
+    "completion": "Print a completion script for a shell.",
 }
 _WELCOME = """vmdkvol gives containers disks that belong to vSphere. Without vSphere, try it on this machine:
 
@@ -37,18 +41,21 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = _COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(module).command
+        command: click.Command = importlib.import_module(f"vmdkvol.cli.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.group(cls=_LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vmdkvol", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Disks of vSphere for containers: the sandbox, the volumes, and what is wrong."""
+    """Disks of vSphere for containers: what an administrator sees and changes. At the service, or from anywhere by its API."""
     if ctx.invoked_subcommand is None:
         click.echo(_WELCOME)
 

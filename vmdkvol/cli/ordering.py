@@ -9,18 +9,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vmdkvol.cli.client import Client
 from vmdkvol.cli.confirming import confirm
 from vmdkvol.cli.outcome import losses, show_outcomes
+from vmdkvol.cli.paths import Query
 from vmdkvol.cli.several import Several
+from vmdkvol.cli.waiting import going_on, look_at_task, screen, wait
+from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, one_line
+
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 Outcome = Mapping[str, Any]
+# A copy of 62 TiB takes days. Who does not want to wait breaks it off.
+_FOR_EVER_S = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,53 +37,63 @@ class Change:
     method: str
     path: str
     body: Mapping[str, Any] | None = None
-    query: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+    query: Query = field(default_factory=dict)
     expect: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How the user wants it; ``yes`` is a word that was given before it was asked for."""
+    """How the user wants it; ``yes`` is a word that was given before it was asked for, ``wait``: until long work has ended."""
 
     output: str = "table"
     dry_run: bool = False
     yes: bool = False
+    wait: bool = True
 
 
-def change_options(function: F) -> F:
-    """Add ``--dry-run`` and ``-o`` to a command, which gets them as ``how``; ``--yes`` is ``losing_options``'."""
-    return _options(function, losing=False)
+def change_options(*, losing: bool = False, working: bool = False, short: bool = True) -> Callable[[F], F]:
+    """Return what adds ``--dry-run`` and ``-o`` to a command, which gets them as ``how``.
 
+    ``losing``: and ``--yes``, for what cannot be taken back; ``working``: and ``--no-wait``, for what may take long. Not
+    ``short``: the command's ``-o`` is something else.
+    """
 
-def losing_options(function: F) -> F:
-    """As ``change_options``, with ``--yes``: for what cannot be taken back."""
-    return _options(function, losing=True)
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def command(*args: Any, output: str, dry_run: bool, yes: bool = False, no_wait: bool = False, **kwargs: Any) -> Any:
+            return function(*args, how=How(output, dry_run, yes, not no_wait), **kwargs)
 
+        decorated: Any = command
+        if working:
+            decorated = click.option("--no-wait", is_flag=True, help="Print the task's id if it takes long, and end.")(
+                decorated
+            )
+        flags = ("-o", "--output") if short else ("--output",)
+        formats = click.Choice(("table", "json", "yaml"))
+        decorated = click.option(*flags, type=formats, default="table", help="How the plan or the outcome is printed.")(
+            decorated
+        )
+        decorated = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")(decorated)
+        if losing:
+            decorated = click.option("--yes", is_flag=True, help="Do not ask.")(decorated)
+        return decorated  # type: ignore[no-any-return]
 
-def _options(function: F, *, losing: bool) -> F:
-    @functools.wraps(function)
-    def command(*args: Any, output: str, dry_run: bool, yes: bool = False, **kwargs: Any) -> Any:
-        return function(*args, how=How(output, dry_run, yes), **kwargs)
-
-    formats = click.Choice(("table", "json", "yaml"))
-    output = click.option("-o", "--output", type=formats, default="table", show_default=True, help="How the plan is printed.")
-    dry_run = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
-    decorated: Any = output(dry_run(command))
-    return click.option("--yes", is_flag=True, help="Do not ask.")(decorated) if losing else decorated  # type: ignore[no-any-return]
+    return decorate
 
 
 def carry_out(
     client: Client,
     changes: Mapping[str, Change],
     how: How,
-    done: Callable[[str, Outcome], str],
+    done: Callable[[str], str],
     *,
     question: str | None = None,
     word: str | None = None,
 ) -> int:
     """Carry out a change for each name, or show the plans; return the exit code of all of them (``Several``).
 
-    With a ``question`` the plans are made first, and what they lose is confirmed; ``word`` as ``confirm`` takes it.
+    ``done`` says in words what is so afterwards. With a ``question`` the plans are made first, and what they lose is
+    confirmed; ``word`` as ``confirm`` takes it.
     """
     several = Several(changes)
     if how.dry_run:
@@ -84,9 +101,11 @@ def carry_out(
         return several.exit_code()
     if question is not None and not how.yes:
         plans = several.each(lambda name: _ask(client, changes[name], dry_run=True))
-        confirm(losses(list(plans.values())), question, yes=False, word=word)
+        lost = [f"lost with {name}: {loss}" for name, plan in plans.items() for loss in losses([plan])]
+        confirm(lost, question, yes=False, word=word)
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
-    outcomes = several.each(lambda name: _told(_ask(client, changes[name]), how, functools.partial(done, name)))
+    outcomes = several.each(lambda name: _told(_ask(client, changes[name]), done(name)))
+    _see_to(client, several, outcomes, how, done)
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
     return several.exit_code()
@@ -103,17 +122,41 @@ def _ask(client: Client, change: Change, *, dry_run: bool = False) -> Outcome:
     return outcome
 
 
-def _told(outcome: Outcome, how: How, done: Callable[[Outcome], str]) -> Outcome:
+def _told(outcome: Outcome, done: str) -> Outcome:
     """Say at once what was done: with several names one hears it while the others are under way."""
-    steps = outcome["plan"]["steps"]
-    click.echo(one_line(done(outcome), 1000) if steps else f"{one_line(done(outcome), 1000)} already", err=True)
+    if not _is_under_way(outcome):
+        click.echo(one_line(done if outcome["plan"]["steps"] else f"{done} (it was so already)", 1000), err=True)
     return outcome
+
+
+def _is_under_way(outcome: Outcome) -> bool:
+    return outcome.get("task") is not None and not outcome["done"]
+
+
+def _see_to(client: Client, several: Several, outcomes: Mapping[str, Outcome], how: How, done: Callable[[str], str]) -> None:
+    """Wait for what is under way and say that it is done; or print the ids of the tasks, a line each."""
+    tasks = {name: str(outcome["task"]) for name, outcome in outcomes.items() if _is_under_way(outcome)}
+    if not how.wait:
+        for task in tasks.values() if how.output == "table" else ():
+            click.echo(one_line(task))
+        return
+    if not tasks:
+        return
+    clock = SystemClock()
+
+    def until_done(name: str) -> None:
+        if name in tasks:
+            wait(look_at_task(client, tasks[name]), name, clock, shown, Deadline.after(clock, _FOR_EVER_S))
+            click.echo(one_line(done(name), 1000), err=True)
+
+    with screen() as shown, going_on(tasks):
+        several.each(until_done)
 
 
 def one_name(name: str | None, flag: str | None, what: str) -> str:
     """Return the name, which may be an argument or, as in vDVS, ``--name``; UsageError for none or for two."""
     if (name is None) == (flag is None):
-        said = "once: as an argument or with --name" if name is not None else f"as an argument: the name of the {what}"
+        said = "once: as an argument or as a flag" if name is not None else f"as an argument: the name of the {what}"
         raise click.UsageError(f"give it {said}", click.get_current_context(silent=True))
     return name if name is not None else flag or ""
 

@@ -25,7 +25,7 @@ def show_outcomes(outcomes: Sequence[Mapping[str, Any]], output: str) -> None:
         return
     show(_STEPS, steps, output)
     for loss in losses(outcomes):
-        click.echo(one_line(loss, 1000))
+        click.echo(f"lost: {one_line(loss, 1000)}")
 
 
 def losses(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -7,16 +7,17 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from vmdkvol.addresses import UnixAddress
-from vmdkvol.cli.client import ANSWER_S, PATIENCE_S, Client
-from vmdkvol.cli.endpoint import API, Endpoint, WebAddress, parse_api, trust_from
+from vmdkvol.cli.api_address import API, WebAddress, parse_api
 from vmdkvol.cli.layout import DEFAULT_DIRECTORY, Layout
-from vmdkvol.clock import SystemClock
 from vmdkvol.errors import ServiceUnreachable
+
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,12 +50,14 @@ def api_options(function: F) -> F:
     return address(directory(command))  # type: ignore[return-value]
 
 
-def make_client(
-    api: str | None, directory: Path | None, *, answer_s: float = ANSWER_S, patience_s: float = PATIENCE_S
-) -> Client:
-    """Return a client of the API that these name, and trusted as the environment says."""
-    endpoint = Endpoint(api_address(api, directory), trust_from(os.environ))
-    return Client(endpoint, SystemClock(), answer_s=answer_s, patience_s=patience_s)
+def make_client(api: str | None, directory: Path | None, **limits: float) -> Client:
+    """Return a client of the API that these name, trusted as the environment says; ``limits`` are ``Client``'s."""
+    # What speaks HTTP costs more than all the rest of a command's help.
+    from vmdkvol.cli.client import Client
+    from vmdkvol.cli.endpoint import Endpoint, trust_from
+    from vmdkvol.clock import SystemClock
+
+    return Client(Endpoint(api_address(api, directory), trust_from(os.environ)), SystemClock(), **limits)
 
 
 def api_address(api: str | None, directory: Path | None, here: Path = SERVICE_SOCKET) -> UnixAddress | WebAddress:

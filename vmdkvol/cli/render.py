@@ -30,12 +30,14 @@ MAX_CELL = 1000
 class Table:
     """Which keys of a row are columns, and in which order; ``wide`` ones are added by ``-o wide``. The first is the name.
 
-    ``more`` are the keys that only JSON has; filters and ``--columns`` know them too.
+    ``more`` are the keys that only JSON has; filters and ``--columns`` know them too. ``name``: what ``-o name`` prints, if
+    that is not the first column.
     """
 
     columns: tuple[str, ...]
     wide: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    name: str | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ class View:
         self.check(table)
         found = ordered(chosen(rows, self.conditions), self.sort)
         if self.columns and self.output in ("table", "wide"):
-            table = Table(self.columns, (), table.keys)
+            table = Table(self.columns)
         elif self.columns and self.output != "name":
             found = [{key: value_of(row, key) for key in self.columns} for row in found]
         show(table, found, self.output)
@@ -111,7 +113,7 @@ def show(table: Table, rows: Sequence[Row], output: str, *, single: bool = False
     if output in ("json", "yaml"):
         show_value(rows[0] if single else list(rows), output)
     elif output == "name":
-        click.echo("".join(f"{_whole(str(row[table.columns[0]]))}\n" for row in rows), nl=False)
+        click.echo("".join(f"{_whole(str(row[table.name or table.columns[0]]))}\n" for row in rows), nl=False)
     else:
         columns = table.columns + (table.wide if output == "wide" else ())
         _print_table(columns, [[cell(value_of(row, column)) for column in columns] for row in rows])

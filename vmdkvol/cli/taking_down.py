@@ -30,6 +30,8 @@ def take_down(layout: Layout, identity: Identity) -> None:
         layout.pid_file(name).unlink(missing_ok=True)
     _free_loops(layout)
     _remove_sockets(layout.admin_address.path, layout.web_address.path)
+    with contextlib.suppress(OSError):  # it is not there, or somebody still listens in it
+        layout.web_address.path.parent.rmdir()
     for host in identity.hosts:
         _remove_sockets(host.plugin_socket, layout.service_address(host.name).path)
         _remove_run_directory(host)

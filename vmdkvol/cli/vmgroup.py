@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vmdkvol.cli import completing, vmgroup_access, vmgroup_vm
-from vmdkvol.cli.client import Client, path_of
-from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options, losing_options, one_name, words_of
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options, one_name, words_of
+from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, output_option, show, show_facts, view_options
 from vmdkvol.cli.several import for_each
 from vmdkvol.errors import InvalidOption, quoted
-from vmdkvol.sizes import format_size
+from vmdkvol.sizes import short_size
+
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
 
 VMGROUPS = Table(
     ("name", "default_datastore", "vm_count", "volumes", "used", "description"),
@@ -85,7 +88,7 @@ def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
 )
 @_defaults
 @_policies
-@change_options
+@change_options()
 @api_options
 def create(
     name: str | None,
@@ -130,7 +133,7 @@ def create(
     type=click.Choice(("description", "defaults", "policies")),
     help="Have this say nothing again: description, defaults or policies.",
 )
-@change_options
+@change_options()
 @api_options
 def update(name: str | None, flag: str | None, client: Client, how: How, **fields: Any) -> int:
     """Change what is given of the vmgroup NAME; everything else stays. `--default KEY=` takes one default away."""
@@ -149,7 +152,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 @click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
 @click.option("--remove-volumes", is_flag=True, help="Put all of its volumes into the trash first.")
 @click.option("--force", is_flag=True, help="Take its virtual machines out first; not those that have a volume attached.")
-@losing_options
+@change_options(losing=True)
 @api_options
 def rm(names: tuple[str, ...], flags: tuple[str, ...], remove_volumes: bool, force: bool, client: Client, how: How) -> int:
     """Remove vmgroups that have no members and no volumes.
@@ -178,7 +181,7 @@ def row_of(info: Mapping[str, Any]) -> dict[str, Any]:
         "vms": [member["name"] for member in info["members"]],
         "vm_count": info["member_count"],
         "volumes": info["volumes"],
-        "used": format_size(used),
+        "used": short_size(used),
         "used_bytes": used,
         "defaults": dict(info["defaults"]),
         "policies": info["policies"],
@@ -193,11 +196,8 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {**row, "used": used}.items() if key not in ("rights", "used_bytes")} | rights
 
 
-def _said(what: str) -> Any:
-    def said(name: str, _: Outcome) -> str:
-        return f"vmgroup {name} {what}"
-
-    return said
+def _said(what: str) -> Callable[[str], str]:
+    return lambda name: f"vmgroup {name} {what}"
 
 
 def _pairs(texts: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vmdkvol.cli import completing
-from vmdkvol.cli.client import Client, path_of
-from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options, one_name
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options, one_name
+from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, view_options
 from vmdkvol.errors import InvalidSize, NameConflict, quoted
 from vmdkvol.sizes import format_size, parse_size
+
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
 
 _RIGHTS = Table(
     ("datastore", "allow_create", "max_volume_size", "total_size", "used"),
@@ -57,7 +60,7 @@ def command() -> None:
 @_datastore
 @click.option("--allow-create", is_flag=True, help="Let it create and remove; without, only mount.")
 @_with_limits
-@change_options
+@change_options()
 @api_options
 def add(name: str | None, flag: str | None, datastore: str, client: Client, how: How, **said: Any) -> int:
     """Let the vmgroup NAME use a datastore.
@@ -81,7 +84,7 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
 @_datastore
 @click.option("--allow-create", type=bool, metavar="true|false", help="Whether it may create and remove there.")
 @_with_limits
-@change_options
+@change_options()
 @api_options
 def set_right(name: str | None, flag: str | None, datastore: str, client: Client, how: How, **said: Any) -> int:
     """Change what is given of the vmgroup's right on a datastore; everything else stays.
@@ -98,13 +101,13 @@ def set_right(name: str | None, flag: str | None, datastore: str, client: Client
 @_name
 @_flag
 @_datastore
-@change_options
+@change_options()
 @api_options
 def rm(name: str | None, flag: str | None, datastore: str, client: Client, how: How) -> int:
     """Take the vmgroup's right on a datastore away. Its volumes there stay, and it cannot use them until it has one again."""
     wanted = one_name(name, flag, "vmgroup")
     change = Change("DELETE", path_of("vmgroups", wanted, "rights", datastore))
-    return carry_out(client, {wanted: change}, how, lambda name, _: f"vmgroup {name} has no right of its own on {datastore}")
+    return carry_out(client, {wanted: change}, how, lambda name: f"vmgroup {name} has no right of its own on {datastore}")
 
 
 @command.command("ls")
@@ -146,10 +149,7 @@ def _set(
 ) -> int:
     change = Change("PATCH", path_of("vmgroups", name, "rights", datastore), body, expect=expect)
 
-    def said(name: str, _: Outcome) -> str:
-        return f"vmgroup {name} {verb} {datastore}"
-
-    return carry_out(client, {name: change}, how, said)
+    return carry_out(client, {name: change}, how, lambda name: f"vmgroup {name} {verb} {datastore}")
 
 
 def _body(said: Mapping[str, Any]) -> dict[str, Any]:

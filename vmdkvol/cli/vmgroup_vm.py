@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vmdkvol.cli import completing
-from vmdkvol.cli.client import Client, path_of
-from vmdkvol.cli.ordering import Change, How, Outcome, carry_out, change_options, one_name, words_of
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options, one_name, words_of
+from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, view_options
+
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
 
 _MEMBERS = Table(("name", "running", "id"))
 _vmgroups = completing.names("vmgroups")
@@ -43,7 +46,7 @@ def command() -> None:
 @_names
 @_name
 @_vms
-@change_options
+@change_options()
 @api_options
 def add(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Add virtual machines to the vmgroup NAME.
@@ -59,7 +62,7 @@ def add(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], clien
 @_names
 @_name
 @_vms
-@change_options
+@change_options()
 @api_options
 def rm(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Take virtual machines out of the vmgroup NAME, also deleted ones by the name that they had. They are in _DEFAULT then."""
@@ -72,7 +75,7 @@ def rm(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client
 @_names
 @_name
 @_vms
-@change_options
+@change_options()
 @api_options
 def replace(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Have exactly these virtual machines in the vmgroup NAME."""
@@ -110,7 +113,4 @@ def _asked(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...]) ->
 
 
 def _order(client: Client, how: How, name: str, change: Change, verb: str, vms: list[str]) -> int:
-    def said(name: str, _: Outcome) -> str:
-        return f"vmgroup {name} {verb} {', '.join(vms)}"
-
-    return carry_out(client, {name: change}, how, said)
+    return carry_out(client, {name: change}, how, lambda name: f"vmgroup {name} {verb} {', '.join(vms)}")

@@ -1,67 +1,73 @@
-"""`vmdkvol volume ls|inspect`: volumes as the service tells them, whatever an engine remembers."""
+"""`vmdkvol volume ls|inspect|wait`: all volumes of the site as the service tells them, whatever an engine remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmdkvol.cli.asking import Connection, connected, directory_option, service_address
+from vmdkvol.cli import completing, volume_changes
+from vmdkvol.cli.moments import iso
+from vmdkvol.cli.paths import path_of
+from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, output_option, show, show_facts, view_options
 from vmdkvol.cli.several import for_each
-from vmdkvol.cli.waiting import screen, wait, work_of
+from vmdkvol.cli.waiting import look_at_volume, screen, wait, work_of
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.messages import GetVolume, ListVolumes
-from vmdkvol.names import VolumeRef
-from vmdkvol.options import OPTIONS
+from vmdkvol.errors import VolumeError, one_line
+from vmdkvol.options import OPTIONS, CreateOptions
 from vmdkvol.progress import words
-from vmdkvol.sizes import format_size
-from vmdkvol.volume import VolumeInfo
+from vmdkvol.sizes import format_size, short_size
 
-_VOLUMES = Table(
-    ("name", "size", "datastore", "state", "content", "attached_to"),
-    ("fstype", "diskformat", "allocated", "device", "created", "id"),
-    ("size_bytes", "allocated_bytes", "vmgroup", "progress", "percent", "seconds_left", "created_by", "options"),
-)
+if TYPE_CHECKING:
+    from vmdkvol.cli.client import Client
+
+_KEYS = ("name", "vmgroup", "datastore", "size", "state", "attached_to")
+_WIDE = ("allocated", "policy", "diskformat", "fstype", "access", "attach_as", "content", "created", "created_by", "id")
+_MORE = ("size_bytes", "allocated_bytes", "path", "must_check", "unsure", "running", "last_vm", "progress", "percent")
+_VOLUMES = Table(_KEYS, _WIDE, (*_MORE, "trashed", "revision"))
 # While something is under way that takes its time.
-_WITH_PROGRESS = Table(
-    ("name", "size", "datastore", "state", "progress", "content", "attached_to"), _VOLUMES.wide, _VOLUMES.more
-)
-service_option = click.option(
-    "--service", metavar="ADDRESS", envvar="VMDKVOL_SERVICE", show_envvar=True, help="The service: unix:///PATH."
+_WITH_PROGRESS = Table((*_KEYS[:-1], "progress", "attached_to"), _WIDE, _VOLUMES.more)
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.names("volumes"))
+_vmgroup = click.option(
+    "--vmgroup", metavar="NAME", shell_complete=completing.names("vmgroups"), help="Whose, where several have one of that name."
 )
 
 
-@click.group("volume")
+@click.group("volume", commands=volume_changes.COMMANDS)
 def command() -> None:
-    """Look at volumes. They are created and removed with `docker volume`."""
+    """Volumes of all vmgroups: who uses what, and what an administrator may change. NAME is a volume's name or its id."""
 
 
 @command.command("ls")
-@service_option
-@directory_option
+@click.option("--vmgroup", metavar="GLOB", help="Only volumes of vmgroups whose names are like this.")
+@click.option("--trash", is_flag=True, help="Also those in the trash.")
 @view_options
-def ls(service: str | None, directory: Path, view: View) -> None:
-    """List the volumes and who has them, those that are being made included."""
+@api_options
+def ls(vmgroup: str | None, trash: bool, client: Client, view: View) -> None:
+    """List the volumes and who has them, those that are being made included.
+
+    \b
+    vmdkvol volume ls --filter attached_to= --filter size>100gb --sort -size
+    """
     view.check(_VOLUMES)
-    with connected(service_address(service, directory)) as connection:
-        rows = [row_of(info) for info in all_volumes(connection, preparing=True)]
+    found = (row for row in client.pages(path_of("volumes"), "rows", {"trash": trash or None}, warn=_warn))
+    rows = [row_of(row) for row in found if vmgroup is None or fnmatchcase(row["vmgroup"], vmgroup)]
     table = _VOLUMES if all(row["progress"] is None for row in rows) else _WITH_PROGRESS
-    view.show(table, sorted(rows, key=lambda row: str(row["name"])))
+    view.show(table, sorted(rows, key=lambda row: (row["name"], row["vmgroup"])))
 
 
 @command.command("inspect")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@service_option
-@directory_option
+@_names
+@_vmgroup
 @output_option
-def inspect(names: tuple[str, ...], service: str | None, directory: Path, output: str) -> int:
-    """Show everything about volumes, by their exact names."""
-    with connected(service_address(service, directory)) as connection:
-        rows, code = for_each(names, lambda name: row_of(connection.ask(GetVolume(VolumeRef.parse(name)))))
+@api_options
+def inspect(names: tuple[str, ...], vmgroup: str | None, client: Client, output: str) -> int:
+    """Show everything about volumes, by their exact names or ids, and what stands against using them."""
+    query = {"vmgroup": vmgroup}
+    rows, code = for_each(names, lambda name: detail_of(client.get(path_of("volumes", name), query)))
     if output in ("table", "wide"):
         show_facts([_facts(row) for row in rows])
     else:
@@ -70,7 +76,8 @@ def inspect(names: tuple[str, ...], service: str | None, directory: Path, output
 
 
 @command.command("wait")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@_names
+@_vmgroup
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.0),
@@ -79,70 +86,85 @@ def inspect(names: tuple[str, ...], service: str | None, directory: Path, output
     metavar="SECONDS",
     help="How long to wait for all of them.",
 )
-@service_option
-@directory_option
-def wait_for(names: tuple[str, ...], timeout: float, service: str | None, directory: Path) -> None:
+@api_options
+def wait_for(names: tuple[str, ...], vmgroup: str | None, timeout: float, client: Client) -> None:
     """Wait until nothing is done to volumes any more, and show how far it is.
 
     A create or a clone that takes longer than Docker waits goes on in the service. Exit code 0: all of them are ready.
     """
-    refs = [VolumeRef.parse(name) for name in names]
     clock = SystemClock()
     deadline = Deadline.after(clock, timeout)
-    with connected(service_address(service, directory)) as connection, screen() as shown:
-        for ref in refs:
-            info = wait(connection, ref, clock, shown, deadline)
-            click.echo(f"volume {info.name}: {info.state.value}", err=True)
+    paths = {name: path_of("volumes", name) for name in names}
+    with screen() as shown:
+        for name, path in paths.items():
+            wait(look_at_volume(client, path, {"vmgroup": vmgroup}, name), name, clock, shown, deadline)
+            click.echo(f"volume {one_line(name)}: nothing is under way", err=True)
 
 
-def all_volumes(connection: Connection, *, preparing: bool = False) -> Iterator[VolumeInfo]:
-    """Yield every volume once; one that is removed meanwhile is left out or still shown whole.
-
-    ``preparing``: those that are being made too, from a service that can tell.
-    """
-    after = None
-    while True:
-        page = connection.ask(ListVolumes(after=after, preparing=preparing))
-        yield from page.volumes
-        if page.next is None:
-            return
-        after = page.next
-
-
-def row_of(info: VolumeInfo) -> dict[str, Any]:
+def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a volume under the keys that ``-o json`` promises."""
-    holder, work = info.attached_to, work_of(info)
+    work, allocated = work_of(row), row["allocated_bytes"]
     return {
-        "name": info.name,
-        "id": str(info.id),
-        "size": format_size(info.size_bytes),
-        "size_bytes": info.size_bytes,
-        "allocated": format_size(info.allocated_bytes),
-        "allocated_bytes": info.allocated_bytes,
-        "datastore": info.datastore,
-        "vmgroup": str(info.vmgroup),
-        "state": info.state.value,
+        "name": row["name"],
+        "id": row["id"],
+        "vmgroup": row["vmgroup"],
+        "datastore": row["datastore"],
+        "size": format_size(row["size_bytes"]),
+        "size_bytes": row["size_bytes"],
+        "allocated": None if allocated is None else short_size(allocated),
+        "allocated_bytes": allocated,
+        "state": row["state"],
         "progress": words(work) if work else None,
         "percent": work.percent if work else None,
-        "seconds_left": work.left_s if work else None,
-        "content": info.content.value,
-        "fstype": info.options.fstype,
-        "diskformat": info.options.diskformat,
-        "attached_to": holder.vm_name if holder else None,
-        "device": str(holder.address) if holder else None,
-        "created": datetime.fromtimestamp(info.created_at, UTC).isoformat(timespec="seconds"),
-        "created_by": info.created_by,
-        "options": {
-            option.key: option.show(getattr(info.options, option.field))
-            for option in OPTIONS.values()
-            if option.field in info.options.given
-        },
+        "content": row["content"],
+        "must_check": row["must_check"],
+        "attached_to": row["vm"],
+        "running": row["running"],
+        "unsure": row["unsure"],
+        "last_vm": row["last_vm"],
+        **{key: row[key] for key in ("policy", "diskformat", "fstype", "access", "attach_as", "path")},
+        "created": iso(row["created_at"]),
+        "created_by": row["created_by"],
+        "trashed": iso(row["trashed_at"]),
+        "revision": row["revision"],
     }
 
 
-def _facts(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def detail_of(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything about a volume under the keys that ``-o json`` promises."""
+    return row_of({**detail["row"], "left_s": detail["left_s"]}) | {
+        "seconds_left": detail["left_s"],
+        "device": detail["address"],
+        "vm_id": detail["vm"],
+        "vmgroup_id": detail["vmgroup_id"],
+        "disk_uuid": detail["disk_uuid"],
+        "filesystem_uuid": detail["filesystem_uuid"],
+        "options": _options(detail["options"]),
+        "trouble": detail["trouble"],
+    }
+
+
+def _options(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, as they are written after ``-o``; of a newer service as it tells them."""
+    from vmdkvol.wire import load  # what reads values costs more than a list
+
+    try:
+        options = load(CreateOptions, dict(said))
+    except VolumeError:
+        return {key: said.get(key) for key in said["given"]}
+    given = (option for option in OPTIONS.values() if option.field in options.given)
+    return {option.key: option.show(getattr(options, option.field)) for option in given}
+
+
+def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
     options = {f"option {key}": value for key, value in row["options"].items()}
     # What was understood, exactly: "20gb" is read differently by other tools (ecosystem-facts 4.1).
-    sizes = {key: f"{row[key]} = {row[f'{key}_bytes']} bytes" for key in ("size", "allocated")}
-    left_out = ("size_bytes", "allocated_bytes", "percent", "seconds_left", "options")
-    return {key: value for key, value in {**row, **sizes, **options}.items() if key not in left_out}
+    sizes = {key: f"{row[key]} = {row[f'{key}_bytes']} bytes" for key in ("size", "allocated") if row[key] is not None}
+    left_out = ("size_bytes", "allocated_bytes", "percent", "seconds_left", "options", "trouble")
+    facts = {key: value for key, value in {**row, **sizes}.items() if key not in left_out}
+    return facts | options | {f"trouble {number}": line for number, line in enumerate(row["trouble"], 1)}
+
+
+def _warn(page: Mapping[str, Any]) -> None:
+    for warning in page.get("warnings", ()):
+        click.echo(f"vmdkvol: {one_line(warning)}", err=True)

@@ -1,23 +1,24 @@
-"""`vmdkvol volume wait`: how far long work is, until it has ended. A bar on a terminal, lines elsewhere; on stderr."""
+"""How far long work is, until it has ended: a bar on a terminal, lines elsewhere, on stderr. Ctrl-C leaves it running."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
 
+from vmdkvol.cli.paths import path_of
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import Unavailable, VolumeNotFound, quoted
-from vmdkvol.messages import A, GetVolume, Request
-from vmdkvol.names import VolumeRef
+from vmdkvol.errors import Conflict, Unavailable, VolumeNotFound, one_line, quoted
 from vmdkvol.progress import still_working, words
-from vmdkvol.volume import Doing, State, VolumeInfo, Work
+from vmdkvol.volume import Doing, State, Work
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from vmdkvol.cli.client import Client
 
 # How often the service is asked. A bar that moves less often seems to hang; more often tells nobody more.
 ASK_EVERY_S = 0.5
@@ -26,9 +27,7 @@ AWAY_S = 60.0
 # Lines for logs: one for so many percent.
 _LINE_PERCENT = 10
 
-
-class Asking(Protocol):
-    def ask(self, request: Request[A], answer_s: float = ...) -> A: ...
+Look = Callable[[], Work | None]
 
 
 class Screen(Protocol):
@@ -37,45 +36,86 @@ class Screen(Protocol):
     def show(self, name: str, work: Work) -> None: ...
 
 
-def wait(connection: Asking, ref: VolumeRef, clock: Clock, screen: Screen, deadline: Deadline) -> VolumeInfo:
-    """Return the volume as soon as nothing is done to it any more.
+def wait(look: Look, name: str, clock: Clock, screen: Screen, deadline: Deadline) -> None:
+    """Return as soon as there is no work to look at any more; raise StillWorking at the deadline.
 
-    Raises StillWorking at the deadline, VolumeNotFound if there is none or its creation failed, and Unavailable if the
-    service is away for a minute.
+    Also raises what ``look`` does; Unavailable only if the service is away for a minute, or was so from the first.
     """
-    seen: VolumeInfo | None = None
+    last: Work | None = None
     away = Deadline.after(clock, AWAY_S)
     while True:
         try:
-            seen = connection.ask(GetVolume(ref))
+            work = look()
             away = Deadline.after(clock, AWAY_S)
         except Unavailable:
-            if seen is None or away.passed or deadline.passed:
+            if last is None or away.passed or deadline.passed:
                 raise
-        except VolumeNotFound as error:
-            raise error if seen is None else _gone(ref) from error
-        work = work_of(seen)
+            work = last
         if work is None:
-            return seen
-        screen.show(ref.text, work)
+            return
+        last = work
+        screen.show(name, work)
         if deadline.passed:
-            raise still_working(ref.text, work)
+            raise still_working(name, work)
         clock.sleep(min(ASK_EVERY_S, deadline.left_s))
 
 
-def _gone(ref: VolumeRef) -> VolumeNotFound:
+def look_at_volume(client: Client, path: str, query: Mapping[str, str | None], name: str) -> Look:
+    """Return what tells the work on a volume; VolumeNotFound if it goes away, with a word if it was there before."""
+    seen: list[str] = []
+
+    def look() -> Work | None:
+        try:
+            row = client.get(path, query)["row"]
+        except VolumeNotFound as error:
+            raise (_gone(name) if seen else error) from error
+        seen.append(row["state"])
+        return work_of(row)
+
+    return look
+
+
+def work_of(row: Mapping[str, Any]) -> Work | None:
+    """Return what is being done to a volume; one that is preparing is being made, also when nobody says how far it is."""
+    if row["doing"] is None:
+        return Work(Doing.CREATE, 0, row["created_at"]) if row["state"] == State.PREPARING else None
+    return Work(Doing(row["doing"]), row["percent"] or 0, 0.0, row.get("left_s"))
+
+
+def look_at_task(client: Client, task: str) -> Look:
+    """Return what tells how far a task is; Conflict if it was undone."""
+
+    def look() -> Work | None:
+        info = client.get(path_of("tasks", task))
+        if info["state"] == "undone":
+            what = f"{info['doing']} of volume {quoted(info['volume_name'] or info['volume'], 100)}"
+            raise Conflict(
+                f"{what} was undone: nothing is left of it", remedy="see `vmdkvol audit ls` and the service's log for why"
+            )
+        return (
+            None if info["state"] == "done" else Work(Doing(info["doing"]), info["percent"] or 0, info["since"], info["left_s"])
+        )
+
+    return look
+
+
+@contextmanager
+def going_on(tasks: Mapping[str, str]) -> Iterator[None]:
+    """Ctrl-C inside ends the waiting only; then say where the work is found."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for name, task in tasks.items():
+            click.echo(f"\nthe work on {one_line(name)} goes on: vmdkvol task wait {one_line(task)}", err=True)
+        raise
+
+
+def _gone(name: str) -> VolumeNotFound:
     return VolumeNotFound(
-        f"volume {quoted(ref.text, 110)} is gone: it could not be made, or it was removed",
+        f"volume {quoted(name, 110)} is gone: it could not be made, or it was removed",
         remedy="run the create command again to see why",
-        name=ref.text,
+        name=name,
     )
-
-
-def work_of(info: VolumeInfo) -> Work | None:
-    """Return what is being done to the volume; one that is preparing is being made, also when nobody says how far it is."""
-    if info.work is None and info.state is State.PREPARING:
-        return Work(Doing.CREATE, 0, info.created_at)
-    return info.work
 
 
 class Lines:
@@ -88,7 +128,7 @@ class Lines:
         now = (name, work.doing, work.percent // _LINE_PERCENT)
         if now != self._told:
             self._told = now
-            click.echo(f"volume {name}: {words(work)}", err=True)
+            click.echo(f"volume {one_line(name)}: {words(work)}", err=True)
 
 
 class _Bar:
@@ -100,7 +140,7 @@ class _Bar:
 
     def show(self, name: str, work: Work) -> None:
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task("", total=100, name=name)
+            self._tasks[name] = self._progress.add_task("", total=100, name=one_line(name))
         self._progress.update(self._tasks[name], completed=work.percent, description=words(work))
 
 

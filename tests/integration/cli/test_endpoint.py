@@ -12,8 +12,9 @@ import pytest
 
 from tests.doubles.certificates import Authority
 from tests.doubles.small_api import Says, SmallApi
+from vmdkvol.cli.api_address import WebAddress
 from vmdkvol.cli.client import Client
-from vmdkvol.cli.endpoint import Endpoint, Trust, WebAddress
+from vmdkvol.cli.endpoint import Endpoint, Trust
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import ServiceUnreachable, UnknownCaller
 from vmdkvol.logs import Secret

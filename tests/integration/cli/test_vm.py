@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.daemons.web_process import WebProcess
 from tests.integration.identity_site import CLOCK, A, B, Folder, Site
 from vmdkvol.cli.main import cli
 from vmdkvol.command import run
@@ -35,9 +36,13 @@ class Terminal:
     def __init__(self, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
         self.site = site
         self._capsys = capsys
+        config = site.root / "service.toml"
+        config.write_text(service_toml(site))
+        config.chmod(0o600)
+        self._web = WebProcess(config)
 
     def vm(self, *command: str) -> Said:
-        code = run(cli, "vmdkvol", ["vm", *command, "--admin", f"unix://{self.site.settings.admin_socket}"])
+        code = run(cli, "vmdkvol", ["vm", *command, "--api", self._web.address])
         return Said(code, *self._capsys.readouterr())
 
     def agent(self, service: str, *command: str) -> Said:
@@ -49,12 +54,23 @@ class Terminal:
         code = run(agent_cli, "vmdkvol-agent", ["--config", str(config), *command])
         return Said(code, *self._capsys.readouterr())
 
+    def close(self) -> None:
+        self._web.stop()
+        self.site.close()
+
+
+def service_toml(site: Site) -> str:
+    """Return the settings of the service that runs in this process, as the API's process reads them."""
+    settings = site.settings
+    stores = [{"name": store.name, "path": store.path} for store in settings.datastores]
+    return dump_toml({"state_dir": settings.state_dir, "admin_socket": settings.admin_socket, "datastores": stores})
+
 
 @pytest.fixture
 def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Terminal]:
-    site = Site(tmp_path)
-    yield Terminal(site, capsys)
-    site.close()
+    made = Terminal(Site(tmp_path), capsys)
+    yield made
+    made.close()
 
 
 def test_the_token_alone_is_the_output_and_what_it_is_for_is_said_beside_it(terminal: Terminal) -> None:
@@ -119,10 +135,9 @@ def test_what_cannot_be_done_says_why(terminal: Terminal, command: list[str], co
     assert words in said.err
 
 
-@pytest.mark.parametrize("admin", ["unix:///nowhere/admin.sock", "tcp://localhost:1019"])
-def test_elsewhere_than_at_the_service_it_says_where_to_run_it(admin: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(cli, "vmdkvol", ["vm", "ls", "--admin", admin]) != 0
-    assert "at the service" in capsys.readouterr().err
+def test_without_an_api_it_says_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, "vmdkvol", ["vm", "ls", "--api", f"unix://{tmp_path}/nowhere.sock"]) == 6
+    assert "vmdkvol-esxd web" in capsys.readouterr().err
 
 
 def test_at_a_socket_of_its_own_there_is_nothing_to_enrol(terminal: Terminal) -> None:

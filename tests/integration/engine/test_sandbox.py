@@ -61,10 +61,11 @@ def test_status_says_what_runs_and_where(site: Bench) -> None:
     assert status["running"] is True
     assert {row["name"]: row["state"] for row in status["processes"]} == {
         "service": "running",
+        "web": "running",
         "vsphere": "running",
         "vsphere-b": "running",
     }
-    assert status["processes"][1]["socket"] == "/run/docker/plugins/vsphere.sock"
+    assert status["processes"][2]["socket"] == "/run/docker/plugins/vsphere.sock"
     assert [store["datastore"] for store in status["datastores"]] == ["ds1", "ds2"]
     assert "vsphere-b" in site.vmdkvol("sandbox", "status")
 
@@ -94,7 +95,7 @@ def test_up_adds_a_datastore_and_keeps_volumes_and_identities(site: Bench) -> No
 
 def test_up_after_kill_9_of_everything(site: Bench) -> None:
     use(site)
-    for name in ("service", "vsphere", "vsphere-b"):
+    for name in ("service", "web", "vsphere", "vsphere-b"):
         site.kill9(name)
     assert {row["state"] for row in site.status()["processes"]} == {"stopped"}
 
@@ -105,7 +106,7 @@ def test_up_after_kill_9_of_everything(site: Bench) -> None:
     remove(site)
 
 
-@pytest.mark.parametrize("victims", [[], ["vsphere"], ["service"], ["service", "vsphere", "vsphere-b"]])
+@pytest.mark.parametrize("victims", [[], ["vsphere"], ["service"], ["service", "web", "vsphere", "vsphere-b"]])
 def test_down_leaves_nothing_after_any_kill_and_keeps_the_volumes(site: Bench, victims: list[str]) -> None:
     use(site)
     for victim in victims:
@@ -188,7 +189,7 @@ def test_a_disk_that_a_container_uses_is_named_and_never_pulled(site: Bench, doc
 def test_a_disk_that_a_container_uses_is_not_pulled_after_kill_9_either(site: Bench, docker: Docker) -> None:
     docker.create("used", size="20mb")
     docker.start("user", "used")
-    for name in ("service", "vsphere", "vsphere-b"):
+    for name in ("service", "web", "vsphere", "vsphere-b"):
         site.kill9(name)
 
     site.vmdkvol("sandbox", "down", code=5)

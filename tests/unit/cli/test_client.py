@@ -10,8 +10,10 @@ import pytest
 
 from tests.doubles.small_api import PROBLEM, Answer, Asked, Says, SmallApi, problem
 from vmdkvol.addresses import UnixAddress
-from vmdkvol.cli.client import Client, path_of
-from vmdkvol.cli.endpoint import Endpoint, Trust, WebAddress, parse_api, trust_from
+from vmdkvol.cli.api_address import WebAddress, parse_api
+from vmdkvol.cli.client import Client
+from vmdkvol.cli.endpoint import Endpoint, Trust, trust_from
+from vmdkvol.cli.paths import path_of
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import (
     BadFrame,

@@ -165,7 +165,7 @@ def test_a_plan_is_shown_by_its_steps_and_what_is_lost(capsys: pytest.CaptureFix
     assert capsys.readouterr().out.splitlines() == [
         "STEP          TARGET     BEFORE   AFTER",
         "grow-volume   db@ds1\\n   1gb      2gb",
-        "db cannot be made smaller again",
+        "lost: what was on it",
     ]
 
 

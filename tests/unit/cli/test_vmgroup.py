@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.doubles.small_api import Says, problem
 from tests.unit.cli.asked import Terminal, outcome
 from tests.unit.cli.asked import terminal as terminal
+from vmdkvol.names import DatastoreName
+from vmdkvol.vmgroup_messages import DatastoreUsage, MemberInfo, MemberPage, RightInfo, VmgroupInfo
+from vmdkvol.volume import VmgroupId, VmId
+from vmdkvol.wire import dump
 
 GB = 1 << 30
-RIGHT = {
-    "datastore": "ds1",
-    "allow_create": True,
-    "max_bytes": 10 * GB,
-    "total_bytes": None,
-    "policies": [],
-    "used_bytes": 3 * GB,
-}
-PROD: dict[str, Any] = {
-    "id": "6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f",
-    "name": "prod",
-    "description": "the shop",
-    "default_datastore": "ds1",
-    "defaults": [["size", "20gb"]],
-    "policies": [],
-    "rights": [RIGHT, {**RIGHT, "datastore": "_ALL_DS", "allow_create": False, "max_bytes": None, "used_bytes": None}],
-    "usage": [{"datastore": "ds1", "used_bytes": 3 * GB}],
-    "volumes": 2,
-    "members": [{"vm": "00000000-0000-0000-0000-00000000000a", "name": "web1", "running": True}],
-    "member_count": 1,
-    "revision": 7,
-}
+RIGHT = RightInfo(DatastoreName("ds1"), True, 10 * GB, None, (), 3 * GB)
+ALL = RightInfo(DatastoreName("_ALL_DS"), False, None, None, (), None)
+PROD: dict[str, Any] = dump(
+    VmgroupInfo(
+        id=VmgroupId(UUID(int=7)),
+        name="prod",
+        description="the shop",
+        default_datastore=DatastoreName("ds1"),
+        defaults=(("size", "20gb"),),
+        policies=(),
+        rights=(RIGHT, ALL),
+        usage=(DatastoreUsage(DatastoreName("ds1"), 3 * GB),),
+        volumes=2,
+        members=(MemberInfo(VmId(UUID(int=10)), "web1", True),),
+        member_count=1,
+        revision=7,
+    )
+)
 DONE = Says(outcome("set-right"))
 
 
@@ -70,8 +71,8 @@ def test_rights_are_listed_with_their_limits(terminal: Terminal) -> None:
 
 
 def test_members_are_listed_by_name(terminal: Terminal) -> None:
-    members = [{"vm": f"id-{name}", "name": name, "running": None} for name in ("web2", "web1")]
-    said = terminal.answers(Says({"members": members, "next": None})).run("vmgroup", "vm", "ls", "prod", "-o", "name")
+    members = tuple(MemberInfo(VmId(UUID(int=at)), name, None) for at, name in enumerate(("web2", "web1")))
+    said = terminal.answers(Says(dump(MemberPage(members)))).run("vmgroup", "vm", "ls", "prod", "-o", "name")
 
     assert said.out == "web1\nweb2\n"
 
@@ -111,7 +112,7 @@ CREATED = {"name": "prod", "default_datastore": "ds1", "description": "", "vms":
         pytest.param(
             "vm add --name prod --vm-list a,b", "POST", "/v1/vmgroups/prod/members", {"vms": ["a", "b"]}, id="add-vdvs"
         ),
-        pytest.param("vm rm prod a", "POST", "/v1/vmgroups/prod/members/remove", {"vms": ["a"]}, id="take-out"),
+        pytest.param("vm rm prod a b", "POST", "/v1/vmgroups/prod/members/remove", {"vms": ["a", "b"]}, id="take-out"),
         pytest.param("vm replace prod a --vm b", "PUT", "/v1/vmgroups/prod/members", {"vms": ["a", "b"]}, id="replace"),
         pytest.param(
             "access set prod --datastore ds1 --allow-create False --volume-maxsize none --volume-totalsize 1TB",
@@ -153,7 +154,7 @@ def test_a_dry_run_shows_the_plan_and_only_that(terminal: Terminal) -> None:
 def test_what_is_so_already_says_so(terminal: Terminal) -> None:
     said = terminal.answers(Says(outcome())).run("vmgroup", "vm", "add", "prod", "a")
 
-    assert said.err == "vmgroup prod has a already\n"
+    assert said.err == "vmgroup prod has a (it was so already)\n"
 
 
 def test_a_right_is_added_to_the_vmgroup_that_was_looked_at(terminal: Terminal) -> None:
@@ -216,7 +217,7 @@ def test_nothing_is_removed_without_a_word(terminal: Terminal) -> None:
     )
 
     assert said.code == 2
-    assert said.err.startswith("vmgroup prod with 2 volumes (30gb) is removed\n")
+    assert said.err.startswith("lost with prod: vmgroup prod with 2 volumes (30gb) is removed\n")
     assert [asked.target for asked in terminal.asked] == ["/v1/vmgroups/prod?remove_volumes=true&dry_run=true"]
 
 

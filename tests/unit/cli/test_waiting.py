@@ -4,45 +4,38 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from tests.doubles.hand_clock import HandClock
-from tests.unit.shared.test_wire_values import INFO
-from vmdkvol.cli.volume import row_of
-from vmdkvol.cli.waiting import ASK_EVERY_S, AWAY_S, Lines, screen, wait
+from vmdkvol.cli.waiting import ASK_EVERY_S, AWAY_S, Lines, going_on, look_at_task, look_at_volume, screen, wait
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import ServiceUnreachable, StillWorking, VolumeError, VolumeNotFound
-from vmdkvol.messages import A, Request
-from vmdkvol.names import VolumeRef
-from vmdkvol.volume import Doing, State, VolumeInfo, Work
+from vmdkvol.errors import Conflict, ServiceUnreachable, StillWorking, VolumeError, VolumeNotFound
+from vmdkvol.volume import Doing, Work
 
-REF = VolumeRef.parse("big")
-READY = replace(INFO, name="big", state=State.READY, work=None)
 AWAY = ServiceUnreachable("the service is away")
 GONE = VolumeNotFound("there is no volume big")
 
 
-def preparing(percent: int) -> VolumeInfo:
-    return replace(READY, state=State.PREPARING, work=Work(Doing.CREATE, percent, 0.0))
+def creating(percent: int) -> Work:
+    return Work(Doing.CREATE, percent, 0.0)
 
 
 @dataclass
-class Service:
-    """Answers with what is next; the last answer stays."""
+class Looked:
+    """Says what is next; the last stays."""
 
-    answers: list[VolumeInfo | VolumeError]
-    asked: int = 0
+    says: list[Work | None | VolumeError]
+    times: int = 0
 
-    def ask(self, request: Request[A], answer_s: float = 15.0) -> A:
-        self.asked += 1
-        answer: Any = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, VolumeError):
-            raise answer
-        found: A = answer
-        return found
+    def __call__(self) -> Work | None:
+        self.times += 1
+        said = self.says.pop(0) if len(self.says) > 1 else self.says[0]
+        if isinstance(said, VolumeError):
+            raise said
+        return said
 
 
 @dataclass
@@ -58,57 +51,107 @@ def clock() -> HandClock:
     return HandClock()
 
 
-def test_a_volume_that_is_ready_is_not_waited_for(clock: HandClock) -> None:
-    service, shown = Service([READY]), Shown()
-    assert wait(service, REF, clock, shown, Deadline.after(clock, 10.0)) == READY
-    assert (service.asked, shown.percents, clock.monotonic()) == (1, [], 0.0)
+def test_what_has_ended_is_not_waited_for(clock: HandClock) -> None:
+    look, shown = Looked([None]), Shown()
+    wait(look, "big", clock, shown, Deadline.after(clock, 10.0))
+    assert (look.times, shown.percents, clock.monotonic()) == (1, [], 0.0)
 
 
-def test_it_is_shown_as_it_goes_until_it_is_ready(clock: HandClock) -> None:
-    service, shown = Service([preparing(10), preparing(40), preparing(99), READY]), Shown()
-    assert wait(service, REF, clock, shown, Deadline.after(clock, 60.0)) == READY
+def test_it_is_shown_as_it_goes_until_it_has_ended(clock: HandClock) -> None:
+    look, shown = Looked([creating(10), creating(40), creating(99), None]), Shown()
+    wait(look, "big", clock, shown, Deadline.after(clock, 60.0))
     assert shown.percents == [10, 40, 99]
     assert clock.monotonic() == 3 * ASK_EVERY_S
 
 
-def test_an_older_service_says_only_that_it_is_preparing(clock: HandClock) -> None:
-    service, shown = Service([replace(READY, state=State.PREPARING), READY]), Shown()
-    wait(service, REF, clock, shown, Deadline.after(clock, 60.0))
-    assert shown.percents == [0]
-
-
 def test_a_service_that_restarts_is_a_pause(clock: HandClock) -> None:
-    service, shown = Service([preparing(10), AWAY, AWAY, preparing(40), READY]), Shown()
-    assert wait(service, REF, clock, shown, Deadline.after(clock, 60.0)) == READY
+    look = Looked([creating(10), AWAY, AWAY, creating(40), None])
+    wait(look, "big", clock, Shown(), Deadline.after(clock, 60.0))
+    assert look.times == 5
 
 
 def test_a_service_that_is_away_from_the_first_is_told(clock: HandClock) -> None:
     with pytest.raises(ServiceUnreachable):
-        wait(Service([AWAY]), REF, clock, Shown(), Deadline.after(clock, 60.0))
+        wait(Looked([AWAY]), "big", clock, Shown(), Deadline.after(clock, 60.0))
 
 
 def test_a_service_that_stays_away_is_told_after_a_minute(clock: HandClock) -> None:
     with pytest.raises(ServiceUnreachable):
-        wait(Service([preparing(10), AWAY]), REF, clock, Shown(), Deadline.after(clock, 3600.0))
+        wait(Looked([creating(10), AWAY]), "big", clock, Shown(), Deadline.after(clock, 3600.0))
     assert AWAY_S <= clock.monotonic() <= AWAY_S + 2 * ASK_EVERY_S
-
-
-def test_a_creation_that_failed_is_told_as_such(clock: HandClock) -> None:
-    with pytest.raises(VolumeNotFound, match="is gone: it could not be made, or it was removed") as caught:
-        wait(Service([preparing(10), GONE]), REF, clock, Shown(), Deadline.after(clock, 60.0))
-    assert caught.value.exit_code == 4
-
-
-def test_a_volume_that_never_was_is_not_said_to_be_gone(clock: HandClock) -> None:
-    with pytest.raises(VolumeNotFound, match="there is no volume big"):
-        wait(Service([GONE]), REF, clock, Shown(), Deadline.after(clock, 60.0))
 
 
 def test_at_its_time_limit_it_says_how_far_the_work_is(clock: HandClock) -> None:
     with pytest.raises(StillWorking, match="volume big: still being created, 10 % done") as caught:
-        wait(Service([preparing(10)]), REF, clock, Shown(), Deadline.after(clock, 5.0))
+        wait(Looked([creating(10)]), "big", clock, Shown(), Deadline.after(clock, 5.0))
     assert clock.monotonic() == 5.0
     assert caught.value.exit_code == 6
+
+
+@dataclass
+class Api:
+    """The API's answers to looks at one volume or task."""
+
+    says: list[Any]
+
+    def get(self, path: str, query: object = None) -> Any:
+        said = self.says.pop(0)
+        if isinstance(said, VolumeError):
+            raise said
+        return said
+
+
+def looking(*rows: Any) -> Any:
+    return look_at_volume(Api([row if isinstance(row, VolumeError) else {"row": row} for row in rows]), "/v1/x", {}, "big")  # type: ignore[arg-type]
+
+
+PREPARING = {"state": "preparing", "doing": None, "percent": None, "created_at": 5.0}
+READY = {**PREPARING, "state": "ready"}
+
+
+def test_a_volume_says_what_is_done_to_it() -> None:
+    look = looking({**READY, "doing": "grow", "percent": 30, "left_s": 7}, READY)
+    assert look() == Work(Doing.GROW, 30, 0.0, 7)
+    assert look() is None
+
+
+def test_one_that_is_preparing_is_being_made_also_when_nobody_says_how_far() -> None:
+    assert looking(PREPARING)() == Work(Doing.CREATE, 0, 5.0)
+
+
+def test_a_creation_that_failed_is_told_as_such() -> None:
+    look = looking(PREPARING, GONE)
+    look()
+    with pytest.raises(VolumeNotFound, match="is gone: it could not be made, or it was removed") as caught:
+        look()
+    assert caught.value.exit_code == 4
+
+
+def test_a_volume_that_never_was_is_not_said_to_be_gone() -> None:
+    with pytest.raises(VolumeNotFound, match="there is no volume big"):
+        looking(GONE)()
+
+
+def task(state: str, percent: int | None = None) -> dict[str, Any]:
+    info = {"id": "t", "volume": "v", "volume_name": "big", "doing": "create", "state": state, "since": 1.0}
+    return {**info, "percent": percent, "left_s": None}
+
+
+def test_a_task_is_looked_at_until_it_is_done() -> None:
+    look = look_at_task(Api([task("running", 40), task("done")]), "t")  # type: ignore[arg-type]
+    assert look() == Work(Doing.CREATE, 40, 1.0)
+    assert look() is None
+
+
+def test_a_task_that_was_undone_is_no_success() -> None:
+    with pytest.raises(Conflict, match="create of volume 'big' was undone"):
+        look_at_task(Api([task("undone")]), "t")()  # type: ignore[arg-type]
+
+
+def test_who_breaks_it_off_is_told_where_the_work_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), going_on({"big\x1b": "7"}):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "\nthe work on big\\x1b goes on: vmdkvol task wait 7\n"
 
 
 def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,14 +188,3 @@ def test_on_a_terminal_there_is_a_bar_and_a_name_is_shown_as_it_is() -> None:
     said = all_of(mine)
     assert "volume [red]" in said
     assert "43 % done" in said
-
-
-def test_a_row_says_what_is_done_in_words_and_for_programs() -> None:
-    row = row_of(replace(preparing(43), work=Work(Doing.CREATE, 43, 0.0, 240)))
-    assert (row["state"], row["progress"]) == ("preparing", "being created, 43 % done, about 4 minutes left")
-    assert (row["percent"], row["seconds_left"]) == (43, 240)
-
-
-def test_a_row_of_a_volume_that_rests_has_no_progress() -> None:
-    row = row_of(READY)
-    assert (row["progress"], row["percent"], row["seconds_left"]) == (None, None, None)

@@ -1,0 +1,67 @@
+"""The command line as a page of the reference: every command with its usage, its help and its options, from click itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from inspect import cleandoc
+
+import click
+
+from vmdkvol.cli.main import cli
+
+# What click does not wrap begins with this.
+_AS_IT_STANDS = "\b\n"
+_SHARED = ("api", "directory", "output", "filters", "sort", "columns", "dry_run", "yes", "no_wait")
+
+
+def commands(name: str = "vmdkvol", command: click.Command = cli) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something by itself, with all its words, in the order of ``--help``."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for word in command.list_commands(context):
+        inner = command.get_command(context, word)
+        assert inner is not None
+        yield from commands(f"{name} {word}", inner)
+
+
+def page() -> str:
+    """Return a section for each command."""
+    return "\n".join(_section(name, command) for name, command in commands())
+
+
+def _section(name: str, command: click.Command) -> str:
+    arguments = [parameter.make_metavar(click.Context(command)) for parameter in _arguments(command)]
+    usage = " ".join([name, *arguments])
+    return f"### {name}\n\n`{usage}`\n\n{_text(command)}{_options(command)}"
+
+
+def _arguments(command: click.Command) -> list[click.Argument]:
+    return [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
+
+
+def _text(command: click.Command) -> str:
+    """Return the help, what click prints as it stands as a block of code."""
+    paragraphs = cleandoc(command.help or "").split("\n\n")
+    blocks = (
+        f"```\n{each.removeprefix(_AS_IT_STANDS)}\n```" if each.startswith(_AS_IT_STANDS) else each for each in paragraphs
+    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _options(command: click.Command) -> str:
+    """Return a line for each option; what many commands have is described on the page once."""
+    options = [each for each in command.params if isinstance(each, click.Option) and each.name != "help"]
+    lines = ""
+    for option in options:
+        if option.name not in _SHARED:
+            flags = ", ".join(f"`{flag}`" for flag in option.opts)
+            value = "" if option.is_flag else f" `{option.make_metavar(click.Context(command))}`"
+            lines += f"- {flags}{value}: {option.help or ''}{_default(option)}\n"
+    shared = ", ".join(f"`{option.opts[-1]}`" for option in options if option.name in _SHARED)
+    return "\n" + lines + (f"- as elsewhere: {shared}\n" if shared else "") if options else ""
+
+
+def _default(option: click.Option) -> str:
+    return f" Default: `{option.default}`." if option.show_default and option.default is not None else ""

@@ -1,0 +1,319 @@
+"""`vmdkvol volume`: what is shown of volumes, what each change asks of the API, and what is refused before that."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.doubles.small_api import Says, problem
+from tests.unit.cli.asked import Terminal, outcome
+from tests.unit.cli.asked import terminal as terminal
+from vmdkvol.options import CreateOptions
+from vmdkvol.task_messages import TaskInfo, TaskState
+from vmdkvol.volume import Content, Doing, State, VmId, VolumeId
+from vmdkvol.volume_orders import VolumeDetail, VolumeRow, VolumeRows
+from vmdkvol.wire import dump
+
+ID = VolumeId(UUID(int=0xDB))
+TASK = UUID(int=0x7A)
+DB = VolumeRow(
+    id=ID,
+    name="db",
+    vmgroup="prod",
+    datastore="ds1",
+    path="[ds1] vmdkvol/x/db.vmdk",
+    size_bytes=20 << 30,
+    allocated_bytes=1 << 30,
+    policy=None,
+    diskformat="thin",
+    fstype="ext4",
+    access="read-write",
+    attach_as="independent_persistent",
+    state=State.READY,
+    content=Content.FORMATTED,
+    must_check=False,
+    vm="web1",
+    running=True,
+    unsure=False,
+    last_vm="web1",
+    doing=None,
+    percent=None,
+    created_at=1764081706.0,
+    created_by="web1",
+    trashed_at=None,
+    revision=3,
+)
+SCRATCH = replace(DB, id=VolumeId(UUID(int=1)), name="scratch", vmgroup="test", vm=None, running=None, size_bytes=1 << 20)
+DETAIL = VolumeDetail(
+    DB,
+    CreateOptions.parse({"size": "20gb", "label": "team=shop"}),
+    "60c2912f",
+    None,
+    "1111",
+    vm=VmId(UUID(int=9)),
+    address="scsi1:8",
+    trouble=("the next mount checks all of it",),
+)
+DONE = Says(outcome("set-volume"))
+
+
+def listed(*rows: VolumeRow, warnings: tuple[str, ...] = ()) -> Says:
+    return Says(dump(VolumeRows(rows, None, warnings)))
+
+
+def test_the_list_says_who_uses_what(terminal: Terminal) -> None:
+    lines = terminal.answers(listed(SCRATCH, DB)).run("volume", "ls").out.splitlines()
+
+    assert lines[0].split() == ["NAME", "VMGROUP", "DATASTORE", "SIZE", "STATE", "ATTACHED", "TO"]
+    assert [line.split() for line in lines[1:]] == [
+        ["db", "prod", "ds1", "20gb", "ready", "web1"],
+        ["scratch", "test", "ds1", "1mb", "ready", "-"],
+    ]
+
+
+def test_work_under_way_has_a_column_of_its_own(terminal: Terminal) -> None:
+    said = terminal.answers(listed(replace(DB, state=State.PREPARING, doing=Doing.CLONE, percent=43))).run("volume", "ls")
+
+    assert "PROGRESS" in said.out
+    assert "being cloned, 43 % done" in said.out
+
+
+def test_every_key_of_the_list_can_be_filtered_and_shown(terminal: Terminal) -> None:
+    (row,) = json.loads(terminal.answers(listed(DB)).run("volume", "ls", "-o", "json").out)
+    for key in row:
+        assert terminal.run("volume", "ls", "--filter", f"{key}!=x", "--sort", key, "-c", key).code == 0
+
+
+def test_vdvs_glob_of_vmgroups_and_filters_choose(terminal: Terminal) -> None:
+    terminal.answers(listed(SCRATCH, DB))
+
+    assert terminal.run("volume", "ls", "--vmgroup", "p*", "-o", "name").out == "db\n"
+    assert terminal.run("volume", "ls", "--filter", "attached-to=", "-o", "name").out == "scratch\n"
+    assert terminal.run("volume", "ls", "--sort", "-size", "-o", "name").out == "db\nscratch\n"
+
+
+def test_the_trash_is_asked_for(terminal: Terminal) -> None:
+    terminal.answers(listed()).run("volume", "ls", "--trash")
+
+    assert "trash=true" in terminal.asked[0].target
+
+
+def test_what_is_not_known_is_said_beside_the_list(terminal: Terminal) -> None:
+    said = terminal.answers(listed(DB, warnings=("ds2 does not answer\x1b[2J",))).run("volume", "ls", "-o", "name")
+
+    assert said.out == "db\n"
+    assert said.err == "vmdkvol: ds2 does not answer\\x1b[2J\n"
+
+
+def test_one_is_shown_as_it_was_understood(terminal: Terminal) -> None:
+    said = terminal.answers(Says(dump(DETAIL))).run("volume", "inspect", "db", "--vmgroup", "prod")
+
+    assert terminal.asked[0].target == "/v1/volumes/db?vmgroup=prod"
+    facts = dict(line.split("   ", 1) for line in said.out.splitlines())
+    assert facts["SIZE"].strip() == "20gb = 21474836480 bytes"
+    assert facts["OPTION LABEL"].strip() == "team=shop"
+    assert facts["TROUBLE 1"].strip() == "the next mount checks all of it"
+
+
+def test_for_programs_options_are_as_after_o(terminal: Terminal) -> None:
+    (row,) = json.loads(terminal.answers(Says(dump(DETAIL))).run("volume", "inspect", "db", "-o", "json").out)
+
+    assert row["options"] == {"size": "20gb", "label": "team=shop"}
+    assert (row["device"], row["size_bytes"]) == ("scsi1:8", 20 << 30)
+
+
+def test_an_option_of_a_newer_service_is_shown_as_it_came(terminal: Terminal) -> None:
+    detail = dump(DETAIL)
+    detail["options"] |= {"given": ["size_bytes", "cachemode"], "cachemode": "fast"}
+    (row,) = json.loads(terminal.answers(Says(detail)).run("volume", "inspect", "db", "-o", "json").out)
+
+    assert row["options"] == {"size_bytes": 20 << 30, "cachemode": "fast"}
+
+
+def test_of_several_the_others_are_shown(terminal: Terminal) -> None:
+    terminal.answers(Says(dump(DETAIL)), problem("volume-not-found", "no volume x", 404))
+    said = terminal.run("volume", "inspect", "db", "x", "-o", "name")
+
+    assert (said.code, said.out) == (3, "db\n")
+
+
+CREATE = {"vmgroup": "_DEFAULT", "name": "db", "options": [], "over_quota": False}
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "path", "body"),
+    [
+        pytest.param("create db", "POST", "/v1/volumes", CREATE, id="create"),
+        pytest.param(
+            "create db --vmgroup prod -o size=20gb -o label=a=b --over-quota",
+            "POST",
+            "/v1/volumes",
+            {"vmgroup": "prod", "name": "db", "options": [["size", "20gb"], ["label", "a=b"]], "over_quota": True},
+            id="create-with-options",
+        ),
+        pytest.param("rm db --yes", "DELETE", "/v1/volumes/db", None, id="trash"),
+        pytest.param("rm db --yes --vmgroup prod", "DELETE", "/v1/volumes/db?vmgroup=prod", None, id="trash-of-a-vmgroup"),
+        pytest.param("rm db --yes --permanently", "POST", "/v1/volumes/db/destroy", {"i_know": "db"}, id="for-good"),
+        pytest.param("restore db", "POST", "/v1/volumes/db/restore", {}, id="restore"),
+        pytest.param(
+            "restore db --new-name old --vmgroup prod",
+            "POST",
+            "/v1/volumes/db/restore",
+            {"vmgroup": "prod", "new_name": "old"},
+            id="restore-as",
+        ),
+        pytest.param(
+            "set db access=read-only --unset label",
+            "PATCH",
+            "/v1/volumes/db",
+            {"options": [["access", "read-only"]], "unset": ["label"]},
+            id="set",
+        ),
+        pytest.param("rename db db2", "POST", "/v1/volumes/db/rename", {"new_name": "db2"}, id="rename"),
+        pytest.param("detach db", "POST", "/v1/volumes/db/detach", {"force": False}, id="detach"),
+        pytest.param(
+            "detach db --force --i-know web1 --yes",
+            "POST",
+            "/v1/volumes/db/detach",
+            {"force": True, "i_know": "web1"},
+            id="detach-with-proof",
+        ),
+    ],
+)
+def test_each_change_asks_exactly_this(terminal: Terminal, command: str, method: str, path: str, body: object) -> None:
+    said = terminal.answers(DONE).run("volume", *command.split())
+
+    assert said.code == 0, said.err
+    asked = terminal.asked[-1]
+    assert (asked.method, asked.target, asked.body) == (method, path, body)
+    assert "volume db " in said.err
+
+
+def test_set_reads_what_vdvs_wrote(terminal: Terminal) -> None:
+    terminal.answers(DONE).run(
+        "volume", "set", "--volume", "db", "--vmgroup", "prod", "--options", "access=read-only, attach-as=persistent"
+    )
+
+    assert terminal.asked[0].body == {
+        "vmgroup": "prod",
+        "options": [["access", "read-only"], ["attach-as", "persistent"]],
+        "unset": [],
+    }
+
+
+def test_resize_asks_for_bytes_of_the_one_volume_that_was_meant(terminal: Terminal) -> None:
+    said = terminal.answers(Says(dump(DETAIL)), DONE).run("volume", "resize", "db", "40gb", "--vmgroup", "prod")
+
+    assert [asked.target for asked in terminal.asked] == ["/v1/volumes/db?vmgroup=prod", f"/v1/volumes/{ID}/resize"]
+    assert terminal.asked[1].body == {"size_bytes": 40 << 30}
+    assert said.err == "volume db has 40gb = 42949672960 bytes\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "create",
+        "create db -o size",
+        "create db -o =1",
+        "rm",
+        "set",
+        "set db",
+        "set db access",
+        "set --volume db",
+        "rename db",
+        "resize db",
+        "resize db 40",
+        "resize db -1gb",
+        "resize db 0gb",
+        "resize db 63tb",
+        "detach db --i-know web1",
+        "ls --filter size>big",
+        "wait",
+        "inspect",
+    ],
+)
+def test_what_cannot_be_meant_is_asked_of_nobody(terminal: Terminal, command: str) -> None:
+    said = terminal.answers(listed(DB)).run("volume", *command.split())
+
+    assert said.code == 2
+    assert [asked.method for asked in terminal.asked if asked.method != "GET"] == []
+
+
+def test_nothing_is_deleted_for_good_without_a_word(terminal: Terminal) -> None:
+    terminal.answers(Says(outcome("destroy-volume", loses="volume db (20gb, last used by web1) is deleted with its data")))
+    said = terminal.run("volume", "rm", "db", "--permanently")
+
+    assert said.code == 2
+    assert "last used by web1" in said.err
+    assert [asked.target for asked in terminal.asked] == ["/v1/volumes/db/destroy?dry_run=true"]
+
+
+def test_a_machine_that_may_run_needs_its_name(terminal: Terminal) -> None:
+    terminal.answers(problem("proof-needed", "web1 may be running", remedy="repeat it with --i-know web1"))
+    said = terminal.run("volume", "detach", "db", "--force")
+
+    assert said.code == 5
+    assert said.err.endswith("web1 may be running; repeat it with --i-know web1 [proof-needed]\n")
+
+
+def task(state: TaskState, percent: int | None = None) -> Says:
+    return Says(dump(TaskInfo(TASK, ID, "db", Doing.CREATE, state, 1.0, None, percent)))
+
+
+UNDER_WAY = Says(outcome("create-volume", done=False, task=str(TASK)))
+
+
+def test_long_work_is_waited_for(terminal: Terminal) -> None:
+    said = terminal.answers(UNDER_WAY, task(TaskState.RUNNING, 40), task(TaskState.DONE)).run("volume", "create", "db")
+
+    assert said.code == 0
+    assert said.err == "volume db: being created, 40 % done\nvolume db is ready\n"
+    assert terminal.asked[-1].target == f"/v1/tasks/{TASK}"
+
+
+def test_long_work_that_nobody_waits_for_is_its_tasks_id(terminal: Terminal) -> None:
+    said = terminal.answers(UNDER_WAY).run("volume", "create", "db", "--no-wait")
+
+    assert (said.code, said.out, said.err) == (0, f"{TASK}\n", "")
+
+
+def test_long_work_that_was_undone_is_no_success(terminal: Terminal) -> None:
+    said = terminal.answers(UNDER_WAY, task(TaskState.UNDONE)).run("volume", "create", "db")
+
+    assert said.code == 5
+    assert "undone" in said.err
+
+
+def test_wait_ends_with_the_work(terminal: Terminal) -> None:
+    busy = replace(DETAIL, row=replace(DB, doing=Doing.GROW, percent=10))
+    said = terminal.answers(Says(dump(busy)), Says(dump(DETAIL))).run("volume", "wait", "db")
+
+    assert (said.code, said.err) == (0, "volume db: being enlarged, 10 % done\nvolume db: nothing is under way\n")
+
+
+def test_wait_says_at_its_limit_how_far_it_is(terminal: Terminal) -> None:
+    busy = replace(DETAIL, row=replace(DB, doing=Doing.GROW, percent=10))
+
+    assert terminal.answers(Says(dump(busy))).run("volume", "wait", "db", "--timeout", "0").code == 6
+
+
+@pytest.mark.parametrize("output", ["table", "wide", "name"])
+def test_foreign_texts_draw_nothing(terminal: Terminal, output: str) -> None:
+    evil: Any = replace(DB, name="\x1b[2Jdb", vm="a\nroot   b", created_by="\u202ex", path="\x9b", policy="\x07")
+    said = terminal.answers(listed(evil)).run("volume", "ls", "-o", output)
+
+    assert said.out.replace("\n", "").isprintable()
+    assert len(said.out.splitlines()) == (1 if output == "name" else 2)
+
+
+def test_a_megabyte_of_labels_is_shown_in_part_and_told_whole(terminal: Terminal) -> None:
+    detail = dump(DETAIL)
+    detail["options"] |= {"given": ["labels", "newer"], "newer": "x" * (1 << 20)}
+    terminal.answers(Says(detail))
+
+    assert max(map(len, terminal.run("volume", "inspect", "db").out.splitlines())) < 1100
+    assert len(terminal.run("volume", "inspect", "db", "-o", "json").out) > 1 << 20
