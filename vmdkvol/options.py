@@ -95,7 +95,7 @@ class CreateOptions:
                 )
             values[option.field] = option.read(key, value)
         options = cls(**values, given=frozenset(values))
-        return _consistent(options)
+        return check_consistent(options)
 
     def checked(self) -> CreateOptions:
         """Return self after every field passed the same tests as text from a user; for options that came as fields.
@@ -351,8 +351,7 @@ _ALL = (
     ),
 )
 OPTIONS: dict[str, Option] = {option.key: option for option in _ALL}
-# Other spellings, as vDVS had them.
-ALIASES: dict[str, str] = {"vsan-policy-name": "policy"}
+ALIASES: dict[str, str] = {"vsan-policy-name": "policy"}  # Another spelling, as vDVS had it.
 
 
 def help_text() -> str:
@@ -368,7 +367,8 @@ def _unknown(key: str) -> InvalidOption:
     return InvalidOption(f"unknown option {quoted(key)}", remedy=f"{hint}known: {', '.join(OPTIONS)}")
 
 
-def _consistent(options: CreateOptions) -> CreateOptions:
+def check_consistent(options: CreateOptions) -> CreateOptions:
+    """Return the options, which go together; a clone's are without a size."""
     if options.clone_from is not None:
         if options.policy is not None:
             raise InvalidOption(

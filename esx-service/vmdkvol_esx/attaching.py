@@ -1,28 +1,31 @@
-"""Disks come to VMs and leave them; what lies on them is recorded. Each runs in its volume's lane."""
+"""Disks come to VMs and leave them. Each runs in its volume's lane."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
-from uuid import UUID
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, SnapshotPresent, StaleRequest, TruthUnknown, VolumeInUse, VolumeNotFound
-from vmdkvol.messages import Attach, Detach, Done, Keep, Mark
+from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeInUse
+from vmdkvol.messages import Attach, Detach, Done, Keep
+from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
-from vmdkvol.volume import Attachment, Content, State, VmId, VolumeId, content_may_become, may_become
+from vmdkvol.volume import Attachment, State, VmId, VolumeId
 from vmdkvol_esx.following import Following
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import attachment, check_ready
+from vmdkvol_esx.marking import absent, check_generation
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.reply import Answered, Reply
+from vmdkvol_esx.rights import Verb
 
 # Of the work's own: it goes on when its caller has left, who is answered in time and joins it with the next Mount. A slow
 # hypervisor may take minutes; that the work stays in its lane meanwhile costs nobody, since its intent is open anyway.
@@ -30,9 +33,17 @@ WORK_S = 600.0
 
 
 class Attaching:
-    """Attach, Detach, Mark and Keep."""
+    """Attach, Detach and Keep."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, following: Following) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        journal: Journal,
+        handover: Handover,
+        owners: Owners,
+        following: Following,
+        permits: Permits,
+    ) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
@@ -42,14 +53,15 @@ class Attaching:
         self._doubts = parts.doubts
         self._owners = owners
         self._following = following
+        self._permits = permits
         self._at = parts.at
         self._log = parts.log
 
     def attach(self, caller: VmId, request: Attach, deadline: Deadline, reply: Reply) -> Attachment:
         """Afterwards the caller has the disk, and every older Detach and Mark is refused.
 
-        Raises VolumeInUse naming the holder if another VM keeps it, and what stands against the volume itself. A volume
-        that is being made is waited for, and not attached for a caller that has left by then.
+        Raises VolumeInUse naming the holder if another VM keeps it, NotPermitted, and what stands against the volume itself. A
+        volume that is being made is waited for, and not attached for a caller that has left by then.
         """
         if self._lanes.busy(request.volume):
             record = self._existing(caller, request.volume)
@@ -70,9 +82,10 @@ class Attaching:
     def detach(self, caller: VmId, request: Detach, deadline: Deadline, reply: Reply) -> Done:
         """Afterwards the caller has not the disk. Raises StaleRequest if it was attached anew since ``generation``.
 
-        StillMounted, SnapshotPresent: the disk stays, and so does the generation.
+        StillMounted, SnapshotPresent: the disk stays, and so does the generation. It needs no right, and no vmgroup either:
+        what was taken from a machine's group must not keep a disk on it.
         """
-        if self._lanes.busy(request.volume) and self._own(caller, request.volume) is None:
+        if self._had(caller, request.volume) is None:
             # As in the lane, but without a wait for another vmgroup's work: that would tell that there is some (I7).
             return Done()
         return self._lanes.run(
@@ -81,18 +94,6 @@ class Attaching:
             lambda: self._detach(caller, request, reply),
             deadline,
             f"detaching volume {request.volume}",
-        )
-
-    def mark(self, caller: VmId, request: Mark, deadline: Deadline, _: Reply) -> Done:
-        """Afterwards record and sidecar say what lies on the disk. Raises StaleRequest for what cannot follow."""
-        if self._lanes.busy(request.volume):
-            self._existing(caller, request.volume)
-        return self._lanes.run(
-            request.volume,
-            ("mark", caller, request),
-            lambda: self._mark(caller, request),
-            deadline,
-            f"recording what is on volume {request.volume}",
         )
 
     def keep(self, caller: VmId, request: Keep, _: Deadline, __: Reply) -> Done:
@@ -105,6 +106,7 @@ class Attaching:
     def _attach(self, caller: VmId, volume: VolumeId, reply: Reply) -> Attachment | Held:
         deadline = Deadline.after(self._clock, WORK_S)
         record = self._settled(caller, volume, deadline)
+        home = self._permits.check_own(caller, Verb.ATTACH, record)
         check_ready(record)
         self._doubts.check(record)
         self._at(Point.ATTACH_LOCKED)
@@ -114,7 +116,7 @@ class Attaching:
             case Here():
                 attached = self._told(caller, self._attach_again(caller, record))
             case Free():
-                attached = self._attach_free(caller, record, deadline, reply)
+                attached = self._attach_free(caller, record, home, deadline, reply)
             case HeldBy(vm=vm) | LeftBehind(vm=vm):
                 return Held(record, vm)
             case Foreign(vms=vms):
@@ -130,11 +132,13 @@ class Attaching:
         self._store.update(raised, expect=record.generation)
         return raised
 
-    def _attach_free(self, caller: VmId, record: VolumeRecord, deadline: Deadline, reply: Reply) -> Attachment:
+    def _attach_free(
+        self, caller: VmId, record: VolumeRecord, home: DatastoreName | None, deadline: Deadline, reply: Reply
+    ) -> Attachment:
         raised = replace(record, generation=record.generation + 1, last_vm=caller)
         options = record.options
         change = AttachDisk(caller, disk_ref(record), options.attach_as, options.iops_limit, options.shares)
-        intent = self._journal.begin(change, raised, caller, before=record)
+        intent = self._journal.begin(change, raised, caller, before=record, home=home)
         self._at(Point.ATTACH_BEGUN)
         answered = Answered(reply, partial(self._told, caller))
         try:
@@ -155,16 +159,16 @@ class Attaching:
 
     def _detach(self, caller: VmId, request: Detach, reply: Reply) -> Done:
         deadline = Deadline.after(self._clock, WORK_S)
-        if self._own(caller, request.volume) is not None:
+        if self._had(caller, request.volume) is not None:
             self._journal.clear(request.volume, deadline)
-        record = self._own(caller, request.volume)
+        record = self._had(caller, request.volume)
         self._at(Point.DETACH_LOCKED)
         if record is None:
             # A volume that is gone is on no VM: its disk was deleted when no list had it. Another vmgroup's is as none.
             return Done()
         device = self._own_device(caller, record)
         if device is not None:
-            self._check_generation(record, request.generation)
+            check_generation(record, request.generation)
             self._detach_device(caller, record, device, deadline, reply)
         elif record.last_vm == caller:
             self._store.update(replace(record, last_vm=None), expect=record.generation)
@@ -173,10 +177,7 @@ class Attaching:
         return Done()
 
     def _own_device(self, caller: VmId, record: VolumeRecord) -> AttachedDisk | None:
-        devices = self._hypervisor.devices([caller]).of(caller)
-        if devices is None:
-            raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
-        found = [device for device in devices if device.uuid == record.disk_uuid]
+        found = [device for device in self._devices(caller) if device.uuid == record.disk_uuid]
         # With a copy of it beside: the one that lies where the record says.
         return next((device for device in found if device.path == disk_path(record)), found[0] if found else None)
 
@@ -195,49 +196,37 @@ class Attaching:
         self._journal.carry_out(intent, raised, deadline, Answered(reply, lambda _: Done()))
         self._log.info("detached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
 
-    # --- mark ----------------------------------------------------------------------------------------------------
-
-    def _mark(self, caller: VmId, request: Mark) -> Done:
-        record = self._settled(caller, request.volume, Deadline.after(self._clock, WORK_S))
-        if record.state not in (State.READY, State.DAMAGED):
-            check_ready(record)
-        self._doubts.check(record)
-        self._check_generation(record, request.generation)
-        if record.last_vm != caller:
-            raise StaleRequest(f"volume {record.name} was not attached to this machine last")
-        marked = _marked(record, request)
-        if marked != record:
-            self._store.update(marked, expect=record.generation)
-            self._log.info("marked", volume=record.name, content=marked.content, state=marked.state, damage=request.damage)
-        # Also when nothing changed: the same request may have died between the record and its copy.
-        self._journal.write_sidecar(marked)
-        return Done()
-
     # --- shared --------------------------------------------------------------------------------------------------
 
     def _settled(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> VolumeRecord:
         """Return the caller's volume with no work open on it; another vmgroup's does not exist for the caller (I7)."""
-        if self._own(caller, volume) is not None:
-            self._journal.clear(volume, deadline)
+        self._existing(caller, volume)
+        self._journal.clear(volume, deadline)
         return self._existing(caller, volume)
 
     def _existing(self, caller: VmId, volume: VolumeId) -> VolumeRecord:
-        record = self._own(caller, volume)
-        if record is None:
-            raise VolumeNotFound(f"there is no volume with the id {volume}", volume=str(volume))
+        # First the group: without one it is said of every id that there is none.
+        own, record = self._store.vmgroup(caller).id, self._store.volume(volume)
+        if record is None or record.vmgroup != own:
+            raise absent(volume)
         return record
 
-    def _own(self, caller: VmId, volume: VolumeId) -> VolumeRecord | None:
-        record = self._store.volume(volume)
-        return None if record is None or record.vmgroup != self._store.vmgroup(caller).id else record
+    def _had(self, caller: VmId, volume: VolumeId) -> VolumeRecord | None:
+        """Return a volume of the caller's group, or one whose disk is on the caller: who left a group gives its disks back.
 
-    def _check_generation(self, record: VolumeRecord, generation: int) -> None:
-        # A higher one is of a database that was lost: after a rebuild the guest asks again what it has.
-        if generation != record.generation:
-            raise StaleRequest(
-                f"volume {record.name} has generation {record.generation}, the request is for {generation}",
-                generation=record.generation,
-            )
+        For any other id the caller's list is read, also if there is no such volume: the time must not tell (I7).
+        """
+        record = self._store.volume(volume)
+        if record is not None and record.vmgroup == self._permits.group_id(caller):
+            return record
+        disks = {device.uuid for device in self._devices(caller)}
+        return record if record is not None and record.disk_uuid in disks else None
+
+    def _devices(self, caller: VmId) -> tuple[AttachedDisk, ...]:
+        devices = self._hypervisor.devices([caller]).of(caller)
+        if devices is None:
+            raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
+        return devices
 
 
 def foreign(record: VolumeRecord, vms: tuple[VmId, ...], handover: Handover) -> VolumeInUse:
@@ -248,26 +237,3 @@ def foreign(record: VolumeRecord, vms: tuple[VmId, ...], handover: Handover) -> 
         remedy="an administrator must look; nothing was changed",
         holder=names,
     )
-
-
-def _marked(record: VolumeRecord, request: Mark) -> VolumeRecord:
-    """Return the record after ``request``; raise StaleRequest if what lies on the disk cannot become that."""
-    uuid = None if request.content is Content.UNFORMATTED else request.filesystem_uuid
-    if (request.content, uuid) != (record.content, record.filesystem_uuid):
-        _check_follows(record, request.content, uuid)
-    damaged = request.damage is not None and may_become(record.state, State.DAMAGED)
-    state = State.DAMAGED if damaged else record.state
-    # From here on the disk has its own file system, and no other one.
-    copied = record.copied_uuids if uuid is None else ()
-    return replace(record, content=request.content, filesystem_uuid=uuid, copied_uuids=copied, state=state)
-
-
-def _check_follows(record: VolumeRecord, content: Content, uuid: UUID | None) -> None:
-    if uuid is None and content is not Content.UNFORMATTED:
-        raise BadRequest(f"volume {record.name} cannot be {content} without a file system's UUID")
-    # The UUID that `formatting` announced is the one that `formatted` must have: another file system is not ours.
-    foreign_uuid = content is Content.FORMATTED and record.filesystem_uuid not in (None, uuid)
-    if foreign_uuid or not content_may_become(record.content, content):
-        raise StaleRequest(
-            f"volume {record.name} is {record.content} ({record.filesystem_uuid}), it cannot become {content} ({uuid})"
-        )

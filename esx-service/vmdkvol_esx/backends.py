@@ -48,7 +48,9 @@ def open_backend(
         hosts = [host.id for host in settings.hosts] if ours is None else ours
         return _vsphere(settings.vsphere, clock, store, hosts)
     markers = {} if store is None else _claimed(settings, store)
-    datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in settings.datastores]
+    # The default first: where the hosts' own files would lie.
+    named = sorted(settings.datastores, key=lambda each: each.name != settings.default)
+    datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in named]
     vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
     return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
 

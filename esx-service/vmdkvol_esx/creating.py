@@ -9,13 +9,10 @@ from uuid import UUID
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
-    DatastoreNotFound,
     InvalidOption,
     NameConflict,
     NoSpace,
-    NotPermitted,
     StillWorking,
-    TruthUnknown,
     VolumeError,
     VolumeInUse,
     VolumeLost,
@@ -26,18 +23,23 @@ from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
 from vmdkvol.volume import Content, State, VmId, VolumeId, VolumeInfo, new_disk_uuid
+from vmdkvol_esx import rights
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.copying import FIRST_GENERATION, clone_content, clone_options
+from vmdkvol_esx.defaulting import completed
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import SETTLE, Journal
-from vmdkvol_esx.listing import Listing, check_ready, known_names
+from vmdkvol_esx.listing import Listing, check_ready
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref, new_path
+from vmdkvol_esx.permits import Permits
+from vmdkvol_esx.placing import Placing
 from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore
-from vmdkvol_esx.records import Vmgroup, VolumeRecord
+from vmdkvol_esx.records import Group, Vmgroup, VolumeRecord
 from vmdkvol_esx.reply import Answered, Reply
+from vmdkvol_esx.rights import Verb
 
 # Of the work's own: eagerzeroedthick writes the whole disk, a clone copies it, and both go on when Docker has left.
 WORK_S = 900.0
@@ -53,14 +55,17 @@ class _Source:
 class Creating:
     """Create, with and without ``clone-from``."""
 
-    def __init__(self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, listing: Listing) -> None:
+    def __init__(
+        self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, listing: Listing, permits: Permits
+    ) -> None:
         self._store = parts.store
-        self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
         self._clock = parts.clock
         self._journal = journal
         self._handover = handover
         self._listing = listing
+        self._permits = permits
+        self._placing = Placing(parts, permits)
         self._owners = owners
         self._new_id = parts.new_id
         self._at = parts.at
@@ -71,23 +76,23 @@ class Creating:
 
         NameConflict says what differs. Whatever else is raised: nothing is left, or the work goes on and a repeat joins.
         """
-        group = self._store.vmgroup(caller)
+        group = self._store.group_of(caller)
         self._at(Point.CREATE_PARSED)
         # By name, because the volume has no id yet; within it the volume's own lane. Nobody takes the two the other way.
-        lane = (group.id, request.ref.text)
+        lane = (group.vmgroup.id, request.ref.text)
         if self._lanes.busy(lane):
-            self._preparing(group, request)
+            self._preparing(group.vmgroup, request)
         try:
             return self._lanes.run(
                 lane,
                 ("create", request.options),
-                lambda: self._create(caller, group, request, reply),
+                lambda: self._create(caller, request, reply),
                 deadline,
                 f"creating volume {request.ref}",
             )
         except StillWorking:
             # It may have been in line before there was anything to compare it with.
-            self._preparing(group, request)
+            self._preparing(group.vmgroup, request)
             raise
 
     def _preparing(self, group: Vmgroup, request: CreateVolume) -> VolumeRecord | None:
@@ -100,64 +105,52 @@ class Creating:
 
     # --- in the name's lane --------------------------------------------------------------------------------------
 
-    def _create(self, caller: VmId, group: Vmgroup, request: CreateVolume, reply: Reply) -> VolumeInfo:
+    def _create(self, caller: VmId, request: CreateVolume, reply: Reply) -> VolumeInfo:
         deadline = Deadline.after(self._clock, WORK_S)
         self._at(Point.CREATE_LOCKED)
-        preparing = self._preparing(group, request)
+        # As it is now: whoever waited in line may have lost a right meanwhile.
+        group = self._store.group_of(caller)
+        preparing = self._preparing(group.vmgroup, request)
         if preparing is not None:
             # A crash or a lost answer left it open, or it outlasted its work here: afterwards it is ready or away.
             clear = partial(self._journal.clear, preparing.id, deadline)
             self._lanes.run(preparing.id, SETTLE, clear, deadline, f"creating volume {request.ref}")
-        existing = self._store.find(group.id, request.ref.text)
+        existing = self._store.find(group.vmgroup.id, request.ref.text)
         wanted = _wanted_datastore(request.ref, request.options)
         if existing is not None:
+            self._permits.check(caller, group, Verb.INSPECT, existing.datastore)
             _check_same(existing, request, wanted)
             return self._listing.describe(existing)
-        datastore = self._datastore(group, wanted)
-        source = self._free_source(group, request.options, deadline)
-        record, change = self._planned(caller, group, request, datastore, source)
+        datastore, home = self._placing.place(caller, group, wanted)
+        options = completed(request.options, group.vmgroup)
+        rights.check_policy(group, datastore.name, home, options.policy)
+        source = self._free_source(caller, group, options, deadline)
+        record, change = self._planned(caller, group.vmgroup, request.ref, options, datastore, source)
         made = self._lanes.run(
             record.id,
             ("create",),
-            lambda: self._make(caller, record, change, source, deadline, reply),
+            lambda: self._make(caller, record, change, source, home, deadline, reply),
             deadline,
             f"creating volume {request.ref}",
         )
         self._at(Point.CREATE_REPLYING)
         return made
 
-    def _datastore(self, group: Vmgroup, wanted: DatastoreName | None) -> Datastore:
-        """Return the datastore to use: the one that was named, the vmgroup's default, or the only one."""
-        known = {datastore.name: datastore for datastore in self._hypervisor.datastores()}
-        name = wanted or group.default_datastore
-        if name is None and len(known) == 1:
-            (name,) = known
-        if name is None:
-            raise InvalidOption(
-                "there are several datastores and no default",
-                remedy=f"write -o datastore=NAME with one of: {known_names(sorted(known))}",
-            )
-        if name not in known:
-            raise DatastoreNotFound(
-                f"there is no datastore {name!r}", remedy=f"known: {known_names(sorted(known))}", datastore=name
-            )
-        problem = known[name].problem
-        if problem is not None:
-            remedy = "an administrator must look; use another datastore meanwhile"
-            raise TruthUnknown(f"datastore {name} cannot be used: {problem}", remedy=remedy, datastore=name)
-        if not known[name].writable:
-            raise NotPermitted(f"datastore {name} is read-only", remedy="use another datastore", datastore=name)
-        return known[name]
-
     def _planned(
-        self, caller: VmId, group: Vmgroup, request: CreateVolume, datastore: Datastore, source: _Source | None
+        self,
+        caller: VmId,
+        group: Vmgroup,
+        ref: VolumeRef,
+        asked: CreateOptions,
+        datastore: Datastore,
+        source: _Source | None,
     ) -> tuple[VolumeRecord, Change]:
         """Return the new record and the change that makes its disk; raise NoSpace if a thick one cannot fit."""
         volume = VolumeId(self._new_id())
-        options = request.options if source is None else clone_options(request.options, source.record)
+        options = asked if source is None else clone_options(asked, source.record)
         size = options.size_bytes
         if size is None:
-            raise InvalidOption(f"volume {request.ref} has no size")
+            raise InvalidOption(f"volume {ref} has no size")
         if options.diskformat != "thin" and size > datastore.free_bytes:
             raise NoSpace(
                 f"datastore {datastore.name} has {format_size(datastore.free_bytes)} free, "
@@ -168,9 +161,9 @@ class Creating:
         record = VolumeRecord(
             id=volume,
             vmgroup=group.id,
-            name=request.ref.text,
+            name=ref.text,
             datastore=datastore.name,
-            path=new_path(group.id, request.ref.text, volume),
+            path=new_path(group.id, ref.text, volume),
             disk_uuid=new_disk_uuid(self._new_id()),
             size_bytes=size,
             state=State.PREPARING,
@@ -182,7 +175,7 @@ class Creating:
             created_by=self._handover.name(caller),
             copied_uuids=copied,
         )
-        note = {"volume": str(volume), "vmgroup": str(group.id), "name": request.ref.text}
+        note = {"volume": str(volume), "vmgroup": str(group.id), "name": ref.text}
         if source is None:
             return record, CreateDisk(disk_ref(record), size, options.diskformat, note, options.policy)
         return record, CloneDisk(disk_ref(source.record), disk_ref(record), options.diskformat, note)
@@ -190,9 +183,17 @@ class Creating:
     # --- in the volume's lane ------------------------------------------------------------------------------------
 
     def _make(
-        self, caller: VmId, record: VolumeRecord, change: Change, source: _Source | None, deadline: Deadline, reply: Reply
+        self,
+        caller: VmId,
+        record: VolumeRecord,
+        change: Change,
+        source: _Source | None,
+        home: DatastoreName | None,
+        deadline: Deadline,
+        reply: Reply,
     ) -> VolumeInfo:
-        intent = self._journal.begin(change, record, caller, before=None, source=source.record.id if source else None)
+        read = None if source is None else source.record.id
+        intent = self._journal.begin(change, record, caller, before=None, source=read, home=home)
         if source is not None:
             self._check_still_free(source, intent.id)
         self._at(Point.CREATE_BEGUN)
@@ -209,7 +210,7 @@ class Creating:
             self._log.warning("sidecar not written", volume=made.name, error=str(error))
         return answered.told or self._listing.describe(made)
 
-    def _free_source(self, group: Vmgroup, options: CreateOptions, deadline: Deadline) -> _Source | None:
+    def _free_source(self, caller: VmId, group: Group, options: CreateOptions, deadline: Deadline) -> _Source | None:
         """Return the source of a clone, on no VM: a copy under a running writer is corrupt (corrections 1).
 
         A source that only lingers is given back first. The intent, the hypervisor's lock on the disk and
@@ -217,7 +218,8 @@ class Creating:
         """
         if options.clone_from is None:
             return None
-        source = self._listing.named(group.id, options.clone_from)
+        source = self._listing.named(group.vmgroup.id, options.clone_from)
+        self._permits.check(caller, group, Verb.CLONE_FROM, source.datastore)
 
         def look() -> _Source | Held:
             return self._lanes.run(

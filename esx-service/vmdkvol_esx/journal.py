@@ -21,6 +21,7 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.messages import untold
+from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
@@ -34,10 +35,8 @@ from vmdkvol_esx.reply import Answered
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 from vmdkvol_esx.underway import Underway
 
-# How often a disk whose earlier change has not ended is tried again.
-_BUSY_S = 0.5
-# Equal work of whoever settles a volume's open intent: one follows its task, the others join.
-SETTLE = ("settle",)
+_BUSY_S = 0.5  # How often a disk whose earlier change has not ended is tried again.
+SETTLE = ("settle",)  # Equal work of whoever settles a volume's open intent: one follows its task, the others join.
 # What taking back a create or an attach may take; it is the end of a piece of work that had its own time.
 _UNDO_S = 60.0
 
@@ -65,12 +64,13 @@ class Journal:
         *,
         before: VolumeRecord | None,
         source: VolumeId | None = None,
+        home: DatastoreName | None = None,
     ) -> Intent:
         """Write down that ``change`` is going to happen, with ``record`` as it stands meanwhile; raises as ``Store.begin``."""
         request, now = self._parts.request(), self._clock.wall()
         operation = self._parts.operation(request)
         intent = Intent(operation, record.id, change, caller, now, source=source, before=before, request=request)
-        self._store.begin(intent, record)
+        self._store.begin(intent, record, home=home)
         return intent
 
     def carry_out(

@@ -13,8 +13,9 @@ from vmdkvol.wire import answer_size
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.ports import AttachedDisk
-from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.records import Vmgroup, VolumeRecord
 from vmdkvol_esx.underway import Underway
 
 # What a page may have at most, whatever is asked for; it is also cut by bytes, and usually that comes first.
@@ -29,16 +30,35 @@ _HIDDEN = _GONE | {State.PREPARING}
 class Listing:
     """Answers Get, List and ListAttached; also the one place that turns a name into a record, or a record into an answer."""
 
-    def __init__(self, parts: Parts, underway: Underway, glance: Glance) -> None:
+    def __init__(self, parts: Parts, underway: Underway, glance: Glance, permits: Permits) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._log = parts.log
         self._underway = underway
         self._glance = glance
+        self._permits = permits
 
     def get(self, caller: VmId, request: GetVolume) -> VolumeInfo:
-        """Return the volume of exactly this name, preparing ones too (corrections 11); VolumeNotFound if there is none."""
-        return self.describe(self.named(self._store.vmgroup(caller).id, request.ref))
+        """Return the volume of exactly this name, preparing ones too (corrections 11); VolumeNotFound if there is none.
+
+        So it is for a machine without a vmgroup, and of a volume that the group has no right to: for anything else Docker
+        would wait for a better answer, also at the names of other drivers' volumes, of which every driver is asked.
+        """
+        group = self._permits.group(caller)
+        if group is None:
+            raise VolumeNotFound(
+                f"there is no volume {request.ref}",
+                remedy="this machine is in no vmgroup: ask an administrator to put it into one",
+                name=request.ref.text,
+            )
+        record = self.named(group.vmgroup.id, request.ref)
+        if not self._permits.seen_by(caller, group)(record):
+            raise VolumeNotFound(
+                f"there is no volume {request.ref} that this machine may use",
+                remedy=f"ask an administrator: vmgroup {group.vmgroup.name} has no right on datastore {record.datastore}",
+                name=request.ref.text,
+            )
+        return self.describe(record)
 
     def named(self, vmgroup: VmgroupId, ref: VolumeRef) -> VolumeRecord:
         """Return the live volume of exactly this name; VolumeNotFound gives the right spelling if there is one."""
@@ -57,26 +77,30 @@ class Listing:
         return self._infos([record])[0]
 
     def page(self, caller: VmId, request: ListVolumes) -> VolumePage:
-        """Return the next page of the caller's vmgroup, as many volumes as go into one frame.
+        """Return the next page of what the caller's vmgroup has and may use, as many volumes as go into one frame.
 
-        With ``since``: only what changed after that number. If it is too old, everything is listed and ``complete``.
+        With ``since``: only what changed after that number. If it is too old, or the group or its rights are newer, everything
+        is listed and ``complete``. Nothing is listed to a machine in no group.
         """
-        vmgroup = self._store.vmgroup(caller).id
         # Read before the records: what changes meanwhile is listed twice rather than never.
         change = self._store.change_number()
-        gone, since = self._removed(vmgroup, request)
+        group = self._permits.group(caller)
+        if group is None:
+            return VolumePage((), None, change)
+        vmgroup, sees = group.vmgroup.id, self._permits.seen_by(caller, group)
+        gone, since = self._removed(group.vmgroup, request)
         limit = max(1, min(request.limit, MAX_PAGE))
         records = self._store.page(vmgroup, request.after, limit, since)
         hidden = _GONE if request.preparing else _HIDDEN
-        infos = iter(self._infos([record for record in records if record.state not in hidden]))
+        infos = iter(self._infos([record for record in records if record.state not in hidden and sees(record)]))
         left = _PAGE_BYTES - answer_size(VolumePage((), None, change, gone))
         shown: list[VolumeInfo] = []
         last: VolumeId | None = None
         for record in records:
-            if record.state in _GONE and since is not None:
+            if since is not None and (record.state in _GONE or not sees(record)):
                 gone = (*gone, record.id)
                 left -= answer_size(record.id)
-            elif record.state not in hidden:
+            elif record.state not in hidden and sees(record):
                 info = next(infos)
                 left -= answer_size(info)
                 if left < 0 and last is not None:
@@ -111,11 +135,11 @@ class Listing:
         work = self._underway.of(record.id)
         return self._as_told(record).size_bytes if work is not None and work.doing is Doing.GROW else record.size_bytes
 
-    def _removed(self, vmgroup: VmgroupId, request: ListVolumes) -> tuple[tuple[VolumeId, ...], int | None]:
+    def _removed(self, vmgroup: Vmgroup, request: ListVolumes) -> tuple[tuple[VolumeId, ...], int | None]:
         """Return the ids to name as removed on this page, and the ``since`` that can be kept."""
-        if request.since is None:
+        if request.since is None or request.since < vmgroup.changed:
             return (), None
-        removed = self._store.removed_since(vmgroup, request.since)
+        removed = self._store.removed_since(vmgroup.id, request.since)
         if removed is None or len(removed) > _MAX_REMOVED:
             return (), None
         return (tuple(removed) if request.after is None else ()), request.since

@@ -269,6 +269,13 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def vm_datastore(self, vm: VmId) -> DatastoreName | None:
+        """Return the datastore of ours that the VM's own files lie on, as of a moment ago; None if it is none of them.
+
+        TruthUnknown if that cannot be read.
+        """
+        ...
+
     def datastores(self) -> Sequence[Datastore]: ...
 
     def read_sidecar(self, disk: DiskPath) -> bytes | None:

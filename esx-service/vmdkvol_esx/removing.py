@@ -20,9 +20,11 @@ from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.ports import DeleteDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.reply import Answered, Reply
+from vmdkvol_esx.rights import Verb
 from vmdkvol_esx.underway import Underway
 
 # Of the work's own: deleting a large disk goes on beyond what Docker waits for a Remove, 60 s.
@@ -35,7 +37,15 @@ class Removing:
     """Remove, and what housekeeping asks for when the retention of the trash is over."""
 
     def __init__(
-        self, parts: Parts, journal: Journal, handover: Handover, owners: Owners, underway: Underway, *, retention_s: float
+        self,
+        parts: Parts,
+        journal: Journal,
+        handover: Handover,
+        owners: Owners,
+        underway: Underway,
+        permits: Permits,
+        *,
+        retention_s: float,
     ) -> None:
         self._store = parts.store
         self._lanes = parts.lanes
@@ -43,6 +53,7 @@ class Removing:
         self._journal = journal
         self._handover = handover
         self._underway = underway
+        self._permits = permits
         self._hypervisor = parts.hypervisor
         self._doubts = parts.doubts
         self._owners = owners
@@ -54,11 +65,11 @@ class Removing:
         """Afterwards the name is free, and the volume in the trash or, without retention, gone.
 
         Again after success is a success, and so is an id that no volume of the caller's has. Raises VolumeInUse while a
-        VM has the disk, after it was asked to give it back; what stands against the volume; nothing is changed then.
+        VM has the disk, after it was asked to give it back; NotPermitted; what stands against the volume; nothing is changed.
         StillWorking, at once, for one that is being made: not removed later, when nobody expects it any more.
         """
-        record = self._store.volume(request.volume)
-        if record is not None and record.vmgroup != self._store.vmgroup(caller).id:
+        own, record = self._store.vmgroup(caller).id, self._store.volume(request.volume)
+        if record is not None and record.vmgroup != own:
             # Said of another vmgroup's volume as of none: what exists elsewhere is not told (T5), by no wait either (I7).
             return Done()
         if record is not None and self._lanes.busy(request.volume):
@@ -102,6 +113,7 @@ class Removing:
         record = self._store.volume(volume)
         if record is None or record.vmgroup != self._store.vmgroup(caller).id:
             return Done()
+        self._permits.check_own(caller, Verb.REMOVE, record)
         self._at(Point.REMOVE_LOCKED)
         if record.state is not State.TRASHED:
             check_ready(record)

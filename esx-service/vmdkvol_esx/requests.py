@@ -41,8 +41,10 @@ from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.handover import Handover, Notify
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import Listing
+from vmdkvol_esx.marking import Marking
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.removing import Removing
 from vmdkvol_esx.repeats import REFUSALS, Refused, read, write
 from vmdkvol_esx.reply import Reply
@@ -64,9 +66,11 @@ class Verbs:
     handover: Handover
     following: Following
     owners: Owners
+    permits: Permits
     listing: Listing
     creating: Creating
     attaching: Attaching
+    marking: Marking
     removing: Removing
     whereabouts: Whereabouts
 
@@ -77,7 +81,8 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
     glance = Glance(parts)
     journal = Journal(parts, underway, glance)
     handover = Handover(glance.name, parts.clock, notify)
-    listing = Listing(parts, underway, glance)
+    permits = Permits(parts)
+    listing = Listing(parts, underway, glance, permits)
     following = Following(parts, journal)
     owners = Owners(parts, journal, glance, following)
     return Verbs(
@@ -88,10 +93,12 @@ def make_verbs(parts: Parts, *, notify: Notify, retention_s: float) -> Verbs:
         handover,
         following,
         owners,
+        permits,
         listing,
-        Creating(parts, journal, handover, owners, listing),
-        Attaching(parts, journal, handover, owners, following),
-        Removing(parts, journal, handover, owners, underway, retention_s=retention_s),
+        Creating(parts, journal, handover, owners, listing, permits),
+        Attaching(parts, journal, handover, owners, following, permits),
+        Marking(parts, journal, permits),
+        Removing(parts, journal, handover, owners, underway, permits, retention_s=retention_s),
         Whereabouts(parts, journal, owners, handover, glance),
     )
 
@@ -104,6 +111,7 @@ class Requests:
         self._store = verbs.parts.store
         self._log = verbs.parts.log
         self._underway = verbs.underway
+        self._permits = verbs.permits
         self._refused = Refused()
         listing = verbs.listing
         self._rows: Mapping[type[Request[Any]], Row] = {
@@ -115,7 +123,7 @@ class Requests:
             RemoveVolume: verbs.removing.remove,
             Attach: verbs.attaching.attach,
             Detach: verbs.attaching.detach,
-            Mark: verbs.attaching.mark,
+            Mark: verbs.marking.mark,
             Keep: verbs.attaching.keep,
             Renew: lambda caller, request, *_: (renewing or _no_authority)(caller, request),
         }
@@ -170,13 +178,12 @@ class Requests:
                 raise still_working(*found) from error
 
     def _subject(self, request: Request[Any], caller: VmId) -> Subject | None:
-        match request:
-            case CreateVolume():
-                return self._store.vmgroup(caller).id, request.ref.text
-            case RemoveVolume() | Attach() | Detach():
-                return self._store.vmgroup(caller).id, request.volume
-            case _:
-                return None
+        if not isinstance(request, CreateVolume | RemoveVolume | Attach | Detach):
+            return None
+        vmgroup = self._permits.group_id(caller)
+        if vmgroup is None:
+            return None
+        return vmgroup, request.ref.text if isinstance(request, CreateVolume) else request.volume
 
 
 def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline, __: Reply) -> Welcome:

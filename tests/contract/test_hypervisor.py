@@ -253,7 +253,7 @@ def test_datastores_tell_how_full_they_are(bench: Bench) -> None:
     stores = {store.name: store for store in bench.hypervisor.datastores()}
     assert set(stores) == {BIG, SMALL}
     assert stores[SMALL].free_bytes <= SMALL_BYTES - 8 * MIB < stores[SMALL].capacity_bytes
-    assert stores[SMALL].writable
+    assert (stores[SMALL].writable, bench.hypervisor.vm_datastore(VM_A.id)) == (True, BIG)
 
 
 def test_a_read_of_all_lists_says_which_machines_there_are(bench: Bench) -> None:
@@ -262,8 +262,8 @@ def test_a_read_of_all_lists_says_which_machines_there_are(bench: Bench) -> None
 
 
 def test_machines_are_known_by_their_id(bench: Bench) -> None:
-    assert bench.hypervisor.vm(VM_A.id) == VM_A
-    assert (bench.hypervisor.vm(VmId(uuid4())), bench.hypervisor.vm_with_context(0x7FFFFFF0)) == (None, None)
+    assert (bench.hypervisor.vm(VM_A.id), bench.hypervisor.vm_with_context(0x7FFFFFF0)) == (VM_A, None)
+    assert [ask(VmId(uuid4())) for ask in (bench.hypervisor.vm, bench.hypervisor.vm_datastore)] == [None, None]
     assert set(bench.hypervisor.vms()) == {VM_A, VM_B} <= set(bench.hypervisor.machines())
 
 

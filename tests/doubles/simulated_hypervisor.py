@@ -163,6 +163,11 @@ class SimulatedHypervisor(SimulatedState):
         with self._now():
             return self.contexts.get(context_id)
 
+    def vm_datastore(self, vm: VmId) -> DatastoreName | None:
+        with self._now():
+            first = next(iter(self._datastores), None)
+            return self.homes.get(vm, first) if vm in self._vms else None
+
     def datastores(self) -> Sequence[Datastore]:
         with self._now():
             return [replace(store, free_bytes=self._free(store.name)) for store in self._datastores.values()]

@@ -120,6 +120,8 @@ class SimulatedState:
         self._unread: set[VmId] = set()
         # Which VM has which context id.
         self.contexts: dict[int, VmId] = {}
+        # Where the files of VMs lie that lie elsewhere than on the first datastore.
+        self.homes: dict[VmId, DatastoreName | None] = {}
         # Who uses a disk's bytes beside all device lists.
         self.strangers: dict[DiskUuid, str] = {}
         self._unreadable: set[DatastoreName] = set()

@@ -156,7 +156,7 @@ MUTANTS = (
         "a-rebuild-takes-over-half",
         "a rebuild from a damaged database lets a revoked host in",
         f"{ESX}/store/schema.py",
-        '    if _checksum(row, names) != row["checksum"]:\n'
+        '    if row_checksum(row, names) != row["checksum"]:\n'
         '        raise MetadataDamaged(f"{name} does not match its checksum", vm=row["vm"])\n'
         "    try:\n        return load(kind",
         "    try:\n        return load(kind",

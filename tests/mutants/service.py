@@ -53,7 +53,7 @@ MUTANTS = (
         "a-detach-of-any-generation",
         "a Detach that comes late takes the disk from whoever has it now",
         f"{ESX}/attaching.py",
-        "            self._check_generation(record, request.generation)\n            self._detach_device",
+        "            check_generation(record, request.generation)\n            self._detach_device",
         "            self._detach_device",
         ("I2", "I6"),
         (f"{_UNIT}/test_attaching.py",),
@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "a-mark-of-any-generation",
         "a Mark that comes late says what lies on a disk that is another host's by now",
-        f"{ESX}/attaching.py",
-        "        self._check_generation(record, request.generation)\n        if record.last_vm",
+        f"{ESX}/marking.py",
+        "        check_generation(record, request.generation)\n        if record.last_vm",
         "        if record.last_vm",
         ("I1",),
         (f"{_UNIT}/test_attaching.py",),
@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant(
         "no-sidecar-at-mark",
         "the copy of the record beside the disk does not say that a container has it now",
-        f"{ESX}/attaching.py",
+        f"{ESX}/marking.py",
         "        self._journal.write_sidecar(marked)\n",
         "",
         ("I1",),
@@ -82,8 +82,8 @@ MUTANTS = (
         "another-vmgroups-volume-is-attached",
         "a volume of another vmgroup can be attached by whoever knows its id",
         f"{ESX}/attaching.py",
-        "        return None if record is None or record.vmgroup != self._store.vmgroup(caller).id else record\n",
-        "        return record\n",
+        "        if record is None or record.vmgroup != own:\n            raise absent(volume)\n",
+        "        if record is None:\n            raise absent(volume)\n",
         ("I7",),
         (f"{_UNIT}/test_attaching.py", f"{_UNIT}/test_races.py"),
     ),
@@ -91,9 +91,9 @@ MUTANTS = (
         "nothing-is-written-down-before-a-change",
         "an attach, a detach or a deletion is sent to the hypervisor with no open intent",
         f"{ESX}/journal.py",
-        "        self._store.begin(intent, record)\n",
+        "        self._store.begin(intent, record, home=home)\n",
         "        if before is None:\n"
-        "            self._store.begin(intent, record)\n"
+        "            self._store.begin(intent, record, home=home)\n"
         "        else:\n"
         "            self._store.update(record, expect=before.generation)\n",
         ("I4",),
@@ -362,7 +362,9 @@ MUTANTS = (
         "        if self._lanes.busy(request.volume):\n"
         "            record = self._existing(caller, request.volume)\n"
         "            if record.state",
-        "        if self._lanes.busy(request.volume) and (record := self._own(caller, request.volume)) is not None:\n"
+        "        record = self._store.volume(request.volume)\n"
+        "        own = record is not None and record.vmgroup == self._store.vmgroup(caller).id\n"
+        "        if self._lanes.busy(request.volume) and record is not None and own:\n"
         "            if record.state",
         ("I7",),
         (f"{_UNIT}/test_attaching.py::test_another_vmgroup_does_not_wait_for_a_volume_that_is_made_nor_sees_it_settled",),

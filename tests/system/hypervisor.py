@@ -26,6 +26,7 @@ from vmdkvol.errors import (
     TruthUnknown,
     VolumeInUse,
 )
+from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
@@ -86,6 +87,9 @@ class QemuHypervisor(LocalHypervisor):
     def vm_with_context(self, context_id: int) -> VmId | None:
         found = [machine.id for machine in self._machines() if machine.context_id == context_id and machine.running]
         return found[0] if len(found) == 1 else None
+
+    def vm_datastore(self, vm: VmId) -> DatastoreName | None:
+        return next(iter(self._directories), None) if self.vm(vm) is not None else None
 
     # --- changes -------------------------------------------------------------------------------------------------
 

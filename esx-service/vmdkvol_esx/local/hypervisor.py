@@ -1,8 +1,7 @@
 """The hypervisor of one machine: disks are VMDK files in directories, a VM is a simulated Docker host on this kernel.
 
-Attaching is binding a loop device. The list of attached disks is read from the kernel each time; this class remembers
-only the tasks of its own process.
-"""
+Attaching is binding a loop device; the list of them is read from the kernel each time, only own tasks are remembered. A host
+has no files of its own: they are said to lie on the first datastore."""
 
 from __future__ import annotations
 
@@ -135,8 +134,10 @@ class LocalHypervisor:
         return self.vms()
 
     def vm_with_context(self, context_id: int) -> VmId | None:
-        """Nobody: the hosts are processes of this kernel, and have no context ids."""
-        return None
+        return None  # The hosts are processes of this kernel, and have no context ids.
+
+    def vm_datastore(self, vm: VmId) -> DatastoreName | None:
+        return next(iter(self._stores), None) if vm in self._vms else None
 
     def datastores(self) -> Sequence[Datastore]:
         return [store.state() for store in self._stores.values()]

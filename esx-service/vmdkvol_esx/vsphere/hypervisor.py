@@ -36,6 +36,7 @@ from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
 from vmdkvol_esx.vsphere.guestinfo import Guestinfo
+from vmdkvol_esx.vsphere.homes import Homes
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.places import READ_S, Places
 from vmdkvol_esx.vsphere.policies import Policies
@@ -77,6 +78,7 @@ class VsphereHypervisor:
         self._places = Places(session, datastores, known, clock)
         identities = Identities(session, self._places, clock)
         self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
+        self._homes = Homes(session, self._machines, self._places, clock)
         self._guestinfo = Guestinfo(session, self._waiter, self._machines, clock)
         policies = Policies(session, clock)
         self._disks = Disks(
@@ -166,6 +168,9 @@ class VsphereHypervisor:
 
     def vm_with_context(self, context_id: int) -> VmId | None:
         return self._machines.with_context_id(context_id)
+
+    def vm_datastore(self, vm: VmId) -> DatastoreName | None:
+        return self._homes.of(vm)
 
     def datastores(self) -> Sequence[Datastore]:
         found = self._disks.datastores()

@@ -107,6 +107,16 @@ class Places:
         path = path_on(place.name, text) or path_on(plain_name(place.name), text)
         return None if path is None else DiskPath(ours[0] if ours else DatastoreName(plain_name(place.name)), path)
 
+    def ours(self, refs: Collection[str], text: str, deadline: Deadline) -> DatastoreName | None:
+        """Return our settings' name of the one of these datastores that ``text``, a path as the server writes it, is on.
+
+        None if that is none of ours: another datacenter's may have the same name as one of ours.
+        """
+        site = self._site(deadline, fresh=False)
+        on = [place.ref for place in site.all if place.ref in refs and _is_on(place, text)]
+        found = [name for name, place in site.found.items() if isinstance(place, Place) and place.ref in on]
+        return found[0] if len(on) == 1 and found else None
+
     def writable(self, name: DatastoreName, deadline: Deadline | None = None, *, fresh: bool = False) -> Place:
         """As ``place``; NotPermitted if nothing may be written there."""
         found = self.place(name, deadline, fresh=fresh)
@@ -148,6 +158,10 @@ class Places:
         refs = [vim.Datastore(ref, service.stub) for ref in sorted(chosen)]
         mounts = properties(service, vim.Datastore, refs, ["host"])
         return {ref: Node(node.kind, {**node.values, **mounts.get(ref, {})}) for ref, node in nodes.items()}
+
+
+def _is_on(place: Place, text: str) -> bool:
+    return any(path_on(name, text) is not None for name in (place.name, plain_name(place.name)))
 
 
 def _inventory(service: Service) -> Mapping[str, Node]:

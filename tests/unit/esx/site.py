@@ -73,6 +73,7 @@ class Hypervisor(SimulatedHypervisor):
     sidecars_fail: VolumeError | None = None
     sidecars_unread: VolumeError | None = None
     leaves_out: Collection[VmId] = ()
+    homes_fail: VolumeError | None = None
     # As if they lay outside of our folders.
     leaves_out_disks = False
 
@@ -92,6 +93,11 @@ class Hypervisor(SimulatedHypervisor):
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         return [] if self.leaves_out_disks else super().disks(datastore)
+
+    def vm_datastore(self, vm: VmId) -> DatastoreName | None:
+        if self.homes_fail is not None:
+            raise self.homes_fail
+        return super().vm_datastore(vm)
 
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         if self.sidecars_unread is not None:
