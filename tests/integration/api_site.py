@@ -9,8 +9,10 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -60,9 +62,18 @@ class _Unix(http.client.HTTPConnection):
 class ApiSite:
     """``close`` it. ``administrators`` signs who may come by certificate, ``site`` what the API shows."""
 
-    def __init__(self, root: Path, *, tls: bool = True, threads: int = 8) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        tls: bool = True,
+        threads: int = 8,
+        hosts: Mapping[str, VmId] = MappingProxyType({"docker1": HOST}),
+        datastores: tuple[str, ...] = ("ds1",),
+    ) -> None:
         self.root = root
-        (root / "ds1").mkdir(exist_ok=True)
+        for name in datastores:
+            (root / name).mkdir(exist_ok=True)
         self.administrators, self.site = Authority(root, "administrators"), Authority(root, "site")
         self.port = _free_port()
         shown = self.site.service("localhost")
@@ -75,8 +86,9 @@ class ApiSite:
         )
         self.settings = ServiceSettings(
             str(root / "state"),
-            (DatastoreSetting(DatastoreName("ds1"), str(root / "ds1")),),
-            hosts=(HostSetting("docker1", HOST, str(root / "a.sock")),),
+            tuple(DatastoreSetting(DatastoreName(name), str(root / name)) for name in datastores),
+            default_datastore=DatastoreName(datastores[0]),
+            hosts=tuple(HostSetting(name, vm, str(root / f"{name}.sock")) for name, vm in hosts.items()),
             listen=("tcp://127.0.0.1:0",),
             admin_socket=str(root / "admin.sock"),
             web=web,
