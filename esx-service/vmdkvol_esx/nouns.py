@@ -42,6 +42,6 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Tasking(parts, ledger, verbs.underway, verbs.glance).rows(),
         **Standing(parts, ledger, connected, service).rows(),
         **Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway).rows(),
-        **Vmgroups(parts).rows(),
+        **Vmgroups(parts, discarding.trash).rows(),
         **Datastores(parts, verbs.glance).rows(),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vmdkvol.admin_errors import VmgroupNotEmpty, VmgroupNotFound
+from vmdkvol.admin_errors import VmgroupNotFound
 from vmdkvol.errors import DatastoreNotFound, StaleRequest, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
@@ -30,6 +30,7 @@ from vmdkvol.vmgroup_messages import (
 from vmdkvol.volume import VmgroupId
 from vmdkvol_esx import allotting, grouping
 from vmdkvol_esx.allotting import WORDS, Regrouped
+from vmdkvol_esx.dissolving import Dissolving, Trash
 from vmdkvol_esx.group_texts import as_vmgroup_id, check_listed
 from vmdkvol_esx.listing import known_names
 from vmdkvol_esx.membership import Membership
@@ -46,13 +47,15 @@ _TRIES = 5
 class Vmgroups:
     """For any thread."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, trash: Trash) -> None:
+        """``trash`` is what carries out that order on one volume."""
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._new_id = parts.new_id
         self._log = parts.log
         self._showing = Showing(parts)
         self._membership = Membership(parts)
+        self._dissolving = Dissolving(parts, self._membership, trash)
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers each message."""
@@ -63,7 +66,7 @@ class Vmgroups:
             ListMembers: lambda request, _: showing.members(self._group(request.name), request),
             CreateVmgroup: lambda order, _: self.create(order),
             UpdateVmgroup: lambda order, _: self.update(order),
-            RemoveVmgroup: lambda order, _: self.remove(order),
+            RemoveVmgroup: self.remove,
             AddMembers: lambda order, _: self.add(order),
             RemoveMembers: lambda order, _: self.take_out(order),
             ReplaceMembers: lambda order, _: self.replace(order),
@@ -105,25 +108,9 @@ class Vmgroups:
 
         return self._changed(order, decide)
 
-    def remove(self, order: RemoveVmgroup) -> Outcome:
-        """See ``RemoveVmgroup``. Killed in the middle, its members are out, and the same again removes it."""
-
-        def attempt() -> Outcome:
-            since, group = self._store.change_number(), self._expected(order)
-            own, emptied = group.vmgroup, grouping.emptied(group)
-            self._check_empty(group, order)
-            self._membership.check_movable(group, emptied.group)
-            steps = (*emptied.steps, Step("remove-vmgroup", own.name, f"id {own.id}", None))
-            plan = Plan(steps, loses=f"vmgroup {own.name} with its rights, limits and defaults")
-            if order.dry_run:
-                return Outcome(plan, False, str(own.id), own.revision)
-            if emptied.steps:
-                group = self._store.put_group(emptied.group, expect=own.revision, unmoved_since=since)
-            self._store.delete_group(own.id, expect=group.vmgroup.revision)
-            self._log.info("vmgroup removed", vmgroup=own.name, id=str(own.id), by=order.by.name)
-            return Outcome(plan, True, str(own.id))
-
-        return self._again(attempt)
+    def remove(self, order: RemoveVmgroup, call: Call) -> Outcome:
+        """See ``RemoveVmgroup``."""
+        return self._again(lambda: self._dissolving.remove(self._expected(order), order, call))
 
     # --- members and rights --------------------------------------------------------------------------------------
 
@@ -230,28 +217,6 @@ class Vmgroups:
                 f"there is no datastore {quoted(datastore)}", remedy=f"known: {known_names(known)}", datastore=datastore
             )
 
-    def _check_empty(self, group: Group, order: RemoveVmgroup) -> None:
-        own = group.vmgroup
-        volumes = self._store.volume_count(own.id)
-        if volumes:
-            raise VmgroupNotEmpty(
-                f"vmgroup {own.name} has {_some(volumes, 'volume')}, with those in the trash",
-                remedy="remove its volumes, and empty the trash of them first",
-                vmgroup=own.name,
-                volumes=volumes,
-            )
-        if group.members and not order.force:
-            raise VmgroupNotEmpty(
-                f"vmgroup {own.name} has {_some(len(group.members), 'virtual machine')}",
-                remedy="take them out first, or give --force",
-                vmgroup=own.name,
-                members=len(group.members),
-            )
-
 
 def _outcome(order: Order, group: Group, steps: Sequence[Step]) -> Outcome:
     return Outcome(Plan(tuple(steps)), not order.dry_run, str(group.vmgroup.id), group.vmgroup.revision)
-
-
-def _some(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

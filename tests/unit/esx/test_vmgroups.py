@@ -56,7 +56,11 @@ from vmdkvol.vmgroup_messages import (
     VmgroupInfo,
 )
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
+from vmdkvol.volume_orders import TrashVolume
 from vmdkvol.wire import answer_size
+from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.discarding import Discarding
+from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, Datastore, DeviceLists, Vm
 from vmdkvol_esx.records import Group, Member
@@ -75,11 +79,19 @@ class Office:
         self.vmgroups = self.over(self.site.store)
 
     def over(self, store: Any) -> Vmgroups:
-        return Vmgroups(replace(self.site.verbs.parts, hypervisor=self.seen, store=store))
+        return Vmgroups(replace(self.site.verbs.parts, hypervisor=self.seen, store=store), self.trash)
+
+    @property
+    def trash(self) -> Callable[[TrashVolume, Call], Outcome]:
+        verbs = self.site.verbs
+        ordering = Ordering(verbs.parts, Choosing(verbs.parts.store), verbs.journal, verbs.underway)
+        return Discarding(verbs.parts, ordering, verbs.removing, verbs.owners, verbs.handover).trash
+
+    def call(self) -> Call:
+        return Call(uuid4(), Deadline.after(self.site.clock, 1000.0))
 
     def ask(self, request: Any) -> Any:
-        clock = self.site.clock
-        return self.vmgroups.rows()[type(request)](request, Call(uuid4(), Deadline.after(clock, 1000.0)))
+        return self.vmgroups.rows()[type(request)](request, self.call())
 
     def info(self, name: str) -> VmgroupInfo:
         found = self.ask(GetVmgroup(name=name))
@@ -316,7 +328,7 @@ def test_the_second_of_two_administrators_is_told_instead_of_winning_silently(of
 def test_who_expects_nothing_gets_through_a_change_that_comes_in_between(office: Office, order: Order) -> None:
     a_site(office)
     disturbed = Disturbed(office.site.store, lambda: office.ask(UpdateVmgroup(name="dev", description=str(uuid4()))))
-    outcome = office.over(disturbed).rows()[type(order)](order, Call(uuid4(), Deadline.after(office.site.clock, 10.0)))
+    outcome = office.over(disturbed).rows()[type(order)](order, office.call())
     assert outcome.done
     assert disturbed.times == 0
 
@@ -326,9 +338,7 @@ def test_who_expects_a_revision_does_not(office: Office, order: Order) -> None:
     seen = a_site(office).vmgroup.revision
     disturbed = Disturbed(office.site.store, lambda: office.ask(UpdateVmgroup(name="dev", description=str(uuid4()))))
     with pytest.raises(StaleRequest):
-        office.over(disturbed).rows()[type(order)](
-            replace(order, expect=seen), Call(uuid4(), Deadline.after(office.site.clock, 10.0))
-        )
+        office.over(disturbed).rows()[type(order)](replace(order, expect=seen), office.call())
     assert office.group("dev").vmgroup.name == "dev"
 
 
@@ -443,7 +453,7 @@ def test_a_vmgroup_with_volumes_is_not_removed(retention_s: float) -> None:
 def test_a_removal_that_was_cut_off_after_the_machines_were_out_is_finished_by_the_same_again(office: Office) -> None:
     office.make("dev", "host-a")
     with pytest.raises(Busy):
-        office.over(Failing(office.site.store)).remove(RemoveVmgroup(name="dev", force=True))
+        office.over(Failing(office.site.store)).remove(RemoveVmgroup(name="dev", force=True), office.call())
     assert office.members() == []
     assert office.ask(RemoveVmgroup(name="dev", force=True)).done
 
@@ -460,7 +470,7 @@ def test_a_machine_that_comes_in_right_before_a_removal_stops_it(office: Office)
     office.make("dev")
     disturbed = Disturbed(office.site.store, lambda: office.ask(AddMembers(name="dev", vms=("host-a",))))
     with pytest.raises(VmgroupNotEmpty):
-        office.over(disturbed).remove(RemoveVmgroup(name="dev"))
+        office.over(disturbed).remove(RemoveVmgroup(name="dev"), office.call())
     assert office.members() == ["host-a"]
 
 

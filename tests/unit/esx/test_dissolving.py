@@ -1,0 +1,135 @@
+"""A vmgroup that is removed with its volumes: what is trashed first, what stands against it, where it may be cut off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.esx.site import GB, A
+from tests.unit.esx.test_vmgroups import Office
+from vmdkvol.admin_errors import VmgroupNotEmpty
+from vmdkvol.errors import Busy, VolumeInUse, VolumeLost
+from vmdkvol.orders import Outcome
+from vmdkvol.vmgroup_messages import RemoveVmgroup
+from vmdkvol.volume import State, VolumeId
+from vmdkvol.volume_orders import TrashVolume
+from vmdkvol_esx.dissolving import Dissolving
+from vmdkvol_esx.membership import Membership
+
+REMOVE = RemoveVmgroup(name="dev", remove_volumes=True, force=True)
+
+
+def with_volumes(retention_s: float = 0.0, count: int = 2) -> tuple[Office, list[VolumeId]]:
+    office = Office(retention_s)
+    office.make("dev", "host-a")
+    return office, [office.site.create(f"db{number}", A, size="1gb").id for number in range(count)]
+
+
+def states(office: Office) -> list[State]:
+    return sorted(record.state for record in office.site.records())
+
+
+def test_without_a_retention_volumes_and_vmgroup_are_gone_and_the_plan_says_so_before() -> None:
+    office, _ = with_volumes()
+    dry = office.ask(replace(REMOVE, dry_run=True))
+    assert states(office) == [State.READY, State.READY]
+    assert office.members() == ["host-a"]
+    assert [step.verb for step in dry.plan.steps] == ["trash-volume", "trash-volume", "remove-member", "remove-vmgroup"]
+    assert dry.plan.loses == "vmgroup dev with its rights, limits and defaults, and all that is on its 2 volumes (2gb)"
+    real = office.ask(REMOVE)
+    assert (real.done, real.plan) == (True, dry.plan)
+    assert office.site.store.group("dev") is None
+    assert office.site.records() == []
+    office.site.check_settled()
+
+
+def test_a_trash_that_keeps_the_volumes_keeps_the_vmgroup_until_it_lets_go() -> None:
+    office, volumes = with_volumes(retention_s=100.0)
+    dry = office.ask(replace(REMOVE, dry_run=True))
+    assert dry.plan.loses == "vmgroup dev with its rights, limits and defaults"
+    with pytest.raises(VmgroupNotEmpty, match="in the trash"):
+        office.ask(REMOVE)
+    assert states(office) == [State.TRASHED, State.TRASHED]
+    assert office.members() == []
+    with pytest.raises(VmgroupNotEmpty, match="has 2 volumes, in the trash"):
+        office.ask(REMOVE)
+    office.site.clock.sleep(101.0)
+    office.site.calm_down()
+    assert office.site.records() == []
+    assert office.ask(REMOVE).done
+    assert volumes
+
+
+def test_what_is_in_the_trash_already_is_found_before_anything_is_done() -> None:
+    office, volumes = with_volumes(retention_s=1000.0)
+    office.site.remove(volumes[0], A)
+    with pytest.raises(VmgroupNotEmpty):
+        office.ask(REMOVE)
+    assert states(office) == [State.READY, State.TRASHED]
+
+
+def test_machines_keep_it_without_force_and_nothing_is_trashed() -> None:
+    office, _ = with_volumes()
+    with pytest.raises(VmgroupNotEmpty, match="virtual machine"):
+        office.ask(replace(REMOVE, force=False))
+    assert states(office) == [State.READY, State.READY]
+
+
+def test_a_volume_that_cannot_be_trashed_is_found_before_anything_is_done() -> None:
+    office, volumes = with_volumes(count=3)
+    for volume in volumes[1:2]:
+        record = office.site.record(volume)
+        office.site.store.update(replace(record, state=State.LOST, generation=record.generation + 1), expect=record.generation)
+    for dry_run in (True, False):
+        with pytest.raises(VolumeLost):
+            office.ask(replace(REMOVE, dry_run=dry_run))
+    assert states(office) == [State.LOST, State.READY, State.READY]
+
+
+def test_a_volume_in_use_keeps_the_vmgroup_and_its_machine() -> None:
+    office, volumes = with_volumes(count=1)
+    office.site.attach(volumes[0], A)
+    with pytest.raises(VolumeInUse):
+        office.ask(REMOVE)
+    assert (states(office), office.members()) == ([State.READY], ["host-a"])
+
+
+def test_a_disk_that_only_lingers_is_asked_for() -> None:
+    office, volumes = with_volumes(count=1)
+    attachment = office.site.attach(volumes[0], A)
+    office.site.agents[A] = lambda _: office.site.detach(attachment, A)
+    dry = office.ask(replace(REMOVE, dry_run=True))
+    assert [step.verb for step in dry.plan.steps][:2] == ["detach-volume", "trash-volume"]
+    assert office.ask(REMOVE).done
+    office.site.check_settled()
+
+
+def test_cut_off_in_the_middle_the_same_again_goes_on() -> None:
+    office, volumes = with_volumes(count=3)
+    parts, real = office.site.verbs.parts, office.trash
+    told: list[str] = []
+
+    def trash(order: TrashVolume, call: object) -> Outcome:
+        if not order.dry_run:
+            told.append(order.volume)
+            if len(told) == 2:
+                raise Busy("the database is locked")
+        return real(order, office.call())
+
+    cut = Dissolving(parts, Membership(parts), trash)
+    with pytest.raises(Busy):
+        cut.remove(office.group("dev"), REMOVE, office.call())
+    assert states(office) == [State.READY, State.READY]
+    assert office.members() == ["host-a"]
+    assert office.ask(REMOVE).done
+    assert office.site.records() == []
+    assert len(volumes) == 3
+
+
+def test_many_volumes_are_told_by_their_number() -> None:
+    office, _ = with_volumes(count=103)
+    steps = office.ask(replace(REMOVE, dry_run=True)).plan.steps
+    assert len([step for step in steps if step.verb == "trash-volume"]) == 101
+    assert (steps[100].target, steps[100].after) == ("3 more volumes", "3gb")
+    assert office.site.store.usage(office.info("dev").id) == {"ds1": 103 * GB}
