@@ -65,7 +65,9 @@ def test_status_says_what_runs_and_where(site: Bench) -> None:
         "vsphere": "running",
         "vsphere-b": "running",
     }
-    assert status["processes"][2]["socket"] == "/run/docker/plugins/vsphere.sock"
+    sockets = {row["name"]: row["socket"] for row in status["processes"]}
+    assert sockets["vsphere"] == "/run/docker/plugins/vsphere.sock"
+    assert sockets["web"] == f"{site.sandbox}/run/api/web.sock"
     assert [store["datastore"] for store in status["datastores"]] == ["ds1", "ds2"]
     assert "vsphere-b" in site.vmdkvol("sandbox", "status")
 
@@ -106,7 +108,7 @@ def test_up_after_kill_9_of_everything(site: Bench) -> None:
     remove(site)
 
 
-@pytest.mark.parametrize("victims", [[], ["vsphere"], ["service"], ["service", "web", "vsphere", "vsphere-b"]])
+@pytest.mark.parametrize("victims", [[], ["vsphere"], ["service"], ["web"], ["service", "web", "vsphere", "vsphere-b"]])
 def test_down_leaves_nothing_after_any_kill_and_keeps_the_volumes(site: Bench, victims: list[str]) -> None:
     use(site)
     for victim in victims:
@@ -121,6 +123,18 @@ def test_down_leaves_nothing_after_any_kill_and_keeps_the_volumes(site: Bench, v
     assert site.host().told("Mount", Name="db", ID="b" * 64)["Mountpoint"]
     site.host().told("Unmount", Name="db", ID="b" * 64)
     remove(site)
+
+
+def test_a_killed_api_is_brought_up_again_and_nothing_else_is_touched(site: Bench) -> None:
+    before = {row["name"]: row["pid"] for row in site.status()["processes"]}
+    site.kill9("web")
+    assert {row["name"]: row["state"] for row in site.status()["processes"]}["web"] == "stopped"
+
+    site.up()
+
+    after = {row["name"]: row["pid"] for row in site.status()["processes"]}
+    assert after.pop("web") != before.pop("web")
+    assert after == before
 
 
 def test_down_after_a_master_was_killed_ends_its_worker_too(site: Bench) -> None:

@@ -35,7 +35,7 @@ def test_two_hosts_have_two_identities() -> None:
     assert one.vm != two.vm
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "-a", "a b", "é", "a" * 42, "service", "a\n"])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "-a", "a b", "é", "a" * 42, "service", "web", "a\n"])
 def test_what_cannot_be_a_driver_is_refused(name: str) -> None:
     with pytest.raises(InvalidName):
         extended(None, [name], [])
@@ -114,6 +114,14 @@ def test_the_users_settings_reach_the_service_but_not_which_hosts_there_are(tmp_
     assert config["copy_mib_s"] == 20.0
     assert config["state_dir"].startswith(str(tmp_path))
     assert [host["name"] for host in config["hosts"]] == [HOST.name]
+
+
+def test_the_users_settings_of_the_api_reach_it_but_not_where_its_socket_is(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text('[web]\nlisten = "127.0.0.1:1020"\nsocket = "/elsewhere"\n')
+
+    web = tomllib.loads(service_config(Layout.at(tmp_path), Identity((HOST,), ("ds1",))))["web"]
+
+    assert web == {"listen": "127.0.0.1:1020", "socket": str(Layout.at(tmp_path).web_address.path)}
 
 
 @pytest.mark.parametrize("text", [b"linger_s =", b"linger_s = 1\nlinger_s = 2", b"\xff"])
