@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vmdkvol import channel, logs, wire
 from vmdkvol.calls import Calls, time_for_service
@@ -57,9 +57,10 @@ class Line:
         patience_s: float = PATIENCE_S,
         first_pause_s: float = FIRST_PAUSE_S,
         silence_s: float = SILENCE_S,
+        read: Callable[[Request[Any], Frame], Any] = wire.read_reply,
     ) -> None:
-        """``secure`` makes a connection to another machine one that proves who is at both ends (see ``tls``);
-        ``connect`` opens it.
+        """``secure`` makes a connection to another machine one that proves who is at both ends (see ``tls``); ``connect``
+        opens it. ``read`` makes the answer of a reply, or raises its error.
 
         ``on_up`` is called when a Hello was answered, ``on_down`` when the line broke. Both run on a thread of the line
         and may ask the service themselves. After a call that ended in silence the line says Hello again on the standing
@@ -69,6 +70,7 @@ class Line:
         self._dial = partial(dial, address, secure, CONNECT_S, connect)
         self._clock = clock
         self._hello = Hello(OLDEST_VERSION, NEWEST_VERSION, agent, boot_id)
+        self._read = read
         self._first_pause_s = first_pause_s
         self._on_up = on_up
         self._on_down = on_down
@@ -86,8 +88,7 @@ class Line:
         self._silence_s = None if isinstance(address, UnixAddress) else silence_s
         self._greeting = Greeting(self._hello, clock, self._silence_s)
         self._closing = clock.condition()
-        self._closed = False
-        self._refused = False
+        self._closed = self._refused = False
         self._workers: list[Worker] = []
         self._log = logs.get("line")
 
@@ -259,7 +260,7 @@ class Line:
         elif frame.type == wire.PROGRESS:
             self._calls.progressed(frame.id, wire.read_progress(frame.body))
         else:
-            self._calls.answered(frame.id, lambda request: wire.read_reply(request, frame))
+            self._calls.answered(frame.id, lambda request: self._read(request, frame))
 
     def _greeted(self, frame: Frame) -> None:
         news = self._greeting.end()

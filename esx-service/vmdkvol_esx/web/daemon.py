@@ -18,6 +18,7 @@ from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.web.front import Door, create_app
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.login import Login
+from vmdkvol_esx.web.plain import read_reply
 from vmdkvol_esx.web.routes import served
 from vmdkvol_esx.web.serving import serve_doors
 from vmdkvol_esx.web.token_file import Tokens
@@ -48,6 +49,7 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         agent=f"vmdkvol-web {__version__}",
         boot_id=secrets.token_hex(16),
         patience_s=_PATIENCE_S,
+        read=read_reply,
     ).start()
     login = Login(Tokens(Path(settings.token_file), clock, log), log)
     health = Health({"core": lambda: "" if line.up else line.trouble.text})

@@ -30,6 +30,7 @@ from vmdkvol_esx.web import problems
 from vmdkvol_esx.web.asked import MAX_BODY, Said, call_id, message, path_parts
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.openapi import document
+from vmdkvol_esx.web.plain import Plain
 from vmdkvol_esx.web.routes import GET, Route
 
 # The core's own limit of an order is Docker's two minutes.
@@ -119,7 +120,7 @@ def _answer(door: Door, row: Route, **path: str) -> Response:
 
 
 def _shown(row: Route, answer: Any) -> Response:
-    body = dump(answer)
+    body = answer.body if isinstance(answer, Plain) else dump(answer)
     response = _text(json.dumps(body, ensure_ascii=False, separators=(",", ":")), _JSON)
     if row.cursor is not None and isinstance(body, dict) and body.get("next") is not None:
         response.headers["Link"] = f'<{_next(str(body["next"]))}>; rel="next"'

@@ -30,13 +30,16 @@ from vmdkvol.errors import (
     VolumeError,
     WrongDisk,
 )
+from vmdkvol.frames import Frame
 from vmdkvol.messages import Call
 from vmdkvol.names import DatastoreName
 from vmdkvol.orders import Actor, Outcome, Plan, Role, Step
 from vmdkvol.vmgroup_messages import GetVmgroup, VmgroupInfo
 from vmdkvol.volume import VmgroupId, VmId
+from vmdkvol.wire import ANSWER, dump
 from vmdkvol_esx.web.front import Door, create_app
 from vmdkvol_esx.web.health import Health
+from vmdkvol_esx.web.plain import read_reply
 from vmdkvol_esx.web.routes import ROUTES
 
 ANN = Actor("ann", Role.OPERATOR, "192.0.2.7")
@@ -118,6 +121,26 @@ def test_a_listing_is_a_message_of_who_asks_and_its_page_says_how_to_go_on(api: 
     assert response.json["next"] == str(after)
     assert response.headers["Link"] == f'</v1/vms?limit=1&after={after}>; rel="next"'
     assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_what_the_core_wrote_is_passed_on_as_it_is(api: Api) -> None:
+    frame = Frame(UUID(int=1), None, ANSWER, dump(VmPage((), VmId(UUID(int=8)))))
+    api.answer = read_reply(ListVms(), frame)
+    response = api.get("/v1/vms")
+    assert response.json == {"vms": [], "next": str(UUID(int=8))}
+    assert "Link" in response.headers
+    api.answer = read_reply(GetVmgroup(name="g"), Frame(UUID(int=1), None, ANSWER, dump(GROUP)))
+    assert api.get("/v1/vmgroups/g").headers["ETag"].startswith('"7.')
+
+
+def test_an_error_and_an_outcome_are_read_strictly() -> None:
+    refused = {"code": "conflict", "text": "x", "remedy": "", "fields": {}}
+    with pytest.raises(Conflict):
+        read_reply(ListVms(), Frame(UUID(int=1), None, "error", refused))
+    with pytest.raises(BadFrame):
+        read_reply(RevokeVm("a"), Frame(UUID(int=1), None, ANSWER, {"done": "yes"}))
+    with pytest.raises(BadFrame):
+        read_reply(ListVms(), Frame(UUID(int=1), None, "progress", {"percent": 1}))
 
 
 def test_the_last_page_has_no_link(api: Api) -> None:
