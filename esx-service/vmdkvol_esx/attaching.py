@@ -216,8 +216,8 @@ class Attaching:
 
         For any other id the caller's list is read, also if there is no such volume: the time must not tell (I7).
         """
-        record = self._store.volume(volume)
-        if record is not None and record.vmgroup == self._permits.group_id(caller):
+        own, record = self._permits.group_id(caller), self._store.volume(volume)
+        if record is not None and record.vmgroup == own:
             return record
         disks = {device.uuid for device in self._devices(caller)}
         return record if record is not None and record.disk_uuid in disks else None

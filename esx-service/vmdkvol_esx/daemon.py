@@ -20,7 +20,7 @@ from vmdkvol_esx.composing import Around, Service, compose, opened
 from vmdkvol_esx.instance import alone
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.signals import Told
-from vmdkvol_esx.store import open_store, read_identities
+from vmdkvol_esx.store import open_store, read_groups, read_identities
 
 # Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
 _DIAL_S, _AGAIN_S = 5.0, 30.0
@@ -102,6 +102,7 @@ def rebuild(settings: ServiceSettings) -> str:
             claim(settings, store)
             known, invited = read_identities(database)
             store.adopt(known, invited)
+            unknown = store.adopt_groups(read_groups(database))
         finally:
             store.close()
         # From this rename on the new one is complete and counts.
@@ -113,6 +114,11 @@ def rebuild(settings: ServiceSettings) -> str:
         text += f"\n{enrolled} machines stay enrolled: see `vmdkvol vm ls`, and revoke again what was revoked after a backup"
     elif settings.listen:
         text += "\nno machine stays enrolled: each needs a new token (`vmdkvol vm enroll`)"
+    if unknown:
+        text += (
+            f"\nof {len(unknown)} vmgroups only the id is known; until an administrator gives them members again, and _DEFAULT "
+            "its rights, no machine outside of the others may use a volume: see `vmdkvol vmgroup ls`"
+        )
     for left in result.left_out:
         text += f"\nleft out: {left.path}: {left.problem}"
     return text + (f"\nthe old database is kept as {kept}" if kept else "")

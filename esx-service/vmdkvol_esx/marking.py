@@ -66,8 +66,8 @@ class Marking:
 
     def _markable(self, caller: VmId, volume: VolumeId) -> VolumeRecord:
         """Return a volume of the caller's group, or one that was attached to the caller last."""
-        record = self._store.volume(volume)
-        if record is None or (record.vmgroup != self._permits.group_id(caller) and record.last_vm != caller):
+        own, record = self._permits.group_id(caller), self._store.volume(volume)
+        if record is None or (record.vmgroup != own and record.last_vm != caller):
             raise absent(volume)
         return record
 

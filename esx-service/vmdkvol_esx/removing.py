@@ -69,10 +69,10 @@ class Removing:
         StillWorking, at once, for one that is being made: not removed later, when nobody expects it any more.
         """
         own, record = self._store.vmgroup(caller).id, self._store.volume(request.volume)
-        if record is not None and record.vmgroup != own:
+        if record is None or record.vmgroup != own:
             # Said of another vmgroup's volume as of none: what exists elsewhere is not told (T5), by no wait either (I7).
             return Done()
-        if record is not None and self._lanes.busy(request.volume):
+        if self._lanes.busy(request.volume):
             self._check_made(record)
 
         def step() -> Done | Held:

@@ -1,16 +1,21 @@
-"""What a rebuild takes over from the database that it replaces: who is enrolled. All of it, or nothing."""
+"""What a rebuild takes over from the database that it replaces: who is enrolled, and the vmgroups. All of it, or nothing."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from vmdkvol.errors import VolumeError
 from vmdkvol_esx.identities import Identity, Ticket
-from vmdkvol_esx.store import identities
+from vmdkvol_esx.records import Group
+from vmdkvol_esx.store import identities, vmgroups
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.opening import check_header
+from vmdkvol_esx.store.statements import Transaction
+
+T = TypeVar("T")
 
 
 def read_identities(path: Path) -> tuple[Sequence[Identity], Sequence[Ticket]]:
@@ -18,16 +23,33 @@ def read_identities(path: Path) -> tuple[Sequence[Identity], Sequence[Ticket]]:
 
     Of a part it could not be said whom it lets in that was revoked in the other part. Raises no VolumeError.
     """
+
+    def read(transaction: Transaction) -> tuple[Sequence[Identity], Sequence[Ticket]]:
+        return identities.identities(transaction, None), identities.tickets(transaction, None)
+
+    found = _read(path, read)
+    return ((), ()) if found is None else found
+
+
+def read_groups(path: Path) -> Sequence[Group] | None:
+    """Return the vmgroups in the database at ``path``; None unless all of them can be read. Raises no VolumeError.
+
+    Of a part it could not be said whom it lets into a group that the other part had taken out.
+    """
+    return _read(path, vmgroups.every)
+
+
+def _read(path: Path, read: Callable[[Transaction], T]) -> T | None:
     if not path.exists():
-        return (), ()
+        return None
     try:
         check_header(path)
         database = Database(path)
         try:
             with database.reading() as transaction:
-                return identities.identities(transaction, None), identities.tickets(transaction, None)
+                return read(transaction)
         finally:
             database.close()
     except (VolumeError, sqlite3.Error):
         # The latter: tables that are not there, or other ones.
-        return (), ()
+        return None

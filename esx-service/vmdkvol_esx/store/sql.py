@@ -200,6 +200,11 @@ class SqlStore:
         with self._database.writing() as transaction:
             vmgroups.remove(transaction, vmgroup, expect, volumes.next_change(transaction))
 
+    def adopt_groups(self, groups: Sequence[Group] | None) -> Sequence[VmgroupId]:
+        """Take over the vmgroups of another database, for a rebuild; see ``vmgroups.adopt``."""
+        with self._database.writing() as transaction:
+            return vmgroups.adopt(transaction, groups, volumes.next_change(transaction))
+
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
         with self._database.reading() as transaction:
             return vmgroups.usage(transaction, vmgroup)

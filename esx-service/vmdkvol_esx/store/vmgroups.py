@@ -207,6 +207,30 @@ def make_known(transaction: Transaction, vmgroup: VmgroupId, change: int) -> Non
         transaction.change(_INSERT, **vmgroup_row(Vmgroup(vmgroup, str(vmgroup), None, changed=change)))
 
 
+def adopt(transaction: Transaction, groups: Sequence[Group] | None, change: int) -> Sequence[VmgroupId]:
+    """Take over the vmgroups of another database (None: they could not be read); return those that nobody is in by that.
+
+    Those are of volumes whose group is not known. With one of them ``_DEFAULT`` has no right any more, nor has it any if the
+    other database had it not: machines that were in other groups are in that one now, and must not see what is in it.
+    """
+    known = {row["id"]: row_to_vmgroup(row) for row in transaction.all(_ALL)}
+    for group in groups or ():
+        key, row = str(group.vmgroup.id), vmgroup_row(replace(group.vmgroup, changed=change))
+        transaction.change(_NO_RIGHTS, key=key)
+        transaction.change(_NO_MEMBERS, key=key)
+        if not transaction.change(_REPLACE, key=key, **row):
+            transaction.change(_INSERT, **row)
+        transaction.change_many(_ADD_RIGHT, [part_row(group.vmgroup.id, each) for each in group.rights])
+        transaction.change_many(_ADD_MEMBER, [part_row(group.vmgroup.id, each) for each in group.members])
+        known.pop(key, None)
+    unknown = tuple(group.id for group in known.values() if group.id != DEFAULT_VMGROUP)
+    removed = groups is not None and str(DEFAULT_VMGROUP) in known
+    if unknown or removed:
+        transaction.change(_NO_RIGHTS, key=str(DEFAULT_VMGROUP))
+        _touch_default(transaction, change)
+    return unknown
+
+
 def _check_expected(stored: Group | None, wanted: Vmgroup, expect: int | None) -> None:
     if expect is None and stored is not None:
         raise NameConflict(f"vmgroup {stored.vmgroup.name} exists", remedy="use another name", vmgroup=stored.vmgroup.name)
