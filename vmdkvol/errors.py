@@ -207,7 +207,7 @@ class SnapshotPresent(Conflict):
 
 
 class StaleRequest(Conflict):
-    """The request belongs to an older generation of the volume."""
+    """The request belongs to an older generation or revision of its object."""
 
     remedy = "run the command again"
     explanation = "Something else changed the volume since this request was made. The older request was refused."

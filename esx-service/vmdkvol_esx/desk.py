@@ -33,6 +33,7 @@ DONE, DRY_RUN, STARTED = "done", "dry-run", "started"
 _SECRET_S = 600.0
 _SECRETS = 100
 _COMMON = frozenset(each.name for each in fields(Order))
+_WORD = re.compile(r"[\w@./:+-]{1,200}")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -133,7 +134,9 @@ class Desk:
 
     def _note(self, request: Query[Any] | OrderFor[Any], call: Call, result: str, trouble: str) -> None:
         said, by = _said(request), request.by
-        detail = " ".join([*(f"{name}={value}" for name, value in said.items()), *([trouble] if trouble else [])])
+        # Quoted unless it is a word: no name reads as another field.
+        words = [f"{name}={value if _WORD.fullmatch(value) else repr(value)}" for name, value in said.items()]
+        detail = " ".join([*words, *([trouble] if trouble else [])])
         target = next(iter(said.values()), "")
         at, role = self._clock.wall(), by.role.value
         self._audit.note(AuditRecord(at, by.name, role, by.source, verb(request), target, result, call.id, detail))
@@ -154,12 +157,9 @@ def verb(request: Request[Any]) -> str:
 
 
 def _said(request: Query[Any] | OrderFor[Any]) -> dict[str, str]:
-    """Return what stands in the message beside what all have, as text; nothing secret."""
-    return {
-        each.name: "" if (value := getattr(request, each.name)) is None else str(value)
-        for each in fields(request)
-        if each.name not in _COMMON and each.repr
-    }
+    """Return what stands in the message beside what all have, as text; nothing secret, and not what is empty."""
+    given = {each.name: getattr(request, each.name) for each in fields(request) if each.name not in _COMMON and each.repr}
+    return {name: str(value) for name, value in given.items() if value not in (None, "", ())}
 
 
 def _result(request: OrderFor[Any], answer: object) -> str:

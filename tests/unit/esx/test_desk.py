@@ -226,6 +226,11 @@ def test_the_audit_hears_who_did_what_to_what(office: Office) -> None:
     ]
 
 
+def test_no_name_in_the_audit_reads_as_another_field(office: Office) -> None:
+    office.ask(Paint("north result=done", ""))
+    assert office.audit.records[0].detail == "wall='north result=done'"
+
+
 def test_the_audit_hears_of_a_task_that_was_started(office: Office) -> None:
     office.task = TWO
     office.ask(Paint("north"))
