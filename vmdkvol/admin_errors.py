@@ -25,7 +25,7 @@ class InvalidLimit(BadRequest):
 class VmgroupNotFound(NotFound):
     """No vmgroup has this name or id."""
 
-    remedy = "see the list of vmgroups for the names"
+    remedy = "see `vmdkvol vmgroup ls` for the names"
     explanation = "No vmgroup has exactly this name or id. The message lists some of those there are."
 
 
@@ -39,7 +39,7 @@ class VmNotFound(NotFound):
 class RightNotFound(NotFound):
     """The vmgroup has no row for this datastore."""
 
-    remedy = "see the rights of the vmgroup"
+    remedy = "see `vmdkvol vmgroup access ls` for its rights"
     explanation = "A right was to be taken away from a vmgroup that has none on this datastore, or a name is misspelt."
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +10,15 @@ from uuid import UUID
 import pytest
 
 from tests.integration.api_site import ApiSite
-from tests.integration.identity_site import CLOCK, ask
-from tests.reference import DOCS
-from vmdkvol.addresses import UnixAddress
+from tests.integration.identity_site import ask
+from tests.integration.typed_page import Page, create, machine, names
 from vmdkvol.errors import NotPermitted, QuotaExceeded
 from vmdkvol.line import Line
-from vmdkvol.messages import CreateVolume, GetVolume, ListVolumes, RemoveVolume
+from vmdkvol.messages import GetVolume, RemoveVolume
 from vmdkvol.names import VolumeRef
-from vmdkvol.options import CreateOptions
-from vmdkvol.volume import DEFAULT_VMGROUP, VmId, VolumeInfo
+from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 
 pytestmark = pytest.mark.integration
-BLOCKS = re.findall(r"```sh\n(.*?)```", (DOCS / "how-to" / "tenant.md").read_text(encoding="utf-8"), re.DOTALL)
 HOSTS = {"web1": VmId(UUID(int=0xA)), "web2": VmId(UUID(int=0xB))}
 
 
@@ -39,43 +32,8 @@ def site() -> Iterator[ApiSite]:
             made.close()
 
 
-class Page:
-    """The blocks of the page, one after the other."""
-
-    def __init__(self, site: ApiSite) -> None:
-        self._left = iter(BLOCKS)
-        self._environment = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "VMDKVOL_API": f"unix://{site.socket}",
-        }
-
-    def next(self) -> str:
-        """Type the next block; return all that is said."""
-        block = next(self._left)
-        done = subprocess.run(
-            ["bash", "-euc", block], env=self._environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def ended(self) -> bool:
-        return next(self._left, None) is None
-
-
-def machine(site: ApiSite, name: str) -> Line:
-    return Line(UnixAddress(site.root / f"{name}.sock"), CLOCK, agent="test", boot_id=name, first_pause_s=0.01).start()
-
-
-def create(line: Line, name: str, **options: str) -> VolumeInfo:
-    return ask(line, CreateVolume(VolumeRef.parse(name), CreateOptions.parse(options)))
-
-
-def names(line: Line) -> list[str]:
-    return sorted(each.name for each in ask(line, ListVolumes()).volumes)
-
-
 def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None:
-    page, web1, web2 = Page(site), machine(site, "web1"), machine(site, "web2")
+    page, web1, web2 = Page("tenant.md", site), machine(site, "web1"), machine(site, "web2")
     try:
         create(web1, "before", size="100mb")
         makes_it(page, web1, web2)

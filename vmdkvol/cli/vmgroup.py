@@ -157,7 +157,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 def rm(names: tuple[str, ...], flags: tuple[str, ...], remove_volumes: bool, force: bool, client: Client, how: How) -> int:
     """Remove vmgroups that have no members and no volumes.
 
-    _DEFAULT can be removed too: then machines of no vmgroup have no access until it is made again, with its volumes.
+    _DEFAULT can be removed too: then machines of no vmgroup have no access until it is made again, under its one id.
     """
     wanted = [*names, *flags]
     if not wanted:

@@ -1,0 +1,55 @@
+"""A page of the documents whose commands are typed, and the machines that do something in between."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.integration.api_site import ApiSite
+from tests.integration.identity_site import CLOCK, ask
+from tests.reference import DOCS
+from vmdkvol.addresses import UnixAddress
+from vmdkvol.line import Line
+from vmdkvol.messages import CreateVolume, ListVolumes
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.volume import VolumeInfo
+
+
+class Page:
+    """The blocks of a page, one after the other."""
+
+    def __init__(self, name: str, site: ApiSite) -> None:
+        text = (DOCS / "how-to" / name).read_text(encoding="utf-8")
+        self._left = iter(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+        self._environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "VMDKVOL_API": f"unix://{site.socket}",
+        }
+
+    def next(self) -> str:
+        """Type the next block; return all that is said."""
+        block = next(self._left)
+        done = subprocess.run(
+            ["bash", "-euc", block], env=self._environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def ended(self) -> bool:
+        return next(self._left, None) is None
+
+
+def machine(site: ApiSite, name: str) -> Line:
+    return Line(UnixAddress(site.root / f"{name}.sock"), CLOCK, agent="test", boot_id=name, first_pause_s=0.01).start()
+
+
+def create(line: Line, name: str, **options: str) -> VolumeInfo:
+    return ask(line, CreateVolume(VolumeRef.parse(name), CreateOptions.parse(options)))
+
+
+def names(line: Line) -> list[str]:
+    return sorted(each.name for each in ask(line, ListVolumes()).volumes)
