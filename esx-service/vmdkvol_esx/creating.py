@@ -119,7 +119,7 @@ class Creating:
         wanted = _wanted_datastore(request.ref, request.options)
         if existing is not None:
             self._permits.check(caller, group, Verb.INSPECT, existing.datastore)
-            _check_same(existing, request, wanted)
+            _check_same(self._listing.until_grown(existing), request, wanted)
             return self._listing.describe(existing)
         datastore, home = self._placing.place(caller, group, wanted)
         options = completed(request.options, group.vmgroup)

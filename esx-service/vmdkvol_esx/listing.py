@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vmdkvol import frames
 from vmdkvol.errors import Busy, CheckFailed, TruthUnknown, VolumeLost, VolumeNotFound
@@ -130,10 +131,12 @@ class Listing:
         intent = self._store.open_intent(record.id)
         return record if intent is None or intent.before is None else intent.before
 
-    def _size_told(self, record: VolumeRecord) -> int:
-        """Return the size that the volume has: the record of one that grows has the one that it is to have."""
+    def until_grown(self, record: VolumeRecord) -> VolumeRecord:
+        """Return the record with the size that the volume has: that of one that grows has the one that it is to have."""
         work = self._underway.of(record.id)
-        return self._as_told(record).size_bytes if work is not None and work.doing is Doing.GROW else record.size_bytes
+        if work is None or work.doing is not Doing.GROW:
+            return record
+        return replace(record, size_bytes=self._as_told(record).size_bytes)
 
     def _removed(self, vmgroup: Vmgroup, request: ListVolumes) -> tuple[tuple[VolumeId, ...], int | None]:
         """Return the ids to name as removed on this page, and the ``since`` that can be kept."""
@@ -163,7 +166,7 @@ class Listing:
                 name=record.name,
                 datastore=record.datastore,
                 vmgroup=record.vmgroup,
-                size_bytes=self._size_told(record),
+                size_bytes=self.until_grown(record).size_bytes,
                 allocated_bytes=space.get(record.disk_uuid, 0),
                 state=record.state,
                 content=record.content,

@@ -13,7 +13,7 @@ from vmdkvol.clock import Clock
 from vmdkvol.errors import VolumeInUse
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Address, Attachment, Content, DiskUuid, VmId, VolumeId
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DetachDisk, DiskRef, Vm
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DetachDisk, DiskRef, GrowDisk, Vm
 from vmdkvol_esx.records import Intent
 
 # As long as one slow or hanging step of the service between them lasts, at the most.
@@ -69,9 +69,10 @@ class Datacenter(SimulatedHypervisor):
         try:
             super()._do(change)
         except VolumeInUse as error:
-            if not self._was_unread() and not isinstance(change, DetachDisk):
+            if not self._was_unread() and not isinstance(change, DetachDisk | GrowDisk):
                 # A VM that could not be read is the one case in which the lock is the last guard (corrections 38). And a
-                # detach from a VM that is off is refused on purpose when that was switched on meanwhile.
+                # detach from a VM that is off is refused on purpose when that was switched on meanwhile. A growth that comes
+                # to the lock, after a list that was not true, freezes nobody.
                 self._oracle.refused(change, error)
             raise
         self._oracle.count(type(change).__name__)
@@ -81,7 +82,10 @@ class Datacenter(SimulatedHypervisor):
             self._bytes.disk(change.disk.uuid, disk.size_bytes)
 
     def _changes(self, change: Change) -> bool:
-        """Tell whether there is anything to change: a detach that was sent twice finds its disk gone the second time."""
+        """Tell whether there is anything to change: a detach that was sent twice finds its disk gone the second time, a growth
+        finds it as large as it is to be."""
+        if isinstance(change, GrowDisk):
+            return any(each.ref == change.disk and each.size_bytes < change.size_bytes for each in self._disks.values())
         held = self._held.get(change.disk.uuid)
         return not isinstance(change, DetachDisk) or (held is not None and held.vm == change.vm)
 
@@ -98,6 +102,15 @@ class Datacenter(SimulatedHypervisor):
             self._oracle.deleting(shown(there))
         super()._delete(ref)
         self._bytes.delete(ref.uuid)
+
+    def _grow(self, change: GrowDisk) -> None:
+        super()._grow(change)
+        self._oracle.grew(shown(self._whole(change.disk)))
+        self._bytes.enlarge(change.disk.uuid, change.size_bytes)
+        for guest in self._guests.values():
+            # Loop devices are larger at once, of PVSCSI's disks the kernel has to be asked.
+            if change.disk.uuid.int % 2:
+                guest.see(change.disk.uuid)
 
     def _attach(self, change: AttachDisk) -> None:
         super()._attach(change)

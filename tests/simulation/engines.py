@@ -11,8 +11,11 @@ from tests.simulation.lives import Killed
 from tests.simulation.world import Agent, Host, World
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import VolumeError
+from vmdkvol.messages import Call
 from vmdkvol.names import VolumeRef
-from vmdkvol.volume import VmId
+from vmdkvol.resize_messages import ResizeVolume
+from vmdkvol.volume import LIVE_STATES, VmId
+from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_guest.ports import MountTarget
 
 # How long Docker itself waits for an answer (faults 1.8).
@@ -82,6 +85,35 @@ class Engines:
         if done:
             self._changed_by(host, name)
         return done
+
+    def grow(self, host: Host, name: str, more: int) -> None:
+        """An administrator orders a size: the one that the volume of this name is recorded with, and ``more``."""
+        world, service = self._world, self._world.serving
+        record = next((each for each in world.store.page(None, None, 10_000) if self._is(each, host, name)), None)
+        if service is None or record is None:
+            return
+        size_bytes, told = record.size_bytes + more, "died"
+        order = ResizeVolume(volume=str(record.id), size_bytes=size_bytes)
+        world.tell(f"administrator: grow {name} to {size_bytes >> 20} MiB ...")
+        try:
+            with world.clock.inside(service.life.process):
+                world.clock.give_way()
+                service.resizing.resize(order, Call(world.new_id(), Deadline.after(world.clock, LIMITS["create"])))
+            if not service.life.over:
+                told = "ok"
+                self._oracle.resized(record.disk_uuid, size_bytes, world.datacenter.truth())
+        except VolumeError as error:
+            told = error.code
+            self._oracle.not_resized(name, error)
+        except Killed:
+            told = "died"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            self._oracle.fail("bug", f"grow {name} raised {error!r}")
+        self._oracle.count(f"grow {told}")
+        world.tell(f"administrator: grow {name} {told}")
+
+    def _is(self, record: VolumeRecord, host: Host, name: str) -> bool:
+        return str(record.vmgroup) == host.group and record.name == name and record.state in LIVE_STATES
 
     def _changed_by(self, host: Host, name: str) -> None:
         for letter, names in self.mine.items():

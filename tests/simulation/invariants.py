@@ -107,6 +107,9 @@ class Oracle:
         self._guests = guests
         self._disks = disks
         self._groups = groups
+        # How large each disk was last, and those that were made larger.
+        self._sizes: dict[DiskUuid, int] = {}
+        self._grown: set[DiskUuid] = set()
         self._ledgers: dict[DiskUuid, Ledger] = {}
         self._names: dict[str, Named] = {}
         # Every disk that there ever was, with the key of its volume.
@@ -167,6 +170,21 @@ class Oracle:
         """I7: no VM gets a disk of another vmgroup."""
         if disk.note["vmgroup"] != self._groups[vm]:
             self.fail("I7", f"{disk.ref.path} of another vmgroup is attached to {vm.hex[-1]}")
+
+    def grew(self, disk: Disk) -> None:
+        """A disk has this size from now on."""
+        if disk.size_bytes < self._sizes.get(disk.ref.uuid, 0):
+            self.fail("I1", f"{disk.ref.path} was made smaller: {disk.size_bytes}")
+        self._grown.add(disk.ref.uuid)
+
+    def resized(self, disk: DiskUuid, size_bytes: int, truth: Truth) -> None:
+        """An administrator was told that the disk has this size; another order may have made it larger since."""
+        if disk in truth.disks and truth.disks[disk].size_bytes < size_bytes:
+            self.fail("I6", f"{size_bytes} bytes were answered, and {truth.disks[disk].ref.path} is smaller")
+
+    def not_resized(self, name: str, error: VolumeError) -> None:
+        if error.code in ("internal", "wrong-disk", "metadata-damaged") or "\n" in str(error):
+            self.fail("bug", f"grow {name}: {error}")
 
     def unfounded(self, change: object) -> None:
         """I4: whatever changes a disk is written down until its end; a crash would leave what nobody looks for."""
@@ -282,7 +300,9 @@ class Oracle:
         disks = [truth.disks[disk] for disk in self._of_name(ticket.key) if disk in truth.disks]
         if size is None or not ticket.alone or len(disks) != 1:
             return
-        if disks[0].size_bytes != parse_size(size):
+        has, asked = disks[0].size_bytes, parse_size(size)
+        # One that has grown is what was asked for in any size that it has had.
+        if has < asked or (has != asked and disks[0].ref.uuid not in self._grown):
             self.fail("I10", f"create {ticket.name} of {size} was answered, and the volume has {disks[0].size_bytes} bytes")
 
     def _removed(self, ticket: Ticket, truth: Truth) -> None:
@@ -433,8 +453,11 @@ class Oracle:
             for volume, entry in guest.table.items():
                 if entry.number not in guest.plugged:
                     self.fail("I2", f"the disk of {volume} is gone from under its mount on {guest.vm.hex[-1]}")
-        for disk in truth.disks:
+        for disk, known in truth.disks.items():
             self._check_data(disk)
+            if known.size_bytes < self._sizes.setdefault(disk, known.size_bytes):
+                self.fail("I1", f"{known.ref.path} has become smaller")
+            self._sizes[disk] = known.size_bytes
 
     def _check_container(self, container: Container, truth: Truth) -> None:
         guest = self._guests[container.host]

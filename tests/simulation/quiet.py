@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.simulation.engines import Engines
+from tests.simulation.invariants import Container
 from tests.simulation.world import Host, World
 from vmdkvol.volume import DiskUuid, State, VmId
 from vmdkvol_esx import sidecar
@@ -152,6 +153,9 @@ class Quiet:
             )
         for record in records:
             self._check_copy(record)
+            disk = truth.disks.get(record.disk_uuid)
+            if disk is not None and disk.size_bytes != record.size_bytes:
+                world.oracle.fail("I5", f"{record.name} is recorded with {record.size_bytes} bytes, it has {disk.size_bytes}")
         # One that could not be taken away when its disk was moved stays: nothing is said of it, and a person may.
         strays = set(truth.sidecars) - {disk_path(record) for record in records} - world.oracle.left_places
         if strays:
@@ -188,6 +192,12 @@ class Quiet:
                 if (shown is not None) != (name in own) or (shown is not None and shown.status["stale"]):
                     oracle.fail("I6", f"get {name} of {host.letter} says {shown}, there are {own}")
 
+    def _check_size(self, host: Host, container: Container) -> None:
+        """A file system that may be written to spans its disk as soon as it is mounted, whatever became of its growth."""
+        disk = self._world.disks[container.disk]
+        if disk.now.spans != disk.size_bytes and not host.guest.reads_only(container.volume):
+            self._world.oracle.fail("I5", f"{container.name} spans {disk.now.spans} of {disk.size_bytes} bytes")
+
     def _check_use(self) -> None:
         """Every volume that is left can be used and removed; then nothing is left of it."""
         world, oracle = self._world, self._world.oracle
@@ -196,6 +206,7 @@ class Quiet:
             host, name = own[number % len(own)], key.partition(" ")[2]
             container = self._engines.run(host, name)
             if container is not None:
+                self._check_size(host, container)
                 self._engines.stop(container)
             elif not oracle.is_overwritten(key):
                 oracle.fail("I5", f"{name} cannot be used: {world.lines[-3:]}")

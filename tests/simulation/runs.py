@@ -179,6 +179,11 @@ class Run:
         name = self.volume(on, volume)
         self.call(how, lambda: self.engines.copy_unused(on, name))
 
+    def grow(self, host: int, volume: int | None, how: str, more: int) -> None:
+        on = self.host(host)
+        name = self.volume(on, volume)
+        self.call(how, lambda: self.engines.grow(on, name, more << 20))
+
     def wait(self, seconds: float) -> None:
         self.world.clock.sleep(seconds)
 

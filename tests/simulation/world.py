@@ -23,11 +23,14 @@ from tests.simulation.steps import Setup
 from vmdkvol.lanes import Lanes
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId, VmId
+from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.parts import Parts as ServiceParts
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DeleteDisk, DetachDisk, Vm
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, Datastore, DeleteDisk, DetachDisk, GrowDisk, Vm
 from vmdkvol_esx.records import Vmgroup
 from vmdkvol_esx.requests import Requests, make_verbs
+from vmdkvol_esx.resizing import Resizing
 from vmdkvol_guest.arrivals import Arrivals
 from vmdkvol_guest.catalogue import Catalogue
 from vmdkvol_guest.driver import Driver
@@ -113,6 +116,9 @@ class Service:
             retention_s=world.retention_s,
         )
         requests = Requests(self.verbs)
+        verbs, choosing = self.verbs, Choosing(parts.store)
+        ordering = Ordering(parts, choosing, verbs.journal, verbs.underway)
+        self.resizing = Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway)
         vms = [host.vm for host in world.hosts]
         self.desk = Desk(world.clock, clock, life, vms, requests.answer, world.loses, world.stalls_s)
         self.housekeeping = Housekeeping(
@@ -168,7 +174,7 @@ class World:
             self.disks,
             datastores=[Datastore(DS, 100 * GB, 100 * GB, True)],
             vms=[Vm(host.vm, f"host-{host.letter}", True) for host in self.hosts],
-            seconds=self._seconds(setup.slow),
+            seconds=self._seconds(setup.slow) | {GrowDisk: 2.0 * setup.slow},
             intents=self.store.open_intents,
         )
         self.moods = Moods(self.clock)

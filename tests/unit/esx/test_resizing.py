@@ -16,6 +16,7 @@ from vmdkvol.errors import (
     CheckFailed,
     HypervisorUnreachable,
     InvalidSize,
+    NameConflict,
     NoSpace,
     OutcomeUnknown,
     QuotaExceeded,
@@ -195,6 +196,8 @@ def test_while_a_disk_grows_its_old_size_is_told_and_the_work_that_goes_on(site:
     with pytest.raises(StillWorking):
         site.resize(volume, 2 * GB, seconds=2.0)
 
+    with pytest.raises(NameConflict):
+        site.create("db", size="2gb")
     info = site.get("db")
     assert (info.size_bytes, info.work and info.work.doing) == (GB, Doing.GROW)
     site.resize(volume, 2 * GB)
