@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Busy, SnapshotPresent, TruthUnknown, VolumeError
 from vmdkvol.messages import Call, Request
+from vmdkvol.names import DatastoreName
 from vmdkvol.notices import Grown
 from vmdkvol.orders import Outcome
 from vmdkvol.points import Point
@@ -66,11 +67,11 @@ class Resizing:
         found = self._look(record)
         self._at(Point.RESIZE_LOCKED)
         growth.check(found, order.size_bytes, self._hypervisor.datastores())
-        self._check_quota(found.record, order.size_bytes)
+        home = self._check_quota(found, order.size_bytes)
         plan = growth.plan(found, order.size_bytes)
         if order.dry_run:
             return outcome(order, plan, found.record)
-        grown = self._grow(found, order.size_bytes, deadline)
+        grown = self._grow(found, order.size_bytes, home, deadline)
         self._at(Point.RESIZE_REPLYING)
         return outcome(order, plan, grown)
 
@@ -100,13 +101,23 @@ class Resizing:
             raise TruthUnknown(f"the disk of volume {record.name}, {disk_ref(record).path}, was not found")
         return Found(record, disk.size_bytes, holding)
 
-    def _check_quota(self, record: VolumeRecord, size_bytes: int) -> None:
-        """Raise QuotaExceeded as ``Store.begin`` will, for whoever asks what would be done."""
+    def _check_quota(self, found: Found, size_bytes: int) -> DatastoreName | None:
+        """Raise QuotaExceeded as ``Store.begin`` will; return the machine's own datastore if that decides about the limit.
+
+        It is that of who has the volume, or had it last. If nobody is known to, the volume counts as beside its machine.
+        """
+        record = found.record
         group, added = self._store.group_by_id(record.vmgroup), size_bytes - record.size_bytes
-        if group is not None and added > 0:
-            used = self._store.usage(record.vmgroup).get(record.datastore, 0)
-            right = rights.find(group.rights, record.datastore, None)
-            rights.check_limits(group.vmgroup, right, record.datastore, size_bytes, added, used, 0)
+        if group is None or added <= 0:
+            return None
+        home = None
+        if rights.needs_home(group, record.datastore):
+            vm = record.last_vm if found.holding is None else found.holding.vm
+            home = record.datastore if vm is None else self._hypervisor.vm_datastore(vm)
+        used = self._store.usage(record.vmgroup).get(record.datastore, 0)
+        right = rights.find(group.rights, record.datastore, home)
+        rights.check_limits(group.vmgroup, right, record.datastore, size_bytes, added, used, 0)
+        return home
 
     def _holding(self, record: VolumeRecord, vm: VmId, device: AttachedDisk, *, running: bool) -> Holding:
         name = self._handover.name(vm)
@@ -118,14 +129,14 @@ class Resizing:
             )
         return Holding(vm, name, running)
 
-    def _grow(self, found: Found, size_bytes: int, deadline: Deadline) -> VolumeRecord:
+    def _grow(self, found: Found, size_bytes: int, home: DatastoreName | None, deadline: Deadline) -> VolumeRecord:
         """Let the disk have this size, its copy say so, and its machine know.
 
         Also for the size that it has: what a crash left undone is done then, such as a machine's device that did not follow.
         """
         record, vm = found.record, None if found.holding is None else found.holding.vm
         if vm is not None or not found.holds(size_bytes):
-            record = self._carry_out(record, size_bytes, vm, deadline)
+            record = self._carry_out(record, size_bytes, vm, home, deadline)
         try:
             self._journal.write_sidecar(record)
         except VolumeError as error:
@@ -135,10 +146,12 @@ class Resizing:
             self._handover.tell(vm, Grown(record.id, size_bytes))
         return record
 
-    def _carry_out(self, before: VolumeRecord, size_bytes: int, vm: VmId | None, deadline: Deadline) -> VolumeRecord:
+    def _carry_out(
+        self, before: VolumeRecord, size_bytes: int, vm: VmId | None, home: DatastoreName | None, deadline: Deadline
+    ) -> VolumeRecord:
         # With its new size from now on: that is what a quota has to hold.
         raised = replace(before, size_bytes=size_bytes, generation=before.generation + 1)
-        intent = self._journal.begin(GrowDisk(disk_ref(before), size_bytes, vm), raised, None, before=before)
+        intent = self._journal.begin(GrowDisk(disk_ref(before), size_bytes, vm), raised, None, before=before, home=home)
         # Until it has ended the volume is told as it was.
         self._underway.started(intent, raised)
         self._at(Point.RESIZE_BEGUN)

@@ -29,7 +29,7 @@ from vmdkvol.errors import (
     VolumeNotFound,
 )
 from vmdkvol.messages import CreateVolume, Mark
-from vmdkvol.names import VolumeRef
+from vmdkvol.names import VM_DATASTORE, DatastoreName, VolumeRef
 from vmdkvol.notices import Grown
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Step
@@ -300,10 +300,12 @@ def test_while_a_machine_that_may_have_the_disk_is_not_read_it_does_not_grow(sit
 # --- quota --------------------------------------------------------------------------------------------------------
 
 
-def limited(site: AdminSite, *, max_bytes: int | None = None, total_bytes: int | None = None) -> None:
+def limited(
+    site: AdminSite, on: DatastoreName = DS1, /, *, max_bytes: int | None = None, total_bytes: int | None = None
+) -> None:
     """The volumes' vmgroup may have no more on its datastore."""
     group = site.store.group_by_id(DEFAULT_VMGROUP)
-    right = Right(DS1, allow_create=True, max_bytes=max_bytes, total_bytes=total_bytes)
+    right = Right(on, allow_create=True, max_bytes=max_bytes, total_bytes=total_bytes)
     site.store.put_group(replace(group, rights=(right,)), expect=group.vmgroup.revision)
 
 
@@ -314,6 +316,18 @@ def test_a_volume_does_not_grow_beyond_its_vmgroups_limit(site: AdminSite, limit
     refused(site, volume, QuotaExceeded, 2 * GB + 512)
     with pytest.raises(QuotaExceeded):
         site.resize(volume, 3 * GB, dry_run=True)
+
+    assert site.resize(volume, 2 * GB).done
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_limit_for_machines_own_datastores_counts_too(site: AdminSite, *, attached: bool) -> None:
+    volume = formatted(site)
+    limited(site, VM_DATASTORE, total_bytes=2 * GB)
+    site.hypervisor.homes[A] = DS1
+    if attached:
+        site.attach(volume)
+    refused(site, volume, QuotaExceeded, 2 * GB + 512)
 
     assert site.resize(volume, 2 * GB).done
 
