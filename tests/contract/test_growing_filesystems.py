@@ -1,7 +1,7 @@
 """The promises of ``Filesystems`` about growth: mounted, in use, and whole whatever happens meanwhile.
 
 A mounted ext4 grows only for who has CAP_SYS_RESOURCE (field case C16), which a machine for development may lack: then this one
-shows xfs, and ext4 is shown in a virtual machine (tests/system/test_growth.py).
+shows xfs, and ext4 is shown in a virtual machine (tests/system/test_guest_side.py).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def kept(unit: str) -> list[str]:
 
 
 KEPT = kept("vmdkvol-agent.service")
-# What needs the fifth one, SYS_RESOURCE, is a mounted ext4 that grows: tests/system/test_growth.py.
+# What needs the fifth one, SYS_RESOURCE, is a mounted ext4 that grows: tests/system/test_guest_side.py.
 NEEDED = ("sys_admin", "chown", "fowner", "dac_override")
 SOCKET = "/run/docker/plugins/vsphere.sock"
 ASK = """

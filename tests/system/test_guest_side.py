@@ -6,8 +6,10 @@ The agent's own code, alone in a guest without udev: nothing makes links or rena
 from __future__ import annotations
 
 import json
+import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -193,6 +195,99 @@ def test_a_disk_that_says_nothing_is_taken_by_its_place_only_if_its_file_system_
     finally:
         pull_silent(empty, *places)
     assert told == [True, False, "truth-unknown", "wrong-disk", "truth-unknown", None, True]
+
+
+GROWN_MIB = 900
+WRITER = """
+import os
+number = 0
+with open("{data}/records", "ab") as file:
+    while True:
+        file.write(b"%d\\n" % number)
+        file.flush()
+        os.fsync(file.fileno())
+        with open("/run/acked.new", "w") as acked:
+            acked.write(str(number))
+        os.rename("/run/acked.new", "/run/acked")
+        number += 1
+"""
+
+
+@contextmanager
+def growing_disk(guest: Guest, site: Site, address: ScsiAddress, fstype: str) -> Iterator[tuple[DiskUuid, Callable[[], None]]]:
+    """A disk that says who it is, and what makes it larger while the guest has it, which QEMU does for raw disks only."""
+    file, uuid, node = site.root / f"growing-{fstype}.raw", new_disk_uuid(uuid4()), f"growing-{fstype}"
+    file.touch()
+    os.truncate(file, SIZE_OF_BOTH_MIB * MIB)
+    raw = {"driver": "raw", "node-name": node, "file": {"driver": "file", "filename": str(file)}}
+    guest.qmp.do("blockdev-add", raw)
+    place = {"bus": f"scsi{address.bus}.0", "scsi-id": address.unit, "lun": 0}
+    told = {"wwn": uuid.int >> 64, "serial": uuid.hex, "vendor": "VMware", "product": "Virtual disk"}
+    guest.qmp.do("device_add", {"driver": "scsi-hd", "id": node, "drive": node, **place, **told})
+    try:
+        yield uuid, lambda: guest.qmp.do("block_resize", {"node-name": node, "size": GROWN_MIB * MIB})
+    finally:
+        since = guest.qmp.told()
+        guest.qmp.do("device_del", {"id": node})
+        guest.qmp.wait("DEVICE_DELETED", since, 60.0, device=node)
+        guest.qmp.do("blockdev-del", {"node-name": node})
+
+
+# Enough for an xfs.
+SIZE_OF_BOTH_MIB = 320
+
+
+GROWING = """
+from pathlib import Path
+from vmdkvol_guest.linux.filesystems import LinuxFilesystems
+from vmdkvol_guest.linux.mounts import LinuxMounts
+filesystems, mounts = LinuxFilesystems(Commands(clock)), LinuxMounts(Path("/run/vmdkvol/mnt"), clock)
+volume, fstype = VolumeId(UUID("{volume}")), "{fstype}"
+point = mounts.path(volume, "root")
+device = devices.find(attached("{disk}", 1, 5, size={size_mib} << 20), within())
+"""
+MOUNTED = """
+filesystems.make(device, fstype, uuid4(), (), pristine=True)
+mounts.mount(device, volume, fstype, (), read_only=False)
+mounts.prepare(volume, "data", 0, 0, 0o755)
+print(json.dumps(mounts.path(volume, "data")))
+"""
+GROWN = """
+filesystems.grow(device, fstype, point)
+found = os.statvfs(point)
+print(json.dumps([filesystems.size(device, fstype, point) >> 20, found.f_blocks * found.f_frsize >> 20]))
+"""
+KEPT_RECORDS = """
+mounts.unmount(volume)
+filesystems.check(device, fstype, full=True)
+mounts.mount(device, volume, fstype, (), read_only=False)
+kept = Path(mounts.path(volume, "data"), "records").read_text().split()
+mounts.unmount(volume)
+devices.forget(device)
+print(json.dumps(len(kept) if kept == [str(number) for number in range(len(kept))] else kept[-10:]))
+"""
+
+
+@pytest.mark.parametrize("fstype", ["ext4", "xfs"])
+def test_a_disk_grows_under_its_file_system_which_follows_under_a_writer(empty: Guest, site: Site, fstype: str) -> None:
+    """Field case C16: with the unit's capabilities. The guest's kernel is not told of the growth: it is made to look."""
+    volume = uuid4()
+    with growing_disk(empty, site, ScsiAddress(1, 5), fstype) as (disk, grow):
+
+        def does(script: str, size_mib: int) -> Any:
+            return said(empty, GROWING.format(volume=volume, fstype=fstype, disk=disk, size_mib=size_mib) + script)
+
+        data = does(MOUNTED, SIZE_OF_BOTH_MIB)
+        empty.sh("cat >/run/writer.py", given=WRITER.format(data=data))
+        empty.sh("setsid python3 /run/writer.py >/dev/null 2>&1 & echo $! >/run/writer.pid")
+        empty.sh("until [ -e /run/acked ]; do :; done")
+        grow()
+        grown, room = does(GROWN, GROWN_MIB)
+        assert GROWN_MIB - 2 <= grown <= GROWN_MIB
+        assert room > GROWN_MIB * 0.8
+        acked = int(empty.sh("sleep 0.2; kill -9 $(cat /run/writer.pid); cat /run/acked; rm /run/acked"))
+
+        assert does(KEPT_RECORDS, GROWN_MIB) > acked > 0
 
 
 def test_the_doctor_says_what_this_machine_has_and_lacks(empty: Guest, site: Site) -> None:

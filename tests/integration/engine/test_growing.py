@@ -1,7 +1,7 @@
 """A real engine, agent and service, and volumes that become larger: under a writer, between mounts, and when both sides die.
 
 A mounted ext4 grows only for who has CAP_SYS_RESOURCE (field case C16); a machine without it shows that it stays as it is, and
-tests/system/test_growth.py that it grows.
+tests/system/test_guest_side.py that it grows.
 """
 
 from __future__ import annotations
