@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from vmdkvol.admin_errors import VmgroupNotFound
-from vmdkvol.errors import DatastoreNotFound, StaleRequest, quoted
+from vmdkvol.errors import DatastoreNotFound, NameConflict, StaleRequest, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
 from vmdkvol.orders import Order, Outcome, Plan, Step
@@ -102,6 +102,7 @@ class Vmgroups:
 
         def decide(group: Group) -> Regrouped:
             found = grouping.updated(group, order)
+            self._check_name_free(found.group)
             if found.group.vmgroup.default_datastore != group.vmgroup.default_datastore:
                 self._check_there(found.group.vmgroup.default_datastore)
             return found
@@ -208,6 +209,13 @@ class Vmgroups:
                 vmgroup=own.name,
                 revision=own.revision,
             )
+
+    def _check_name_free(self, group: Group) -> None:
+        """Raise NameConflict, in a dry run too, if another vmgroup has the name."""
+        own = group.vmgroup
+        other = self._store.group(own.name)
+        if other is not None and other.vmgroup.id != own.id:
+            raise NameConflict(f"vmgroup {own.name} exists", remedy="use another name", vmgroup=own.name)
 
     def _check_there(self, datastore: DatastoreName | None) -> None:
         """Raise DatastoreNotFound unless the hypervisor has the datastore, or it is none of its names."""

@@ -494,8 +494,9 @@ def test_a_vmgroup_is_renamed_and_keeps_its_volumes(office: Office) -> None:
     assert office.site.get("db", A).id == volume.id
     assert office.info("ops").id == volume.vmgroup
     office.make("dev")
-    with pytest.raises(NameConflict):
-        office.ask(UpdateVmgroup(name="dev", new_name="ops"))
+    for dry_run in (True, False):
+        with pytest.raises(NameConflict):
+            office.ask(UpdateVmgroup(name="dev", new_name="ops", dry_run=dry_run))
 
 
 def test_a_default_datastore_is_one_that_there_is(office: Office) -> None:
