@@ -11,6 +11,7 @@ from vmdkvol.site_messages import SITE_REQUESTS
 from vmdkvol.task_messages import TASK_REQUESTS
 from vmdkvol.vmgroup_messages import VMGROUP_REQUESTS
 from vmdkvol.volume_orders import VOLUME_REQUESTS
+from vmdkvol.watch_messages import WATCH_REQUESTS
 
 # By noun; each list stands at the end of the noun's own file.
 NOUNS: tuple[type[Request[object]], ...] = (
@@ -22,5 +23,6 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *SITE_REQUESTS,
     *TASK_REQUESTS,
     *ORPHAN_REQUESTS,
+    *WATCH_REQUESTS,
 )
 ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)

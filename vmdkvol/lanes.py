@@ -20,17 +20,24 @@ class _Entry:
     work: Callable[[], Any]
     # Of this piece of work alone: one for all would rouse everybody who waits whenever anything ends.
     ended: Condition
+    since: float
     done: bool = False
     result: Any = None
     error: BaseException | None = None
 
 
+def unmeasured(name: str, seconds: float) -> None:
+    """Nobody wants to know how long work waits."""
+
+
 class Lanes:
     """Runs work by key. Each busy lane has one worker thread, which ends when its lane is empty."""
 
-    def __init__(self, clock: Clock, name: str) -> None:
+    def __init__(self, clock: Clock, name: str, waited: Callable[[str, float], None] = unmeasured) -> None:
+        """``waited`` hears of each piece of work how long it waited for its turn in which kind of lane."""
         self._clock = clock
         self._name = name
+        self._waited = waited
         self._changed: Condition = clock.condition()
         self._lanes: dict[Hashable, deque[_Entry]] = {}
 
@@ -73,7 +80,7 @@ class Lanes:
             if lane and lane[-1].equal == equal:
                 return lane[-1]
             context = copy_context()
-            entry = _Entry(equal, lambda: context.run(work), self._clock.condition())
+            entry = _Entry(equal, lambda: context.run(work), self._clock.condition(), self._clock.monotonic())
             if lane is None:
                 self._lanes[key] = deque([entry])
                 self._start(key)
@@ -94,6 +101,7 @@ class Lanes:
             with self._changed:
                 # The entry stays at the head while it runs, so that equal work finds it.
                 entry = self._lanes[key][0]
+            self._waited(self._name, self._clock.monotonic() - entry.since)
             try:
                 entry.result = entry.work()
             except BaseException as error:  # noqa: BLE001 - handed to every waiter, none is lost

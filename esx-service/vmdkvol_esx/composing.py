@@ -21,14 +21,13 @@ from vmdkvol.stream import Secure
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx.administering import admin_server, make_enrolments, open_desk
 from vmdkvol_esx.alarms import Alarms
-from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.backends import Backend, open_backend, token_giver
 from vmdkvol_esx.callers import Callers, Present
 from vmdkvol_esx.desk import refuse_all
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.housekeeping import Housekeeping
-from vmdkvol_esx.monitoring import logged, open_audit
-from vmdkvol_esx.nouns import noun_rows
+from vmdkvol_esx.monitoring import Watch, logged, open_watch
+from vmdkvol_esx.nouns import Rows, noun_rows
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.readonly import ReadOnlyRequests
@@ -145,12 +144,13 @@ def _compose(
     around: Around | None,
     listen: Listen,
 ) -> Service:
-    log, lanes, later = logs.get("service"), Lanes(clock, "volume"), _Later()
+    log, later = logs.get("service"), _Later()
     ours, alarms = _registered(settings, store), Alarms(clock, log)
     hypervisor = open_backend(settings, clock, store, ours)
     disks = hypervisor if around is None else around(hypervisor)
     store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
-    auditing = open_audit(settings, clock, store, alarms)
+    watch = open_watch(settings, clock, store, disks, alarms, later.connected)
+    lanes, auditing = Lanes(clock, "volume", watch.metrics.waited), watch.auditing
     registry = _open_registry(settings, store, disks, clock, alarms, later)
     parts = Parts(store, disks, lanes, clock, uuid4, log, at, request=lambda: logs.bound_id("call"), admit=auditing.admit)
     verbs = make_verbs(parts, notify=later.notify, retention_s=settings.trash_retention_s)
@@ -168,8 +168,8 @@ def _compose(
     later.callers = callers = Callers(disks, store, clock, alarms, None if enrolling is None else enrolling.presented)
     later.server = Server(
         _addresses(settings, remote=registry is not None),
-        logged(witness.answer),
-        callers.identify,
+        logged(watch.observer.around(witness.answer)),
+        watch.observer.greeting(callers.identify),
         clock,
         service=NAME,
         listen=listen,
@@ -178,7 +178,7 @@ def _compose(
         whose=callers.whose,
         strangers=refuse_strangers if enrolling is None else enrolling.stranger,
     )
-    admin = _open_admin(settings, store, verbs, ours, clock, listen, later, registry, auditing)
+    admin = _open_admin(settings, store, verbs, ours, clock, listen, later, registry, watch.rows(housekeeping, registry), watch)
     return Service(settings, clock, later.server, lanes, hypervisor, housekeeping, store, admin, registry)
 
 
@@ -237,7 +237,8 @@ def _open_admin(
     listen: Listen,
     later: _Later,
     registry: Registry | None,
-    auditing: Auditing,
+    watched: Rows,
+    watch: Watch,
 ) -> Server:
     enrolments = make_enrolments(
         settings,
@@ -251,8 +252,8 @@ def _open_admin(
         give=token_giver(settings, verbs.parts.hypervisor),
     )
     nouns = noun_rows(verbs, store, later.connected, NAME)
-    desk = open_desk({**enrolments.rows(), **auditing.rows(), **nouns}, store, clock, auditing)
-    return admin_server(settings, logged(desk.answer), clock, NAME, listen)
+    desk = open_desk({**enrolments.rows(), **watched, **nouns}, store, clock, watch.auditing)
+    return admin_server(settings, logged(watch.observer.around(desk.answer)), clock, NAME, listen)
 
 
 def _secured(settings: ServiceSettings, clock: Clock) -> Secure | None:

@@ -61,10 +61,10 @@ class Housekeeping:
         self._doubts = parts.doubts
         self._retention_s = retention_s
         self._started = (parts.clock.wall(), parts.clock.monotonic())
-        self._scans = 0
+        self._scans, self.scanned_at = 0, parts.clock.monotonic()
         self._absent: dict[VolumeId, int] = {}
         self._in_trash: dict[VolumeId, float] = {}
-        self._reported: set[DiskUuid] = set()
+        self.unknown_disks: set[DiskUuid] = set()
         # The records whose sidecars were found right, by their hash, and how many scans it takes to read all of those again.
         self._right: dict[VolumeId, int] = {}
         self._shares = 1
@@ -113,7 +113,7 @@ class Housekeeping:
         self._report_orphans(seen, known)
         self._forget_others(volumes)
         self._shares = max(1, -(-len(known) // _SIDECARS))
-        self._scans += 1
+        self._scans, self.scanned_at = self._scans + 1, self._clock.monotonic()
 
     def _look_around(self) -> None:
         try:
@@ -266,10 +266,10 @@ class Housekeeping:
         for disks in seen.values():
             for uuid, disk in disks.items():
                 # The store is asked only about disks that came after the records were read.
-                if uuid in known or uuid in self._reported or self._store.with_disk(uuid) is not None:
+                if uuid in known or uuid in self.unknown_disks or self._store.with_disk(uuid) is not None:
                     continue
                 if self._there(disk):
-                    self._reported.add(uuid)
+                    self.unknown_disks.add(uuid)
                     self._log.warning("disk without a record", disk=str(disk.ref.path), uuid=str(uuid))
 
     def _there(self, disk: Disk) -> bool:

@@ -1,24 +1,89 @@
-"""What the service is watched by, put together: the audit."""
+"""What the service is watched by, put together: the audit, figures, and whether it is well. Composition."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from vmdkvol import logs
+from vmdkvol import __version__, logs
+from vmdkvol.admin_requests import NOUNS
 from vmdkvol.clock import Clock
-from vmdkvol.messages import Call, Request
+from vmdkvol.errors import TruthUnknown
+from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Request
+from vmdkvol.volume import VmId
 from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.auditing import Auditing
+from vmdkvol_esx.housekeeping import Housekeeping
+from vmdkvol_esx.measuring import Measuring
+from vmdkvol_esx.metrics import Metrics
+from vmdkvol_esx.observing import Observer
+from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore
+from vmdkvol_esx.vitals import Checking, Looks
+
+if TYPE_CHECKING:
+    from vmdkvol_esx.registry import Registry
+
+Answer = Callable[[Request[Any], Call], Any]
 
 
-def open_audit(settings: ServiceSettings, clock: Clock, store: SqlStore, alarms: Alarms) -> Auditing:
-    """Return the audit, tidied: what its retention lets go of is forgotten.
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The parts, of one service."""
 
-    It hears alarms, and what the store could not write.
+    settings: ServiceSettings
+    clock: Clock
+    store: SqlStore
+    hypervisor: Hypervisor
+    auditing: Auditing
+    observer: Observer
+    metrics: Metrics
+
+    def rows(self, housekeeping: Housekeeping, registry: Registry | None) -> Mapping[type[Request[Any]], Answer]:
+        """Return what answers each request about the audit, figures and health."""
+        measuring = Measuring(
+            self.store,
+            self.hypervisor,
+            self.clock,
+            logs.get("metrics"),
+            uuid4,
+            self.metrics.render,
+            lambda: len(housekeeping.unknown_disks),
+            each_volume=self.settings.metrics_volumes,
+        )
+        looks = Looks(
+            check_writable=self.store.check_writable,
+            free_bytes=self._free_bytes,
+            ends=lambda: {} if registry is None else {"site's authority": registry.authority.not_after},
+            scanned_at=lambda: housekeeping.scanned_at,
+            every_s=self.settings.housekeeping_s,
+            unwritten=lambda: self.auditing.unwritten,
+        )
+        checking = Checking(self.store, self.hypervisor, self.store.trail, self.clock, looks)
+        return {**self.auditing.rows(), **measuring.rows(), **checking.rows()}
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self.settings.state_dir).free
+        except OSError as error:
+            raise TruthUnknown(f"the space under {self.settings.state_dir} cannot be read: {error.strerror}") from error
+
+
+def open_watch(
+    settings: ServiceSettings,
+    clock: Clock,
+    store: SqlStore,
+    hypervisor: Hypervisor,
+    alarms: Alarms,
+    connected: Callable[[VmId], bool],
+) -> Watch:
+    """Return the parts. The audit is tidied, and hears alarms and what the store could not write.
+
+    ``connected`` tells whether a machine's agent is there.
     """
     auditing = Auditing(
         store.trail,
@@ -31,10 +96,19 @@ def open_audit(settings: ServiceSettings, clock: Clock, store: SqlStore, alarms:
     )
     store.trail.lost, alarms.heard = auditing.lost, auditing.alarm
     auditing.tidy()
-    return auditing
+    metrics = Metrics(
+        version=__version__,
+        protocol=NEWEST_VERSION,
+        backend="local" if settings.vsphere is None else "vsphere",
+        connected=connected,
+        unwritten=lambda: auditing.unwritten,
+    )
+    observer = Observer(metrics, clock, (*REQUESTS, *NOUNS))
+    metrics.guests = observer.guests
+    return Watch(settings, clock, store, hypervisor, auditing, observer, metrics)
 
 
-def logged(answer: Callable[[Request[Any], Call], Any]) -> Callable[[Request[Any], Call], Any]:
+def logged(answer: Answer) -> Answer:
     """Return ``answer`` with the call's id on every log line that it causes on its thread."""
 
     def answered(request: Request[Any], call: Call) -> Any:

@@ -161,6 +161,9 @@ class ServiceSettings:
         default=365 * 86400.0, metadata={"help": "How long a record of the audit is kept, but for the newest thousand."}
     )
     audit_records: int = field(default=200_000, metadata={"help": "How many records the audit keeps; the oldest go first."})
+    metrics_volumes: bool = field(
+        default=False, metadata={"help": "Whether the figures for Prometheus have each volume's size: two series a volume."}
+    )
     audit_attachments: bool = field(
         default=True, metadata={"help": "Whether the audit has each attach and detach too; the service's log has them always."}
     )

@@ -22,6 +22,7 @@ from vmdkvol_esx.web.plain import read_reply
 from vmdkvol_esx.web.routes import served
 from vmdkvol_esx.web.serving import serve_doors
 from vmdkvol_esx.web.token_file import Tokens
+from vmdkvol_esx.web.watching import Asking
 from vmdkvol_esx.web_setting import WebSetting
 
 # A core that is restarted is back by then; a person waits.
@@ -52,7 +53,12 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         read=read_reply,
     ).start()
     login = Login(Tokens(Path(settings.token_file), clock, log), log)
-    health = Health({"core": lambda: "" if line.up else line.trouble.text})
+    asking = Asking(line.ask, clock, uuid4)
+    checks = {
+        "core": lambda: "" if line.up else line.trouble.text,
+        "work": lambda: asking.trouble() if line.up else "not asked",
+    }
+    health = Health(checks, asking.metrics)
     app = create_app(Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound), served())
     log.info("serving", version=__version__)
     return app, line.close

@@ -10,7 +10,7 @@ Checks = Mapping[str, Callable[[], str]]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``checks`` are what must be well for the API to be used: each returns what is wrong, or nothing. They do not wait."""
+    """``checks`` are what must be well for the API to be used: each returns what is wrong, or nothing, within seconds."""
 
     checks: Checks = field(default_factory=dict)
     metrics: Callable[[], str] = str

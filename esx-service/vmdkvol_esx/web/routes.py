@@ -43,6 +43,7 @@ from vmdkvol.volume_orders import (
     SetVolume,
     TrashVolume,
 )
+from vmdkvol.watch_messages import ReadMetrics, ReadVitals
 
 GET, POST, PUT, PATCH, DELETE = "GET", "POST", "PUT", "PATCH", "DELETE"
 
@@ -122,6 +123,8 @@ ROUTES: tuple[Route, ...] = (
     Route(GET, "/v1/tasks/{task}", GetTask),
     Route(POST, "/v1/tasks/{task}/cancel", CancelTask),
     Route(GET, "/v1/status", SiteStatus),
+    Route(GET, "/v1/health", ReadVitals),
+    Route(GET, "/v1/metrics", ReadMetrics),
     _list("/v1/audit", QueryAudit, most=500, cursor="before"),
     _list("/v1/audit/export", ExportAudit, most=500),
 )

@@ -1,0 +1,66 @@
+"""Who watches gets the core's figures whole or not at all, and hears why it is not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.doubles.hand_clock import HandClock
+from vmdkvol.errors import MetadataDamaged, NotFound, ServiceUnreachable
+from vmdkvol.findings import FAIL, OK, WARN, Finding
+from vmdkvol.messages import Call, Request
+from vmdkvol.watch_messages import MetricsText, ReadMetrics, Vitals
+from vmdkvol_esx.web.watching import Asking
+
+SCRAPE = UUID(int=7)
+
+
+def asking(*answers: object) -> tuple[Asking, list[Request[Any]]]:
+    asked: list[Request[Any]] = []
+    left: Iterator[object] = iter(answers)
+
+    def ask(request: Request[Any], call: Call) -> Any:
+        asked.append(request)
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return Asking(ask, HandClock(), uuid4), asked
+
+
+def test_the_parts_of_one_moment_are_put_together() -> None:
+    made, asked = asking(MetricsText("a 1\n", SCRAPE, 1), MetricsText("b 2\n", SCRAPE, 2), MetricsText("c 3\n", SCRAPE))
+    assert made.metrics() == "a 1\nb 2\nc 3\n"
+    assert asked == [ReadMetrics(), ReadMetrics(scrape=SCRAPE, part=1), ReadMetrics(scrape=SCRAPE, part=2)]
+
+
+@pytest.mark.parametrize("error", [ServiceUnreachable("gone"), NotFound("these figures are not kept any more")])
+def test_figures_that_break_off_are_none(error: Exception) -> None:
+    made, _ = asking(MetricsText("a 1\n", SCRAPE, 1), error)
+    with pytest.raises(type(error)):
+        made.metrics()
+
+
+def test_a_core_that_is_well_has_no_trouble_and_a_warning_is_none() -> None:
+    made, _ = asking(Vitals(True, (Finding(OK, "database", "writable"), Finding(WARN, "datastore ds1", "90% full", "x"))))
+    assert made.trouble() == ""
+
+
+def test_a_datastore_that_fails_leaves_the_core_ready() -> None:
+    made, _ = asking(Vitals(True, (Finding(FAIL, "datastore ds1", "is read-only", "x"),)))
+    assert made.trouble() == ""
+
+
+def test_what_failed_is_named() -> None:
+    made, _ = asking(Vitals(False, (Finding(FAIL, "hypervisor", "connection refused"), Finding(OK, "database", "writable"))))
+    assert made.trouble() == "hypervisor: connection refused"
+
+
+@pytest.mark.parametrize("error", [ServiceUnreachable("gone"), MetadataDamaged("the database is damaged")])
+def test_a_core_that_cannot_say_is_in_trouble(error: Exception) -> None:
+    made, _ = asking(error)
+    assert made.trouble() == str(error)
