@@ -18,6 +18,7 @@ from tests import commands
 from tests.bench import written
 from tests.contract import befalls, proven
 from tests.contract.checklist import CHECKLIST
+from tests.figures_page import metrics_table
 from tests.mutants import listed
 from tests.mutants.mutant import By
 from tests.mutants.trial import Outcome
@@ -337,6 +338,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "befalls": befalls_table,
     "checklist": checklist,
     "cli": commands.page,
+    "metrics": metrics_table,
     "bench": written.table,
     "bench-methods": written.methods,
     "bench-summary": written.paragraph,
