@@ -28,6 +28,8 @@ from vmdkvol_guest.parts import Limits
 from vmdkvol_guest.ports import Log
 
 MAX_BODY = 64 << 10
+# Where the environment says what came of a request, if it is not well: an error's code.
+RESULT = "vmdkvol.result"
 # Docker's IDs have 64 characters.
 MAX_ID = 256
 _CREDENTIALS = struct.Struct("3i")
@@ -162,21 +164,25 @@ def _replies_to_errors(app: Flask, log: Log) -> None:
     @app.errorhandler(VolumeError)
     def refused(error: VolumeError) -> Response:
         log.info("refused", path=request.path, code=error.code, reason=str(error))
+        request.environ[RESULT] = error.code
         return _reply({"Err": str(error)})
 
     @app.errorhandler(HangUp)
     def hung_up(error: HangUp) -> Response:
         log.info("hung up", path=request.path, reason=str(error))
+        request.environ[RESULT] = "hung-up"
         return _hang_up()
 
     @app.errorhandler(HTTPException)
     def not_ours(error: HTTPException) -> Response:
         code = error.code or 500
         log.info("refused", path=request.path, status=code)
+        request.environ[RESULT] = "bad-request"
         return _reply({"Err": f"{request.method} {request.path[:60]!r}: {error.name} [bad-request]"}, code)
 
     @app.errorhandler(Exception)
     def crashed(error: Exception) -> Response:
+        request.environ[RESULT] = "internal"
         log.error("crashed", path=request.path, error=f"{type(error).__name__}: {error}", trace=_trace(error))
         if request.path == "/VolumeDriver.Get":
             return _hang_up()

@@ -48,6 +48,10 @@ class AgentSettings:
     slow_threads: int = field(
         default=224, metadata={"help": "How many of the threads may wait for slow work; the rest answers Get and List."}
     )
+    metrics: str | None = field(
+        default=None,
+        metadata={"help": "Where figures and health are told: unix:///PATH or tcp://127.0.0.1:PORT. Not set: nowhere."},
+    )
     log_level: str = field(default="info", metadata={"help": "What is logged: debug, info, warning or error, and above."})
 
     def __post_init__(self) -> None:
@@ -59,6 +63,7 @@ class AgentSettings:
             raise BadRequest("run_dir and state_dir are the same directory", setting="state_dir")
         _check_socket("socket", self.socket)
         _check_service(self.service)
+        self._check_metrics()
         self._check_numbers()
         if self.log_level not in _LEVELS:
             raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
@@ -77,6 +82,16 @@ class AgentSettings:
     def authority_file(self) -> Path:
         """Where the certificate of the site's authority lies."""
         return Path(self.state_dir) / "identity" / "ca.pem"
+
+    def _check_metrics(self) -> None:
+        try:
+            address = None if self.metrics is None else parse_address(self.metrics)
+        except BadRequest as error:
+            raise BadRequest(f"metrics: {error.text}", remedy=error.remedy, setting="metrics") from error
+        if isinstance(address, VsockAddress):
+            raise BadRequest("metrics are told at unix:// or tcp://", setting="metrics")
+        if isinstance(address, UnixAddress) and str(address.path) == self.socket:
+            raise BadRequest("metrics and socket are the same path", setting="metrics")
 
     def _check_numbers(self) -> None:
         limits = {

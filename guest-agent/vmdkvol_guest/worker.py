@@ -12,7 +12,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmdkvol import __version__, logs
 from vmdkvol.addresses import parse_address
@@ -27,6 +27,9 @@ from vmdkvol_guest.composing import Agent, At, Identity, MakeDevices, boot_id, c
 from vmdkvol_guest.guards import is_alone, open_instance, wait_alone
 from vmdkvol_guest.linux.devices import LinuxDevices
 from vmdkvol_guest.settings import AgentSettings
+
+if TYPE_CHECKING:
+    from vmdkvol_guest.watching import Watching
 
 _NAME = f"vmdkvol-agent {__version__}"
 _SLOW = frozenset(f"/VolumeDriver.{name}" for name in ("Create", "Remove", "Mount", "Unmount"))
@@ -59,6 +62,8 @@ class Worker:
             on_up=self._greeted,
             on_down=self._lost,
         )
+        self._watching = self._open_watching()
+        self._app = self._answer if self._watching is None else self._watching.figures.around(self._answer)
         self._served_early = 0
         self._lock = open_instance(Path(settings.run_dir) / "instance.lock")
         if is_alone(self._lock):
@@ -71,6 +76,17 @@ class Worker:
         self._line.start()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return self._app(environ, start_response)
+
+    def _open_watching(self) -> Watching | None:
+        if self._settings.metrics is None:
+            return None
+        # Its library costs the start some 0.1 s, and most agents need none.
+        from vmdkvol_guest.watching import Watching
+
+        return Watching(self._settings.metrics, self._line, self._clock, lambda: self._acting is not None)
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         acting = self._acting or self._await(environ["PATH_INFO"])
         return self._serve_early(environ, start_response) if acting is None else acting.app(environ, start_response)
 
@@ -90,6 +106,8 @@ class Worker:
         if not self._line.up:
             # Who asks an absent service is told so now: a stop must not wait until each question's time is over.
             self._line.close()
+        if self._watching is not None:
+            self._watching.stop()
         for agent in (self._early, self._acting):
             if agent is not None:
                 agent.stop()
@@ -153,6 +171,8 @@ class Worker:
 
     def _act(self, agent: Agent) -> None:
         agent.start()
+        if self._watching is not None:
+            self._watching.start()
         logs.get("agent").info("serving", driver=self._settings.driver, version=__version__)
 
     def _note_activate(self) -> None:
@@ -164,6 +184,8 @@ class Worker:
 
     def _greeted(self, welcome: Welcome) -> None:
         self._identity.learn(welcome)
+        if self._watching is not None:
+            self._watching.figures.connected()
         for agent in (self._early, self._acting):
             if agent is not None:
                 agent.greeted()

@@ -11,6 +11,8 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.findings import FAIL
 from vmdkvol.messages import Call, Request
 from vmdkvol.watch_messages import MetricsText, ReadMetrics, ReadVitals, Vitals
+from vmdkvol.wire import read_answer
+from vmdkvol_esx.web.plain import Plain
 
 # Prometheus gives up after ten seconds, a load balancer's probe sooner.
 METRICS_S, VITALS_S = 9.0, 4.0
@@ -44,4 +46,5 @@ class Asking:
         return "" if vitals.ready else "; ".join(failed)
 
     def _answer(self, request: Request[Any], deadline: Deadline) -> Any:
-        return self._ask(request, Call(self._new_id(), deadline))
+        answer = self._ask(request, Call(self._new_id(), deadline))
+        return read_answer(request, answer.body) if isinstance(answer, Plain) else answer

@@ -13,6 +13,8 @@ from vmdkvol.errors import MetadataDamaged, NotFound, ServiceUnreachable
 from vmdkvol.findings import FAIL, OK, WARN, Finding
 from vmdkvol.messages import Call, Request
 from vmdkvol.watch_messages import MetricsText, ReadMetrics, Vitals
+from vmdkvol.wire import dump
+from vmdkvol_esx.web.plain import Plain
 from vmdkvol_esx.web.watching import Asking
 
 SCRAPE = UUID(int=7)
@@ -36,6 +38,13 @@ def test_the_parts_of_one_moment_are_put_together() -> None:
     made, asked = asking(MetricsText("a 1\n", SCRAPE, 1), MetricsText("b 2\n", SCRAPE, 2), MetricsText("c 3\n", SCRAPE))
     assert made.metrics() == "a 1\nb 2\nc 3\n"
     assert asked == [ReadMetrics(), ReadMetrics(scrape=SCRAPE, part=1), ReadMetrics(scrape=SCRAPE, part=2)]
+
+
+def test_answers_that_go_through_as_they_came_are_read_here() -> None:
+    part = MetricsText("a 1\n", SCRAPE)
+    assert asking(Plain(dump(part)))[0].metrics() == "a 1\n"
+    vitals = Vitals(False, (Finding(FAIL, "hypervisor", "connection refused"),))
+    assert asking(Plain(dump(vitals)))[0].trouble() == "hypervisor: connection refused"
 
 
 @pytest.mark.parametrize("error", [ServiceUnreachable("gone"), NotFound("these figures are not kept any more")])
