@@ -56,7 +56,7 @@ class Watch:
             each_volume=self.settings.metrics_volumes,
         )
         looks = Looks(
-            check_writable=self.store.check_writable,
+            check_writable=self.store.trail.check_writable,
             free_bytes=self._free_bytes,
             ends=lambda: {} if registry is None else {"site's authority": registry.authority.not_after},
             scanned_at=lambda: housekeeping.scanned_at,

@@ -112,6 +112,11 @@ class SqlTrail:
         first_young = None if young is None else young["seq"]
         return int(known["head"]) if first_young is None else int(first_young) - 1
 
+    def check_writable(self) -> None:
+        """Raise what a write would raise now, as far as that is known without one."""
+        with self._database.writing():
+            return
+
     @contextmanager
     def _writing(self) -> Iterator[Transaction]:
         try:

@@ -51,11 +51,6 @@ class SqlStore:
     def close(self) -> None:
         self._database.close()
 
-    def check_writable(self) -> None:
-        """Raise what a write would raise now, as far as that is known without one."""
-        with self._database.writing():
-            return
-
     def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
         with self._database.writing() as transaction:
             intents.begin(transaction, intent, record, home)
