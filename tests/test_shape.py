@@ -143,7 +143,8 @@ def _is_known_condition(test: ast.expr) -> bool:
 # Third-party libraries may do at their import what they like; ours are imported after them, under watch.
 IMPORT_ALL = """
 import importlib, sys
-import alembic, cattrs, click, flask, gunicorn.app.base, pyudev, pyVmomi, rich.table, sqlalchemy, sqlite3, ctypes.util
+import alembic, cattrs, click, flask, gunicorn.app.base, prometheus_client, pyudev, pyVmomi, rich.table, sqlalchemy, sqlite3
+import ctypes.util
 seen = []
 BAD = {"socket.__new__", "socket.bind", "subprocess.Popen", "os.system", "sqlite3.connect", "_thread.start_new_thread",
        "os.mkdir", "os.rename", "os.remove", "os.putenv", "fcntl.flock", "fcntl.ioctl"}
