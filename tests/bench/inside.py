@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import calls, commits, containers, counts, far, guests, lists, rights, starts, vsphere, waits
+from tests.bench import calls, commits, containers, counts, far, guests, lists, rest, rights, starts, vsphere, waits
 from tests.bench.figures import Measured, Verdict, verdict
 from tests.bench.lines import QUICK, Effort, Line, Row
 from tests.bench.stage import Stage
@@ -23,6 +23,7 @@ ROWS: tuple[Row, ...] = (
     *calls.ROWS,
     *containers.ROWS,
     *lists.ROWS,
+    *rest.ROWS,
     *starts.ROWS,
     *commits.ROWS,
     *rights.ROWS,

@@ -24,8 +24,8 @@ def many(stage: Stage) -> Mapping[str, Measured]:
     Each has a service of its own with as many records, disks and sidecars. Linear would be 10. The client reads the
     answer and parses it, on both sides.
     """
-    big = stage.filled("many", lambda subject: _fill(subject, stage.effort.many))
-    small = stage.filled("few", lambda subject: _fill(subject, stage.effort.many // _RATIO))
+    big = stage.filled("many", lambda subject: fill_subject(subject, stage.effort.many))
+    small = stage.filled("few", lambda subject: fill_subject(subject, stage.effort.many // _RATIO))
     for subject, number in ((big, stage.effort.many), (small, stage.effort.many // _RATIO)):
         eventually(partial(_knows, subject, number), f"the agent knows its {number} volumes", _LEARNED_S)
     rounds = stage.compare(lambda: timed(lambda: big.host.told("List")), lambda: timed(lambda: small.host.told("List")))
@@ -37,7 +37,8 @@ def _knows(subject: Subject, number: int) -> bool:
     return len(subject.host.call("List").get("Volumes") or ()) == number
 
 
-def _fill(subject: Subject, number: int) -> None:
+def fill_subject(subject: Subject, number: int) -> None:
+    """Give a subject that was never started so many volumes."""
     database = subject.root / "state" / "service" / "vmdkvol.db"
     database.parent.mkdir(parents=True, mode=0o700)
     fill(database, Path(subject.datastore), number)
