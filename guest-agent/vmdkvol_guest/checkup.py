@@ -87,6 +87,14 @@ def tools(fstype: str, package: str, missing: Sequence[str], *, kernel: bool | N
     return Finding(OK, check, f"mkfs.{fstype} and its checks are there")
 
 
+def growth(*, able: bool) -> Finding:
+    """Judge whether a mounted ext4 can grow here. ``able``: who runs the doctor has the capability for it (field case C16)."""
+    if not able:
+        fix = "give the agent the capability SYS_RESOURCE, as its unit does; xfs needs none"
+        return Finding(WARN, "ext4 in use", "does not grow when its disk does: the capability is missing here", fix)
+    return Finding(OK, "ext4 in use", "can grow when its disk does")
+
+
 def tool(name: str, package: str, *, there: bool, need: str) -> Finding:
     """Judge a program without which the agent cannot work."""
     if not there:

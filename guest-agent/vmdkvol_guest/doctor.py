@@ -16,7 +16,7 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.findings import OK, WARN, Finding, of_access, of_error
 from vmdkvol.options import PACKAGES
 from vmdkvol_guest import checkup
-from vmdkvol_guest.linux import certificates, scsi, vsock
+from vmdkvol_guest.linux import certificates, enlarging, scsi, vsock
 from vmdkvol_guest.linux.commands import Commands, which
 from vmdkvol_guest.linux.filesystems import TOOLS
 from vmdkvol_guest.reaching import Reached
@@ -86,6 +86,7 @@ class Doctor:
         for fstype, package in PACKAGES.items():
             missing = [tool for tool in TOOLS[fstype] if tool != "blkid" and self.find(tool) is None]
             yield checkup.tools(fstype, package, missing, kernel=self._knows(fstype, f"/{fstype}.ko"))
+        yield checkup.growth(able=enlarging.may_grow_ext4(self.places.proc))
         found = self.find("blkid") is not None
         yield checkup.tool("blkid", "util-linux", there=found, need="no disk can be told from another")
         found = self.find("openssl") is not None

@@ -95,10 +95,10 @@ def _explained(error: OSError, device: Device, fstype: str) -> VolumeError:
     return NotPermitted(text, remedy="stop its containers and start them again: it is checked before it is mounted")
 
 
-def may_grow_ext4() -> bool:
+def may_grow_ext4(proc: Path = Path("/proc")) -> bool:
     """Tell whether this process has the capability that a mounted ext4 asks for (field case C16); True if that is not known."""
     try:
-        lines = Path("/proc/thread-self/status").read_text("ascii", "replace").splitlines()
+        lines = (proc / "thread-self/status").read_text("ascii", "replace").splitlines()
     except OSError:
         return True
     found = next((line for line in lines if line.startswith("CapEff:")), None)

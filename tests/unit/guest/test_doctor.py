@@ -189,6 +189,14 @@ def test_a_file_system_that_the_kernel_may_load_is_there(machine: Machine) -> No
     assert machine.of("tools xfs").status == WARN
 
 
+def test_c16_a_machine_on_which_no_mounted_ext4_grows_is_told(machine: Machine) -> None:
+    status = machine.proc / "thread-self" / "status"
+    status.parent.mkdir()
+    for capabilities, expected in (("000001fffeffffff", WARN), ("000001ffffffffff", OK)):
+        status.write_text(f"Name:\tpython3\nCapEff:\t{capabilities}\n")
+        assert machine.of("ext4 in use").status == expected
+
+
 def test_a_kernel_without_the_driver_cannot_have_the_controller(machine: Machine) -> None:
     (machine.sysfs.root / "class/scsi_host/host2").unlink()
     assert machine.of("pvscsi").status == WARN
