@@ -25,7 +25,7 @@ Trash = Callable[[TrashVolume, Call], Outcome]
 
 _PAGE = 500
 # So that a plan fits into one answer; the others are told by their number.
-_SHOWN = 100
+_SHOWN = 50
 _GONE = frozenset({State.TRASHED, State.REMOVING})
 
 

@@ -17,6 +17,9 @@ from vmdkvol_esx.allotting import Regrouped, checked, in_words, right_on, with_f
 from vmdkvol_esx.group_texts import check_unset, default_place, defaults_of, description_of, policies_of, vmgroup_name
 from vmdkvol_esx.records import Group, Member, Right, Vmgroup
 
+# Of the machines that come, and of those that go; the others are told by their number.
+_SHOWN = 50
+_LONGEST = 80
 _UNSETS = ("description", "defaults", "policies")
 
 
@@ -159,10 +162,15 @@ def _right_steps(name: str, before: Sequence[Right], after: Sequence[Right]) -> 
 
 def _member_steps(name: str, before: Sequence[Member], after: Sequence[Member]) -> tuple[Step, ...]:
     was, now = ({each.vm for each in members} for members in (before, after))
-    gone = [Step("remove-member", name, _who(each), None) for each in before if each.vm not in now]
-    come = [Step("add-member", name, None, _who(each)) for each in after if each.vm not in was]
-    return (*gone, *come)
+    gone = _told([each for each in before if each.vm not in now])
+    come = _told([each for each in after if each.vm not in was])
+    return (
+        *(Step("remove-member", name, who, None) for who in gone),
+        *(Step("add-member", name, None, who) for who in come),
+    )
 
 
-def _who(member: Member) -> str:
-    return one_line(f"{member.name} ({member.vm})")
+def _told(members: Sequence[Member]) -> list[str]:
+    """Return the machines as people read them: a plan of a thousand of them must still be an answer."""
+    told = [f"{one_line(each.name, _LONGEST)} ({each.vm})" for each in members[:_SHOWN]]
+    return [*told, f"{len(members) - _SHOWN} more"] if len(members) > _SHOWN else told

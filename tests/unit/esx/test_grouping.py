@@ -11,10 +11,12 @@ import pytest
 from tests.unit.esx.site import DS1, DS2
 from vmdkvol.admin_errors import DefaultVmgroup
 from vmdkvol.errors import BadRequest, InvalidName, InvalidOption, NameConflict, VolumeError
+from vmdkvol.frames import MAX_FRAME
 from vmdkvol.names import VM_DATASTORE
-from vmdkvol.orders import Step
+from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.vmgroup_messages import CreateVmgroup, UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId, VmId
+from vmdkvol.wire import answer_size
 from vmdkvol_esx.grouping import check_same, emptied, made, updated, with_exactly, with_members, without_members
 from vmdkvol_esx.records import Group, Member, Right, Vmgroup
 
@@ -234,6 +236,19 @@ def test_the_default_vmgroup_has_no_list_to_change() -> None:
             change(DEFAULT, (ANN,))
     with pytest.raises(DefaultVmgroup):
         without_members(DEFAULT, {ANN.vm})
+
+
+def test_a_plan_of_a_thousand_machines_fits_into_an_answer() -> None:
+    old, new = (
+        [Member(VmId(UUID(int=number)), "\N{SNOWMAN}" * 80) for number in range(first, first + 1000)] for first in (1000, 5000)
+    )
+    found = with_exactly(replace(DEV, members=tuple(old)), new)
+    assert len(found.group.members) == 1000
+    assert [step.before or step.after for step in found.steps if "more" in (step.before or step.after or "")] == [
+        "950 more"
+    ] * 2
+    assert len(found.steps) == 102
+    assert answer_size(Outcome(Plan(found.steps), True)) < MAX_FRAME
 
 
 def test_a_machines_name_paints_no_terminal() -> None:
