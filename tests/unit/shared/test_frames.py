@@ -261,3 +261,19 @@ def test_half_a_surrogate_pair_of_our_own_is_written_in_escapes() -> None:
 
 def test_more_time_than_anybody_waits_is_cut() -> None:
     assert read(write(Frame(ID, 10**12, "a", None))[4:]).left_ms == MAX_LEFT_MS
+
+
+@pytest.mark.parametrize("depth", [2, MAX_DEPTH, MAX_DEPTH + 1, 200])
+@pytest.mark.parametrize("text", ["a", '{"[', "]}", '\\"{', "[" * 50])
+def test_the_depth_of_a_long_frame_is_that_of_its_deepest_value(depth: int, text: str) -> None:
+    """Rows that have nothing inside are not walked through; brackets in texts are none."""
+    deep: object = text
+    for _ in range(depth - 1):
+        deep = [deep]
+    value = [*({"name": text, text: text} for _ in range(100)), deep]
+    payload = json.dumps(value).encode()
+    if depth <= MAX_DEPTH:
+        assert parse(payload) == value
+    else:
+        with pytest.raises(BadFrame):
+            parse(payload)
