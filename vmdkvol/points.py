@@ -41,7 +41,8 @@ class Point(StrEnum):
     RESIZE_LOCKED = "esx.resize.locked"
     RESIZE_BEGUN = "esx.resize.begun"
     RESIZE_REPLYING = "esx.resize.replying"
-    # an administrator restores, renames, sets options, takes a disk away
+    # an administrator creates for a vmgroup, restores, renames, sets options, takes a disk away
+    COMMISSION_BEGUN = "esx.commission.begun"
     RESTORE_RECORDED = "esx.restore.recorded"
     RENAME_RECORDED = "esx.rename.recorded"
     SET_RECORDED = "esx.set.recorded"

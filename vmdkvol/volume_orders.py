@@ -115,8 +115,9 @@ class InspectVolume(Query[VolumeDetail]):
 class CreateVolumeFor(Order):
     """Afterwards the vmgroup has one volume of this name, ready, with these options: keys and texts as after ``-o``.
 
-    As a machine of the vmgroup creates one, except that the vmgroup's rights are not asked. ``over_quota``: also beyond its
-    limits. Raises NameConflict, NoSpace, QuotaExceeded and what is wrong with an option. ``task`` if the work goes on.
+    As a machine of the vmgroup creates one, except that its rights are not asked; its limits, allowed policies and default
+    options count; with ``over_quota`` its limits do not. Raises NameConflict, NoSpace, QuotaExceeded and what is wrong with an
+    option. ``task`` if the work goes on.
     """
 
     vmgroup: str
@@ -207,6 +208,7 @@ class DetachVolume(Order):
 VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (
     ListAllVolumes,
     InspectVolume,
+    CreateVolumeFor,
     TrashVolume,
     DestroyVolume,
     RestoreVolume,

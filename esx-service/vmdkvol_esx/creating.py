@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 from uuid import UUID
@@ -11,7 +11,6 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     InvalidOption,
     NameConflict,
-    NoSpace,
     StillWorking,
     VolumeError,
     VolumeInUse,
@@ -21,35 +20,26 @@ from vmdkvol.messages import CreateVolume
 from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
-from vmdkvol.sizes import format_size
-from vmdkvol.volume import Content, State, VmId, VolumeId, VolumeInfo, new_disk_uuid
+from vmdkvol.volume import State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx import rights
 from vmdkvol_esx.attaching import foreign
-from vmdkvol_esx.copying import FIRST_GENERATION, clone_content, clone_options
 from vmdkvol_esx.defaulting import completed
+from vmdkvol_esx.drafting import New, draft
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.listing import Listing, check_ready
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_ref, new_path
 from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.placing import Placing
-from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Datastore
+from vmdkvol_esx.ports import Change
 from vmdkvol_esx.records import Group, Vmgroup, VolumeRecord
 from vmdkvol_esx.reply import Answered, Reply
 from vmdkvol_esx.rights import Verb
 
 # Of the work's own: eagerzeroedthick writes the whole disk, a clone copies it, and both go on when Docker has left.
 WORK_S = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What a clone is made from: its record as it was found free."""
-
-    record: VolumeRecord
 
 
 class Creating:
@@ -100,7 +90,7 @@ class Creating:
         record = self._store.find(group.id, request.ref.text)
         if record is None or record.state is not State.PREPARING:
             return None
-        _check_same(record, request, _wanted_datastore(request.ref, request.options))
+        check_same(record, request, wanted_datastore(request.ref, request.options))
         return record
 
     # --- in the name's lane --------------------------------------------------------------------------------------
@@ -116,16 +106,17 @@ class Creating:
             clear = partial(self._journal.clear, preparing.id, deadline)
             self._lanes.run(preparing.id, SETTLE, clear, deadline, f"creating volume {request.ref}")
         existing = self._store.find(group.vmgroup.id, request.ref.text)
-        wanted = _wanted_datastore(request.ref, request.options)
+        wanted = wanted_datastore(request.ref, request.options)
         if existing is not None:
             self._permits.check(caller, group, Verb.INSPECT, existing.datastore)
-            _check_same(self._listing.until_grown(existing), request, wanted)
+            check_same(self._listing.until_grown(existing), request, wanted)
             return self._listing.describe(existing)
         datastore, home = self._placing.place(caller, group, wanted)
         options = completed(request.options, group.vmgroup)
         rights.check_policy(group, datastore.name, home, options.policy)
         source = self._free_source(caller, group, options, deadline)
-        record, change = self._planned(caller, group.vmgroup, request.ref, options, datastore, source)
+        new = New(VolumeId(self._new_id()), self._new_id(), self._clock.wall(), self._handover.name(caller))
+        record, change = draft(new, group.vmgroup.id, request.ref, options, datastore, source)
         made = self._lanes.run(
             record.id,
             ("create",),
@@ -136,50 +127,6 @@ class Creating:
         self._at(Point.CREATE_REPLYING)
         return made
 
-    def _planned(
-        self,
-        caller: VmId,
-        group: Vmgroup,
-        ref: VolumeRef,
-        asked: CreateOptions,
-        datastore: Datastore,
-        source: _Source | None,
-    ) -> tuple[VolumeRecord, Change]:
-        """Return the new record and the change that makes its disk; raise NoSpace if a thick one cannot fit."""
-        volume = VolumeId(self._new_id())
-        options = asked if source is None else clone_options(asked, source.record)
-        size = options.size_bytes
-        if size is None:
-            raise InvalidOption(f"volume {ref} has no size")
-        if options.diskformat != "thin" and size > datastore.free_bytes:
-            raise NoSpace(
-                f"datastore {datastore.name} has {format_size(datastore.free_bytes)} free, "
-                f"a disk of {format_size(size)} with diskformat={options.diskformat} needs more",
-                datastore=datastore.name,
-            )
-        content, filesystem_uuid, copied = (Content.UNFORMATTED, None, ()) if source is None else clone_content(source.record)
-        record = VolumeRecord(
-            id=volume,
-            vmgroup=group.id,
-            name=ref.text,
-            datastore=datastore.name,
-            path=new_path(group.id, ref.text, volume),
-            disk_uuid=new_disk_uuid(self._new_id()),
-            size_bytes=size,
-            state=State.PREPARING,
-            content=content,
-            filesystem_uuid=filesystem_uuid,
-            options=options,
-            generation=FIRST_GENERATION,
-            created_at=self._clock.wall(),
-            created_by=self._handover.name(caller),
-            copied_uuids=copied,
-        )
-        note = {"volume": str(volume), "vmgroup": str(group.id), "name": ref.text}
-        if source is None:
-            return record, CreateDisk(disk_ref(record), size, options.diskformat, note, options.policy)
-        return record, CloneDisk(disk_ref(source.record), disk_ref(record), options.diskformat, note)
-
     # --- in the volume's lane ------------------------------------------------------------------------------------
 
     def _make(
@@ -187,15 +134,15 @@ class Creating:
         caller: VmId,
         record: VolumeRecord,
         change: Change,
-        source: _Source | None,
+        source: VolumeRecord | None,
         home: DatastoreName | None,
         deadline: Deadline,
         reply: Reply,
     ) -> VolumeInfo:
-        read = None if source is None else source.record.id
+        read = None if source is None else source.id
         intent = self._journal.begin(change, record, caller, before=None, source=read, home=home)
         if source is not None:
-            self._check_still_free(source, intent.id)
+            self.check_still_free(source, intent.id)
         self._at(Point.CREATE_BEGUN)
         answered = Answered(reply, lambda done: replace(self._listing.describe(done), work=None))  # it ends with this
         self._journal.carry_out(intent, record, deadline, answered)
@@ -210,32 +157,35 @@ class Creating:
             self._log.warning("sidecar not written", volume=made.name, error=str(error))
         return answered.told or self._listing.describe(made)
 
-    def _free_source(self, caller: VmId, group: Group, options: CreateOptions, deadline: Deadline) -> _Source | None:
+    def _free_source(self, caller: VmId, group: Group, options: CreateOptions, deadline: Deadline) -> VolumeRecord | None:
+        if options.clone_from is None:
+            return None
+        source = self._listing.named(group.vmgroup.id, options.clone_from)
+        self._permits.check(caller, group, Verb.CLONE_FROM, source.datastore)
+        return self.free_source(source, deadline)
+
+    def free_source(self, source: VolumeRecord, deadline: Deadline) -> VolumeRecord:
         """Return the source of a clone, on no VM: a copy under a running writer is corrupt (corrections 1).
 
         A source that only lingers is given back first. The intent, the hypervisor's lock on the disk and
         ``Store.begin`` keep it so until the copy ends.
         """
-        if options.clone_from is None:
-            return None
-        source = self._listing.named(group.vmgroup.id, options.clone_from)
-        self._permits.check(caller, group, Verb.CLONE_FROM, source.datastore)
 
-        def look() -> _Source | Held:
+        def look() -> VolumeRecord | Held:
             return self._lanes.run(
                 source.id, ("look",), lambda: self._look_at_source(source.id, deadline), deadline, f"cloning {source.name}"
             )
 
         return self._handover.until_free(source.id, look, deadline)
 
-    def _check_still_free(self, source: _Source, intent: UUID) -> None:
+    def check_still_free(self, source: VolumeRecord, intent: UUID) -> None:
         """From here on the intent holds the source; between the look at it and this an attach may have begun and ended."""
-        record = self._store.volume(source.record.id)
-        if record is None or record.generation != source.record.generation:
+        record = self._store.volume(source.id)
+        if record is None or record.generation != source.generation:
             self._store.abandon(intent, None)
-            raise VolumeInUse(f"volume {source.record.name} was attached meanwhile", remedy="try again")
+            raise VolumeInUse(f"volume {source.name} was attached meanwhile", remedy="try again")
 
-    def _look_at_source(self, volume: VolumeId, deadline: Deadline) -> _Source | Held:
+    def _look_at_source(self, volume: VolumeId, deadline: Deadline) -> VolumeRecord | Held:
         self._journal.clear(volume, deadline)
         record = self._store.volume(volume)
         if record is None:
@@ -249,12 +199,12 @@ class Creating:
             case Foreign(vms=vms):
                 raise foreign(record, vms, self._handover)
             case Free() | Here():
-                return _Source(record)
+                return record
             case _:
                 assert_never(owner)
 
 
-def _wanted_datastore(ref: VolumeRef, options: CreateOptions) -> DatastoreName | None:
+def wanted_datastore(ref: VolumeRef, options: CreateOptions) -> DatastoreName | None:
     """Return the datastore that the user named, in the name or as an option."""
     if ref.datastore is not None and options.datastore is not None and ref.datastore != options.datastore:
         raise InvalidOption(
@@ -264,7 +214,7 @@ def _wanted_datastore(ref: VolumeRef, options: CreateOptions) -> DatastoreName |
     return ref.datastore or options.datastore
 
 
-def _check_same(existing: VolumeRecord, request: CreateVolume, wanted: DatastoreName | None) -> None:
+def check_same(existing: VolumeRecord, request: CreateVolume, wanted: DatastoreName | None) -> None:
     """Raise NameConflict unless the volume is what ``request`` asks for; options that were left out are no difference."""
     if existing.state is State.LOST:
         check_ready(existing)

@@ -65,12 +65,12 @@ class Journal:
         before: VolumeRecord | None,
         source: VolumeId | None = None,
         home: DatastoreName | None = None,
+        over_quota: bool = False,
     ) -> Intent:
         """Write down that ``change`` is going to happen, with ``record`` as it stands meanwhile; raises as ``Store.begin``."""
         request, now = self._parts.request(), self._clock.wall()
-        operation = self._parts.operation(request)
-        intent = Intent(operation, record.id, change, caller, now, source=source, before=before, request=request)
-        self._store.begin(intent, record, home=home)
+        intent = Intent(self._parts.operation(request), record.id, change, caller, now, source, before, request=request)
+        self._store.begin(intent, record, home=home, over_quota=over_quota)
         return intent
 
     def carry_out(

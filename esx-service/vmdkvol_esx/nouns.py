@@ -8,6 +8,7 @@ from typing import Any
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmId
 from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.commissioning import Commissioning
 from vmdkvol_esx.custody import Custody
 from vmdkvol_esx.datastores import Datastores
 from vmdkvol_esx.discarding import Discarding
@@ -34,6 +35,7 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
     ordering = Ordering(parts, choosing, verbs.journal, verbs.underway)
     discarding = Discarding(parts, ordering, verbs.removing, verbs.owners, verbs.handover)
     return {
+        **Commissioning(parts, choosing, verbs.journal, verbs.listing, verbs.creating).rows(),
         **discarding.rows(),
         **MendingOrphans(parts, choosing, discarding).rows(),
         **Overview(parts, choosing, verbs.underway, verbs.glance).rows(),

@@ -41,7 +41,7 @@ class Placing:
                 f"there is no datastore {name!r}", remedy=f"known: {self._usable(caller, group, known)}", datastore=name
             )
         home = self._permits.check(caller, group, Verb.CREATE, name)
-        _check_in_order(known[name])
+        check_in_order(known[name])
         return known[name], home
 
     def _default(self, caller: VmId, group: Group) -> DatastoreName | None:
@@ -52,7 +52,8 @@ class Placing:
         return known_names(sorted(name for name in known if self._permits.may_create(caller, group, name)))
 
 
-def _check_in_order(datastore: Datastore) -> None:
+def check_in_order(datastore: Datastore) -> None:
+    """Raise TruthUnknown or NotPermitted for a datastore on which nothing can be made now."""
     if datastore.problem is not None:
         remedy = "an administrator must look; use another datastore meanwhile"
         raise TruthUnknown(

@@ -296,7 +296,9 @@ class Store(Tenants, Cordons, Protocol):
     One write transaction each; every write compares generations and raises the change number.
     """
 
-    def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
+    def begin(
+        self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None, over_quota: bool = False
+    ) -> None:
         """All or nothing: claim the name, reserve the quota, compare and raise the generation, open the intent.
 
         ``record`` is as it shall stand now; a new one has generation 1, an existing one its stored generation + 1.
@@ -305,8 +307,8 @@ class Store(Tenants, Cordons, Protocol):
         (``intent.source``) must be ``ready`` and without open intent, or VolumeInUse / VolumeNotFound.
 
         QuotaExceeded if a new or grown volume is beyond a limit of its vmgroup, of the right that ``rights.find`` names for
-        ``home``. NotPermitted if a machine's new volume or attach (``intent.caller``) is not what its group may by now, and
-        for every new volume on a datastore that is cordoned.
+        ``home``; not for an administrator's one that is to be ``over_quota``. NotPermitted if a machine's new volume or attach
+        (``intent.caller``) is not what its group may by now, and for every new volume on a datastore that is cordoned.
         """
         ...
 

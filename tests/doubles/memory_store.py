@@ -61,7 +61,9 @@ class MemoryStore:
     # --- intents -----------------------------------------------------------------------------------------------
 
     @_alone
-    def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
+    def begin(
+        self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None, over_quota: bool = False
+    ) -> None:
         if intent.volume != record.id:
             raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}")
         self._check_idle(record.id)
@@ -77,7 +79,8 @@ class MemoryStore:
         stored = self.volume(record.id)
         same = stored is not None and (stored.vmgroup, stored.datastore) == (record.vmgroup, record.datastore)
         added = record.size_bytes - (stored.size_bytes if stored is not None and same else 0)
-        self._groups.check_begun(intent, record, added, self._stored(), home)
+        if not (over_quota and intent.caller is None):
+            self._groups.check_begun(intent, record, added, self._stored(), home)
         if isinstance(intent.change, CreateDisk | CloneDisk) and record.datastore in self._cordons:
             raise NotPermitted(f"datastore {record.datastore} takes no new volumes now")
         self._put(record)

@@ -131,9 +131,9 @@ MUTANTS = (
         "nothing-is-written-down-before-a-change",
         "an attach, a detach or a deletion is sent to the hypervisor with no open intent",
         f"{ESX}/journal.py",
-        "        self._store.begin(intent, record, home=home)\n",
+        "        self._store.begin(intent, record, home=home, over_quota=over_quota)\n",
         "        if before is None:\n"
-        "            self._store.begin(intent, record, home=home)\n"
+        "            self._store.begin(intent, record, home=home, over_quota=over_quota)\n"
         "        else:\n"
         "            self._store.update(record, expect=before.generation)\n",
         ("I4",),
@@ -245,7 +245,7 @@ MUTANTS = (
         "a-source-is-not-looked-at-again",
         "a clone is made of a source that was attached since it was looked at",
         f"{ESX}/creating.py",
-        "        if source is not None:\n            self._check_still_free(source, intent.id)\n",
+        "        if source is not None:\n            self.check_still_free(source, intent.id)\n",
         "",
         ("I2",),
         (f"{_UNIT}/test_cloning.py",),
@@ -254,7 +254,7 @@ MUTANTS = (
         "any-volume-of-that-name-will-do",
         "a Create of a name that exists is answered whatever size and options it asks for",
         f"{ESX}/creating.py",
-        "            _check_same(self._listing.until_grown(existing), request, wanted)\n",
+        "            check_same(self._listing.until_grown(existing), request, wanted)\n",
         "",
         ("I10",),
         (f"{_UNIT}/test_creating.py",),

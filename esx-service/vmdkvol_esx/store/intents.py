@@ -50,7 +50,9 @@ _OLD_ANSWERS = Statement(delete(answers).where(answers.c.kept_at <= bindparam("u
 _KEEP = Statement(insert(answers).on_conflict_do_nothing())
 
 
-def begin(transaction: Transaction, intent: Intent, record: VolumeRecord, home: DatastoreName | None) -> None:
+def begin(
+    transaction: Transaction, intent: Intent, record: VolumeRecord, home: DatastoreName | None, *, over_quota: bool
+) -> None:
     if intent.volume != record.id:
         raise StaleRequest(f"the intent is for volume {intent.volume}, the record for {record.id}", volume=str(record.id))
     if transaction.first(_KNOWN, key=str(intent.id)) is not None:
@@ -65,7 +67,8 @@ def begin(transaction: Transaction, intent: Intent, record: VolumeRecord, home: 
         _check_source(transaction, intent.source, record)
     added = reserving.added_bytes(transaction, record)
     volumes.put(transaction, record, volumes.next_change(transaction))
-    reserving.check_begun(transaction, intent, record, added, home)
+    if not (over_quota and intent.caller is None):
+        reserving.check_begun(transaction, intent, record, added, home)
     cordons.check_open(transaction, intent, record)
     transaction.change(_BEGIN, **intent_to_row(intent), closed_at=None, outcome=None)
 

@@ -33,8 +33,7 @@ def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> Sq
 
     Raises MetadataDamaged for a file that is damaged, empty, foreign or of a newer version: the text names it and the
     remedy is ``vmdkvol-esxd rebuild``. TruthUnknown if it cannot be opened, Busy if another process keeps it locked,
-    NoSpace if there is no room. ``wait_s`` is how long a locked database is waited for. An instance may be used from
-    any thread.
+    NoSpace if there is no room. ``wait_s`` is how long a locked database is waited for. An instance is for any thread.
     """
     return SqlStore(open_database(path, clock.wall(), wait_s), clock)
 
@@ -51,9 +50,11 @@ class SqlStore:
     def close(self) -> None:
         self._database.close()
 
-    def begin(self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None) -> None:
+    def begin(
+        self, intent: Intent, record: VolumeRecord, *, home: DatastoreName | None = None, over_quota: bool = False
+    ) -> None:
         with self._database.writing() as transaction:
-            intents.begin(transaction, intent, record, home)
+            intents.begin(transaction, intent, record, home, over_quota=over_quota)
 
     def note_task(self, intent: UUID, task: str) -> None:
         with self._database.writing() as transaction:
