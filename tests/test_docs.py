@@ -172,7 +172,11 @@ def test_a_file_is_called_on_the_page_as_in_the_code(file: str, source: str) -> 
 @pytest.mark.parametrize(
     "command",
     sorted(
-        {found for page in PAGES for found in re.findall(r"(?:`|\$ )(vmdkvol [a-z]+(?: [a-z]+)?)", page.read_text("utf-8"))}
+        {
+            found
+            for page in PAGES
+            for found in re.findall(r"(?:`|\$ )(vmdkvol [a-z]+(?:-[a-z]+)*(?: [a-z]+)?)", page.read_text("utf-8"))
+        }
     ),
 )
 def test_every_command_that_is_named_exists(command: str) -> None:

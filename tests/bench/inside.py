@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import calls, commits, containers, counts, far, guests, lists, rest, rights, starts, vsphere, waits
+from tests.bench import calls, commands, commits, containers, counts, far, guests, lists, rest, rights, starts, vsphere, waits
 from tests.bench.figures import Measured, Verdict, verdict
 from tests.bench.lines import QUICK, Effort, Line, Row
 from tests.bench.stage import Stage
@@ -25,6 +25,7 @@ ROWS: tuple[Row, ...] = (
     *lists.ROWS,
     *rest.ROWS,
     *starts.ROWS,
+    *commands.ROWS,
     *commits.ROWS,
     *rights.ROWS,
     *vsphere.ROWS,

@@ -24,6 +24,7 @@ _COMMANDS = {
     "orphans": "Disks and records that have lost each other.",
     "audit": "Who did what, and what came of it.",
     "doctor": "Check this machine and say how to put it right.",
+    "support-bundle": "Put what a helper must see into one file, without secrets.",
     "explain": "Explain an error code.",
     "completion": "Print a completion script for a shell.",
 }
@@ -43,7 +44,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"vmdkvol.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"vmdkvol.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
