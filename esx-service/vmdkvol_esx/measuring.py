@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from vmdkvol import frames
 from vmdkvol.clock import Clock
 from vmdkvol.errors import NotFound, VolumeError
 from vmdkvol.messages import Call, Request
@@ -17,7 +18,8 @@ from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import Datastore, Hypervisor, Log, Store
 from vmdkvol_esx.records import VolumeRecord
 
-_PART_CHARACTERS = 200_000
+# What a frame takes beside the rest of the answer: a name in another script has up to four bytes a character.
+_PART_BYTES = frames.MAX_FRAME - 4096
 # A scraper reads the parts of one moment one after the other; two scrapers have a moment each.
 _MOMENTS = 8
 # What the hypervisor tells is asked for no more often: a scrape each second asks it no more than one each half minute.
@@ -197,10 +199,15 @@ def _tallies(records: Sequence[VolumeRecord], names: Mapping[object, str]) -> tu
 
 
 def _cut(text: str) -> Sequence[str]:
-    """Return the text in parts that end with a line."""
+    """Return the text in parts that end with a line, each as long as fits into a frame."""
     parts: list[str] = []
-    while text:
-        end = len(text) if len(text) <= _PART_CHARACTERS else text.rfind("\n", 0, _PART_CHARACTERS) + 1 or _PART_CHARACTERS
-        parts.append(text[:end])
-        text = text[end:]
-    return parts or [""]
+    part: list[str] = []
+    left = _PART_BYTES
+    for line in text.splitlines(keepends=True):
+        size = len(frames.encode(line))
+        if size > left and part:
+            parts.append("".join(part))
+            part, left = [], _PART_BYTES
+        part.append(line)
+        left -= size
+    return [*parts, "".join(part)]
