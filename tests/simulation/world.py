@@ -295,10 +295,13 @@ class World:
             connection.end()
 
     def give_up(self, host: Host, connection: Connection) -> None:
-        """The agent's Hello was not answered on this connection: it makes another one."""
-        if host.connection is connection:
-            self.disconnect(host)
-            self.connect(host)
+        """The agent's Hello was not answered on this connection: it makes another one.
+
+        Also if the world knows a newer one. A service that dies at the moment in which it is connected has its end told before
+        its beginning; the agent takes that one for its last, and does not listen on the one that came between.
+        """
+        self.disconnect(host)
+        self.connect(host)
 
     def break_line(self, host: Host, seconds: float) -> None:
         """Cut the host off for a while."""
