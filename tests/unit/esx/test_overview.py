@@ -24,7 +24,7 @@ from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.overview import Overview, size
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, Hypervisor
-from vmdkvol_esx.records import Group, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import VolumeRecord
 
 OTHER = VmgroupId(UUID(int=0x77))
 
@@ -308,8 +308,8 @@ class TwoGroups:
     def change_number(self) -> int:
         return 1
 
-    def groups(self) -> list[Group]:
-        return [Group(Vmgroup(DEFAULT_VMGROUP, "_DEFAULT", None)), Group(Vmgroup(OTHER, "other", None))]
+    def vmgroup_names(self) -> dict[VmgroupId, str]:
+        return {DEFAULT_VMGROUP: "_DEFAULT", OTHER: "other"}
 
     def find(self, vmgroup: VmgroupId, text: str) -> VolumeRecord | None:
         if vmgroup == OTHER:
