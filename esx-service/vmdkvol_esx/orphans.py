@@ -157,7 +157,7 @@ def _orphan(kind: OrphanKind, place: Place, detail: str, *actions: Mending) -> O
 def _command(where: str, action: Mending) -> str:
     # In quotes, as a shell takes them: a place has a blank, and a foreign file's name whatever its maker liked.
     quoted = "'" + where.replace("'", "'\\''") + "'"
-    return one_line(f"vmdkvol orphan mend {quoted} --action {action} --dry-run")
+    return one_line(f"vmdkvol orphans mend {quoted} {action} --dry-run")
 
 
 def _group_of(path: DiskPath, groups: Mapping[VmgroupId, str]) -> VmgroupId:

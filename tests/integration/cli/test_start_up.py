@@ -54,7 +54,7 @@ def test_a_daemons_help_does_not_load_what_serving_needs(program: str) -> None:
 UNUSED = {
     "vmdkvol_guest.daemon": ("flask", "werkzeug", "cattrs", "pyudev", "sqlite3", "rich", "asyncio", "vmdkvol_guest.worker"),
     "vmdkvol_guest.worker": ("cattrs", "pyudev", "rich", "asyncio", "sqlalchemy", "alembic", "gunicorn"),
-    # The vSphere bindings are 27 MB: only a service that talks to vSphere pays for them. Prometheus' library brings http.client.
+    # The vSphere bindings are 27 MB: only a service that talks to vSphere pays for them. http.client comes with Prometheus'.
     "vmdkvol_esx.daemon": ("cattrs", "rich", "flask", "gunicorn", "pyVmomi", "vmdkvol_esx.vsphere.connections"),
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import click
 import pytest
 
 from tests.unit.esx.admin_site import AdminSite
@@ -13,6 +15,7 @@ from tests.unit.esx.site import DS1, DS2, GB, A, Killed
 from tests.unit.esx.test_crashes import Passed
 from vmdkvol import frames
 from vmdkvol.admin_errors import ProofNeeded
+from vmdkvol.cli.main import cli
 from vmdkvol.errors import Conflict, NameConflict, NotFound, TruthUnknown
 from vmdkvol.orders import Outcome
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan, Orphan, OrphanKind, Orphans
@@ -76,7 +79,20 @@ def test_a_disk_without_a_record_is_told_with_what_mends_it(site: AdminSite, orp
     (told,) = found(site)
     assert (told.kind, told.where, told.volume) == (OrphanKind.DISK, place(orphan), "db")
     assert told.actions == (Mending.ADOPT, Mending.TRASH)
-    assert told.command == f"vmdkvol orphan mend '{place(orphan)}' --action adopt --dry-run"
+    assert told.command == f"vmdkvol orphans mend '{place(orphan)}' adopt --dry-run"
+
+
+def test_the_command_that_is_told_is_one_that_the_command_line_takes(site: AdminSite, orphan: VolumeRecord) -> None:
+    (told,) = found(site)
+    program, *words = shlex.split(told.command)
+    assert program == "vmdkvol"
+
+    group, words = words[0], words[1:]
+    taken = cli.get_command(click.Context(cli), group)
+    assert isinstance(taken, click.Group)
+    name, command, left = taken.resolve_command(click.Context(taken), words)
+    assert command is not None
+    assert command.make_context(name, left).params["where"] == place(orphan)
 
 
 def test_a_disk_without_a_second_copy_is_not_adopted(site: AdminSite) -> None:
