@@ -179,6 +179,15 @@ class Run:
         name = self.volume(on, volume)
         self.call(how, lambda: self.engines.copy_unused(on, name))
 
+    def clone_and_start(self, host: int, other: int, name: int, source: int) -> None:
+        """One host clones a volume, made just now, at the moment when another starts containers on it."""
+        on, beside = self.host(host), self.host(other)
+        of = self.name(on, source, fresh=True)
+        if self.engines.create(on, of, size="100mb"):
+            made = self.name(on, name, fresh=True)
+            self.call("beside", lambda: self.engines.create(on, made, **clone_of(of)))
+            self.call("twice", lambda: self.engines.run(beside, of))
+
     def grow(self, host: int, volume: int | None, how: str, more: int) -> None:
         on = self.host(host)
         name = self.volume(on, volume)

@@ -75,6 +75,7 @@ KINDS: Mapping[str, Kind] = {
     "copy": _user(3, which=WHICH, how=HOWS),
     "remake": _user(3, host=HOSTS, other=HOSTS, volume=VOLUMES, then=("start", "remove", "get"), third=HOSTS),
     "copy_unused": _user(2, host=HOSTS, volume=VOLUMES, how=HOWS),
+    "clone_and_start": _user(3, host=HOSTS, other=HOSTS, name=NAMES, source=NAMES),
     "grow": _user(3, host=HOSTS, volume=VOLUMES, how=HOWS, more=(100, 100, 300, -50, 0)),
     "wait": _user(2, seconds=(1.0, 15.0, 60.0, 200.0)),
     # --- faults
