@@ -26,7 +26,10 @@ _EVERY_CHANGE = (Point.CHANGE_SUBMITTED, Point.CHANGE_DONE, Point.CHANGE_FINISHE
 # The local hypervisor is done within `submit`, so no task is noted (corrections 27).
 _NEVER_HERE = frozenset({Point.CHANGE_NOTED})
 # Passed by what administrators order, and by what follows: test_growing.py has a part of them, tests/unit/esx all.
-_ORDERS = ("esx.resize.", "guest.growth.", "esx.restore.", "esx.rename.", "esx.set.", "esx.sever.", "esx.forget.", "esx.mend.")
+_ORDERS = (
+    *("esx.resize.", "guest.growth.", "esx.restore.", "esx.rename.", "esx.set."),
+    *("esx.sever.", "esx.forget.", "esx.mend.", "esx.commission."),
+)
 ORDERED = [point for point in Point if point.value.startswith(_ORDERS)]
 _CASES = [(point, 1) for point in Point if point not in _NEVER_HERE and point not in ORDERED]
 _CASES += [(point, time) for point in _EVERY_CHANGE for time in (2, 3, 4, 5)]
