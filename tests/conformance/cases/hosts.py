@@ -88,6 +88,7 @@ def shown(w: World) -> None:
     _, second = both(w)
     second.start("user", "db")
     assert w.ours.volume("db")["attached_to"] == second.driver
+    assert w.ours.inspected("db")["device"].startswith("loop")
 
 
 @HOSTS.case(8, "What one host makes, labels and all, the other can use by its name and driver.", Need.HOSTS)

@@ -79,6 +79,11 @@ class Bench:
         (volume,) = [row for row in json.loads(self.vmdkvol("volume", "ls", "-o", "json")) if row["name"] == name]
         return dict(volume)
 
+    def inspected(self, name: str) -> dict[str, Any]:
+        """Return everything about a volume: a list says who has it, this where."""
+        (volume,) = json.loads(self.vmdkvol("volume", "inspect", name, "-o", "json"))
+        return dict(volume)
+
     def volumes(self) -> list[str]:
         return self.vmdkvol("volume", "ls", "-o", "name").split()
 

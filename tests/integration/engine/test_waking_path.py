@@ -42,7 +42,7 @@ class World:
 
     def disk(self, volume: str) -> tuple[str, int]:
         """Return the volume's loop device and the kernel's number of its being there."""
-        name = str(self.site.volume(volume)["device"])
+        name = str(self.site.inspected(volume)["device"])
         return name, int(Path(f"/sys/block/{name}/diskseq").read_text())
 
 
