@@ -363,8 +363,10 @@ class World:
         if host.on:
             return
         self.tell(f"{host.letter} is switched on")
-        self.datacenter.power(host.vm, running=True)
+        # First: whoever takes its power while it comes up, and others run in what follows, has the last word.
         host.on = True
+        self.datacenter.power(host.vm, running=True)
+        self.datacenter.power(host.vm, running=host.on)
         self.start_agent(host)
 
     def finish_mkfs(self, host: Host) -> None:

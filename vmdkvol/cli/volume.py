@@ -97,8 +97,9 @@ def wait_for(names: tuple[str, ...], vmgroup: str | None, timeout: float, client
     paths = {name: path_of("volumes", name) for name in names}
     with screen() as shown:
         for name, path in paths.items():
-            wait(look_at_volume(client, path, {"vmgroup": vmgroup}, name), name, clock, shown, deadline)
-            click.echo(f"volume {one_line(name)}: nothing is under way", err=True)
+            seen: list[str] = []
+            wait(look_at_volume(client, path, {"vmgroup": vmgroup}, name, seen), name, clock, shown, deadline)
+            click.echo(f"volume {one_line(name)}: {one_line(seen[-1])}", err=True)
 
 
 def row_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,9 +60,11 @@ def wait(look: Look, name: str, clock: Clock, screen: Screen, deadline: Deadline
         clock.sleep(min(ASK_EVERY_S, deadline.left_s))
 
 
-def look_at_volume(client: Client, path: str, query: Mapping[str, str | None], name: str) -> Look:
-    """Return what tells the work on a volume; VolumeNotFound if it goes away, with a word if it was there before."""
-    seen: list[str] = []
+def look_at_volume(client: Client, path: str, query: Mapping[str, str | None], name: str, seen: list[str]) -> Look:
+    """Return what tells the work on a volume, and puts its states into ``seen``.
+
+    VolumeNotFound if it goes away, with a word if it was there before.
+    """
 
     def look() -> Work | None:
         try:

@@ -292,7 +292,7 @@ def test_wait_ends_with_the_work(terminal: Terminal) -> None:
     busy = replace(DETAIL, row=replace(DB, doing=Doing.GROW, percent=10))
     said = terminal.answers(Says(dump(busy)), Says(dump(DETAIL))).run("volume", "wait", "db")
 
-    assert (said.code, said.err) == (0, "volume db: being enlarged, 10 % done\nvolume db: nothing is under way\n")
+    assert (said.code, said.err) == (0, "volume db: being enlarged, 10 % done\nvolume db: ready\n")
 
 
 def test_wait_says_at_its_limit_how_far_it_is(terminal: Terminal) -> None:

@@ -102,7 +102,8 @@ class Api:
 
 
 def looking(*rows: Any) -> Any:
-    return look_at_volume(Api([row if isinstance(row, VolumeError) else {"row": row} for row in rows]), "/v1/x", {}, "big")  # type: ignore[arg-type]
+    api = Api([row if isinstance(row, VolumeError) else {"row": row} for row in rows])
+    return look_at_volume(api, "/v1/x", {}, "big", [])  # type: ignore[arg-type]
 
 
 PREPARING = {"state": "preparing", "doing": None, "percent": None, "created_at": 5.0}
