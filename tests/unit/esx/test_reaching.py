@@ -285,7 +285,7 @@ def test_every_setting_that_the_example_shows_can_be_switched_on(tmp_path: Path)
     path = tmp_path / "service.toml"
     # One of the two ways to give a password, and of the two kinds of datastores.
     text = "\n".join(line for line in lines[:end] if not line.startswith("password_file"))
-    path.write_text(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE))
+    path.write_text(re.sub(r"^#(\w+ = |\[web\])", r"\1", text, flags=re.MULTILINE))
     path.chmod(0o600)
 
     found = read_settings(ServiceSettings, path)

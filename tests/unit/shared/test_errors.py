@@ -71,7 +71,9 @@ RAISED = sorted(set(CODES) - GROUPS)
 
 
 def test_the_codes_and_exit_codes_are_the_promised_ones() -> None:
-    assert {code: kind.exit_code for code, kind in BY_CODE.items()} == CODES
+    # Those of administrators' orders are in a module of their own, with its own test.
+    found = {code: kind.exit_code for code, kind in BY_CODE.items() if kind.__module__ == VolumeError.__module__}
+    assert found == CODES
 
 
 @pytest.mark.parametrize("code", RAISED)
