@@ -252,7 +252,9 @@ class Engines:
         if host.agent is not None:
             with self._world.clock.inside(host.agent.life.process):
                 self._world.clock.give_way()
-                host.agent.reconcile.activated()
+                # It may have died while the engine came up.
+                if host.agent is not None:
+                    host.agent.reconcile.activated()
 
     def power_off(self, host: Host, seconds: float) -> None:
         """The machine loses power; its disks stay in the VM's list."""
