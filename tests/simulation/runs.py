@@ -100,8 +100,10 @@ class Run:
 
     def _beside(self, work: Callable[[], object]) -> None:
         def do() -> None:
-            work()
-            self.engines.under_way -= 1
+            try:
+                work()
+            finally:
+                self.engines.under_way -= 1
 
         # From now on, and not only when its thread has its first turn.
         self.engines.under_way += 1
