@@ -208,7 +208,7 @@ class Site:
                 }
             )
         )
-        return Host(name, Daemon("agent", config, self.root / "log" / f"{name}.log", lambda: _serves(plugin)), plugin, run)
+        return Host(name, Daemon("agent", config, self.root / "log" / f"{name}.log", lambda: serves(plugin)), plugin, run)
 
     def _service_toml(self) -> str:
         return dump_toml(
@@ -224,7 +224,7 @@ class Site:
         )
 
 
-def _serves(plugin: Path) -> bool:
+def serves(plugin: Path) -> bool:
     connection = _Plugin(plugin)
     try:
         # Not Activate, which to the agent is the sign of an engine's restart.

@@ -88,6 +88,12 @@ class Simulator:
         found: Mapping[str, int] = json.loads(self._get("/ctl/calls"))
         return found
 
+    def operations(self, method: str) -> Sequence[str]:
+        """Return the ``operationID`` of each call of ``method`` that had one, in their order."""
+        self.injected += 1
+        found: list[dict[str, str]] = json.loads(self._get("/ctl/operations")) or []
+        return [each["id"] for each in found if each["method"] == method]
+
     def answer_next_with(self, status: int) -> None:
         """Let the next call be answered with this HTTP status, and not be carried out."""
         self._get(f"/ctl/next-status?code={status}")

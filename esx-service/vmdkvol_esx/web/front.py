@@ -93,7 +93,7 @@ def _around(app: Flask, door: Door) -> None:
 
     @app.after_request
     def dress(response: Response) -> Response:
-        response.headers["X-Request-Id"] = str(g.get("call") or request.environ["vmdkvol.id"])
+        response.headers["X-Request-Id"] = _call()
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
@@ -114,8 +114,8 @@ def _answer(door: Door, row: Route, **path: str) -> Response:
     asked = message(row, path, said, by)
     with door.bound(request=str(g.call)):
         answer = door.ask(asked, Call(g.call, deadline))
-    if not row.reads:
-        door.log.info("order", method=row.method, path=request.path, by=by.name, role=by.role.value, source=by.source)
+        if not row.reads:
+            door.log.info("order", method=row.method, path=request.path, by=by.name, role=by.role.value, source=by.source)
     return _shown(row, answer)
 
 
@@ -199,7 +199,9 @@ def _errors(app: Flask, door: Door) -> None:
     def refused(error: VolumeError) -> Response:
         expected = isinstance(error, StaleRequest) and request.headers.get("If-Match") is not None
         status = problems.status_of(error, expected=expected)
-        door.log.info("refused", method=request.method, path=request.path, status=status, code=error.code, reason=error.text)
+        what = {"method": request.method, "path": request.path, "status": status, "code": error.code, "reason": error.text}
+        # By the id that the core had, if it was asked: it may be the caller's own.
+        door.log.info("refused", request=_call(), **what)
         return _problem(error, status)
 
     @app.errorhandler(HTTPException)
@@ -218,13 +220,17 @@ def _errors(app: Flask, door: Door) -> None:
 
     @app.errorhandler(Exception)
     def crashed(error: Exception) -> Response:
-        door.log.exception("crashed", method=request.method, path=request.path)
+        door.log.exception("crashed", request=_call(), method=request.method, path=request.path)
         return _problem(Internal(f"{type(error).__name__} in {request.method} {quoted(request.path, 60)}"), 500)
 
 
+def _call() -> str:
+    """Return the id of the call: the core's, if it came so far."""
+    return str(g.get("call") or request.environ["vmdkvol.id"])
+
+
 def _problem(error: VolumeError, status: int) -> Response:
-    call = str(g.get("call") or request.environ["vmdkvol.id"])
-    response = _text(json.dumps(problems.problem(error, status, call), ensure_ascii=False), problems.MEDIA)
+    response = _text(json.dumps(problems.problem(error, status, _call()), ensure_ascii=False), problems.MEDIA)
     response.status_code = status
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'

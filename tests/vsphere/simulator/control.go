@@ -17,16 +17,26 @@ import (
 )
 
 // counted stands before the simulator and counts the methods that are asked for, by the name in the SOAP body: what a test
-// compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/next-status?code=503,
-// /ctl/task, /ctl/vm, /ctl/datastore and /ctl/rule.
+// compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/operations,
+// /ctl/next-status?code=503, /ctl/task, /ctl/vm, /ctl/datastore and /ctl/rule.
 type counted struct {
 	sync.Mutex
-	calls   map[string]int
-	service soap.RoundTripper
-	world   *world
+	calls      map[string]int
+	operations []operation
+	service    soap.RoundTripper
+	world      *world
 }
 
-var method = regexp.MustCompile(`(?s)<[A-Za-z]+:Body>\s*<([A-Za-z_]+)`)
+// operation is a call whose SOAP header has an operationID, which vCenter writes into its own logs and tasks.
+type operation struct {
+	Method string `json:"method"`
+	ID     string `json:"id"`
+}
+
+var (
+	method      = regexp.MustCompile(`(?s)<[A-Za-z]+:Body>\s*<([A-Za-z_]+)`)
+	operationID = regexp.MustCompile(`(?s)<[A-Za-z]+:Header>.*?<operationID[^>]*>([^<]*)<`)
+)
 
 func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -34,6 +44,10 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.Lock()
 		defer c.Unlock()
 		_ = json.NewEncoder(w).Encode(c.calls)
+	case r.URL.Path == "/ctl/operations":
+		c.Lock()
+		defer c.Unlock()
+		_ = json.NewEncoder(w).Encode(c.operations)
 	case r.URL.Path == "/ctl/next-status":
 		code, err := strconv.Atoi(r.URL.Query().Get("code"))
 		if err != nil {
@@ -61,6 +75,7 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if found := method.FindSubmatch(body); found != nil {
 			name = string(found[1])
 			c.count(name)
+			c.note(name, body)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		c.world.rules.serve(w, r, name, body)
@@ -73,6 +88,14 @@ func (c *counted) count(name string) {
 	c.Lock()
 	c.calls[name]++
 	c.Unlock()
+}
+
+func (c *counted) note(name string, body []byte) {
+	if found := operationID.FindSubmatch(body); found != nil {
+		c.Lock()
+		c.operations = append(c.operations, operation{name, string(found[1])})
+		c.Unlock()
+	}
 }
 
 func said(w http.ResponseWriter, err error) {
