@@ -101,6 +101,36 @@ class NotAuthenticated(Denied):
     )
 
 
+class TooManyLogins(Denied):
+    """Too many logins from one place failed in a short time."""
+
+    remedy = "wait a minute, then log in with a token that counts"
+    explanation = (
+        "Ten logins at the page from one address failed within a minute, so that none from there is looked at for a while. "
+        "Who is logged in already is not concerned, nor is the API."
+    )
+
+
+class StaleForm(Denied):
+    """The form was drawn for somebody else, or too long ago."""
+
+    remedy = "load the page again and send its form; nothing was done"
+    explanation = (
+        "Each form of the page belongs to the session that it was drawn for, so that no other page can send it. This one does "
+        "not: the session is another one by now, or `vmdkvol-esxd web` was started anew."
+    )
+
+
+class ForeignPage(Denied):
+    """A page of another site made the browser ask."""
+
+    remedy = "open the service's own page; nothing was done"
+    explanation = (
+        "A browser says which page makes it send a request. Changes are taken from the service's own page and from programs, "
+        "not from pages of others; and root's socket answers, through a tunnel, for `localhost` alone."
+    )
+
+
 class WrongMedia(BadRequest):
     """The body is of another kind than JSON."""
 

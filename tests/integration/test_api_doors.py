@@ -189,7 +189,7 @@ def test_a_certificate_that_does_not_count_ends_the_handshake(shared: ApiSite, w
 
 def test_nothing_is_said_in_the_clear_at_the_secured_door(shared: ApiSite) -> None:
     with socket.create_connection(("127.0.0.1", shared.port), 10.0) as connection:
-        connection.sendall(b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\n\r\n")
         found = b""
         try:
             while piece := connection.recv(65536):
@@ -206,17 +206,20 @@ def test_nothing_is_said_in_the_clear_at_the_secured_door(shared: ApiSite) -> No
         (b"GET\r\n\r\n", 400),
         (b"GET /v1/vms\r\n\r\n", 400),
         (b"GET /v1/vms HTTP/9.9\r\n\r\n", 400),
-        (b"GET /v1/vms HTTP/1.1\r\nHost : x\r\n\r\n", 400),
-        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nX: a\r\n\tfolded\r\n\r\n", 400),
-        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\x00b\r\n\r\n", 400),
-        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
-        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}", 400),
-        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
-        (b"GET /v1/vms HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: a\r\n" % n for n in range(70)) + b"\r\n", 431),
-        (b"GET /v1/vms/%2e%2e%2faudit HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET http://elsewhere/v1/vms HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\nX: a\r\n\tfolded\r\n\r\n", 400),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: a\x00b\r\n\r\n", 400),
+        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
+        (b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}", 400),
+        (
+            b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X%d: a\r\n" % n for n in range(70)) + b"\r\n", 431),
+        (b"GET /v1/vms/%2e%2e%2faudit HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http://elsewhere/v1/vms HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
     ],
 )
 def test_what_is_no_http_of_ours_is_a_problem_all_the_same(shared: ApiSite, request_: bytes, status: int) -> None:
@@ -227,8 +230,23 @@ def test_what_is_no_http_of_ours_is_a_problem_all_the_same(shared: ApiSite, requ
     assert json.loads(body)["status"] == status
 
 
+def test_the_socket_of_root_answers_for_no_name_of_the_internet(shared: ApiSite) -> None:
+    """A tunnel to it is reached by any page whose name leads to 127.0.0.1."""
+    found = shared.raw(b"GET /v1/vms HTTP/1.1\r\nHost: evil.example:8443\r\n\r\n")
+    assert found.split()[1] == b"403"
+    assert b'"foreign-page"' in found
+
+
+@pytest.mark.parametrize(("name", "value"), [("Origin", "https://evil.example"), ("Sec_Fetch_Site", "cross-site")])
+def test_a_page_of_another_site_orders_nothing_with_a_certificate(shared: ApiSite, name: str, value: str) -> None:
+    shown = shared.administrators.administrator("dora", "admin")
+    refused = shared.far("POST", "/v1/vms/docker1/enroll", certificate=shown, **{name: value})
+    assert (refused.status, refused.code) == (403, "foreign-page")
+    assert audited(shared, actor="dora") == []
+
+
 def test_no_text_of_a_request_becomes_a_header_of_the_answer(shared: ApiSite) -> None:
-    found = shared.raw(b"GET /v1/vms/a%0d%0aX-Evil:1/revoke?limit=%0d%0aX-Evil:1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    found = shared.raw(b"GET /v1/vms/a%0d%0aX-Evil:1/revoke?limit=%0d%0aX-Evil:1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"X-Evil" not in found.partition(b"\r\n\r\n")[0]
     odd = shared.unix("GET", "/v1/vms", X_Request_Id="evil", Idempotency_Key="evil")
     assert "evil" not in str(odd.headers)
@@ -240,14 +258,14 @@ def test_a_body_of_a_megabyte_is_refused_and_the_reason_arrives(shared: ApiSite,
     if not chunked:
         assert shared.unix("POST", "/v1/vms/a/enroll", body).code == "body-too-long"
         return
-    head = b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert b"413" in shared.raw(head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n").partition(b"\r\n")[0]
     assert len(body) > MAX_BODY
 
 
 def test_who_sends_half_a_request_is_cut_off_and_keeps_nobody_out(shared: ApiSite) -> None:
     """As many as there are threads, at the secured door too."""
-    half = b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    half = b"POST /v1/vms/a/enroll HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
     slow: list[socket.socket] = []
     try:
         for _ in range(8):

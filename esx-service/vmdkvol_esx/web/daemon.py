@@ -15,9 +15,13 @@ from vmdkvol.addresses import UnixAddress
 from vmdkvol.clock import SystemClock
 from vmdkvol.line import Line
 from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.web.beside import beside
 from vmdkvol_esx.web.front import Door, create_app
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.login import Login
+from vmdkvol_esx.web.pages.entering import Gate
+from vmdkvol_esx.web.pages.sessions import Sessions, Tries
+from vmdkvol_esx.web.pages.site import create_pages
 from vmdkvol_esx.web.plain import read_reply
 from vmdkvol_esx.web.routes import served
 from vmdkvol_esx.web.serving import serve_doors
@@ -59,6 +63,12 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         "work": lambda: asking.trouble() if line.up else "not asked",
     }
     health = Health(checks, asking.metrics)
-    app = create_app(Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound), served())
+    door = Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound)
+    gate = Gate(login, Sessions(clock, _secret), Tries(clock), secrets.token_bytes(32), log)
+    app = beside(create_app(door, served()), create_pages(door, gate, _secret))
     log.info("serving", version=__version__)
     return app, line.close
+
+
+def _secret() -> str:
+    return secrets.token_urlsafe(32)

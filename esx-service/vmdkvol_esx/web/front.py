@@ -19,7 +19,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoSuchPath
 
-from vmdkvol.admin_errors import BodyTooLong, WrongMedia
+from vmdkvol.admin_errors import WrongMedia
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadRequest, Internal, NotFound, StaleRequest, VolumeError, quoted
 from vmdkvol.logs import Log
@@ -27,19 +27,19 @@ from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Outcome
 from vmdkvol.wire import dump
 from vmdkvol_esx.web import problems
-from vmdkvol_esx.web.asked import MAX_BODY, Said, call_id, message, path_parts
+from vmdkvol_esx.web.asked import Said, call_id, message, path_parts
 from vmdkvol_esx.web.health import Health
+from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.openapi import document
+from vmdkvol_esx.web.origins import check_origin
 from vmdkvol_esx.web.plain import Plain
 from vmdkvol_esx.web.routes import GET, Route
 
 # The core's own limit of an order is Docker's two minutes.
 QUERY_S, ORDER_S = 15.0, 110.0
-# So much of a body that is too long is still read: who sends it then hears why it was refused.
-_MOST_DRAINED = 8 << 20
-_PIECE = 64 << 10
 _JSON = "application/json"
 _OPEN = frozenset({"/livez", "/readyz"})
+_LOOKS = frozenset({GET, "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,13 @@ def _around(app: Flask, door: Door) -> None:
     @app.before_request
     def check() -> None:
         g.call = request.environ["vmdkvol.id"]
-        g.body = _taken_in()
+        g.body = taken_in(
+            request.environ["wsgi.input"],
+            request.content_length,
+            chunked=request.environ.get("HTTP_TRANSFER_ENCODING") is not None,
+        )
+        if request.method not in _LOOKS:
+            check_origin(request.environ)
         if request.path not in _OPEN:
             g.by = door.who(request.environ)
         # The path as it came, since what is decoded hides where its parts end.
@@ -166,29 +172,6 @@ def _health(well: bool, reasons: Mapping[str, str]) -> Response:
     response = _text(json.dumps({"status": "ok" if well else "unavailable", "checks": dict(reasons)}), _JSON)
     response.status_code = 200 if well else 503
     return response
-
-
-def _taken_in() -> bytes:
-    """Return the whole body: the connection ends with the answer, which who still sends would not hear."""
-    stream, found, drained = request.environ["wsgi.input"], bytearray(), 0
-    left = request.content_length if request.content_length is not None else _MOST_DRAINED
-    if request.content_length is None and request.environ.get("HTTP_TRANSFER_ENCODING") is None:
-        return b""
-    try:
-        while left > 0 and (piece := stream.read(min(_PIECE, left))):
-            left -= len(piece)
-            drained += len(piece)
-            if len(found) <= MAX_BODY:
-                found += piece
-            if drained > _MOST_DRAINED:
-                break
-    except (OSError, ValueError) as error:
-        raise BadRequest("the request ended before its body did") from error
-    if len(found) > MAX_BODY:
-        raise BodyTooLong(f"the body is longer than {MAX_BODY} bytes")
-    if request.content_length is not None and left > 0:
-        raise BadRequest("the request ended before its body did")
-    return bytes(found)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from vmdkvol.admin_errors import NotAuthenticated
 from vmdkvol.errors import VolumeError, quoted
 from vmdkvol.logs import Log
 from vmdkvol.orders import ROOT, Actor, Role
+from vmdkvol_esx.web.origins import check_host
 from vmdkvol_esx.web.token_file import Tokens, checked_name
 
 _CREDENTIALS = struct.Struct("3i")
@@ -30,24 +31,33 @@ class Login:
 
     def actor(self, environ: Mapping[str, Any]) -> Actor:
         """Return who asks; NotAuthenticated if nothing proves it. A token that is shown counts before all else."""
-        connection = environ.get("gunicorn.socket")
-        source = UNIX if _is_unix(connection) else str(environ.get("REMOTE_ADDR") or "unknown")
+        source = self.source(environ)
         try:
-            return self._proved(environ.get("HTTP_AUTHORIZATION"), connection, source)
+            return self._proved(environ.get("HTTP_AUTHORIZATION"), environ, source)
         except NotAuthenticated as error:
             self.log.warning("nobody known asks", source=source, reason=error.text)
             raise
 
-    def _proved(self, header: str | None, connection: Any, source: str) -> Actor:
-        if header is not None:
-            return self._by_token(header, source)
+    def source(self, environ: Mapping[str, Any]) -> str:
+        """Return from where somebody asks: ``unix``, or an address."""
+        return UNIX if _is_unix(environ.get("gunicorn.socket")) else str(environ.get("REMOTE_ADDR") or "unknown")
+
+    def connected(self, environ: Mapping[str, Any]) -> Actor | None:
+        """Return whom the connection itself proves, by its socket or its certificate; None if it does not.
+
+        NotAuthenticated if it proves somebody who may not come in, ForeignPage for another name's page at the socket.
+        """
+        connection, source = environ.get("gunicorn.socket"), self.source(environ)
         if source == UNIX:
+            check_host(environ)
             return _by_socket(connection)
-        if isinstance(connection, ssl.SSLSocket):
-            found = by_certificate(connection.getpeercert(), source)
-            if found is not None:
-                return found
-        raise NotAuthenticated("nothing was shown that proves who asks")
+        return by_certificate(connection.getpeercert(), source) if isinstance(connection, ssl.SSLSocket) else None
+
+    def _proved(self, header: str | None, environ: Mapping[str, Any], source: str) -> Actor:
+        found = self._by_token(header, source) if header is not None else self.connected(environ)
+        if found is None:
+            raise NotAuthenticated("nothing was shown that proves who asks")
+        return found
 
     def _by_token(self, header: str, source: str) -> Actor:
         if not header.lower().startswith(_SCHEME) or len(header) > _MOST_TOKEN:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vmdkvol.admin_errors import BodyTooLong, KeyReused, NotAuthenticated, WrongMedia
+from vmdkvol.admin_errors import BodyTooLong, KeyReused, NotAuthenticated, TooManyLogins, WrongMedia
 from vmdkvol.errors import (
     AtRisk,
     BadRequest,
@@ -29,6 +29,7 @@ _STATUS: tuple[tuple[type[VolumeError], int], ...] = (
     (WrongMedia, 415),
     (BadRequest, 400),
     (NotAuthenticated, 401),
+    (TooManyLogins, 429),
     (Denied, 403),
     (NotFound, 404),
     (KeyReused, 422),
@@ -51,6 +52,8 @@ def status_of(error: VolumeError, *, expected: bool = False) -> int:
 
 def retry_after(error: VolumeError) -> int | None:
     """Return after how many seconds it may be worth a repeat, None if nothing says that it ever is."""
+    if isinstance(error, TooManyLogins):
+        return 60
     if not isinstance(error, Unavailable):
         return None
     return 5 if isinstance(error, StillWorking | Busy) else 1

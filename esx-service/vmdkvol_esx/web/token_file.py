@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -106,7 +107,14 @@ class Tokens:
 
     def find(self, token: str) -> Known | None:
         """Return whose token it is, None if it is nobody's or over. MetadataDamaged if the file cannot be read."""
-        found = self._known().get(hashed(token))
+        return self._counting(hashed(token))
+
+    def still(self, known: Known) -> Known | None:
+        """Return what is said of this token now, None if it counts no more. Raises as ``find``."""
+        return self._counting(known.hash)
+
+    def _counting(self, hash: str) -> Known | None:
+        found = self._known().get(hash)
         return found if found is not None and self._clock.wall() < found.expires_at else None
 
     def _known(self) -> dict[str, Known]:
@@ -132,6 +140,11 @@ def read(path: Path) -> Sequence[Known]:
         raise MetadataDamaged(
             f"the tokens in {path} cannot be read: {error}", remedy="put the file right, or remove it and make new tokens"
         ) from error
+
+
+def same(one: str, other: str) -> bool:
+    """Compare two secrets in a time that tells nothing of them."""
+    return hmac.compare_digest(one.encode("utf-8", "surrogateescape"), other.encode("utf-8", "surrogateescape"))
 
 
 def hashed(token: str) -> str:

@@ -1,0 +1,74 @@
+"""Every change from a page: its plan is shown first, then it is carried out, then the next page says what came of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vmdkvol.errors import NotFound, quoted
+from vmdkvol.orders import OrderFor
+from vmdkvol_esx.web.asked import Said, call_id
+from vmdkvol_esx.web.pages.form import Form
+from vmdkvol_esx.web.pages.visit import Away, Drawn, Visit
+
+# What stands in a form beside the order's own fields.
+CSRF, REVISION, KEY = "csrf", "revision", "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A row: the order that a form means. ``verb`` is its name in the address and in ``forms.order``.
+
+    ``read`` returns the order, and raises what is wrong with a field. ``title`` is what is asked, with a verb and no full stop;
+    ``said`` is what is true afterwards; ``back`` is the path of the page to go on at.
+    """
+
+    verb: str
+    message: type[OrderFor[Any]]
+    read: Callable[[Form], OrderFor[Any]]
+    title: Callable[[Form], str]
+    said: Callable[[Form], str]
+    back: Callable[[Form], str]
+
+
+class Changes:
+    """The table of all changes."""
+
+    def __init__(self, rows: Iterable[Change]) -> None:
+        self._rows = {row.verb: row for row in rows}
+
+    def message(self, verb: str) -> type[OrderFor[Any]]:
+        """Return the order of a verb that a template names; KeyError for one that there is not."""
+        return self._rows[verb].message
+
+    def plan(self, visit: Visit, verb: str) -> Drawn:
+        """Show what the order would do, and ask whether it is meant. Nothing is changed."""
+        row = self._row(verb)
+        order, expect = row.read(visit.form), visit.form.number(REVISION)
+        outcome = visit.order(order, call=visit.call.id, dry_run=True, expect=expect)
+        kept = [(name, value) for name, values in visit.form.fields.items() if name not in (CSRF, KEY) for value in values]
+        values = {"verb": verb, "title": row.title(visit.form), "plan": outcome["plan"], "kept": kept}
+        return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": row.back(visit.form)})
+
+    def carry_out(self, visit: Visit, verb: str) -> Away:
+        """Give the order, once for each plan that was shown: who clicks twice hears the same twice."""
+        row, form = self._row(verb), visit.form
+        order, expect = row.read(form), form.number(REVISION)
+        call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)
+        outcome = visit.order(order, call=call, dry_run=False, expect=expect)
+        return _after(row, form, outcome)
+
+    def _row(self, verb: str) -> Change:
+        row = self._rows.get(verb)
+        if row is None:
+            raise NotFound(f"there is no change {quoted(verb, 40)}", remedy="use the forms of the page")
+        return row
+
+
+def _after(row: Change, form: Form, outcome: Mapping[str, Any]) -> Away:
+    if outcome["task"] is not None and not outcome["done"]:
+        return Away(f"/ui/tasks/{outcome['task']}", "It is being done. It goes on also if you leave this page.")
+    if not outcome["plan"]["steps"]:
+        return Away(row.back(form), "There was nothing to do: it was so already.")
+    return Away(row.back(form), f"Done: {row.said(form)}.")

@@ -1,0 +1,279 @@
+"""The pages over HTTP: who asks, which row of a module's table, its view, the template. All that knows Flask.
+
+An application of its own, beside that of the API: what counts for a page (a cookie, a form) is nothing there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, g, make_response, redirect, render_template, request, url_for
+from jinja2 import StrictUndefined
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoSuchPath
+
+from vmdkvol import __version__
+from vmdkvol.admin_errors import NotAuthenticated
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, Internal, NotFound, VolumeError, quoted
+from vmdkvol.messages import Call
+from vmdkvol.request_ids import derived
+from vmdkvol_esx.web import problems
+from vmdkvol_esx.web.asked import path_parts
+from vmdkvol_esx.web.front import ORDER_S, QUERY_S, Door
+from vmdkvol_esx.web.intake import taken_in
+from vmdkvol_esx.web.origins import check_origin
+from vmdkvol_esx.web.pages import health, overview, tasks, volume_changes, volumes
+from vmdkvol_esx.web.pages.changing import Changes
+from vmdkvol_esx.web.pages.entering import Entered, Gate, check_form
+from vmdkvol_esx.web.pages.form import Form
+from vmdkvol_esx.web.pages.said import Notes
+from vmdkvol_esx.web.pages.visit import Away, Drawn, Page, Visit
+from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
+
+ROOT = "/ui"
+# In the order of the navigation.
+_PAGES: tuple[Page, ...] = (*overview.PAGES, *volumes.PAGES, *tasks.PAGES, *health.PAGES)
+_CHANGES = (*volume_changes.CHANGES, *tasks.CHANGES)
+_COOKIE = "__Host-vmdkvol"
+_STATIC, _LOGIN = f"{ROOT}/static", f"{ROOT}/login"
+_GET, _POST = "GET", "POST"
+_LOOKS = frozenset({_GET, "HEAD", "OPTIONS"})
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    # Not no-referrer: a browser then sends a form with "Origin: null", and our own page could not be told from another.
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def create_pages(door: Door, gate: Gate, new_note: Callable[[], str]) -> Flask:
+    """Return the WSGI application of everything under ``/ui/``, and of ``/``, which leads there."""
+    app = Flask(__name__, static_url_path=_STATIC, static_folder="static", template_folder="templates")
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.finalize = shown
+    app.jinja_env.filters.update(FILTERS)
+    notes, changes = Notes(new_note), Changes(_CHANGES)
+    _look(app, door, notes, changes)
+    _around(app, door, gate)
+    _errors(app, door)
+    _rules(app, door, gate, notes, changes)
+    return app
+
+
+def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -> None:
+    def view(show: Callable[..., Drawn | Away], **path: str) -> Response:
+        return _seen(show(_visit(door), **path), notes)
+
+    def planned(verb: str) -> Response:
+        return _seen(changes.plan(_visit(door), verb), notes)
+
+    def carried_out(verb: str) -> Response:
+        visit = _visit(door)
+        done = changes.carry_out(visit, verb)
+        door.log.info("order", path=request.path, by=visit.by.name, role=visit.by.role.value, source=visit.by.source)
+        return _seen(done, notes)
+
+    for page in _PAGES:
+        app.add_url_rule(page.path, page.path, partial(view, page.show), methods=[_GET])
+    app.add_url_rule(f"{ROOT}/change/<verb>/plan", "plan", planned, methods=[_POST])
+    app.add_url_rule(f"{ROOT}/change/<verb>", "change", carried_out, methods=[_POST])
+    app.add_url_rule("/", "root", lambda: redirect(f"{ROOT}/", 303), methods=[_GET])
+    app.add_url_rule(ROOT, "ui", lambda: redirect(f"{ROOT}/", 303), methods=[_GET])
+    app.add_url_rule(_LOGIN, "login", lambda: _login_page("", 200, to=Form.read(_query()).maybe("to") or ""), methods=[_GET])
+    app.add_url_rule(_LOGIN, "log_in", partial(_log_in, gate), methods=[_POST])
+    app.add_url_rule(f"{ROOT}/logout", "log_out", partial(_log_out, gate), methods=[_POST])
+
+
+# --- a request -------------------------------------------------------------------------------------------------------
+
+
+def _around(app: Flask, door: Door, gate: Gate) -> None:
+    inner = app.wsgi_app
+
+    def wsgi_app(environ: Any, start_response: Any) -> Any:
+        with door.bound(request=str(environ.setdefault("vmdkvol.id", door.new_id()))):
+            return inner(environ, start_response)
+
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+
+    @app.before_request
+    def check() -> None:
+        raw = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or request.path).partition("?")[0]
+        path_parts(raw.removesuffix("/") or "/")
+        chunked = request.environ.get("HTTP_TRANSFER_ENCODING") is not None
+        body = taken_in(request.environ["wsgi.input"], request.content_length, chunked=chunked)
+        looks = request.method in _LOOKS
+        if not looks:
+            check_origin(request.environ)
+        g.form = Form.parse(body, request.mimetype)
+        if request.path in ("/", ROOT, _LOGIN) or request.path.startswith(f"{_STATIC}/"):
+            return
+        # What the page itself fetches keeps nobody logged in who has left.
+        idle = request.headers.get("X-Live") is not None
+        g.entered = gate.enter(request.environ, request.cookies.get(_COOKIE), idle=idle)
+        if not looks:
+            check_form(g.form, g.entered)
+
+    @app.after_request
+    def dress(response: Response) -> Response:
+        response.headers.update(_HEADERS)
+        response.headers["X-Request-Id"] = str(request.environ["vmdkvol.id"])
+        still = request.path.startswith(f"{_STATIC}/") and response.status_code == 200
+        response.headers["Cache-Control"] = "private, max-age=86400" if still else "no-store"
+        if request.is_secure:
+            response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        return response
+
+
+def _visit(door: Door) -> Visit:
+    by = g.entered.by
+    request_id = request.environ["vmdkvol.id"]
+    deadline = Deadline.after(door.clock, QUERY_S if request.method == _GET else ORDER_S)
+
+    def put(message: Any, call: Call) -> Any:
+        with door.bound(request=str(call.id)):
+            return door.ask(message, call)
+
+    def new_id() -> Any:
+        return derived(request_id, door.new_id())
+
+    return Visit(by, request.path, Form.read(_query()), g.form, Call(request_id, deadline), door.clock, put, new_id)
+
+
+def _query() -> str:
+    return request.query_string.decode("latin-1")
+
+
+def _seen(found: Drawn | Away, notes: Notes) -> Response:
+    if isinstance(found, Drawn):
+        return make_response(render_template(found.template, **found.values), found.status)
+    note = notes.put(g.entered.csrf, found.said) if found.said else ""
+    return _to(f"{found.to}{'&' if '?' in found.to else '?'}said={note}" if note else found.to)
+
+
+def _to(path: str) -> Response:
+    response = make_response(redirect(path, 303))
+    # Flask would tell the reader of the answer where to go in a page of its own, without our layout.
+    response.set_data(b"")
+    return response
+
+
+# --- logging in ------------------------------------------------------------------------------------------------------
+
+
+def _log_in(gate: Gate) -> Response:
+    form: Form = g.form
+    to = form.maybe("to") or ""
+    try:
+        session = gate.begin(request.environ, form.maybe("token") or "", request.cookies.get(_COOKIE))
+    except NotAuthenticated as error:
+        return _login_page(str(error), 401, to=to)
+    response = _to(to if _is_ours(to) else f"{ROOT}/")
+    response.set_cookie(_COOKIE, session, secure=True, httponly=True, samesite="Strict", path="/")
+    return response
+
+
+def _log_out(gate: Gate) -> Response:
+    session = request.cookies.get(_COOKIE)
+    if session is not None:
+        gate.sessions.end(session)
+    response = _to(_LOGIN)
+    _forget(response)
+    return response
+
+
+def _login_page(trouble: str, status: int, *, to: str) -> Response:
+    return make_response(render_template("login.html", trouble=trouble, to=to if _is_ours(to) else ""), status)
+
+
+def _forget(response: Response) -> None:
+    response.delete_cookie(_COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
+
+
+def _is_ours(path: str) -> bool:
+    """Tell whether a path leads to a page of ours, and to no other machine."""
+    return path.startswith(f"{ROOT}/") and path.isascii() and path.isprintable() and "\\" not in path and "//" not in path
+
+
+# --- what every template has -----------------------------------------------------------------------------------------
+
+
+def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
+    folder = Path(str(app.static_folder))
+    marks = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in folder.iterdir()}
+
+    @app.context_processor
+    def always() -> dict[str, Any]:
+        entered: Entered | None = g.get("entered")
+        note = request.args.get("said", "")
+        return {
+            "entered": entered,
+            "navigation": [(page.path, page.name, _is_here(page.path)) for page in _PAGES if page.name],
+            "said": notes.take(entered.csrf, note) if entered is not None and note else "",
+            "may": lambda verb: entered is not None and entered.by.role.covers(changes.message(verb).needs),
+            "static": lambda name: url_for("static", filename=name, v=marks[name]),
+            "version": __version__,
+            "now": door.clock.wall(),
+        }
+
+
+def _is_here(path: str) -> bool:
+    return request.path == path or (path != f"{ROOT}/" and request.path.startswith(f"{path}/"))
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def _errors(app: Flask, door: Door) -> None:
+    @app.errorhandler(VolumeError)
+    def refused(error: VolumeError) -> Response:
+        status = problems.status_of(error, expected=request.method == _POST)
+        door.log.info("refused", method=request.method, path=request.path, status=status, code=error.code, reason=error.text)
+        if isinstance(error, NotAuthenticated):
+            response = _login_page(_first(error), status, to=request.full_path if request.method == _GET else "")
+            response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'
+            _forget(response)
+            return response
+        return _error_page(error, status)
+
+    @app.errorhandler(HTTPException)
+    def not_ours(error: HTTPException) -> Response:
+        where = f"{request.method} {quoted(request.path, 60)}"
+        if isinstance(error, NoSuchPath):
+            return _error_page(NotFound(f"there is no page {quoted(request.path, 60)}", remedy="go on by the navigation"), 404)
+        response = _error_page(BadRequest(f"{where}: {error.name}"), error.code or 500)
+        if isinstance(error, MethodNotAllowed):
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
+
+    @app.errorhandler(Exception)
+    def crashed(error: Exception) -> Response:
+        door.log.exception("crashed", method=request.method, path=request.path)
+        return _error_page(Internal(f"{type(error).__name__} in {request.method} {quoted(request.path, 60)}"), 500)
+
+
+def _first(error: VolumeError) -> str:
+    """Return what the login page says: nothing to somebody who just came."""
+    return str(error) if request.cookies.get(_COOKIE) is not None or request.method == _POST else ""
+
+
+def _error_page(error: VolumeError, status: int) -> Response:
+    values = {"error": error, "heading": heading(status), "request_id": str(request.environ["vmdkvol.id"])}
+    response = make_response(render_template("error.html", **values), status)
+    seconds = problems.retry_after(error)
+    if seconds is not None:
+        response.headers["Retry-After"] = str(seconds)
+    return response

@@ -1,0 +1,106 @@
+"""What a person may change of a volume, by a form each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from vmdkvol.errors import BadRequest
+from vmdkvol.orders import OrderFor
+from vmdkvol.resize_messages import ResizeVolume
+from vmdkvol.sizes import short_size
+from vmdkvol.volume_orders import (
+    CreateVolumeFor,
+    DestroyVolume,
+    DetachVolume,
+    RenameVolume,
+    RestoreVolume,
+    SetVolume,
+    TrashVolume,
+)
+from vmdkvol_esx.web.pages.changing import Change
+from vmdkvol_esx.web.pages.form import Form
+
+
+def _create(form: Form) -> CreateVolumeFor:
+    options = [("size", form.maybe("size")), ("datastore", form.maybe("datastore"))]
+    given = (*((key, value) for key, value in options if value is not None), *form.pairs("options"))
+    return CreateVolumeFor(
+        vmgroup=form.text("vmgroup"), name=form.text("name"), options=given, over_quota=form.flag("over_quota")
+    )
+
+
+def _set(form: Form) -> SetVolume:
+    options, unset = form.pairs("options"), form.several("unset")
+    if not options and not unset:
+        raise BadRequest("nothing is to be changed", remedy="write KEY=VALUE, or tick what goes back to its default")
+    return SetVolume(volume=form.text("volume"), options=options, unset=unset)
+
+
+def _detach(form: Form) -> DetachVolume:
+    return DetachVolume(volume=form.text("volume"), force=form.flag("force"), i_know=form.maybe("i_know") or "")
+
+
+def _at(form: Form) -> str:
+    return f"/ui/volumes/{quote(form.text('volume'), safe='')}"
+
+
+def _row(
+    verb: str, message: type[OrderFor[Any]], read: Callable[[Form], OrderFor[Any]], title: str, said: str, *, stays: bool = True
+) -> Change:
+    """Return a row whose words have ``{name}``, the volume's name by the form, in them."""
+
+    def worded(text: str) -> Callable[[Form], str]:
+        return lambda form: text.replace("{name}", form.maybe("name") or form.maybe("volume") or "")
+
+    def back(form: Form) -> str:
+        return _at(form) if stays and form.maybe("volume") else "/ui/volumes"
+
+    return Change(verb, message, read, worded(title), worded(said), back)
+
+
+CHANGES = (
+    _row("create-volume", CreateVolumeFor, _create, "Create the volume {name}", "volume {name} is ready"),
+    _row("set-volume", SetVolume, _set, "Change options of {name}", "volume {name} is changed"),
+    Change(
+        "rename-volume",
+        RenameVolume,
+        lambda form: RenameVolume(volume=form.text("volume"), new_name=form.text("new_name")),
+        lambda form: f"Rename {form.maybe('name') or ''} to {form.text('new_name')}",
+        lambda form: f"the volume's name is {form.text('new_name')} now",
+        _at,
+    ),
+    Change(
+        "resize-volume",
+        ResizeVolume,
+        lambda form: ResizeVolume(volume=form.text("volume"), size_bytes=form.size("size")),
+        lambda form: f"Enlarge {form.maybe('name') or ''} to {form.text('size')}",
+        lambda form: f"volume {form.maybe('name') or ''} has {short_size(form.size('size'))}",
+        _at,
+    ),
+    _row(
+        "trash-volume",
+        TrashVolume,
+        lambda form: TrashVolume(volume=form.text("volume")),
+        "Remove {name}",
+        "volume {name} is removed",
+        stays=False,
+    ),
+    _row(
+        "restore-volume",
+        RestoreVolume,
+        lambda form: RestoreVolume(volume=form.text("volume"), new_name=form.maybe("new_name")),
+        "Bring {name} back from the trash",
+        "volume {name} is out of the trash",
+    ),
+    _row(
+        "destroy-volume",
+        DestroyVolume,
+        lambda form: DestroyVolume(volume=form.text("volume"), i_know=form.maybe("i_know") or ""),
+        "Delete {name} and its data for good",
+        "volume {name} is deleted for good",
+        stays=False,
+    ),
+    _row("detach-volume", DetachVolume, _detach, "Take {name} off its machine", "volume {name} is on no machine"),
+)

@@ -1,0 +1,96 @@
+"""How values are written on a page. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from vmdkvol.errors import one_line
+from vmdkvol.progress import duration
+from vmdkvol.sizes import format_size, short_size
+
+# More than any name has; a label of a megabyte is no reading.
+_MOST = 2000
+NOTHING = "–"
+_HEADINGS = {
+    400: "That cannot be meant as it was sent",
+    403: "That is not permitted",
+    404: "That is not there",
+    405: "That is not possible here",
+    409: "Something stands against it",
+    412: "Somebody else was faster",
+    413: "That is too long",
+    415: "That is no form of ours",
+    429: "Too many tries",
+    500: "That is a mistake in vmdkvol",
+    507: "There is no room for it",
+}
+
+
+def heading(status: int) -> str:
+    """Return what the page of an error with this HTTP status is called."""
+    return _HEADINGS.get(status, "That cannot be done now")
+
+
+def shown(value: Any) -> Any:
+    """Return what stands for a value that a template writes: on one line, with nothing in it that cannot be seen.
+
+    What is markup already stays; everything else is escaped after this.
+    """
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return one_line(str(value), _MOST)
+
+
+def exact(value: object) -> Markup:
+    """Return a value as it is, for a form that sends it back."""
+    return escape(str(value))
+
+
+def size(size_bytes: int | None) -> str:
+    """Return a size for people, ``1.5tb``."""
+    return NOTHING if size_bytes is None else short_size(size_bytes)
+
+
+def exact_size(size_bytes: int) -> str:
+    """Return a size as a form takes it."""
+    return format_size(size_bytes)
+
+
+def moment(seconds: float | None) -> str:
+    """Return UTC seconds since 1970 as ``2026-11-29 02:04:36``; what no calendar has as nothing."""
+    if seconds is None:
+        return NOTHING
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return NOTHING
+
+
+def passed(seconds: float | None) -> str:
+    """Return a time span as people say it."""
+    return NOTHING if seconds is None else duration(int(seconds))
+
+
+def share(part: float | None, whole: float | None) -> int:
+    """Return how many hundredths of ``whole`` are ``part``: from 0 to 100, also where it is more."""
+    if not part or not whole or whole <= 0:
+        return 0
+    return max(0, min(100, round(100 * part / whole)))
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "exact": exact,
+    "exact_size": exact_size,
+    "moment": moment,
+    "passed": passed,
+    "share": share,
+    "size": size,
+}
