@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vmdkvol import channel, logs, wire
 from vmdkvol.calls import Calls, time_for_service
@@ -20,18 +20,18 @@ from vmdkvol.channel import Address, Connect, UnixAddress
 from vmdkvol.clock import Clock, Deadline, Worker
 from vmdkvol.dialing import dial
 from vmdkvol.errors import Denied, ProtocolError, ServiceUnreachable, VolumeError
-from vmdkvol.frames import MAX_FRAME, Frame
+from vmdkvol.frames import Frame
 from vmdkvol.greeting import SILENCE_S, Greeting, Refused
 from vmdkvol.hooks import Hooks
 from vmdkvol.link import Link
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Call, Hello, Request, Welcome
 from vmdkvol.notices import Notice
+from vmdkvol.reading import STRICT, Reading
 from vmdkvol.stream import Secure
 
 A = TypeVar("A")
 
-# How long a connection may take to stand.
-CONNECT_S = 2.0
+CONNECT_S = 2.0  # until the connection stands
 # A call that is made while the service is away waits this long for it: a restart is not seen, an absence soon is.
 PATIENCE_S = 10.0
 FIRST_PAUSE_S = 0.05
@@ -57,10 +57,10 @@ class Line:
         patience_s: float = PATIENCE_S,
         first_pause_s: float = FIRST_PAUSE_S,
         silence_s: float = SILENCE_S,
-        read: Callable[[Request[Any], Frame], Any] = wire.read_reply,
+        reading: Reading = STRICT,
     ) -> None:
         """``secure`` makes a connection to another machine one that proves who is at both ends (see ``tls``); ``connect``
-        opens it. ``read`` makes the answer of a reply, or raises its error.
+        opens it. ``reading`` is how what the service says is read.
 
         ``on_up`` is called when a Hello was answered, ``on_down`` when the line broke. Both run on a thread of the line
         and may ask the service themselves. After a call that ended in silence the line says Hello again on the standing
@@ -70,7 +70,7 @@ class Line:
         self._dial = partial(dial, address, secure, CONNECT_S, connect)
         self._clock = clock
         self._hello = Hello(OLDEST_VERSION, NEWEST_VERSION, agent, boot_id)
-        self._read = read
+        self._reading = reading
         self._first_pause_s = first_pause_s
         self._on_up = on_up
         self._on_down = on_down
@@ -155,7 +155,7 @@ class Line:
         greeted = False
         link = None
         try:
-            link = Link(self._dial(), self._clock, MAX_FRAME)
+            link = Link(self._dial(), self._clock, self._reading.most, cut=self._reading.cut)
             with self._turn_to_send:
                 self._link = link
             self._greeting = Greeting(self._hello, self._clock, self._silence_s)
@@ -260,7 +260,7 @@ class Line:
         elif frame.type == wire.PROGRESS:
             self._calls.progressed(frame.id, wire.read_progress(frame.body))
         else:
-            self._calls.answered(frame.id, lambda request: self._read(request, frame))
+            self._calls.answered(frame.id, lambda request: self._reading.reply(request, frame))
 
     def _greeted(self, frame: Frame) -> None:
         news = self._greeting.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vmdkvol.clock import Clock
@@ -33,11 +34,19 @@ _PATIENCE = Patience()
 class Link:
     """A stream, a decoder before it and a queue of unsent bytes behind it."""
 
-    def __init__(self, stream: Stream, clock: Clock, limit: int, patience: Patience = _PATIENCE) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        clock: Clock,
+        limit: int,
+        patience: Patience = _PATIENCE,
+        cut: Callable[[bytes], Frame] | None = None,
+    ) -> None:
+        """``limit`` and ``cut`` are the decoder's."""
         self._stream = stream
         self._clock = clock
         self._patience = patience
-        self._decoder = Decoder(limit)
+        self._decoder = Decoder(limit, cut)
         self._unsent = bytearray()
         self._awaited: Part | None = None
         self._awaited_since = 0.0

@@ -47,13 +47,15 @@ class Call:
 class Request(Generic[A]):
     """Base of all requests. ``answer`` is the class of the answer; ``changes`` tells whether answers are stored.
 
-    ``before_hello`` ones are for whoever cannot say Hello yet: their caller is never known.
+    ``before_hello`` ones are for whoever cannot say Hello yet: their caller is never known. ``most`` is how long the frame of
+    its answer may be, where that is more than any may.
     """
 
     __slots__ = ()
     answer: ClassVar[type]
     changes: ClassVar[bool] = False
     before_hello: ClassVar[bool] = False
+    most: ClassVar[int | None] = None
 
 
 @dataclass(frozen=True, slots=True)

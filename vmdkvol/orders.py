@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import ClassVar, Generic
 from uuid import UUID
 
+from vmdkvol.frames import MAX_LISTING
 from vmdkvol.messages import A, Request
 
 
@@ -75,6 +76,7 @@ class Outcome:
 class Query(Request[A], Generic[A]):
     """A request of an administrator that changes nothing."""
 
+    most: ClassVar[int | None] = MAX_LISTING
     needs: ClassVar[Role] = Role.VIEWER
     by: Actor = ROOT
 

@@ -29,7 +29,7 @@ from vmdkvol.errors import (
     from_code,
     one_line,
 )
-from vmdkvol.frames import Frame
+from vmdkvol.frames import Frame, Written
 from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, REQUESTS, A, CreateVolume, Hello, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.notices import NOTICES, Notice
@@ -261,20 +261,20 @@ def read_request(frame: Frame, kinds: Kinds = _KINDS) -> Request[Any]:
     return load(kind, frame.body)
 
 
-def write_answer(call: UUID, answer: Any, version: int = NEWEST_VERSION) -> bytes:
-    """Return the answer as a frame for a guest that speaks ``version``.
+def write_answer(call: UUID, answer: Any, version: int = NEWEST_VERSION, most: int | None = None) -> bytes:
+    """Return the answer as a frame for a guest that speaks ``version``, of ``most`` bytes (see ``messages.Request``).
 
     One that is too large for a frame becomes an error, so that the caller hears of it.
     """
     try:
-        return frames.write(Frame(call, None, ANSWER, dump(answer, version)))
+        return frames.write(Frame(call, None, ANSWER, dump(answer, version)), most or frames.MAX_FRAME)
     except BadFrame as error:
         return write_error(call, Internal(f"the answer is too long: {error.text}"))
 
 
 def read_answer(request: Request[A], body: Any) -> A:
     """Return the answer to ``request`` in an answer frame's body; raise BadFrame if it is none."""
-    return cast(A, load(type(request).answer, body))
+    return cast(A, load(type(request).answer, body.value() if isinstance(body, Written) else body))
 
 
 def read_reply(request: Request[A], frame: Frame) -> A:

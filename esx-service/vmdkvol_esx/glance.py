@@ -96,13 +96,16 @@ class Glance:
         """Return who has these volumes' disks; VMs that did not answer hold nothing that is known."""
         disks = [record.disk_uuid for record in records]
         with self._state:
-            known = all(self._is_known(disk) for disk in disks)
-            lists, free = self._lists, frozenset(disk for disk in disks if self._is_free(disk))
+            lists = self._lists
+            # Few disks were changed since the last look, mostly none, and a listing has ten thousand.
+            changed = [disk for disk in disks if disk in self._changed] if self._changed else []
+            known = all(map(self._is_known, changed)) and (len(changed) == len(disks) or self._is_fresh())
+            free = frozenset(disk for disk in changed if self._is_free(disk))
         if not known:
             mark = self.begin()
             lists, free = self._keep(mark, self._hypervisor.devices(None)), frozenset()
         found = lists.holders if lists is not None else {}
-        return {disk: found[disk] for disk in disks if disk in found and disk not in free}
+        return {disk: found[disk] for disk in disks if disk in found and disk not in free} if found else {}
 
     def is_off(self, vm: VmId) -> bool:
         """Tell whether the last look saw the machine switched off."""
@@ -121,7 +124,12 @@ class Glance:
 
     def space_of_many(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, int]:
         """As ``space``, as of the last scan: a listing of all volumes asks about those only that came since."""
-        return self.taken([disk_ref(record) for record in records])
+        with self._state:
+            scanned = {record.disk_uuid: self._scanned.get(record.disk_uuid) for record in records}
+        known = {disk: taken for disk, taken in scanned.items() if taken is not None}
+        if len(known) == len(scanned):
+            return known
+        return {**known, **self.taken([disk_ref(record) for record in records if record.disk_uuid not in known])}
 
     def taken(self, disks: Sequence[DiskRef]) -> Mapping[DiskUuid, int]:
         """As ``space_of_many``, for disks."""
@@ -177,10 +185,12 @@ class Glance:
 
     def _is_known(self, disk: DiskUuid) -> bool:
         changed = self._changed.get(disk)
-        oldest = self._clock.monotonic() - HOLDERS_S
         if changed is not None and (self._lists is None or changed.mark > self._lists.mark):
-            return changed.free and changed.at > oldest
-        return self._lists is not None and self._lists.read_at > oldest
+            return changed.free and changed.at > self._clock.monotonic() - HOLDERS_S
+        return self._is_fresh()
+
+    def _is_fresh(self) -> bool:
+        return self._lists is not None and self._lists.read_at > self._clock.monotonic() - HOLDERS_S
 
     def _is_free(self, disk: DiskUuid) -> bool:
         changed = self._changed.get(disk)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import translate
+from operator import attrgetter
 from typing import Any
 
 from vmdkvol import frames
@@ -23,18 +24,18 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.underway import Underway
 
-MOST_LISTED = 500
+MOST_LISTED = 1000
 # So many records are looked at for one page: a filter that few volumes fit must not keep the service busy with one answer.
 _SCANNED = 2000
-# As many go into a frame, or a few less.
+# So many are read in one transaction.
 _AT_ONCE = 100
 _MAX_PATTERN = 200
 _GONE = frozenset({State.TRASHED, State.REMOVING})
-_PAGE_BYTES = frames.MAX_FRAME - 2048
+_PAGE_BYTES = frames.MAX_LISTING - 2048
 # What a row takes beyond its texts, and a character that JSON does not write as it is.
 ROW_BYTES = 560
 _ESCAPED = 12
-_TEXTS = ("name", "vmgroup", "datastore", "path", "policy", "vm", "last_vm", "created_by")
+_texts = attrgetter("name", "vmgroup", "datastore", "path", "policy", "vm", "last_vm", "created_by")
 
 Fits = Callable[[VolumeRecord], bool]
 
@@ -180,12 +181,10 @@ def must_check(record: VolumeRecord) -> bool:
 
 def size(row: VolumeRow) -> int:
     """Return the bytes that the row takes in a frame, or more."""
-    return ROW_BYTES + sum(_bytes(text) for name in _TEXTS if (text := getattr(row, name)) is not None)
-
-
-def _bytes(text: str) -> int:
+    # All in one: each of ten thousand rows is looked at.
+    text = "".join(filter(None, _texts(row)))
     plain = text.isascii() and text.isprintable()
-    return len(text) + text.count('"') + text.count("\\") if plain else _ESCAPED * len(text)
+    return ROW_BYTES + (len(text) + text.count('"') + text.count("\\") if plain else _ESCAPED * len(text))
 
 
 def _filter(request: ListAllVolumes) -> Fits:

@@ -280,7 +280,7 @@ class Server:
         kind = type(request).__name__
         with logs.bound(call=str(call.id), request=kind, vm=str(call.caller)):
             try:
-                return wire.write_answer(call.id, handle(request, call), version)
+                return wire.write_answer(call.id, handle(request, call), version, request.most)
             except VolumeError as error:
                 self._log.info("call refused", error=str(error))
                 return wire.write_error(call.id, error)

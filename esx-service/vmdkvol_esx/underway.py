@@ -63,6 +63,9 @@ class Underway:
 
     def of(self, volume: VolumeId) -> Work | None:
         """Return what is being done to the volume at this moment."""
+        if not self._entries:
+            # Nothing to anybody: a listing asks ten thousand times.
+            return None
         with self._changed:
             entry = self._entries.get(volume)
             return None if entry is None else self._work(entry)

@@ -26,7 +26,7 @@ from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings
 from vmdkvol_esx.web.front import Door, create_app
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.login import Login
-from vmdkvol_esx.web.plain import read_reply
+from vmdkvol_esx.web.plain import READING
 from vmdkvol_esx.web.routes import Route, served
 from vmdkvol_esx.web.token_file import TokenFile, Tokens
 
@@ -55,7 +55,7 @@ def api() -> Iterator[Api]:
                 admin_socket=str(root / "admin.sock"),
             )
         ).start()
-        line = Line(UnixAddress(root / "admin.sock"), CLOCK, agent="fuzz", boot_id="fuzz", read=read_reply).start()
+        line = Line(UnixAddress(root / "admin.sock"), CLOCK, agent="fuzz", boot_id="fuzz", reading=READING).start()
         token, _ = TokenFile(root / "tokens.json", CLOCK).add("fuzz", Role.ADMIN, 1)
         log = logs.get("web")
         login = Login(Tokens(root / "tokens.json", CLOCK, log), log)

@@ -162,14 +162,18 @@ tokens = Table(
 # Without the task, which comes later. The last one counts where it is there: a row from before has no such column.
 _INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "source", "before", "request")
 _RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
+# What every statement that reads records selects: their columns in the order of the checksum, then that itself.
+RECORD_COLUMNS = tuple(volumes.c[name] for name in (*_RECORD_FIELDS, "checksum"))
 # All records as they lie there, for ``check_records``.
-RECORDS = f"SELECT {', '.join(_RECORD_FIELDS)}, checksum FROM volumes"
+RECORDS = f"SELECT {', '.join(column.name for column in RECORD_COLUMNS)} FROM volumes"
+# Made once: a checksum is one of these, and a listing looks at ten thousand.
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 _CHANGES: dict[str, type[Change]] = {kind.__name__: kind for kind in get_args(Change)}
 
 
 def compact(value: Any) -> str:
     """Return the value as JSON, always in the same words."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _COMPACT.encode(value)
 
 
 def _real(value: float | None) -> float | None:
@@ -204,21 +208,23 @@ def check_records(rows: Iterable[Sequence[Any]]) -> None:
     """
     for *values, checksum in rows:
         if _record_checksum(values) != checksum:
-            row = dict(zip(_RECORD_FIELDS, values, strict=True))
-            raise MetadataDamaged(
-                f"the database's record of volume {row['name']!r} ({row['id']}) does not match its checksum", volume=row["id"]
-            )
+            raise _damaged(values, "does not match its checksum")
 
 
-def row_to_record(row: Row) -> VolumeRecord:
-    """Return the record in ``row``; raise MetadataDamaged if it is not what was once written."""
-    name = f"the database's record of volume {row['name']!r} ({row['id']})"
-    if _record_checksum([row[name] for name in _RECORD_FIELDS]) != row["checksum"]:
-        raise MetadataDamaged(f"{name} does not match its checksum", volume=row["id"])
+def row_to_record(row: Iterable[Any]) -> VolumeRecord:
+    """Return the record in a row of ``RECORD_COLUMNS``; raise MetadataDamaged if it is not what was once written."""
+    *values, checksum = row
+    if _record_checksum(values) != checksum:
+        raise _damaged(values, "does not match its checksum")
     try:
-        return record_in(row)
+        return record_in(values)
     except (VolumeError, ValueError) as error:
-        raise MetadataDamaged(f"{name} cannot be read: {error}", volume=row["id"]) from error
+        raise _damaged(values, f"cannot be read: {error}") from error
+
+
+def _damaged(values: Sequence[Any], why: str) -> MetadataDamaged:
+    row = dict(zip(_RECORD_FIELDS, values, strict=True))
+    return MetadataDamaged(f"the database's record of volume {row['name']!r} ({row['id']}) {why}", volume=row["id"])
 
 
 def intent_to_row(intent: Intent) -> dict[str, Any]:

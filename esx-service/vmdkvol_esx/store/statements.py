@@ -19,9 +19,10 @@ _DIALECT = sqlite.dialect(paramstyle="named")
 
 
 class Row(Protocol):
-    """A row by the names of its columns."""
+    """A row by the names of its columns, or as its values in the order in which they were selected."""
 
     def __getitem__(self, name: str, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 class Statement:

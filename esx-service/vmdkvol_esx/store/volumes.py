@@ -11,7 +11,16 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_c
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeInUse
 from vmdkvol.volume import LIVE_STATES, DiskUuid, State, VmgroupId, VolumeId
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.store.schema import LIVE, counters, intents, record_to_row, removed, row_to_record, volumes
+from vmdkvol_esx.store.schema import (
+    LIVE,
+    RECORD_COLUMNS,
+    counters,
+    intents,
+    record_to_row,
+    removed,
+    row_to_record,
+    volumes,
+)
 from vmdkvol_esx.store.statements import Statement, Transaction
 from vmdkvol_esx.store.vmgroup_rows import vmgroups
 
@@ -22,19 +31,19 @@ _NEXT = Statement(update(counters).values(change=counters.c.change + 1).returnin
 _COUNTERS = Statement(select(counters))
 _FLOOR = Statement(update(counters).values(floor=bindparam("new")))
 _ONE = volumes.c.id == bindparam("key")
-_BY_ID = Statement(select(volumes).where(_ONE))
+_BY_ID = Statement(select(*RECORD_COLUMNS).where(_ONE))
 _NAMED = (volumes.c.vmgroup == bindparam("group"), volumes.c.name == bindparam("text"), text(LIVE))
-_BY_NAME = Statement(select(volumes).where(*_NAMED))
+_BY_NAME = Statement(select(*RECORD_COLUMNS).where(*_NAMED))
 # Between "base@" and what comes after every "base@...", so that the index of names is enough.
 _ELSEWHERE = Statement(
-    select(volumes)
+    select(*RECORD_COLUMNS)
     .where(volumes.c.vmgroup == bindparam("group"), text(LIVE))
     .where(volumes.c.name > bindparam("low"), volumes.c.name < bindparam("high"))
     .where(volumes.c.name == bindparam("low") + volumes.c.datastore)
     .order_by(volumes.c.name)
     .limit(1)
 )
-_BY_DISK = Statement(select(volumes).where(volumes.c.disk_uuid == bindparam("disk")))
+_BY_DISK = Statement(select(*RECORD_COLUMNS).where(volumes.c.disk_uuid == bindparam("disk")))
 _STATES = Statement(select(volumes.c.state, func.count().label("count")).group_by(volumes.c.state))
 _REPLACE = Statement(update(volumes).where(_ONE))
 INSERT = Statement(insert(volumes))
@@ -119,7 +128,7 @@ def page(
 @cache
 def _page(wanted: frozenset[str], *, few: bool) -> Statement:
     place = _UNINDEXED_ID if few else volumes.c.id
-    query = select(volumes).order_by(place).limit(bindparam("limit"))
+    query = select(*RECORD_COLUMNS).order_by(place).limit(bindparam("limit"))
     conditions = {
         "group": volumes.c.vmgroup == bindparam("group"),
         "since": volumes.c.changed > bindparam("since"),

@@ -22,7 +22,7 @@ from vmdkvol_esx.web.login import Login
 from vmdkvol_esx.web.pages.entering import Gate
 from vmdkvol_esx.web.pages.sessions import Sessions, Tries
 from vmdkvol_esx.web.pages.site import create_pages
-from vmdkvol_esx.web.plain import read_reply
+from vmdkvol_esx.web.plain import READING
 from vmdkvol_esx.web.routes import served
 from vmdkvol_esx.web.serving import serve_doors
 from vmdkvol_esx.web.token_file import Tokens
@@ -54,7 +54,7 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         agent=f"vmdkvol-web {__version__}",
         boot_id=secrets.token_hex(16),
         patience_s=_PATIENCE_S,
-        read=read_reply,
+        reading=READING,
     ).start()
     login = Login(Tokens(Path(settings.token_file), clock, log), log)
     asking = Asking(line.ask, clock, uuid4)

@@ -22,6 +22,7 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 from vmdkvol.admin_errors import WrongMedia
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadRequest, Internal, NotFound, StaleRequest, VolumeError, quoted
+from vmdkvol.frames import encode
 from vmdkvol.logs import Log
 from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Outcome
@@ -127,7 +128,7 @@ def _answer(door: Door, row: Route, **path: str) -> Response:
 
 def _shown(row: Route, answer: Any) -> Response:
     body = answer.body if isinstance(answer, Plain) else dump(answer)
-    response = _text(json.dumps(body, ensure_ascii=False, separators=(",", ":")), _JSON)
+    response = _text(answer.text if isinstance(answer, Plain) else encode(body), _JSON)
     if row.cursor is not None and isinstance(body, dict) and body.get("next") is not None:
         response.headers["Link"] = f'<{_next(str(body["next"]))}>; rel="next"'
     if isinstance(answer, Outcome):
@@ -164,7 +165,7 @@ def _next(after: str) -> str:
     return f"{quote(request.path)}?{urlencode([*query, ('after', after)])}"
 
 
-def _text(text: str, media: str) -> Response:
+def _text(text: str | bytes, media: str) -> Response:
     return Response(text, content_type=media)
 
 

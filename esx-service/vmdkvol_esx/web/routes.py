@@ -107,7 +107,7 @@ ROUTES: tuple[Route, ...] = (
     Route(GET, "/v1/datastores/{name}", GetDatastore),
     Route(POST, "/v1/datastores/{name}/cordon", CordonDatastore),
     Route(POST, "/v1/datastores/{name}/uncordon", UncordonDatastore),
-    _list("/v1/volumes", ListAllVolumes, most=500),
+    _list("/v1/volumes", ListAllVolumes, most=1000),
     Route(GET, "/v1/volumes/{volume}", InspectVolume),
     Route(POST, "/v1/volumes", CreateVolumeFor, makes=True),
     Route(PATCH, "/v1/volumes/{volume}", SetVolume),

@@ -45,13 +45,13 @@ def row(site: AdminSite, name: str) -> VolumeRow:
     return detail.row
 
 
-def fill(site: AdminSite, count: int) -> list[VolumeId]:
+def fill(site: AdminSite, count: int, word: str = "many") -> list[VolumeId]:
     """Put records without disks into the store, as a large site has them."""
     records = [
         VolumeRecord(
             id=VolumeId(uuid4()),
             vmgroup=DEFAULT_VMGROUP,
-            name=f"many{number}",
+            name=f"{word}{number}",
             datastore=DS1,
             path=f"vmdkvol/{DEFAULT_VMGROUP}/many-{number}.vmdk",
             disk_uuid=new_disk_uuid(uuid4()),
@@ -225,7 +225,7 @@ def test_the_pages_together_have_each_volume_once(site: AdminSite, limit: int) -
     assert max(len(page.rows) for page in pages) <= limit
 
 
-@pytest.mark.parametrize("limit", [0, -1, 501])
+@pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_a_page_of_no_or_too_many_volumes_is_refused(site: AdminSite, limit: int) -> None:
     with pytest.raises(BadRequest):
         site.order(ListAllVolumes(limit=limit))
@@ -238,9 +238,18 @@ def test_a_filter_that_nothing_fits_comes_to_its_end_in_bounded_steps(site: Admi
 
 
 def test_a_page_is_within_a_frame_and_a_row_within_its_estimate(site: AdminSite) -> None:
-    fill(site, 300)
-    for page in all_pages(site, limit=500):
-        assert len(frames.encode(dump(page))) <= frames.MAX_FRAME - 1024
+    fill(site, 1500)
+    pages = all_pages(site, limit=1000)
+    assert [len(page.rows) for page in pages] == [1000, 500]
+    assert max(len(frames.encode(dump(page))) for page in pages) <= frames.MAX_LISTING - 1024
+
+
+def test_rows_that_are_too_long_for_one_frame_come_in_several(site: AdminSite) -> None:
+    wanted = fill(site, 1000, "\u0007" * 90)
+    pages = all_pages(site, limit=1000)
+    assert len(pages) > 1
+    assert [each.id for page in pages for each in page.rows] == wanted
+    assert max(len(frames.encode(dump(page))) for page in pages) <= frames.MAX_LISTING - 1024
 
 
 @pytest.mark.parametrize("text", ["x", '"' * 100, "\U0001f600" * 100, "\u0007" * 100, "é" * 100, "\ud800" * 50, ""])

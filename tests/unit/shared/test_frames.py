@@ -12,7 +12,19 @@ from uuid import UUID
 import pytest
 
 from vmdkvol.errors import BadFrame, ProtocolVersion
-from vmdkvol.frames import MAX_DEPTH, MAX_FRAME, MAX_LEFT_MS, Decoder, Frame, Part, parse, read, write
+from vmdkvol.frames import (
+    MAX_DEPTH,
+    MAX_FRAME,
+    MAX_LEFT_MS,
+    Decoder,
+    Frame,
+    Part,
+    Written,
+    parse,
+    read,
+    read_unopened,
+    write,
+)
 
 ID = UUID("6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
 FRAME = Frame(ID, 1500, "Detach", {"volume": "größe", "generation": 3})
@@ -120,6 +132,44 @@ def test_a_frame_one_byte_beyond_the_limit_is_refused() -> None:
     data = write(FRAME)
     with pytest.raises(BadFrame):
         decoded(data, limit=len(data) - 5)
+
+
+def test_an_answer_is_left_as_the_text_that_it_is_for_who_passes_it_on() -> None:
+    frame = read_unopened(write(Frame(ID, None, "answer", {"name": "ä}"}))[4:])
+    assert (frame.id, frame.left_ms, frame.type) == (ID, None, "answer")
+    assert frame.body == Written('{"name":"ä}"}'.encode())
+    assert frame.body.value() == {"name": "ä}"}
+
+
+@pytest.mark.parametrize("kind", ["error", "progress", "ListVolumes"])
+def test_what_is_no_answer_is_read_strictly_by_who_passes_answers_on(kind: str) -> None:
+    data = write(Frame(ID, None, kind, {"percent": 1}))[4:]
+    assert read_unopened(data) == read(data)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b'{"id":"%s","left_ms":null,"type":"answer","body":[]' % str(ID).encode(), id="no-end"),
+        pytest.param(b'{"id":"%s","left_ms":null,"type":"answer","body":' % str(ID).upper().encode(), id="another-spelling"),
+        pytest.param(b"garbage}", id="garbage"),
+    ],
+)
+def test_what_is_no_frame_is_refused_by_who_passes_answers_on(payload: bytes) -> None:
+    with pytest.raises(BadFrame):
+        read_unopened(payload)
+
+
+def test_a_text_that_was_passed_on_is_read_strictly_by_who_looks_into_it() -> None:
+    with pytest.raises(BadFrame):
+        Written(b'{"a":1,"a":2}').value()
+
+
+def test_a_decoder_cuts_as_it_is_told() -> None:
+    decoder = Decoder(cut=read_unopened)
+    decoder.feed(write(Frame(ID, None, "answer", [1])) + write(FRAME))
+    assert decoder.take() == Frame(ID, None, "answer", Written(b"[1]"))
+    assert decoder.take() == FRAME
 
 
 def test_a_frame_that_is_too_long_is_not_written() -> None:

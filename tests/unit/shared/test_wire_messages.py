@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.shared.test_wire_values import ATTACHMENT, INFO
 from vmdkvol import frames, wire
+from vmdkvol.admin_messages import ListVms, Standing, VmInfo, VmPage
 from vmdkvol.errors import (
     BY_CODE,
     BadFrame,
@@ -247,6 +248,18 @@ def test_an_answer_for_more_than_a_frame_becomes_an_error() -> None:
     page = VolumePage((INFO,) * 200, None, 1)
     with pytest.raises(Internal, match="too long"):
         wire.read_reply(ListVolumes(), arrived(wire.write_answer(ID, page)))
+
+
+def test_a_listing_for_an_administrator_may_be_longer_and_a_guest_takes_no_such_frame() -> None:
+    page = VmPage(tuple(VmInfo(VmId(ID), "x" * 100, Standing.NONE, False, None) for _ in range(1000)), None)
+    data = wire.write_answer(ID, page, most=ListVms.most)
+    with pytest.raises(BadFrame):
+        arrived(data)
+    decoder = Decoder(frames.MAX_LISTING, frames.read_unopened)
+    decoder.feed(data)
+    frame = decoder.take()
+    assert frame is not None
+    assert wire.read_reply(ListVms(), frame) == page
 
 
 def test_the_size_of_an_answer_is_not_less_than_its_frame() -> None:

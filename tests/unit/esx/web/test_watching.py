@@ -11,6 +11,7 @@ import pytest
 from tests.doubles.hand_clock import HandClock
 from vmdkvol.errors import MetadataDamaged, NotFound, ServiceUnreachable
 from vmdkvol.findings import FAIL, OK, WARN, Finding
+from vmdkvol.frames import encode
 from vmdkvol.messages import Call, Request
 from vmdkvol.watch_messages import MetricsText, ReadMetrics, Vitals
 from vmdkvol.wire import dump
@@ -42,9 +43,9 @@ def test_the_parts_of_one_moment_are_put_together() -> None:
 
 def test_answers_that_go_through_as_they_came_are_read_here() -> None:
     part = MetricsText("a 1\n", SCRAPE)
-    assert asking(Plain(dump(part)))[0].metrics() == "a 1\n"
+    assert asking(Plain(encode(dump(part))))[0].metrics() == "a 1\n"
     vitals = Vitals(False, (Finding(FAIL, "hypervisor", "connection refused"),))
-    assert asking(Plain(dump(vitals)))[0].trouble() == "hypervisor: connection refused"
+    assert asking(Plain(encode(dump(vitals))))[0].trouble() == "hypervisor: connection refused"
 
 
 @pytest.mark.parametrize("error", [ServiceUnreachable("gone"), NotFound("these figures are not kept any more")])
