@@ -140,6 +140,29 @@ def new_ca(config: Path, yes: bool) -> None:
     click.echo(new_authority(settings, SystemClock()))
 
 
+@cli.command("web-certificate")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    default=("localhost", "127.0.0.1"),
+    show_default=True,
+    help="How browsers reach the API: a name or an address; may be repeated.",
+)
+def web_certificate(file: Path, hosts: tuple[str, ...]) -> None:
+    """Write a key and a certificate that nobody else signed to FILE, for `certificate_file` of [web].
+
+    One that will do for a month at least is left as it is. For a site without an authority of its own: who reaches the API
+    compares the certificate's SHA-256 once.
+    """
+    from vmdkvol_esx.self_signed import ensure_certificate  # certificates, for those who make some
+
+    made = ensure_certificate(file, hosts, SystemClock())
+    click.echo(f"{file} {'is made' if made else 'will do as it is'}, for {', '.join(hosts)}", err=True)
+
+
 @cli.command()
 @click.pass_obj
 def web(config: Path) -> None:

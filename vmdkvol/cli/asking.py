@@ -17,6 +17,7 @@ from vmdkvol import __version__, logs
 from vmdkvol.addresses import Address
 from vmdkvol.cli.layout import DEFAULT_DIRECTORY
 from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import Unavailable
 from vmdkvol.line import Line
 from vmdkvol.messages import Call, ListVolumes, Request
 from vmdkvol.volume import VolumeInfo
@@ -131,3 +132,28 @@ def listens(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def listens_at(host: str, port: int) -> bool:
+    """Tell whether any process accepts connections at this TCP port."""
+    try:
+        socket.create_connection((host, port), 1.0).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def free_port(host: str, preferred: int) -> int:
+    """Return a TCP port at which nobody listens now: the preferred one if it is free, else any."""
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            # What ended a moment ago still has its port for a minute, and keeps nobody from it.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Unavailable(f"no port of {host} is free")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from vmdkvol import durable
 from vmdkvol.cli import processes
-from vmdkvol.cli.asking import api_answers, connected, listens, plugin_answers
-from vmdkvol.cli.layout import RUN_DIRECTORY, SERVICE, WEB, Identity, Layout, SandboxHost
+from vmdkvol.cli.asking import api_answers, connected, listens, listens_at, plugin_answers
+from vmdkvol.cli.layout import PAGE_HOST, RUN_DIRECTORY, SERVICE, WEB, Identity, Layout, SandboxHost
 from vmdkvol.cli.processes import Process
+from vmdkvol.cli.sandbox_page import ensure_token, make_certificate
 from vmdkvol.cli.written import agent_config, service_config
 from vmdkvol.errors import BadRequest, Conflict, Internal, MetadataDamaged, ServiceUnreachable, Unavailable, VolumeError
 from vmdkvol.messages import ListVolumes
@@ -45,8 +46,12 @@ def bring_up(layout: Layout, identity: Identity) -> None:
     # First: it is what tells the sandbox's own directories from others of the same names.
     layout.keep_identity(identity)
     _make_directories(layout, identity)
+    if identity.page_port is not None:
+        make_certificate(layout)
     for daemon in daemons(layout, identity):
         _ensure(layout, daemon)
+    if identity.page_port is not None:
+        ensure_token(layout, identity)
 
 
 def refuse_impossible(layout: Layout, identity: Identity) -> None:
@@ -55,6 +60,7 @@ def refuse_impossible(layout: Layout, identity: Identity) -> None:
     for host in identity.hosts:
         layout.service_address(host.name)
         _refuse_foreign(layout, host)
+    _refuse_taken_port(layout, identity)
     if layout.identity() is None:
         taken = next((directory for directory in layout.own if _holds_files(directory)), None)
         if taken is not None:
@@ -84,8 +90,12 @@ def recorded(layout: Layout, name: str) -> Process | None:
 
 
 def _web(layout: Layout, identity: Identity) -> Daemon:
-    config, socket = service_config(layout, identity), layout.web_address.path
-    return Daemon(WEB, "vmdkvol_esx.cli", config, lambda: api_answers(socket), "web")
+    config, socket, port = service_config(layout, identity), layout.web_address.path, identity.page_port
+
+    def answers() -> bool:
+        return api_answers(socket) and (port is None or listens_at(PAGE_HOST, port))
+
+    return Daemon(WEB, "vmdkvol_esx.cli", config, answers, "web")
 
 
 def _agent(layout: Layout, host: SandboxHost) -> Daemon:
@@ -120,6 +130,14 @@ def _refuse_foreign(layout: Layout, host: SandboxHost) -> None:
         raise Conflict(
             f"another process serves {host.plugin_socket}", remedy="stop it, or give the sandbox another name with --driver"
         )
+
+
+def _refuse_taken_port(layout: Layout, identity: Identity) -> None:
+    config, port = layout.config(WEB), identity.page_port
+    if port is None or not listens_at(PAGE_HOST, port):
+        return
+    if not processes.with_config(config) or f"{PAGE_HOST}:{port}" not in config.read_text(encoding="utf-8"):
+        raise Conflict(f"another process listens at port {port}", remedy="stop it, or give another one with --page-port")
 
 
 def _make_directories(layout: Layout, identity: Identity) -> None:

@@ -130,11 +130,21 @@ def trust_from(environment: Mapping[str, str]) -> Trust:
         if file is not None and not Path(file).is_file():
             raise BadRequest(f"{name} names {quoted(file)}, and there is no such file", remedy="name a file in PEM")
     return Trust(
-        None if token is None else _read_token(Path(token)),
+        None if token is None else read_token(Path(token)),
         None if authority is None else Path(authority),
         None if pin is None else _parse_pin(pin),
         None if certificate is None else Path(certificate),
     )
+
+
+def pin_in(certificate: Path) -> bytes:
+    """Return the SHA-256 of the certificate in a file in PEM; BadRequest if there is none."""
+    try:
+        text = certificate.read_text(encoding="ascii")
+        begin = text.index("-----BEGIN CERTIFICATE-----")
+        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[begin:].strip())).digest()
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{quoted(str(certificate))} holds no certificate: {error}", remedy="name a file in PEM") from error
 
 
 def _parse_pin(text: str) -> bytes:
@@ -143,7 +153,7 @@ def _parse_pin(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 
 
-def _read_token(path: Path) -> Secret:
+def read_token(path: Path) -> Secret:
     """Return the token in a file that is its owner's alone. No error repeats what is in it."""
     try:
         with path.open("rb") as file:

@@ -8,7 +8,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +23,8 @@ DEFAULT_DRIVER = "vsphere"
 DEFAULT_DATASTORES = ("ds1", "ds2")
 PLUGIN_DIRECTORY = Path("/run/docker/plugins")
 RUN_DIRECTORY = Path("/run/vmdkvol")
+# The page of a sandbox is for who sits at this machine, or has a tunnel to it.
+PAGE_HOST = "127.0.0.1"
 # A driver's name becomes the name of a socket, and Docker takes no other characters in one.
 _DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}")
 
@@ -45,10 +47,15 @@ class SandboxHost:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What must survive ``down`` and ``up``: volumes are attached to hosts by these ids, and lie on these datastores."""
+    """What must survive ``down`` and ``up``: volumes are attached to hosts by these ids, and lie on these datastores.
+
+    ``page_port`` is where the web page is, None: nowhere. With ``trash`` a removed volume is kept for a week.
+    """
 
     hosts: tuple[SandboxHost, ...]
     datastores: tuple[str, ...]
+    page_port: int | None = None
+    trash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Layout:
     @property
     def own(self) -> tuple[Path, ...]:
         """The directories that the sandbox makes, and that a purge removes with all that is in them."""
-        return (self.datastores, *(self.root / name for name in ("state", "etc", "pids", "logs", "run")))
+        return (self.datastores, *(self.root / name for name in ("state", "etc", "pids", "logs", "run", "page")))
 
     def datastore(self, name: str) -> Path:
         return self.datastores / name
@@ -106,6 +113,16 @@ class Layout:
         """Return the socket at which the sandbox's API answers; BadRequest as ``service_address``."""
         return unix_address(f"{self.root}/run/api/web.sock")
 
+    @property
+    def certificate(self) -> Path:
+        """What the page proves itself with."""
+        return self.root / "page" / "certificate.pem"
+
+    @property
+    def token(self) -> Path:
+        """An administrator's token for the page; its owner's alone."""
+        return self.root / "page" / "token"
+
     def agent_settings(self) -> dict[str, Any]:
         """Return what the user's ``agent.toml`` here sets for every agent, if there is one; BadRequest if it is no TOML.
 
@@ -131,7 +148,8 @@ class Layout:
         try:
             data = json.loads(self.identity_file.read_text(encoding="utf-8"))
             hosts = tuple(SandboxHost(str(host["name"]), str(UUID(host["vm"]))) for host in data["hosts"])
-            return Identity(hosts, tuple(str(name) for name in data["datastores"]))
+            port = None if data.get("page_port") is None else int(data["page_port"])
+            return Identity(hosts, tuple(str(name) for name in data["datastores"]), port, bool(data.get("trash")))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -171,7 +189,8 @@ def extended(known: Identity | None, hosts: Sequence[str], datastores: Sequence[
     if not names and not added:
         added = [DEFAULT_DRIVER]
     stores = list(dict.fromkeys([*kept.datastores, *(datastore_name(name) for name in datastores)]))
-    return Identity(kept.hosts + tuple(SandboxHost(name, str(uuid4())) for name in added), tuple(stores or DEFAULT_DATASTORES))
+    all_hosts = kept.hosts + tuple(SandboxHost(name, str(uuid4())) for name in added)
+    return replace(kept, hosts=all_hosts, datastores=tuple(stores or DEFAULT_DATASTORES))
 
 
 def _driver(name: str) -> str:

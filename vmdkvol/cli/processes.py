@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vmdkvol.errors import Unavailable
+
 _POLL_S = 0.02
 
 
@@ -33,6 +35,20 @@ def start(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True, close_fds=True
         )
+
+
+def run(argv: Sequence[str], timeout_s: float) -> str:
+    """Run ``argv`` to its end; return what it printed. Unavailable with its last words if it fails or takes too long."""
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"{argv[-1]} has not ended within {timeout_s:.0f} s", remedy="run it again") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise Unavailable(
+            f"a command of the sandbox ended with {done.returncode}: {lines[-1]}", remedy="put that right, run it again"
+        )
+    return done.stdout
 
 
 def write_pid_file(path: Path, pid: int) -> None:

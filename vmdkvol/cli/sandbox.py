@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ import click
 from vmdkvol.cli import devices, processes
 from vmdkvol.cli.asking import directory_option, plugin_answers
 from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, refuse_impossible, trouble
+from vmdkvol.cli.demo_data import ARCHIVE, fill
 from vmdkvol.cli.layout import Identity, Layout, extended
+from vmdkvol.cli.reaching import make_client
 from vmdkvol.cli.render import FORMATS, Table, show
+from vmdkvol.cli.sandbox_page import page_facts, with_page
 from vmdkvol.cli.taking_down import purge, take_down
 from vmdkvol.errors import BadRequest, MetadataDamaged, Unavailable
 
@@ -33,20 +39,58 @@ def command() -> None:
 @click.option("--driver", metavar="NAME", help="The driver's name for Docker (default: vsphere).")
 @click.option("--datastore", "datastores", metavar="NAME", multiple=True, help="Add a datastore; may be repeated.")
 @click.option("--host", "hosts", metavar="NAME", multiple=True, help="Add a simulated Docker host, with a driver of this name.")
+@click.option(
+    "--page-port", type=click.IntRange(1, 65535), metavar="PORT", help="Serve the web page at this port of 127.0.0.1."
+)
+@click.option(
+    "--demo-data",
+    is_flag=True,
+    help="Fill it with three vmgroups, volumes and a trash that can be looked at, and serve the web page.",
+)
 @output
-def up(directory: Path, driver: str | None, datastores: tuple[str, ...], hosts: tuple[str, ...], output: str) -> None:
-    """Start what does not run. Hosts and datastores of earlier times are kept, with their volumes."""
+def up(directory: Path, hosts: tuple[str, ...], output: str, **wanted: Any) -> None:
+    """Start what does not run. Hosts, datastores and page of earlier times are kept, with their volumes.
+
+    The page proves itself with a certificate of its own, and an administrator's token for it is put into a file.
+    """
     _need_root()
     layout = Layout.at(directory)
-    names = list(hosts) if driver is None else [driver, *hosts]
     # Before the directory is made, too: what cannot be leaves nothing behind.
-    refuse_impossible(layout, extended(layout.identity(), names, datastores))
+    refuse_impossible(layout, _wanted(layout, hosts, **wanted))
     with layout.alone():
-        identity = extended(layout.identity(), names, datastores)
+        identity = _wanted(layout, hosts, **wanted)
         bring_up(layout, identity)
+        if wanted["demo_data"]:
+            _fill(layout, identity)
     problem = _show_status(layout, identity, output)
     if problem is not None:
         raise problem
+
+
+def _wanted(
+    layout: Layout,
+    hosts: Sequence[str],
+    *,
+    driver: str | None,
+    datastores: Sequence[str],
+    page_port: int | None,
+    demo_data: bool,
+) -> Identity:
+    known = layout.identity()
+    identity = extended(known, list(hosts) if driver is None else [driver, *hosts], datastores)
+    if page_port is not None or demo_data:
+        identity = with_page(identity, page_port)
+    if demo_data:
+        # Added behind those that the sandbox has anyhow.
+        identity = replace(extended(identity, [], [ARCHIVE]), trash=True)
+    return identity
+
+
+def _fill(layout: Layout, identity: Identity) -> None:
+    """Have the demo's vmgroups and volumes; what is made is told on stderr."""
+    with contextlib.closing(make_client(f"unix://{layout.web_address.path}", None)) as client:
+        for line in fill(client, [name for name in identity.datastores if name != ARCHIVE]):
+            click.echo(line, err=True)
 
 
 @command.command("status")
@@ -91,8 +135,10 @@ def _show_status(layout: Layout, identity: Identity | None, output: str) -> Meta
         for loop in devices.loops_under(layout.datastores)
     ]
     running = bool(rows) and all(row["state"] == "running" for row in rows)
+    page = page_facts(layout, identity) if identity else None
     if output == "json":
         facts = {"dir": str(layout.root), "running": running, "processes": rows, "datastores": stores, "loops": loops}
+        facts["page"] = page
         facts["problem"] = None if problem is None else str(problem)
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return problem
@@ -108,6 +154,9 @@ def _show_status(layout: Layout, identity: Identity | None, output: str) -> Meta
     )
     if loops:
         click.echo(f"\n{len(loops)} attached: {', '.join(str(loop['device']) for loop in loops)}")
+    if page is not None:
+        click.echo(f"\npage: {page['address']}  (certificate's SHA-256 {page['certificate_sha256'] or 'unknown'})")
+        click.echo(f"log in with the token in {page['token_file']}")
     return problem
 
 

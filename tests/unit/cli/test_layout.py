@@ -54,6 +54,35 @@ def test_the_identity_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
     assert layout.identity() == Identity((HOST,), ("ds1", "datastore (1)"))
 
 
+def test_a_page_and_a_trash_are_kept_when_a_host_is_added(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+    layout.keep_identity(Identity((HOST,), ("ds1",), page_port=8443, trash=True))
+
+    identity = extended(layout.identity(), ["vsphere-b"], [])
+
+    assert (identity.page_port, identity.trash, len(identity.hosts)) == (8443, True, 2)
+
+
+def test_an_identity_of_before_there_were_pages_has_none(tmp_path: Path) -> None:
+    (tmp_path / "sandbox.json").write_text(f'{{"hosts": [{{"name": "vsphere", "vm": "{HOST.vm}"}}], "datastores": ["ds1"]}}')
+
+    assert Layout.at(tmp_path).identity() == Identity((HOST,), ("ds1",))
+
+
+def test_the_page_is_inside_tls_on_this_machine_alone(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+
+    written = tomllib.loads(service_config(layout, Identity((HOST,), ("ds1",), page_port=8443, trash=True)))
+
+    assert written["web"] == {
+        "socket": str(layout.web_address.path),
+        "listen": "127.0.0.1:8443",
+        "certificate_file": str(layout.certificate),
+    }
+    assert written["trash_retention_s"] > 0
+    assert "listen" not in tomllib.loads(service_config(layout, Identity((HOST,), ("ds1",))))["web"]
+
+
 def test_where_nothing_was_brought_up_there_is_no_identity(tmp_path: Path) -> None:
     assert Layout.at(tmp_path / "nothing").identity() is None
 
