@@ -124,6 +124,7 @@ OUTSIDE = (
     "vmdkvol_esx.nouns",
     "vmdkvol_esx.administering",
     "vmdkvol_esx.authority",
+    "vmdkvol_esx.self_signed",
     "vmdkvol_esx.backends",
     "vmdkvol_esx.cli",
     "vmdkvol_esx.composing",
