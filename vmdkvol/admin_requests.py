@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmdkvol.admin_messages import VM_REQUESTS
+from vmdkvol.adoption_messages import ADOPTION_REQUESTS
 from vmdkvol.audit_messages import AUDIT_REQUESTS
 from vmdkvol.messages import Hello, Request
 from vmdkvol.orphan_messages import ORPHAN_REQUESTS
@@ -23,6 +24,7 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *SITE_REQUESTS,
     *TASK_REQUESTS,
     *ORPHAN_REQUESTS,
+    *ADOPTION_REQUESTS,
     *WATCH_REQUESTS,
 )
 ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)

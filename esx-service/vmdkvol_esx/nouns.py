@@ -16,6 +16,7 @@ from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.mending import MendingOrphans
 from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
+from vmdkvol_esx.prospecting import Prospecting
 from vmdkvol_esx.requests import Verbs
 from vmdkvol_esx.resizing import Resizing
 from vmdkvol_esx.severing import Severing
@@ -45,5 +46,6 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Standing(parts, ledger, connected, service).rows(),
         **Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway).rows(),
         **Vmgroups(parts, discarding.trash).rows(),
+        **Prospecting(parts, choosing).rows(),
         **Datastores(parts, verbs.glance).rows(),
     }

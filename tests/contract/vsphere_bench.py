@@ -84,7 +84,8 @@ class SimulatorSite:
             if changes:
                 self.outside.reconfigure_all(machine, changes)
         for name in (BIG, SMALL):
-            shutil.rmtree(self.outside.file(f"[{name}] vmdkvol"), ignore_errors=True)
+            for folder in ("vmdkvol", "theirs"):
+                shutil.rmtree(self.outside.file(f"[{name}] {folder}"), ignore_errors=True)
 
     def setting(self) -> VsphereSetting:
         """Return what an administrator would write for it."""
@@ -132,6 +133,11 @@ class SimulatorBench:
 
     def damage(self, disk: DiskRef) -> None:
         self._file(disk).write_bytes(b"")
+
+    def put_foreign(self, disk: DiskRef, kib: int) -> None:
+        """Somebody makes a disk who knows nothing of us; the server gives it an identity of its own."""
+        self._file(disk).parent.mkdir(parents=True, exist_ok=True)
+        self._site.outside.create(str(disk.path), kib)
 
     def write(self, disk: DiskRef, content: bytes) -> None:
         with self._extent(disk).open("r+b") as file:

@@ -11,14 +11,16 @@ from dataclasses import replace
 from typing import assert_never
 from uuid import UUID
 
-from tests.doubles.simulated_state import Hold, SimulatedDisk, SimulatedHeld, SimulatedState, SimulatedTask, Truth, shown
+from tests.doubles.simulated_state import Hold, SimulatedDisk, SimulatedHeld, SimulatedState, SimulatedTask, Truth, ours, shown
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
+    BadRequest,
     Busy,
     InvalidSize,
     MetadataDamaged,
     NoSpace,
     NotEnrolled,
+    NotFound,
     OutcomeUnknown,
     PolicyNotFound,
     SnapshotPresent,
@@ -33,6 +35,8 @@ from vmdkvol.errors import (
 )
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.foreign_disks import ForeignDisk
+from vmdkvol_esx.obstacles import of_place
 from vmdkvol_esx.ports import (
     AttachDisk,
     Change,
@@ -116,14 +120,37 @@ class SimulatedHypervisor(SimulatedState):
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         with self._now():
             self._check_readable(datastore)
-            found = [disk for path, disk in self._disks.items() if path.datastore == datastore and disk.damage is None]
+            found = [disk for path, disk in self._disks.items() if ours(path, datastore) and disk.damage is None]
             return [shown(disk) for disk in sorted(found, key=lambda disk: disk.ref.path.path)]
 
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         with self._now():
             self._check_readable(datastore)
             paths = {*self._disks, *self._sidecars}
-            return sorted((path for path in paths if path.datastore == datastore), key=lambda path: path.path)
+            return sorted((path for path in paths if ours(path, datastore)), key=lambda path: path.path)
+
+    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+        with self._now():
+            self._check_readable(datastore)
+            if folder and ".." in folder.split("/"):
+                raise BadRequest(f"{folder!r} is not a folder on a datastore")
+            inside = [
+                path
+                for path in self._disks
+                if path.datastore == datastore and path.path.startswith(f"{folder}/" * bool(folder))
+            ]
+            if folder and not inside:
+                raise NotFound(f"there is no folder {folder!r} on the datastore")
+            return sorted((path for path in inside if not ours(path, datastore)), key=lambda path: path.path)
+
+    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+        with self._now():
+            self._check_readable(path.datastore)
+            disk = self._disks.get(path)
+            if disk is None:
+                return None
+            obstacle = of_place(path.path) or disk.damage or self.obstacles.get(path, "")
+            return ForeignDisk(path, disk.ref.uuid, disk.size_bytes, disk.allocated_bytes, not disk.thick, obstacle)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         found = {}

@@ -24,6 +24,7 @@ from vmdkvol.errors import (
 )
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
+from vmdkvol_esx.paths import FOLDER
 from vmdkvol_esx.ports import AttachedDisk, Change, Datastore, Disk, DiskPath, DiskRef, TaskId, Vm
 
 CONTROLLERS = 4
@@ -124,6 +125,8 @@ class SimulatedState:
         self.homes: dict[VmId, DatastoreName | None] = {}
         # Who uses a disk's bytes beside all device lists.
         self.strangers: dict[DiskUuid, str] = {}
+        # What stands against a disk that somebody else made.
+        self.obstacles: dict[DiskPath, str] = {}
         self._unreadable: set[DatastoreName] = set()
         self._foreign_bytes: dict[DatastoreName, int] = {}
         self._history: list[Hold] = []
@@ -322,3 +325,8 @@ class SimulatedState:
 
 def shown(disk: SimulatedDisk) -> Disk:
     return Disk(disk.ref, disk.size_bytes, disk.allocated_bytes, dict(disk.note))
+
+
+def ours(path: DiskPath, datastore: DatastoreName) -> bool:
+    """Tell whether the path is in our folder of the datastore."""
+    return path.datastore == datastore and path.path.startswith(f"{FOLDER}/")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmdkvol.cli import completing, volume_changes
+from vmdkvol.cli import completing, volume_adoption, volume_changes
 from vmdkvol.cli.moments import iso
 from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
@@ -36,7 +36,7 @@ _vmgroup = click.option(
 )
 
 
-@click.group("volume", commands=volume_changes.COMMANDS)
+@click.group("volume", commands=(*volume_changes.COMMANDS, *volume_adoption.COMMANDS))
 def command() -> None:
     """Volumes of all vmgroups: who uses what, and what an administrator may change. NAME is a volume's name or its id."""
 

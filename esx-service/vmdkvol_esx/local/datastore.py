@@ -61,12 +61,13 @@ class DatastoreFiles:
 
     def __init__(self, store: LocalDatastore) -> None:
         self._store = store
+        self.name = store.name
 
     def state(self) -> Datastore:
         """Return how full it is. A directory that is not there has no room and takes nothing; its disks are unknown."""
         name = self._store.name
         try:
-            with files.translated(f"datastore {name}"), self._folder(()) as folder:
+            with files.translated(f"datastore {name}"), self.folder(()) as folder:
                 room = os.fstatvfs(folder)
                 fresh = marker.fresh(folder)
         except TruthUnknown as error:
@@ -102,7 +103,7 @@ class DatastoreFiles:
         found: list[Disk | None] = []
         with files.translated(f"datastore {self._store.name}"):
             for parts, paths in self._groups((".vmdk",)):
-                with self._folder(parts) as folder:
+                with self.folder(parts) as folder:
                     found += [_listed(folder, path) for path in paths]
         return [disk for disk in found if disk is not None]
 
@@ -119,7 +120,7 @@ class DatastoreFiles:
             parts, names = disk_files.names_of(ref.path)
             folders.setdefault(parts, []).append((ref, names))
         for parts, disks in folders.items():
-            with suppress(VolumeError, OSError), self._folder(parts) as folder:
+            with suppress(VolumeError, OSError), self.folder(parts) as folder:
                 spaces = ((ref.uuid, self._space(folder, names, ref)) for ref, names in disks)
                 found |= {uuid: space for uuid, space in spaces if space is not None}
         return found
@@ -144,7 +145,7 @@ class DatastoreFiles:
         The same disk there already is success. WrongDisk if another one is.
         """
         parts, names = disk_files.names_of(ref.path)
-        with files.translated(str(ref.path)), self._folder(parts, make=True) as folder:
+        with files.translated(str(ref.path)), self.folder(parts, make=True) as folder:
             deleting = disk_files.read_descriptor(folder, names.deleting, ref.path)
             if deleting is not None:
                 disk_files.check_identity(deleting, ref)
@@ -215,7 +216,7 @@ class DatastoreFiles:
         if content is None:
             return self._forget_sidecar(path)
         parts, names = disk_files.names_of(path)
-        with files.translated(f"sidecar of {path}"), self._folder(parts, make=True) as folder:
+        with files.translated(f"sidecar of {path}"), self.folder(parts, make=True) as folder:
             files.replace(folder, names.sidecar, content)
         return None
 
@@ -253,7 +254,7 @@ class DatastoreFiles:
 
     def _entries(self, parts: tuple[str, ...]) -> list[str]:
         try:
-            with self._folder(parts) as folder:
+            with self.folder(parts) as folder:
                 return sorted(os.listdir(folder))
         except FileNotFoundError:
             return []
@@ -263,7 +264,8 @@ class DatastoreFiles:
             raise
 
     @contextmanager
-    def _folder(self, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
+    def folder(self, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
+        """Yield an open directory of it; raises as ``files.open_folder``."""
         descriptor = self._open(parts, make=make)
         try:
             yield descriptor

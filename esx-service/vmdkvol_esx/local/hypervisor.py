@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import AtRisk, DatastoreNotFound, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost
+from vmdkvol.errors import AtRisk, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DiskUuid, LoopAddress, VmId, loop_tag
+from vmdkvol.volume import LoopAddress, VmId, loop_tag
 from vmdkvol_esx.local import extents, loop_device
-from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore, check_policy
+from vmdkvol_esx.local.datastore import LocalDatastore, check_policy
+from vmdkvol_esx.local.directories import Directories
 from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.local.extents import Step, no_step
 from vmdkvol_esx.local.growing import Growing, check_file
@@ -29,11 +30,9 @@ from vmdkvol_esx.ports import (
     Change,
     CloneDisk,
     CreateDisk,
-    Datastore,
     DeleteDisk,
     DetachDisk,
     DeviceLists,
-    Disk,
     DiskPath,
     DiskRef,
     GrowDisk,
@@ -48,14 +47,14 @@ _SHORT_BYTES = 32 << 20
 _SHORT_ALLOCATION = 32 << 30
 
 
-class LocalHypervisor:
+class LocalHypervisor(Directories):
     """Implements ``Hypervisor``. Needs root for loop devices; an instance may be stopped, not started again."""
 
     def __init__(self, datastores: Sequence[LocalDatastore], vms: Sequence[Vm], clock: Clock, *, copy_bytes_s: int = 0) -> None:
         """``copy_bytes_s`` is what each task may write in a second, so that it leaves something to volumes in use; 0: all."""
         self._clock = clock
         self._copy_bytes_s = copy_bytes_s
-        self._stores = {store.name: DatastoreFiles(store) for store in datastores}
+        super().__init__(datastores)
         self._vms = {vm.id: vm for vm in vms}
         self._loops = Loops(clock, [store.directory for store in datastores], self._vms)
         self._tasks = Tasks(clock)
@@ -90,21 +89,6 @@ class LocalHypervisor:
         self._tasks.stop(deadline)
         self._loops.close()
 
-    def disk(self, ref: DiskRef) -> Disk | None:
-        return self._store(ref.path).disk(ref)
-
-    def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
-        return self._named(datastore).disks()
-
-    def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
-        return self._named(datastore).traces()
-
-    def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
-        found: dict[DiskUuid, int] = {}
-        for name in {disk.path.datastore for disk in disks} & self._stores.keys():
-            found |= self._stores[name].allocated([disk for disk in disks if disk.path.datastore == name])
-        return found
-
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         """Return the lists; a VM that is no longer registered shows for None as long as it has a disk."""
         lists: dict[VmId, list[AttachedDisk]] = {vm: [] for vm in (self._vms if vms is None else vms)}
@@ -138,15 +122,6 @@ class LocalHypervisor:
 
     def vm_datastore(self, vm: VmId) -> DatastoreName | None:
         return next(iter(self._stores), None) if vm in self._vms else None
-
-    def datastores(self) -> Sequence[Datastore]:
-        return [store.state() for store in self._stores.values()]
-
-    def read_sidecar(self, disk: DiskPath) -> bytes | None:
-        return self._store(disk).read_sidecar(disk)
-
-    def write_sidecar(self, disk: DiskPath, content: bytes | None) -> None:
-        self._store(disk).write_sidecar(disk, content)
 
     # --- changes -----------------------------------------------------------------------------------------------
 
@@ -289,12 +264,3 @@ class LocalHypervisor:
             return VolumeInUse(f"{path} is bound to {what}", remedy=end)
         holder = self._vms[loop.owner[0]].name if loop.owner[0] in self._vms else str(loop.owner[0])
         return VolumeInUse(f"{path} is attached to {holder} (/dev/loop{loop.number})", holder=holder)
-
-    def _store(self, path: DiskPath) -> DatastoreFiles:
-        return self._named(path.datastore)
-
-    def _named(self, name: DatastoreName) -> DatastoreFiles:
-        store = self._stores.get(name)
-        if store is None:
-            raise DatastoreNotFound(f"there is no datastore {name!r}", remedy=f"known: {', '.join(sorted(self._stores))}")
-        return store

@@ -11,6 +11,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import MetadataDamaged, OutcomeUnknown, StillWorking, Unavailable, UnknownTask, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
+from vmdkvol_esx.foreign_disks import ForeignDisk
 from vmdkvol_esx.ports import (
     AttachDisk,
     CloneDisk,
@@ -31,6 +32,7 @@ from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import Files, means
 from vmdkvol_esx.vsphere.folders import Folders
+from vmdkvol_esx.vsphere.foreign import Foreign
 from vmdkvol_esx.vsphere.growing import Enlarge, Growing
 from vmdkvol_esx.vsphere.looking import HolderOf, Looking, SizeOf
 from vmdkvol_esx.vsphere.making import Making
@@ -80,6 +82,7 @@ class Disks:
         self._beside = Beside(files, Folders(session, clock))
         self._looking = Looking(places, self._identities, self._beside, files, holder_of, size_of)
         self._shelves = Shelves(self._looking, files, self._beside, self._identities, clock)
+        self._foreign = Foreign(self._looking, files, self._identities, clock)
         self._register = Register(clock, self._ended)
         self._making = Making(session, places, self._looking, self._beside, self._identities, policies, self._register, log)
         self._growing = Growing(session, places, self._looking, self._beside, self._register, log)
@@ -181,6 +184,12 @@ class Disks:
 
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._shelves.traces(datastore)
+
+    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+        return self._foreign.listed(datastore, folder)
+
+    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+        return self._foreign.looked_at(path)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         return self._shelves.allocated(disks)

@@ -36,6 +36,15 @@ class File:
     modified: str
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the server reads from a disk itself: bytes, the class of its backing, whether it is thin; None: not said."""
+
+    size_bytes: int | None
+    kind: str | None
+    thin: bool | None
+
+
 def means(error: VolumeError, meaning: Meaning) -> bool:
     """Tell whether the server's fault behind ``error`` means this."""
     return error.fields.get("meaning") == meaning.name
@@ -118,6 +127,11 @@ class Files:
         found = self._search(place, folder, _one_disk(name), deadline, below=False, read=_capacity) or {}
         return found.get(f"{folder}/{name}" if folder else name)
 
+    def described(self, place: Place, folder: str, name: str, deadline: Deadline) -> Described | None:
+        """As ``size``, with what kind of disk it is; None if the server shows no disk of this file name."""
+        found = self._search(place, folder, _one_disk(name, kind=True), deadline, below=False, read=_described) or {}
+        return found.get(f"{folder}/{name}" if folder else name)
+
     def carry_out(
         self, what: str, start: Callable[[Service], TaskId], deadline: Deadline, operation: UUID | None = None
     ) -> object:
@@ -170,13 +184,13 @@ def entries(datastore: str, folders: Sequence[Any], what: str, read: Callable[[A
     browser = vim.host.DatastoreBrowser
     found: dict[str, Any] = {}
     for each in folders:
-        folder = spelling.path_on(datastore, f"{each.folderPath}/")
+        folder = spelling.folder_on(datastore, each.folderPath)
         if folder is None:
             raise TruthUnknown(f"{what}: the server answers for {each.folderPath[:60]!r}")
         for file in sorted(each.file or (), key=lambda file: isinstance(file, browser.VmDiskInfo)):
             said = None if isinstance(file, browser.FolderInfo) else read(file)
             if said is not None:
-                found[f"{folder}/{file.path}"] = said
+                found[f"{folder}/{file.path}" if folder else file.path] = said
     return found
 
 
@@ -195,9 +209,9 @@ def _files(names: Sequence[str]) -> Any:
     return browser.SearchSpec(query=[browser.VmDiskQuery(), browser.Query()], details=flags, matchPattern=list(names))
 
 
-def _one_disk(name: str) -> Any:
+def _one_disk(name: str, *, kind: bool = False) -> Any:
     browser = vim.host.DatastoreBrowser
-    details = browser.VmDiskQuery.Details(capacityKb=True, diskType=False, hardwareVersion=False)
+    details = browser.VmDiskQuery.Details(capacityKb=True, diskType=kind, hardwareVersion=False, thin=kind or None)
     # Without its type a disk comes as any file, which has no capacity.
     flags = browser.FileInfo.Details(fileType=True, fileSize=False, modification=False, fileOwner=False)
     return browser.SearchSpec(query=[browser.VmDiskQuery(details=details)], details=flags, matchPattern=[name])
@@ -210,6 +224,13 @@ def _file(info: Any) -> File:
 def _capacity(info: Any) -> int | None:
     found = getattr(info, "capacityKb", None)
     return None if not found else int(found) << 10
+
+
+def _described(info: Any) -> Described | None:
+    kind, thin = getattr(info, "diskType", None), getattr(info, "thin", None)
+    if not isinstance(info, vim.host.DatastoreBrowser.VmDiskInfo):
+        return None
+    return Described(_capacity(info), None if kind is None else kind.__name__.rpartition(".")[2], thin)
 
 
 def task_of(task: Any) -> TaskId:

@@ -11,6 +11,7 @@ from vmdkvol.errors import StaleRequest, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.foreign_disks import ForeignDisk
 from vmdkvol_esx.ports import (
     AttachDisk,
     Change,
@@ -147,6 +148,12 @@ class VsphereHypervisor:
 
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._disks.traces(datastore)
+
+    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+        return self._disks.foreign(datastore, folder)
+
+    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+        return self._disks.foreign_disk(path)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         return self._disks.allocated(disks)

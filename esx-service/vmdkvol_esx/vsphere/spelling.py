@@ -30,6 +30,12 @@ def path_on(datastore: str, text: str) -> str | None:
     return path or None
 
 
+def folder_on(datastore: str, text: str) -> str | None:
+    """Return the folder that ``text`` says, as ``path_on``; empty for the root of the datastore."""
+    path = path_on(datastore, f"{text}/")
+    return "" if path is None and text.strip(" /") == f"[{datastore}]" else path
+
+
 def checked(path: str) -> str:
     """Return ``path``; MetadataDamaged unless it stays inside of its datastore, and ends as a descriptor's does."""
     parts = path.split("/")

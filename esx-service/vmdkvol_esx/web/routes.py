@@ -12,6 +12,7 @@ from typing import Any
 
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm
 from vmdkvol.admin_requests import NOUNS
+from vmdkvol.adoption_messages import ScanDisks
 from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.messages import Request
 from vmdkvol.orders import Query
@@ -117,6 +118,7 @@ ROUTES: tuple[Route, ...] = (
     Route(POST, "/v1/volumes/{volume}/rename", RenameVolume),
     Route(POST, "/v1/volumes/{volume}/detach", DetachVolume),
     Route(POST, "/v1/volumes/{volume}/resize", ResizeVolume),
+    _list("/v1/disks/{datastore}", ScanDisks),
     Route(GET, "/v1/orphans", ListOrphans),
     Route(POST, "/v1/orphans/mend", MendOrphan),
     Route(GET, "/v1/tasks", ListTasks),

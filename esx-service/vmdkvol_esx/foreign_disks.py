@@ -1,0 +1,51 @@
+"""Disks that somebody else made, as an administrator may look for them on a datastore: a part of ``ports.Hypervisor``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vmdkvol.names import DatastoreName
+
+if TYPE_CHECKING:
+    from vmdkvol.volume import DiskUuid
+    from vmdkvol_esx.ports import DiskPath
+
+# Of one listing. Where more lie, a folder is to be named: nobody waits for all of a large datastore.
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignDisk:
+    """A disk of anybody's, as it lies there. What is None is not known.
+
+    ``obstacle`` says in words why it cannot be attached by itself; empty: its files say nothing against it. With one that is
+    empty ``uuid`` and ``size_bytes`` are known.
+    """
+
+    path: DiskPath
+    uuid: DiskUuid | None = None
+    size_bytes: int | None = None
+    allocated_bytes: int | None = None
+    thin: bool | None = None
+    obstacle: str = ""
+
+
+class ForeignDisks(Protocol):
+    """Everything here only reads."""
+
+    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+        """Return the descriptors of disks in this folder and below it, whoever made them, in the order of their paths.
+
+        ``""`` is the datastore's root; those in our own folder are left out. NotFound if there is no such folder, BadRequest if
+        it is no path or if more than ``MOST`` disks lie there, TruthUnknown if it cannot be listed.
+        """
+        ...
+
+    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+        """Return the disk at this path, whoever made it; None if nothing lies there.
+
+        What lies there and is no disk that could be attached has an ``obstacle``. TruthUnknown if it cannot be read now.
+        """
+        ...

@@ -1,0 +1,57 @@
+"""What an administrator may ask about disks that somebody else made, and order for them, and the answers. Values only.
+
+A disk is named by its place, ``[datastore] folder/x.vmdk``. Nothing here ever writes into such a disk, or beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vmdkvol.messages import Request
+from vmdkvol.orders import Query
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDisk:
+    """A disk that lies on a datastore outside of our own folder; what is None could not be read.
+
+    ``volume`` is the volume that it is already, as ``vmgroup/name``. ``used_by`` is who has it now. ``adoptable``: nothing
+    stands against adopting it; else ``reason`` says what does.
+    """
+
+    place: str
+    adoptable: bool
+    reason: str = ""
+    uuid: str | None = None
+    size_bytes: int | None = None
+    allocated_bytes: int | None = None
+    diskformat: str | None = None
+    volume: str | None = None
+    used_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDisks:
+    """Some disks in the order of their places. ``next`` is the ``after`` of the next page, None on the last."""
+
+    disks: tuple[FoundDisk, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanDisks(Query[FoundDisks]):
+    """The disks on a datastore, in ``folder`` and below it, that lie outside of our own folder, as they are now.
+
+    Only reads. DatastoreNotFound, NotFound for a folder that there is not, BadRequest for one that is no path or where more
+    than 10,000 disks lie.
+    """
+
+    datastore: str
+    folder: str = ""
+    after: str | None = None
+    limit: int = 50
+    answer: ClassVar[type] = FoundDisks
+
+
+ADOPTION_REQUESTS: tuple[type[Request[object]], ...] = (ScanDisks,)
