@@ -13,8 +13,8 @@ from vmdkvol.clock import SystemClock
 from vmdkvol.errors import BadRequest, NotFound, TruthUnknown
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
-from vmdkvol_esx.foreign_disks import ForeignDisk
-from vmdkvol_esx.local import foreign, vmdk
+from vmdkvol_esx.foreign_disks import MOST, ForeignDisk
+from vmdkvol_esx.local import vmdk
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.ports import DiskPath
@@ -180,7 +180,7 @@ def test_links_our_own_folder_and_parts_of_disks_are_not_listed(site: Site) -> N
 
 
 def test_more_disks_than_anybody_waits_for_are_refused(site: Site) -> None:
-    for number in range(foreign.MOST + 1):
+    for number in range(MOST + 1):
         (site.root / f"{number}.vmdk").touch()
     with pytest.raises(BadRequest, match="more than"):
         site.found()
