@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vmdkvol.admin_messages import VM_REQUESTS
 from vmdkvol.adoption_messages import ADOPTION_REQUESTS
-from vmdkvol.audit_messages import AUDIT_REQUESTS
+from vmdkvol.audit_messages import AUDIT_REQUESTS, NoteLogin
 from vmdkvol.messages import Hello, Request
 from vmdkvol.orphan_messages import ORPHAN_REQUESTS
 from vmdkvol.resize_messages import RESIZE_REQUESTS
@@ -27,4 +27,6 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *ADOPTION_REQUESTS,
     *WATCH_REQUESTS,
 )
-ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS)
+# What the API's own process tells: nobody has it in the API.
+OWN: tuple[type[Request[object]], ...] = (NoteLogin,)
+ADMIN_REQUESTS: tuple[type[Request[object]], ...] = (Hello, *NOUNS, *OWN)

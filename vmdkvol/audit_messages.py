@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from vmdkvol.messages import Request
+from vmdkvol.messages import Done, Request
 from vmdkvol.orders import Query
 
 
@@ -100,6 +100,21 @@ class ExportAudit(Query[AuditLines]):
     limit: int = 500
     form: Form = Form.JSON
     answer: ClassVar[type] = AuditLines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteLogin(Query[Done]):
+    """The API's process tells that somebody came to its ``door``: afterwards the audit has a record of it.
+
+    ``refused`` is why nobody was let in, None: ``by`` logged in. ``more``: so many of this source were refused after those that
+    were told one by one. The process itself sees to it that these are few; it is asked nowhere but on the admin socket.
+    """
+
+    door: str
+    source: str
+    refused: str | None = None
+    more: int = 0
+    answer: ClassVar[type] = Done
 
 
 AUDIT_REQUESTS: tuple[type[Request[object]], ...] = (QueryAudit, ExportAudit)

@@ -9,7 +9,7 @@ from typing import Any
 
 from vmdkvol import logs
 from vmdkvol.addresses import UnixAddress
-from vmdkvol.admin_requests import ADMIN_REQUESTS, NOUNS
+from vmdkvol.admin_requests import ADMIN_REQUESTS, NOUNS, OWN
 from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock
 from vmdkvol.messages import Call, Request
@@ -28,7 +28,7 @@ Answer = Callable[[Request[Any], Call], Any]
 
 def open_desk(rows: Mapping[type[Request[Any]], Handle], store: SqlStore, clock: Clock, audit: Audit) -> Desk:
     """Return the desk that answers every message of an administrator by its row."""
-    assert rows.keys() == set(NOUNS), "each message has its row"
+    assert rows.keys() == {*NOUNS, *OWN}, "each message has its row"
     return Desk(rows, store, audit, clock, logs.get("desk"))
 
 

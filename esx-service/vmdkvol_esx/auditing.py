@@ -13,14 +13,14 @@ from typing import Any
 from uuid import UUID
 
 from vmdkvol import frames
-from vmdkvol.audit_messages import AuditEntry, AuditLines, AuditPage, ExportAudit, QueryAudit
+from vmdkvol.audit_messages import AuditEntry, AuditLines, AuditPage, ExportAudit, NoteLogin, QueryAudit
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, VolumeError, one_line, quoted
-from vmdkvol.messages import Call, Request
+from vmdkvol.messages import Call, Done, Request
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
 from vmdkvol_esx import exporting
-from vmdkvol_esx.deeds import GUEST, SERVICE, source
+from vmdkvol_esx.deeds import GUEST, SERVICE, login, source
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.trail import AuditFilter, Kept, Trail, clean
@@ -91,7 +91,11 @@ class Auditing:
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers each request about the audit."""
-        return {QueryAudit: lambda request, _: self.page(request), ExportAudit: lambda request, _: self.export(request)}
+        return {
+            QueryAudit: lambda request, _: self.page(request),
+            ExportAudit: lambda request, _: self.export(request),
+            NoteLogin: self.note_login,
+        }
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -112,6 +116,11 @@ class Auditing:
         """As ``note``, of what a guest does: within its machine's share; beyond it the record is counted, and told of later."""
         if self.admit(vm, record):
             self.note(record)
+
+    def note_login(self, request: NoteLogin, call: Call) -> Done:
+        """See ``NoteLogin``. Raises what the database raises, so that who tells it keeps it until it is taken."""
+        self._trail.append(login(request, call.id, self._clock.wall()))
+        return Done()
 
     def alarm(self, event: str, fields: Mapping[str, object]) -> None:
         """Write down soon that an administrator was to hear of ``event`` (``Alarms``); waits for nothing."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from vmdkvol.admin_errors import NotAuthenticated
+from vmdkvol.audit_messages import NoteLogin
 from vmdkvol_esx.ports import CloneDisk, CreateDisk
 from vmdkvol_esx.records import AuditRecord, Intent, VolumeRecord
 
@@ -33,6 +37,16 @@ def deed(intent: Intent, record: VolumeRecord, name: str, at: float) -> AuditRec
         request_id=intent.request or intent.id,
         detail=f"volume={record.id} operation={intent.id} disk=[{record.datastore}] {record.path}",
     )
+
+
+def login(request: NoteLogin, call: UUID, at: float) -> AuditRecord:
+    """Return the record of somebody who came to the API's door; who was not let in is nobody that is known."""
+    who, role, result, detail = request.by.name, request.by.role.value, "done", ""
+    if request.refused is not None:
+        who, role, result, detail = "unknown", "none", NotAuthenticated.code, request.refused
+    if request.more:
+        detail = f"{request.more} more were refused like this: {detail}"
+    return AuditRecord(at, who, role, request.source, "log-in", request.door, result, call, detail)
 
 
 def doing(intent: Intent, record: VolumeRecord) -> str:

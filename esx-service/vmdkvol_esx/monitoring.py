@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vmdkvol import __version__, logs
-from vmdkvol.admin_requests import NOUNS
+from vmdkvol.admin_requests import NOUNS, OWN
 from vmdkvol.clock import Clock
 from vmdkvol.errors import TruthUnknown
 from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Request
@@ -103,7 +103,7 @@ def open_watch(
         connected=connected,
         unwritten=lambda: auditing.unwritten,
     )
-    observer = Observer(metrics, clock, (*REQUESTS, *NOUNS))
+    observer = Observer(metrics, clock, (*REQUESTS, *NOUNS, *OWN))
     metrics.guests = observer.guests
     return Watch(settings, clock, store, hypervisor, auditing, observer, metrics)
 

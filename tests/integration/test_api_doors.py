@@ -26,6 +26,7 @@ from vmdkvol.cli import processes
 from vmdkvol.orders import Role
 from vmdkvol_esx.web import token_file
 from vmdkvol_esx.web.asked import MAX_BODY
+from vmdkvol_esx.web.refusals import SOURCE_MOST
 
 pytestmark = pytest.mark.integration
 
@@ -67,6 +68,31 @@ def test_nobody_comes_in_from_elsewhere_without_a_proof(shared: ApiSite) -> None
     found = shared.far("GET", "/v1/vms")
     assert (found.status, found.code) == (401, "not-authenticated")
     assert found.headers["WWW-Authenticate"] == 'Bearer realm="vmdkvol"'
+
+
+def test_who_was_not_let_in_stands_in_the_audit_with_where_from_and_why_and_a_flood_does_not_fill_it(alone: ApiSite) -> None:
+    refused = [alone.far("GET", "/v1/vms", token=f"vmdkvol_guess{number}") for number in range(20)]
+    eventually(lambda: len(audited(alone, verb="log-in")) >= SOURCE_MOST, "the audit has them")
+    alone.stop()
+    alone.start()
+
+    told = audited(alone, verb="log-in")
+    first = told[-1]
+    assert (first["actor"], first["role"], first["source"], first["target"]) == ("unknown", "none", "127.0.0.1", "api")
+    assert (first["result"], first["request_id"]) == ("not-authenticated", refused[0].headers["X-Request-Id"])
+    assert "unknown, over or revoked" in first["detail"]
+    assert len(told) == SOURCE_MOST + 1
+    assert told[0]["detail"].startswith(f"{20 - SOURCE_MOST} more were refused like this: ")
+    assert not [each for each in told if "guess" in json.dumps(each)]
+
+
+def test_who_was_not_let_in_while_the_core_was_away_stands_in_the_audit_when_it_is_back(alone: ApiSite) -> None:
+    def meanwhile() -> None:
+        assert alone.far("GET", "/v1/vms", token="vmdkvol_guess").status == 401
+
+    alone.restart_core(meanwhile)
+
+    eventually(lambda: [each["source"] for each in audited(alone, verb="log-in")] == ["127.0.0.1"], "the audit has it", 90.0)
 
 
 def test_a_viewer_may_look_and_change_nothing_and_the_audit_has_the_try(shared: ApiSite) -> None:

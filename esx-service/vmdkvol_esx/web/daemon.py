@@ -23,6 +23,7 @@ from vmdkvol_esx.web.pages.entering import Gate
 from vmdkvol_esx.web.pages.sessions import Sessions, Tries
 from vmdkvol_esx.web.pages.site import create_pages
 from vmdkvol_esx.web.plain import READING
+from vmdkvol_esx.web.refusals import Refusals
 from vmdkvol_esx.web.routes import served
 from vmdkvol_esx.web.serving import serve_doors
 from vmdkvol_esx.web.token_file import Tokens
@@ -56,7 +57,8 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         patience_s=_PATIENCE_S,
         reading=READING,
     ).start()
-    login = Login(Tokens(Path(settings.token_file), clock, log), log)
+    refusals = Refusals(line.ask, clock, log, uuid4)
+    login = Login(Tokens(Path(settings.token_file), clock, log), log, refusals)
     asking = Asking(line.ask, clock, uuid4)
     checks = {
         "core": lambda: "" if line.up else line.trouble.text,
@@ -64,10 +66,15 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
     }
     health = Health(checks, asking.metrics)
     door = Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound)
-    gate = Gate(login, Sessions(clock, _secret), Tries(clock), secrets.token_bytes(32), log)
+    gate = Gate(login, Sessions(clock, _secret), Tries(clock), secrets.token_bytes(32))
     app = beside(create_app(door, served()), create_pages(door, gate, _secret))
     log.info("serving", version=__version__)
-    return app, line.close
+    return app, partial(_end, refusals, line)
+
+
+def _end(refusals: Refusals, line: Line) -> None:
+    refusals.close()
+    line.close()
 
 
 def _secret() -> str:

@@ -7,7 +7,8 @@ import ssl
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 from vmdkvol.admin_errors import NotAuthenticated
 from vmdkvol.errors import VolumeError, quoted
@@ -20,6 +21,15 @@ _CREDENTIALS = struct.Struct("3i")
 _SCHEME = "bearer "
 _MOST_TOKEN = 200
 UNIX = "unix"
+# What somebody wants to come in at, as the audit calls it.
+API, PAGE = "api", "page"
+
+
+class Hears(Protocol):
+    """Who writes down who came and who was not let in, with the request's id if it has one. Waits for nothing."""
+
+    def refused(self, door: str, source: str, reason: str, request: UUID | None) -> None: ...
+    def entered(self, door: str, by: Actor, request: UUID | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,7 @@ class Login:
 
     tokens: Tokens
     log: Log
+    audit: Hears | None = None
 
     def actor(self, environ: Mapping[str, Any]) -> Actor:
         """Return who asks; NotAuthenticated if nothing proves it. A token that is shown counts before all else."""
@@ -35,7 +46,7 @@ class Login:
         try:
             return self._proved(environ.get("HTTP_AUTHORIZATION"), environ, source)
         except NotAuthenticated as error:
-            self.log.warning("nobody known asks", source=source, reason=error.text)
+            self.refused(environ, source, error)
             raise
 
     def source(self, environ: Mapping[str, Any]) -> str:
@@ -52,6 +63,18 @@ class Login:
             check_host(environ)
             return _by_socket(connection)
         return by_certificate(connection.getpeercert(), source) if isinstance(connection, ssl.SSLSocket) else None
+
+    def refused(self, environ: Mapping[str, Any], source: str, error: NotAuthenticated, door: str = API) -> None:
+        """Nobody was let in: the log says so, and the audit hears of it."""
+        self.log.warning("nobody known asks", door=door, source=source, reason=error.text)
+        if self.audit is not None:
+            self.audit.refused(door, source, error.text, environ.get("vmdkvol.id"))
+
+    def entered(self, environ: Mapping[str, Any], by: Actor, door: str) -> None:
+        """Somebody logged in, who need not prove it again for a while."""
+        self.log.info("logged in", door=door, name=by.name, role=by.role.value, source=by.source)
+        if self.audit is not None:
+            self.audit.entered(door, by, environ.get("vmdkvol.id"))
 
     def _proved(self, header: str | None, environ: Mapping[str, Any], source: str) -> Actor:
         found = self._by_token(header, source) if header is not None else self.connected(environ)

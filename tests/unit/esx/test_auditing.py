@@ -14,10 +14,11 @@ import pytest
 
 from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept as KeptLog
-from vmdkvol.audit_messages import AuditEntry, AuditPage, ExportAudit, Form, QueryAudit
+from vmdkvol.audit_messages import AuditEntry, AuditPage, ExportAudit, Form, NoteLogin, QueryAudit
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, NoSpace, VolumeError
 from vmdkvol.messages import Call
+from vmdkvol.orders import Actor, Role
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.auditing import GUESTS_RECORDS, GUESTS_TIME_S, NEVER_AGED, Auditing
@@ -79,6 +80,29 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.store.close()
+
+
+# --- logins ------------------------------------------------------------------------------------------------------
+
+
+def test_who_was_not_let_in_is_nobody_known_from_somewhere(bench: Bench) -> None:
+    bench.ask(NoteLogin(door="api", source="192.0.2.1", refused="the token is unknown"))
+    (entry,) = bench.entries()
+    assert (entry.actor, entry.role, entry.source) == ("unknown", "none", "192.0.2.1")
+    assert (entry.verb, entry.target, entry.result) == ("log-in", "api", "not-authenticated")
+    assert entry.detail == "the token is unknown"
+
+
+def test_who_logged_in_is_told_by_name_and_role(bench: Bench) -> None:
+    bench.ask(NoteLogin(by=Actor("alice", Role.OPERATOR, "192.0.2.9"), door="page", source="192.0.2.9"))
+    (entry,) = bench.entries()
+    assert (entry.actor, entry.role, entry.target, entry.result) == ("alice", "operator", "page", "done")
+
+
+def test_a_login_that_the_database_does_not_take_is_said_to_who_tells_it_so_that_it_is_told_again(bench: Bench) -> None:
+    bench.trail.error = NoSpace("the disk is full")
+    with pytest.raises(NoSpace):
+        bench.ask(NoteLogin(door="api", source="192.0.2.1", refused="the token is unknown"))
 
 
 # --- writing -----------------------------------------------------------------------------------------------------

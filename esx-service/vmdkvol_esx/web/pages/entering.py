@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmdkvol.admin_errors import NotAuthenticated, StaleForm
-from vmdkvol.logs import Log
 from vmdkvol.orders import Actor
-from vmdkvol_esx.web.login import Login
+from vmdkvol_esx.web.login import PAGE, Login
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.sessions import Sessions, Tries, form_token
 from vmdkvol_esx.web.token_file import same
@@ -35,7 +34,6 @@ class Gate:
     sessions: Sessions
     tries: Tries
     key: bytes
-    log: Log
 
     def enter(self, environ: Mapping[str, Any], session: str | None, *, idle: bool) -> Entered:
         """Return who asks; NotAuthenticated if nothing proves it, also for a session that is over, whatever else proves it."""
@@ -53,12 +51,13 @@ class Gate:
         self.tries.begin(source)
         known = self.login.tokens.find(token)
         if known is None:
-            self.log.warning("login refused", source=source)
-            raise NotAuthenticated("the token is unknown, over or revoked", remedy="see `vmdkvol-esxd web-token ls`")
+            error = NotAuthenticated("the token is unknown, over or revoked", remedy="see `vmdkvol-esxd web-token ls`")
+            self.login.refused(environ, source, error, PAGE)
+            raise error
         self.tries.succeeded(source)
         if before is not None:
             self.sessions.end(before)
-        self.log.info("logged in", name=known.name, role=known.role.value, source=source)
+        self.login.entered(environ, Actor(known.name, known.role, source), PAGE)
         return self.sessions.begin(known)
 
     def _by_session(self, session: str, source: str, *, idle: bool) -> Entered:

@@ -100,6 +100,8 @@ class Site:
         self.asked: list[Any] = []
         self.calls: list[UUID] = []
         self.connected: Actor | None = None
+        # What the audit hears, see ``Hears``.
+        self.logins: list[tuple[str, str, str, UUID | None]] = []
         self._file = root / "tokens.json"
         self._tokens = TokenFile(self._file, self.clock)
         numbers = iter(range(1, 100_000))
@@ -108,8 +110,14 @@ class Site:
         door = Door(
             self._ask, login.actor, Health({}), self.clock, self.log, lambda: UUID(int=next(numbers) << 64 | 1), _unbound
         )
-        gate = Gate(login, Sessions(self.clock, lambda: next(secrets)), Tries(self.clock), b"key", self.log)
+        gate = Gate(login, Sessions(self.clock, lambda: next(secrets)), Tries(self.clock), b"key")
         self.application = beside(create_app(door, ROUTES), create_pages(door, gate, lambda: next(secrets)))
+
+    def refused(self, door: str, source: str, reason: str, request: UUID | None) -> None:
+        self.logins.append((door, source, reason, request))
+
+    def entered(self, door: str, by: Actor, request: UUID | None) -> None:
+        self.logins.append((door, by.source, f"{by.name}, {by.role}", request))
 
     def _ask(self, request: Any, call: Any) -> Any:
         self.asked.append(request)
@@ -152,7 +160,7 @@ class _Connected(Login):
     __slots__ = ("_site",)
 
     def __init__(self, tokens: Tokens, log: Any, site: Site) -> None:
-        super().__init__(tokens, log)
+        super().__init__(tokens, log, site)
         object.__setattr__(self, "_site", site)
 
     def connected(self, environ: Mapping[str, Any]) -> Actor | None:

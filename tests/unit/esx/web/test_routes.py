@@ -9,7 +9,7 @@ from dataclasses import fields
 import pytest
 from openapi_spec_validator import validate
 
-from vmdkvol.admin_requests import NOUNS
+from vmdkvol.admin_requests import NOUNS, OWN
 from vmdkvol.orders import OrderFor, Query
 from vmdkvol_esx.web.asked import hints_of
 from vmdkvol_esx.web.openapi import document
@@ -19,6 +19,10 @@ from vmdkvol_esx.web.routes import GET, ROUTES, Route, served
 def test_whatever_the_core_takes_the_api_has() -> None:
     assert {route.message for route in ROUTES} >= set(NOUNS)
     assert {route.message for route in served()} == set(NOUNS)
+
+
+def test_what_the_api_itself_tells_the_core_nobody_can_tell_by_the_api() -> None:
+    assert not {route.message for route in ROUTES} & set(OWN)
 
 
 def test_no_two_rows_are_the_same() -> None:
