@@ -5,22 +5,27 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from vmdkvol import __version__, channel, durable, logs
 from vmdkvol.channel import Listen
 from vmdkvol.clock import Clock, SystemClock
 from vmdkvol.errors import Unavailable
+from vmdkvol.orders import ROOT
 from vmdkvol.points import Point, pass_by
+from vmdkvol.volume import VmgroupId
 from vmdkvol_esx import rebuilding
 from vmdkvol_esx.backends import claim
 from vmdkvol_esx.composing import Around, Service, compose, opened
+from vmdkvol_esx.identities import Identity
 from vmdkvol_esx.instance import alone
+from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.signals import Told
-from vmdkvol_esx.store import open_store, read_groups, read_identities
+from vmdkvol_esx.store import SqlStore, old_audit, open_store, read_groups, read_identities
 
 # Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
 _DIAL_S, _AGAIN_S = 5.0, 30.0
@@ -85,8 +90,9 @@ def _composed(settings: ServiceSettings, make: Callable[[], Service], told: Told
 def rebuild(settings: ServiceSettings) -> str:
     """Put a new database in the place of the old one, made from the sidecars; return what to tell the administrator.
 
-    The old files are kept beside it. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be
-    listed: then the old database stands as it was. Killed in the middle: run again, or the next start ends it.
+    What can be read of the old one's vmgroups, enrolled machines and audit is taken over, and the audit says how much. The old
+    files are kept beside it. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be listed: then the old
+    database stands as it was. Killed in the middle: run again, or the next start ends it.
     """
     logs.configure(settings.log_level)
     clock = SystemClock()
@@ -103,25 +109,50 @@ def rebuild(settings: ServiceSettings) -> str:
             known, invited = read_identities(database)
             store.adopt(known, invited)
             unknown = store.adopt_groups(read_groups(database))
+            carried = _carry_audit(database, store)
+            told = [f"{len(result.restored)} volumes restored", *_of_machines(settings, known), *_of_groups(unknown)]
+            told.append(f"audit: {carried}")
+            told += [f"left out: {left.path}: {left.problem}" for left in result.left_out]
+            _note_rebuild(store, clock, f"{told[0]}, {len(result.left_out)} left out; audit: {carried}")
         finally:
             store.close()
         # From this rename on the new one is complete and counts.
         durable.rename(making, _rebuilt(database))
         kept = _install_rebuilt(database, clock)
-    text = f"{len(result.restored)} volumes restored"
+    return "\n".join([*told, *([f"the old database is kept as {kept}"] if kept else [])])
+
+
+def _carry_audit(database: Path, store: SqlStore) -> str:
+    """Take over what can be read of the old database's audit; return how much that was."""
+    with old_audit(database) as old:
+        if old is None:
+            return "begins anew, there was none that could be read"
+        carried = store.trail.adopt(old.ends, old.rows())
+    lost = "nobody knows how many more there were" if carried.lost is None else f"{carried.lost} are lost"
+    return f"{carried.kept} records kept, {lost}"
+
+
+def _note_rebuild(store: SqlStore, clock: Clock, detail: str) -> None:
+    by = ROOT
+    store.trail.append(
+        AuditRecord(clock.wall(), by.name, by.role.value, "command line", "rebuild", "database", "done", uuid4(), detail)
+    )
+
+
+def _of_machines(settings: ServiceSettings, known: Sequence[Identity]) -> Iterator[str]:
     enrolled = len({each.vm for each in known if each.revoked_at is None})
     if enrolled:
-        text += f"\n{enrolled} machines stay enrolled: see `vmdkvol vm ls`, and revoke again what was revoked after a backup"
+        yield f"{enrolled} machines stay enrolled: see `vmdkvol vm ls`, and revoke again what was revoked after a backup"
     elif settings.listen:
-        text += "\nno machine stays enrolled: each needs a new token (`vmdkvol vm enroll`)"
+        yield "no machine stays enrolled: each needs a new token (`vmdkvol vm enroll`)"
+
+
+def _of_groups(unknown: Sequence[VmgroupId]) -> Iterator[str]:
     if unknown:
-        text += (
-            f"\nof {len(unknown)} vmgroups only the id is known; until an administrator gives them members again, and _DEFAULT "
+        yield (
+            f"of {len(unknown)} vmgroups only the id is known; until an administrator gives them members again, and _DEFAULT "
             "its rights, no machine outside of the others may use a volume: see `vmdkvol vmgroup ls`"
         )
-    for left in result.left_out:
-        text += f"\nleft out: {left.path}: {left.problem}"
-    return text + (f"\nthe old database is kept as {kept}" if kept else "")
 
 
 def _rebuilt(database: Path) -> Path:

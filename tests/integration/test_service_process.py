@@ -25,11 +25,14 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import State
 from vmdkvol_esx.store import open_store
+from vmdkvol_esx.trail import AuditFilter
 
 pytestmark = pytest.mark.integration
 A = TypeVar("A")
 DB = VolumeRef.parse("db")
 OPTIONS = CreateOptions.parse({"size": "8mb"})
+# What a rebuild says of the audit where there is no old database.
+ANEW = "audit: begins anew, there was none that could be read"
 
 
 @pytest.fixture
@@ -205,6 +208,30 @@ def test_rebuild_brings_back_every_volume_and_keeps_the_damaged_file(site: Site)
     assert len(list((site.root / "state" / "service").glob("vmdkvol.db.damaged-*"))) == 1
 
 
+def test_a_rebuild_goes_on_with_the_audit_of_a_database_that_can_be_read_and_stands_in_it_itself(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        asking.ask(CreateVolume(DB, OPTIONS))
+    site.service.stop()
+
+    done = esxd(site, "rebuild")
+
+    assert "audit: 1 records kept, 0 are lost" in done.stdout.splitlines()
+    with closing(open_store(site.root / "state" / "service" / "vmdkvol.db", SystemClock())) as store:
+        rebuilt, made = store.trail.older(AuditFilter(), None, 10)
+    assert (made.record.verb, made.record.target, made.intact) == ("CreateDisk", "db", True)
+    assert (rebuilt.record.actor, rebuilt.record.source, rebuilt.record.verb) == ("root", "command line", "rebuild")
+    assert rebuilt.record.detail == "1 volumes restored, 0 left out; audit: 1 records kept, 0 are lost"
+
+
+def test_a_rebuild_of_what_is_no_database_says_that_the_audit_begins_anew(site: Site) -> None:
+    site.service.start()
+    site.service.stop()
+    damage(site)
+
+    assert ANEW in esxd(site, "rebuild").stdout.splitlines()
+
+
 def test_a_rebuild_that_was_killed_at_its_end_is_ended_by_the_next_start(site: Site) -> None:
     site.service.start()
     with guest(site) as asking:
@@ -253,7 +280,7 @@ def test_rebuild_after_the_loss_brings_back_live_and_trashed_volumes_and_the_ser
 
         done = esxd(site, "rebuild")
 
-        assert (done.returncode, done.stdout) == (0, "2 volumes restored\n"), done.stderr
+        assert (done.returncode, done.stdout) == (0, f"2 volumes restored\n{ANEW}\n"), done.stderr
         site.service.start()
         assert [info.id for info in asking.ask(ListVolumes()).volumes] == [live]
         attachment = asking.ask(Attach(live))
@@ -280,7 +307,7 @@ def test_a_datastore_that_is_not_mounted_stops_the_rebuild(site: Site) -> None:
     assert "its file system is not mounted" in done.stderr
     site.datastore.rmdir()
     away.rename(site.datastore)
-    assert esxd(site, "rebuild").stdout == "1 volumes restored\n"
+    assert esxd(site, "rebuild").stdout == f"1 volumes restored\n{ANEW}\n"
 
 
 def test_with_its_datastore_not_mounted_a_volume_is_neither_absent_nor_made_anew(site: Site) -> None:

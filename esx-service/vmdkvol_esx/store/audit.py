@@ -9,8 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,7 @@ ends = Table(
     sqlite_strict=True,
 )
 
+_BATCH = 1000
 SEE = "see docs/how-to/audit.md"
 
 _ENDS = Statement(select(ends))
@@ -66,6 +68,14 @@ _OLDEST = Statement(select(audit.c.at).order_by(audit.c.seq).limit(1))
 _COUNT = Statement(select(func.count().label("count")).select_from(audit))
 # What lies behind the first one that is young enough stays with it, whatever the clock said then.
 _FIRST_YOUNG = Statement(select(func.min(audit.c.seq).label("seq")).where(audit.c.at >= bindparam("age")))
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How many records were taken over, and how many were not; None: nobody knows how many there were."""
+
+    kept: int
+    lost: int | None
 
 
 class SqlTrail:
@@ -112,6 +122,31 @@ class SqlTrail:
         first_young = None if young is None else young["seq"]
         return int(known["head"]) if first_young is None else int(first_young) - 1
 
+    def adopt(self, known: Row | None, rows: Iterator[Row]) -> Carried:
+        """Take over another database's records as they are into an empty audit, in transactions of many, for a rebuild.
+
+        ``known`` are its ends, None if they could not be read. Numbers stay; what is missing is missing here too, and told.
+        """
+        floor, kept = 0 if known is None else int(known["floor"]), 0
+        last: Row | None = None
+        while batch := list(islice(rows, _BATCH)):
+            with self._writing() as transaction:
+                if last is None:
+                    floor = int(batch[0]["seq"]) - 1 if known is None else floor
+                    _begin_at(transaction, floor, "" if known is None else known["floor_checksum"])
+                for row in batch:
+                    _carry(transaction, row)
+            last, kept = batch[-1], kept + len(batch)
+        if known is None:
+            return Carried(kept, None)
+        with self._writing() as transaction:
+            if last is None:
+                _begin_at(transaction, floor, known["floor_checksum"])
+            there = last is not None and last["seq"] == known["head"]
+            # Of one that is not there the next record's checksum cannot be told to go on from it.
+            transaction.change(_SET_HEAD, new=known["head"], sum=known["head_checksum"] if there else "")
+        return Carried(kept, int(known["head"]) - floor - kept)
+
     def check_writable(self) -> None:
         """Raise what a write would raise now, as far as that is known without one."""
         with self._database.writing():
@@ -124,6 +159,18 @@ class SqlTrail:
                 yield transaction
         except sqlite3.IntegrityError as error:
             raise MetadataDamaged(f"the audit takes no record: {error}", remedy=SEE) from error
+
+
+def _begin_at(transaction: Transaction, floor: int, checksum_: str) -> None:
+    transaction.change(_SET_FLOOR, new=floor, sum=checksum_)
+    transaction.change(_SET_HEAD, new=floor, sum=checksum_)
+
+
+def _carry(transaction: Transaction, row: Row) -> None:
+    # As far as it goes without what is missing before it: a record comes in behind the last one only.
+    transaction.change(_SET_HEAD, new=row["seq"] - 1, sum="")
+    transaction.change(_APPEND, **{column.name: row[column.name] for column in audit.columns})
+    transaction.change(_SET_HEAD, new=row["seq"], sum=row["checksum"])
 
 
 def append(transaction: Transaction, record: AuditRecord) -> int:
