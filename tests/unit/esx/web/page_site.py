@@ -85,6 +85,19 @@ class Quiet:
     debug = info = warning = error = exception = _keep
 
 
+class Heard:
+    """An audit that keeps who came: the door, from where, why not or as whom, and the request's id."""
+
+    def __init__(self) -> None:
+        self.logins: list[tuple[str, str, str, UUID | None]] = []
+
+    def refused(self, door: str, source: str, reason: str, request: UUID | None) -> None:
+        self.logins.append((door, source, reason, request))
+
+    def entered(self, door: str, by: Actor, request: UUID | None) -> None:
+        self.logins.append((door, by.source, f"{by.name}, {by.role}", request))
+
+
 def _unbound(**_: object) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -100,8 +113,7 @@ class Site:
         self.asked: list[Any] = []
         self.calls: list[UUID] = []
         self.connected: Actor | None = None
-        # What the audit hears, see ``Hears``.
-        self.logins: list[tuple[str, str, str, UUID | None]] = []
+        self.heard = Heard()
         self._file = root / "tokens.json"
         self._tokens = TokenFile(self._file, self.clock)
         numbers = iter(range(1, 100_000))
@@ -112,12 +124,6 @@ class Site:
         )
         gate = Gate(login, Sessions(self.clock, lambda: next(secrets)), Tries(self.clock), b"key")
         self.application = beside(create_app(door, ROUTES), create_pages(door, gate, lambda: next(secrets)))
-
-    def refused(self, door: str, source: str, reason: str, request: UUID | None) -> None:
-        self.logins.append((door, source, reason, request))
-
-    def entered(self, door: str, by: Actor, request: UUID | None) -> None:
-        self.logins.append((door, by.source, f"{by.name}, {by.role}", request))
 
     def _ask(self, request: Any, call: Any) -> Any:
         self.asked.append(request)
@@ -160,7 +166,7 @@ class _Connected(Login):
     __slots__ = ("_site",)
 
     def __init__(self, tokens: Tokens, log: Any, site: Site) -> None:
-        super().__init__(tokens, log, site)
+        super().__init__(tokens, log, site.heard)
         object.__setattr__(self, "_site", site)
 
     def connected(self, environ: Mapping[str, Any]) -> Actor | None:

@@ -63,22 +63,22 @@ def test_a_token_that_is_none_opens_nothing_and_is_not_logged(site: Site, token:
     assert (found.status_code, heading(found)) == (401, "Log in")
     assert "the token is unknown, over or revoked" in found.text
     assert "Set-Cookie" not in found.headers
-    assert [(door, source) for door, source, *_ in site.logins] == [("page", "192.0.2.7")]
-    assert not [each for each in (*site.log.events, *site.logins) if len(token) > 3 and token in str(each)]
+    assert [(door, source) for door, source, *_ in site.heard.logins] == [("page", "192.0.2.7")]
+    assert not [each for each in (*site.log.events, *site.heard.logins) if len(token) > 3 and token in str(each)]
 
 
 def test_the_audit_hears_who_logged_in_and_who_did_not_under_the_id_that_is_shown(site: Site) -> None:
     refused = site.browser().log_in("wrong")
     entered = site.browser().log_in(site.token("ann", Role.OPERATOR))
 
-    (_, _, reason, first), (_, _, who, second) = site.logins
+    (_, _, reason, first), (_, _, who, second) = site.heard.logins
     assert (reason, who) == ("the token is unknown, over or revoked", "ann, operator")
     assert [str(first), str(second)] == [each.headers["X-Request-Id"] for each in (refused, entered)]
 
 
 def test_who_only_looks_at_the_page_and_is_not_logged_in_is_no_refused_login(site: Site) -> None:
     site.browser().get("/ui/volumes")
-    assert site.logins == []
+    assert site.heard.logins == []
 
 
 def test_a_token_is_neither_in_the_log_nor_on_the_page_nor_in_the_cookie(site: Site) -> None:
