@@ -156,9 +156,9 @@ class UpdateVmgroup(Order):
 class RemoveVmgroup(Order):
     """Afterwards the vmgroup is gone. Raises VmgroupNotEmpty while it has members or volumes, in the trash too.
 
-    ``force`` takes the members out first, as ``RemoveMembers`` does: not those that have a volume attached.
-    ``remove_volumes`` puts its volumes into the trash first. A trash that keeps them keeps the vmgroup until it lets go: then
-    VmgroupNotEmpty is raised after all else is done, and the same order removes it later.
+    ``force`` takes the members out with it, as ``RemoveMembers`` does: not those that have a volume attached. They stay if it
+    stays. ``remove_volumes`` puts its volumes into the trash first. A trash that keeps them keeps the vmgroup until it lets go:
+    then VmgroupNotEmpty is raised, and the same order removes it later.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""Volumes out of the trash, with other options, under another name: changes of a record, and then of its copy.
+"""Volumes out of the trash, with other options, under another name: changes of a record and of its copy.
 
-The record first: killed before its copy follows, the copy is written by housekeeping. The other way round a rebuild would
-believe what was never so.
+What a rebuild would read must never be what empties a volume that was wanted back, or gives its name to another one: for a
+volume out of the trash and for a new name the copy comes first, with the old generation. Killed before the record follows,
+housekeeping sees that it differs and puts it back. Other options take nothing with them: there the record comes first.
 """
 
 from __future__ import annotations
@@ -77,8 +78,7 @@ class Custody:
         plan = Plan((Step("restore-volume", record.name, "in the trash", f"volume {name}"),))
         if order.dry_run:
             return outcome(order, plan, record)
-        restored = replace(record, state=State.READY, name=name, trashed_at=None, generation=record.generation + 1)
-        self._store.update(restored, expect=record.generation)
+        restored = self._copied_first(record, replace(record, state=State.READY, name=name, trashed_at=None))
         self._at(Point.RESTORE_RECORDED)
         self._log.warning("restored", volume=name, id=str(record.id), was=record.name)
         return self._finished(order, plan, restored)
@@ -136,8 +136,7 @@ class Custody:
         plan = Plan((Step("rename-volume", record.name, record.name, ref.text),))
         if order.dry_run:
             return outcome(order, plan, record)
-        renamed = replace(record, name=ref.text, generation=record.generation + 1)
-        self._store.update(renamed, expect=record.generation)
+        renamed = self._copied_first(record, replace(record, name=ref.text))
         self._at(Point.RENAME_RECORDED)
         self._log.warning("renamed", volume=ref.text, id=str(record.id), was=record.name)
         return self._finished(order, plan, renamed)
@@ -165,13 +164,27 @@ class Custody:
         if other is not None and other.id != record.id:
             raise NameConflict(f"there is a volume {name} ({other.id}) in its vmgroup", remedy=remedy, name=name)
 
+    def _copied_first(self, before: VolumeRecord, changed: VolumeRecord) -> VolumeRecord:
+        """Let the copy say it, then the record; return that. Raises what stands against either: then nothing has changed."""
+        self._journal.write_sidecar(changed)
+        recorded = replace(changed, generation=before.generation + 1)
+        try:
+            self._store.update(recorded, expect=before.generation)
+        except VolumeError:
+            self._write_copy(before)
+            raise
+        return recorded
+
     def _finished(self, order: Order, plan: Plan, record: VolumeRecord) -> Outcome:
+        self._write_copy(record)
+        return outcome(order, plan, record)
+
+    def _write_copy(self, record: VolumeRecord) -> None:
         try:
             self._journal.write_sidecar(record)
         except VolumeError as error:
             # The record is the first copy, and housekeeping writes the second one again.
             self._log.warning("sidecar not written", volume=record.name, error=str(error))
-        return outcome(order, plan, record)
 
 
 def _check_datastore(record: VolumeRecord, ref: VolumeRef | None) -> None:

@@ -104,7 +104,7 @@ def rebuild(settings: ServiceSettings) -> str:
         store = open_store(making, clock)
         try:
             with opened(settings, clock) as hypervisor:
-                result = rebuilding.rebuild(store, hypervisor, logs.get("rebuild"))
+                result = rebuilding.rebuild(store, hypervisor, logs.get("rebuild"), clock.wall())
             claim(settings, store)
             known, invited = read_identities(database)
             store.adopt(known, invited)

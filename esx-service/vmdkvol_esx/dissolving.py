@@ -1,7 +1,8 @@
-"""A vmgroup goes: its volumes into the trash if that is ordered, its machines out, then the vmgroup itself.
+"""A vmgroup goes: its volumes into the trash if that is ordered, then the vmgroup itself with its machines, in one step.
 
 Each step is durable before the next, and the same order again goes on where it was cut off. What cannot be trashed is found
-before anything is: every volume is planned first, by what carries it out.
+before anything is: every volume is planned first, by what carries it out. A machine leaves only a vmgroup that is gone: in
+another one it would not see a volume that keeps this one.
 """
 
 from __future__ import annotations
@@ -58,17 +59,10 @@ class Dissolving:
             self._trash(_trashing(record, order, dry_run=False), call)
         # After the volumes: a machine that gave one back has changed it.
         since = self._store.change_number()
-        emptied = grouping.emptied(group)
-        self._membership.check_movable(group, emptied.group)
-        if emptied.steps:
-            group = self._store.put_group(emptied.group, expect=own.revision, unmoved_since=since)
         if work.volumes and self._store.volume_count(own.id):
-            raise VmgroupNotEmpty(
-                f"the volumes of vmgroup {own.name} are in the trash or on their way out, and keep it until they are gone",
-                remedy="remove it again then, or destroy them first",
-                vmgroup=own.name,
-            )
-        self._store.delete_group(own.id, expect=group.vmgroup.revision)
+            raise self._kept(group)
+        self._membership.check_movable(group, grouping.emptied(group).group)
+        self._store.delete_group(own.id, expect=own.revision, unmoved_since=since)
         self._log.info("vmgroup removed", vmgroup=own.name, id=str(own.id), by=order.by.name)
         return Outcome(work.plan, True, str(own.id))
 
@@ -86,6 +80,16 @@ class Dissolving:
             steps.append(Step("trash-volume", f"{len(plans) - _SHOWN} more volumes", None, size))
         steps += [*grouping.emptied(group).steps, Step("remove-vmgroup", own.name, f"id {own.id}", None)]
         return _Work(group, volumes, Plan(tuple(steps), _lost(own.name, volumes, plans)))
+
+    def _kept(self, group: Group) -> VmgroupNotEmpty:
+        own = group.vmgroup
+        if self._live(own.id):
+            return VmgroupNotEmpty(f"vmgroup {own.name} got a volume meanwhile", remedy="remove it again", vmgroup=own.name)
+        return VmgroupNotEmpty(
+            f"the volumes of vmgroup {own.name} are in the trash or on their way out, and keep it until they are gone",
+            remedy="remove it again then, or destroy them first",
+            vmgroup=own.name,
+        )
 
     def _live(self, vmgroup: VmgroupId) -> list[VolumeRecord]:
         found: list[VolumeRecord] = []

@@ -21,6 +21,7 @@ from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
+from vmdkvol_esx.retention import Retention
 from vmdkvol_esx.rounds import Rounds
 from vmdkvol_esx.whereabouts import Whereabouts
 
@@ -59,11 +60,9 @@ class Housekeeping:
         self._whereabouts = whereabouts
         self._log = parts.log
         self._doubts = parts.doubts
-        self._retention_s = retention_s
-        self._started = (parts.clock.wall(), parts.clock.monotonic())
+        self._retention = Retention(parts.clock, retention_s)
         self._scans, self.scanned_at = 0, parts.clock.monotonic()
         self._absent: dict[VolumeId, int] = {}
-        self._in_trash: dict[VolumeId, float] = {}
         self.unknown_disks: set[DiskUuid] = set()
         # The records whose sidecars were found right, by their hash, and how many scans it takes to read all of those again.
         self._right: dict[VolumeId, int] = {}
@@ -122,7 +121,8 @@ class Housekeeping:
             self._log.warning("machines not read", error=str(error))
 
     def _forget_others(self, volumes: Set[VolumeId]) -> None:
-        memories: tuple[dict[VolumeId, Any], ...] = (self._absent, self._in_trash, self._right)
+        self._retention.forget_others(volumes)
+        memories: tuple[dict[VolumeId, Any], ...] = (self._absent, self._right)
         for memory in memories:
             for gone in memory.keys() - volumes:
                 del memory[gone]
@@ -134,15 +134,14 @@ class Housekeeping:
         match record.state:
             case State.READY | State.DAMAGED if there:
                 self._absent.pop(record.id, None)
-                # Taken out of the trash: the next time in it is counted by itself.
-                self._in_trash.pop(record.id, None)
+                self._retention.taken_out(record.id)
                 self._check_sidecar(record)
             case State.READY:
                 self._count_absent(record)
             case State.LOST if there or self._whereabouts.there(record):
                 self._in_lane(record.id, "found", lambda: self._change_state(record.id, State.LOST, State.READY))
-            case State.TRASHED if self._due(record):
-                self._guarded("emptying", record.id, lambda: self._removing.empty(record.id, self._deadline()))
+            case State.TRASHED:
+                self._look_at_trashed(record, there=there)
             case _:
                 return
 
@@ -175,18 +174,12 @@ class Housekeeping:
         log = self._log.error if new is State.LOST else self._log.warning
         log(f"volume {new}", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))
 
-    def _due(self, record: VolumeRecord) -> bool:
-        """Tell whether the retention is over, by time that never jumps: a clock set forward empties no trash (F33).
-
-        The wall clock counts for what was in the trash when this process began; what came later is counted from its
-        first sight.
-        """
-        wall, monotonic = self._started
-        now = wall + self._clock.monotonic() - monotonic
-        begun = record.trashed_at if self._scans == 0 and record.trashed_at is not None else now
-        # Written by a clock that was ahead of this one: it would keep the disk for as long as that was.
-        begun = min(begun, now)
-        return now - self._in_trash.setdefault(record.id, begun) >= self._retention_s
+    def _look_at_trashed(self, record: VolumeRecord, *, there: bool) -> None:
+        if there:
+            # Before all else: a copy that is newer than the record keeps the disk.
+            self._check_sidecar(record)
+        if self._retention.over(record, first_scan=self._scans == 0):
+            self._guarded("emptying", record.id, lambda: self._removing.empty(record.id, self._deadline()))
 
     # --- sidecars ------------------------------------------------------------------------------------------------
 
@@ -223,6 +216,9 @@ class Housekeeping:
             self._doubt(record, copy.generation)
             return True
         self._doubts.none(record.id)
+        if record.state is State.TRASHED and copy.state is not State.TRASHED:
+            # The service died while it was taken out of the trash: whoever ordered that has its whole time to do so again.
+            self._retention.begin_anew(record.id)
         # An attach changes these two and does not rewrite the sidecar.
         return replace(copy, generation=record.generation, last_vm=record.last_vm) == record
 
@@ -239,7 +235,7 @@ class Housekeeping:
             # The record stands as it does meanwhile. If the work is undone its generation goes back, and a sidecar with the
             # raised one would say for ever that an old database was put back.
             return
-        if record is not None and record.state in (State.READY, State.DAMAGED):
+        if record is not None and record.state in (State.READY, State.DAMAGED, State.TRASHED):
             self._journal.write_sidecar(record)
             self._log.info("sidecar written", volume=record.name, id=str(volume))
 

@@ -161,7 +161,7 @@ class MendingOrphans:
                 assert_never(order.action)
 
     def _adopt(self, order: MendOrphan, place: Place) -> Outcome:
-        record = as_found(place.path, _record_of(place))
+        record = as_found(place.path, _record_of(place), self._clock.wall())
         state = f"volume {record.name}" if record.state is State.READY else f"volume {record.name}, {record.state}"
         plan = Plan((Step("adopt-disk", str(place.path), None, state),))
         if order.dry_run:
@@ -176,7 +176,7 @@ class MendingOrphans:
             raise Conflict(f"no disk lies at {place.path}")
         now = self._clock.wall()
         made = orphans.trashed(place, place.disk, VolumeId(self._new_id()), now, known.vmgroups)
-        record = replace(as_found(place.path, made), state=State.TRASHED, trashed_at=now)
+        record = replace(as_found(place.path, made, now), state=State.TRASHED, trashed_at=now)
         plan = Plan(
             (Step("trash-disk", str(place.path), None, f"volume {record.name} in the trash"),),
             loses=f"the disk [{place.path.datastore}] {place.path.path}, when the trash is emptied",

@@ -57,12 +57,13 @@ def check_new(hypervisor: Hypervisor, database: str) -> None:
             )
 
 
-def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
+def rebuild(store: Store, hypervisor: Hypervisor, log: Log, now: float) -> Rebuilt:
     """Put the record of every sidecar into ``store``, which must be empty; killed in the middle, start with a new one.
 
-    What was in the trash stays there. Of two live volumes of one name the higher generation keeps it, the other is left
-    out for a person to decide (corrections 33). Unavailable if a datastore cannot be listed or a sidecar not be read: nothing
-    is known then of the names there, so nothing is restored; nor is it if one has no folder of ours: it is new, or not mounted.
+    What was in the trash stays there, and its time in it begins ``now``: its copy may be behind what was ordered. Of two live
+    volumes of one name the higher generation keeps it, the other is left out for a person to decide (corrections 33).
+    Unavailable if a datastore cannot be listed or a sidecar not be read: nothing is known then of the names there, so nothing
+    is restored; nor is it if one has no folder of ours: it is new, or not mounted.
     """
     if store.page(None, None, 1):
         raise BadRequest("the database has volumes already", remedy="rebuild into a new, empty database")
@@ -77,7 +78,7 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log) -> Rebuilt:
     left_out = [each for each in found if each.record is None]
     claims = sorted((each for each in found if each.record is not None), key=_first_claims)
     for begin in range(0, len(claims), _BATCH):
-        came, refused = _restore(store, claims[begin : begin + _BATCH])
+        came, refused = _restore(store, claims[begin : begin + _BATCH], now)
         restored += came
         left_out += refused
     for each in left_out:
@@ -130,10 +131,10 @@ def _first_claims(found: Found) -> tuple[bool, bool, int, bool, str]:
     return found.disk is None, record.state is State.TRASHED, -record.generation, moved, str(found.path)
 
 
-def _restore(store: Store, batch: Sequence[Found]) -> tuple[list[VolumeRecord], list[Found]]:
+def _restore(store: Store, batch: Sequence[Found], now: float) -> tuple[list[VolumeRecord], list[Found]]:
     """Insert the records in their order; return those that came back, and what the store has something against."""
     try:
-        records = [as_found(each.path, _record(each)) for each in batch]
+        records = [as_found(each.path, _record(each), now) for each in batch]
         store.restore(*records)
         return records, []
     except VolumeError as error:
@@ -142,14 +143,14 @@ def _restore(store: Store, batch: Sequence[Found]) -> tuple[list[VolumeRecord], 
             return [], [replace(batch[0], problem=str(error))]
     came, refused = [], []
     for each in batch:
-        one, left = _restore(store, [each])
+        one, left = _restore(store, [each], now)
         came += one
         refused += left
     return came, refused
 
 
-def as_found(path: DiskPath, record: VolumeRecord) -> VolumeRecord:
-    """Return the record to insert, with the place where the disk was found."""
+def as_found(path: DiskPath, record: VolumeRecord, now: float) -> VolumeRecord:
+    """Return the record to insert, with the place where the disk was found; in the trash it is since ``now``."""
     # `removing` and `lost` are not in a sidecar, and a crash is settled before it: what is there is there.
     state = State.TRASHED if record.state in (State.TRASHED, State.REMOVING) else record.state
     if state in (State.PREPARING, State.LOST):
@@ -159,6 +160,7 @@ def as_found(path: DiskPath, record: VolumeRecord) -> VolumeRecord:
         datastore=path.datastore,
         path=path.path,
         state=state,
+        trashed_at=now if state is State.TRASHED else None,
         generation=record.generation + GENERATION_JUMP,
         last_vm=None,
     )

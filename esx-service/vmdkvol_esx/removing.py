@@ -192,6 +192,8 @@ class Removing:
         record = self._store.volume(volume)
         if record is None or record.state is not State.TRASHED:
             return
+        # An old database that was put back may have in the trash what was taken out of it since.
+        self._doubts.check(record)
         record, owner = self._owners.freed(record, None, deadline)
         # One machine of somebody else's that is out of reach must not keep every deleted volume of the site for ever
         # (corrections 38): one that somebody attached by hand is held by its lock.

@@ -106,8 +106,12 @@ class Severing:
         return outcome(order, plan, record)
 
     def _sever(self, record: VolumeRecord, decided: Severance, order: DetachVolume, deadline: Deadline) -> VolumeRecord:
-        """Take the disk, and let the record say so. Raises what the hypervisor has against it: then nothing has changed."""
+        """Take the disk, and let the record say so. Raises what the hypervisor has against it: then nothing has changed.
+
+        The copy first: killed in the middle and rebuilt from it, the volume is checked once too often, and never too seldom.
+        """
         fenced = severance.fenced(record)
+        self._write_copy(replace(fenced, generation=record.generation))
         self._log.warning("taking a disk", volume=record.name, id=str(record.id), why=decided.why, by=order.by.name)
         if decided.vm is None:
             fenced = replace(fenced, last_vm=None)
@@ -120,11 +124,13 @@ class Severing:
         self._at(Point.SEVER_RECORDED)
         self._handover.changed(record.id)
         taken = self._store.volume(record.id) or fenced
-        if taken.state in (State.READY, State.DAMAGED):
-            self._write_copy(taken)
+        self._write_copy(taken)
         return taken
 
     def _write_copy(self, record: VolumeRecord) -> None:
+        if record.state is State.LOST:
+            # Where its disk lay may be another one's by now.
+            return
         try:
             self._journal.write_sidecar(record)
         except VolumeError as error:

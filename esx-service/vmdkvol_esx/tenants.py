@@ -45,10 +45,10 @@ class Tenants(Protocol):
         """
         ...
 
-    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None) -> None:
+    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None, unmoved_since: int | None = None) -> None:
         """Forget the group and who was in it; not there is fine. StaleRequest unless it has the revision (None: any).
 
-        Conflict while it has a volume, in any state.
+        VmgroupNotEmpty while it has a volume, in any state. ``unmoved_since`` as for ``put_group``: of who is in it.
         """
         ...
 

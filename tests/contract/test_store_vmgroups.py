@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.contract.store_benches import OTHER_GROUP, Stores, attaching, clone, creating, new_record, raised, ready, ref
+from vmdkvol.admin_errors import VmgroupNotEmpty
 from vmdkvol.errors import (
     Busy,
     Conflict,
@@ -249,9 +250,23 @@ def test_a_group_with_a_volume_in_any_state_stays(store: Store, state: State) ->
     store.update(replace(raised(record), state=state), expect=1)
     before = everything(store)
 
-    with pytest.raises(Conflict, match="has volumes"):
+    with pytest.raises(VmgroupNotEmpty, match="has volumes"):
         store.delete_group(RED, expect=1)
     assert everything(store) == before
+
+
+def test_a_group_whose_machine_got_a_disk_since_somebody_looked_stays(store: Store) -> None:
+    record = ready(store)
+    store.put_group(group(A), expect=None)
+    looked = store.change_number()
+    store.update(replace(raised(record), last_vm=A), expect=1)
+    before = everything(store)
+
+    with pytest.raises(Busy, match="just now"):
+        store.delete_group(RED, expect=1, unmoved_since=looked)
+    assert everything(store) == before
+    store.delete_group(RED, expect=1, unmoved_since=store.change_number())
+    assert store.group("red") is None
 
 
 # --- what changed for whom ---------------------------------------------------------------------------------------

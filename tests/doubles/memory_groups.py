@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from vmdkvol.admin_errors import VmgroupNotEmpty
 from vmdkvol.errors import Busy, Conflict, NameConflict, NotPermitted, StaleRequest
 from vmdkvol.names import ALL_DATASTORES, DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VmgroupId, VmId
@@ -88,14 +89,23 @@ class MemoryGroups:
             self._touch_default(change)
         return kept
 
-    def remove(self, vmgroup: VmgroupId, expect: int | None, records: Iterable[VolumeRecord], change: int) -> None:
+    def remove(
+        self,
+        vmgroup: VmgroupId,
+        expect: int | None,
+        used: Mapping[VmId, str],
+        records: Iterable[VolumeRecord],
+        change: int,
+    ) -> None:
         stored = self._groups.get(vmgroup)
         if stored is None:
             return
         if expect is not None:
             self._check_expected(stored, stored.vmgroup.name, expect)
         if any(record.vmgroup == vmgroup for record in records):
-            raise Conflict(f"vmgroup {stored.vmgroup.name} has volumes")
+            raise VmgroupNotEmpty(f"vmgroup {stored.vmgroup.name} has volumes")
+        if used.keys() & {each.vm for each in stored.members}:
+            raise Busy("a machine used a volume just now")
         del self._groups[vmgroup]
         if stored.members:
             self._touch_default(change)

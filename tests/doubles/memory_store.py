@@ -251,19 +251,22 @@ class MemoryStore:
 
     @_alone
     def put_group(self, group: Group, *, expect: int | None, unmoved_since: int | None = None) -> Group:
-        used = {
-            record.last_vm: record.name
-            for record, changed in self._records.values()
-            if record.last_vm is not None and unmoved_since is not None and changed > unmoved_since
-        }
-        stored = self._groups.put(group, expect, used, self._change + 1)
+        stored = self._groups.put(group, expect, self._used_since(unmoved_since), self._change + 1)
         self._change += 1
         return stored
 
     @_alone
-    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None) -> None:
-        self._groups.remove(vmgroup, expect, self._stored(), self._change + 1)
+    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None, unmoved_since: int | None = None) -> None:
+        used = self._used_since(unmoved_since)
+        self._groups.remove(vmgroup, expect, used, self._stored(), self._change + 1)
         self._change += 1
+
+    def _used_since(self, change: int | None) -> dict[VmId, str]:
+        return {
+            record.last_vm: record.name
+            for record, changed in self._records.values()
+            if record.last_vm is not None and change is not None and changed > change
+        }
 
     @_alone
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:

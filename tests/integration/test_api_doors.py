@@ -95,6 +95,15 @@ def test_who_was_not_let_in_while_the_core_was_away_stands_in_the_audit_when_it_
     eventually(lambda: [each["source"] for each in audited(alone, verb="log-in")] == ["127.0.0.1"], "the audit has it", 90.0)
 
 
+def test_why_it_is_not_ready_is_told_to_those_who_are_known_alone(shared: ApiSite) -> None:
+    token = shared.token("prober", Role.VIEWER)
+    for path in ("/readyz", "/livez"):
+        assert shared.far("GET", path).json == {"status": "ok"}
+        assert shared.far("GET", path, Authorization="Bearer vmdkvol_x").json == {"status": "ok"}
+        assert "checks" in shared.far("GET", path, token=token).json
+        assert "checks" in shared.unix("GET", path).json
+
+
 def test_a_viewer_may_look_and_change_nothing_and_the_audit_has_the_try(shared: ApiSite) -> None:
     token = shared.token("looker", Role.VIEWER)
     assert shared.far("GET", "/v1/vms", token=token).status == 200

@@ -325,7 +325,7 @@ MUTANTS = (
     Mutant(
         "the-trash-believes-a-clock-that-was-ahead",
         "what was removed while the service's clock was a day ahead stays in the trash for a day longer",
-        f"{ESX}/housekeeping.py",
+        f"{ESX}/retention.py",
         "        begun = min(begun, now)\n",
         "",
         ("I5",),

@@ -151,7 +151,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_vmgroups)
 @click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
 @click.option("--remove-volumes", is_flag=True, help="Put all of its volumes into the trash first.")
-@click.option("--force", is_flag=True, help="Take its virtual machines out first; not those that have a volume attached.")
+@click.option("--force", is_flag=True, help="Take its virtual machines out with it; not those that have a volume attached.")
 @change_options(losing=True)
 @api_options
 def rm(names: tuple[str, ...], flags: tuple[str, ...], remove_volumes: bool, force: bool, client: Client, how: How) -> int:

@@ -197,9 +197,9 @@ class SqlStore:
         with self._database.writing() as transaction:
             return vmgroups.put(transaction, group, expect, unmoved_since, volumes.next_change(transaction))
 
-    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None) -> None:
+    def delete_group(self, vmgroup: VmgroupId, *, expect: int | None, unmoved_since: int | None = None) -> None:
         with self._database.writing() as transaction:
-            vmgroups.remove(transaction, vmgroup, expect, volumes.next_change(transaction))
+            vmgroups.remove(transaction, vmgroup, expect, unmoved_since, volumes.next_change(transaction))
 
     def adopt_groups(self, groups: Sequence[Group] | None) -> Sequence[VmgroupId]:
         """Take over the vmgroups of another database, for a rebuild; see ``vmgroups.adopt``."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from vmdkvol.admin_errors import VmgroupNotEmpty
 from vmdkvol.errors import Busy, Conflict, NameConflict, NotPermitted, StaleRequest, quoted
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VmgroupId, VmId
@@ -175,7 +176,7 @@ def put(transaction: Transaction, group: Group, expect: int | None, unmoved_sinc
     return _whole(transaction, kept)
 
 
-def remove(transaction: Transaction, vmgroup: VmgroupId, expect: int | None, change: int) -> None:
+def remove(transaction: Transaction, vmgroup: VmgroupId, expect: int | None, unmoved_since: int | None, change: int) -> None:
     """See ``Tenants.delete_group``."""
     stored = by_id(transaction, vmgroup)
     if stored is None:
@@ -184,7 +185,9 @@ def remove(transaction: Transaction, vmgroup: VmgroupId, expect: int | None, cha
     if expect is not None:
         _check_expected(stored, stored.vmgroup, expect)
     if transaction.first(_ONE_VOLUME, key=key) is not None:
-        raise Conflict(f"vmgroup {name} has volumes", remedy="remove them first, those in the trash too", vmgroup=name)
+        raise VmgroupNotEmpty(f"vmgroup {name} has volumes", remedy="remove them first, those in the trash too", vmgroup=name)
+    if unmoved_since is not None:
+        _check_unmoved(transaction, {each.vm for each in stored.members}, unmoved_since)
     transaction.change(_NO_RIGHTS, key=key)
     transaction.change(_NO_MEMBERS, key=key)
     transaction.change(_DELETE, key=key)

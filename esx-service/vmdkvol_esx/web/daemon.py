@@ -65,7 +65,7 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         "work": lambda: asking.trouble() if line.up else "not asked",
     }
     health = Health(checks, asking.metrics)
-    door = Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound)
+    door = Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound, login.known)
     gate = Gate(login, Sessions(clock, _secret), Tries(clock), secrets.token_bytes(32))
     app = beside(create_app(door, served()), create_pages(door, gate, _secret))
     log.info("serving", version=__version__)

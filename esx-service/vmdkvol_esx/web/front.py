@@ -43,9 +43,16 @@ _OPEN = frozenset({"/livez", "/readyz"})
 _LOOKS = frozenset({GET, "HEAD", "OPTIONS"})
 
 
+def _nobody(_: Mapping[str, Any]) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What the API is served with. ``ask`` asks the core; ``bound`` puts fields into the log lines of the thread."""
+    """What the API is served with. ``ask`` asks the core; ``bound`` puts fields into the log lines of the thread.
+
+    ``known`` tells whether it is known who asks, where that need not be: what is wrong inside is told to nobody else.
+    """
 
     ask: Callable[[Any, Call], Any]
     who: Callable[[Mapping[str, Any]], Actor]
@@ -54,6 +61,7 @@ class Door:
     log: Log
     new_id: Callable[[], UUID]
     bound: Callable[..., AbstractContextManager[None]]
+    known: Callable[[Mapping[str, Any]], bool] = _nobody
 
 
 def create_app(door: Door, routes: Iterable[Route]) -> Flask:
@@ -66,8 +74,8 @@ def create_app(door: Door, routes: Iterable[Route]) -> Flask:
         app.add_url_rule(rule, row.name, partial(_answer, door, row), methods=[row.method])
     described = json.dumps(document(rows), indent=1, ensure_ascii=False)
     app.add_url_rule("/v1/openapi.json", "openapi", lambda: _text(described, _JSON), methods=[GET])
-    app.add_url_rule("/livez", "livez", lambda: _health(*door.health.live()), methods=[GET])
-    app.add_url_rule("/readyz", "readyz", lambda: _health(*door.health.ready()), methods=[GET])
+    app.add_url_rule("/livez", "livez", lambda: _health(door, *door.health.live()), methods=[GET])
+    app.add_url_rule("/readyz", "readyz", lambda: _health(door, *door.health.ready()), methods=[GET])
     app.add_url_rule("/metrics", "metrics", lambda: _text(door.health.metrics(), "text/plain; version=0.0.4"), methods=[GET])
     _around(app, door)
     _errors(app, door)
@@ -169,8 +177,11 @@ def _text(text: str | bytes, media: str) -> Response:
     return Response(text, content_type=media)
 
 
-def _health(well: bool, reasons: Mapping[str, str]) -> Response:
-    response = _text(json.dumps({"status": "ok" if well else "unavailable", "checks": dict(reasons)}), _JSON)
+def _health(door: Door, well: bool, reasons: Mapping[str, str]) -> Response:
+    told: dict[str, Any] = {"status": "ok" if well else "unavailable"}
+    if door.known(request.environ):
+        told["checks"] = dict(reasons)
+    response = _text(json.dumps(told), _JSON)
     response.status_code = 200 if well else 503
     return response
 

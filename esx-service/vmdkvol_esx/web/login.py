@@ -53,6 +53,14 @@ class Login:
         """Return from where somebody asks: ``unix``, or an address."""
         return UNIX if _is_unix(environ.get("gunicorn.socket")) else str(environ.get("REMOTE_ADDR") or "unknown")
 
+    def known(self, environ: Mapping[str, Any]) -> bool:
+        """Tell whether it is proved who asks. Who shows nothing is no warning: a probe asks every few seconds."""
+        try:
+            found = self.connected(environ) if environ.get("HTTP_AUTHORIZATION") is None else self.actor(environ)
+        except VolumeError:
+            return False
+        return found is not None
+
     def connected(self, environ: Mapping[str, Any]) -> Actor | None:
         """Return whom the connection itself proves, by its socket or its certificate; None if it does not.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -27,7 +28,8 @@ from vmdkvol.messages import CreateVolume, Detach
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Outcome
-from vmdkvol.volume import Content, State, VolumeId
+from vmdkvol.points import Point
+from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol.volume_orders import RenameVolume, RestoreVolume, SetVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path
@@ -151,13 +153,41 @@ def test_while_its_datastore_is_away_it_stays_in_the_trash(site: AdminSite, tras
     assert site.record(trashed).state is State.TRASHED
 
 
-def test_a_restore_whose_copy_cannot_be_written_is_done_and_the_copy_follows(site: AdminSite, trashed: VolumeId) -> None:
+@pytest.mark.parametrize("order", ["restore", "rename"])
+def test_what_a_rebuild_would_not_know_is_refused(site: AdminSite, volume: VolumeId, order: str) -> None:
+    """A full datastore takes no copy: a rebuild would empty what was restored, or give the name of one to another."""
+    if order == "restore":
+        site.remove(volume)
+    before, copy = site.record(volume), sidecar_of(site, volume)
     site.hypervisor.sidecars_fail = NoSpace("full")
-    assert restore(site, trashed).done
+    with pytest.raises(NoSpace):
+        _ = restore(site, volume) if order == "restore" else rename(site, volume, "db2")
+    assert (site.record(volume), sidecar_of(site, volume)) == (before, copy)
+
+
+def test_options_whose_copy_cannot_be_written_are_set_and_the_copy_follows(site: AdminSite, volume: VolumeId) -> None:
+    site.hypervisor.sidecars_fail = NoSpace("full")
+    assert put(site, volume, ("access", "read-only")).done
     site.hypervisor.sidecars_fail = None
-    assert sidecar_of(site, trashed).state is State.TRASHED
+    assert sidecar_of(site, volume).options.access == "read-write"
     site.housekeeping.scan()
-    assert sidecar_of(site, trashed) == site.record(trashed)
+    assert sidecar_of(site, volume) == site.record(volume)
+
+
+def test_a_name_that_is_taken_in_the_last_moment_leaves_record_and_copy_in_the_trash(
+    site: AdminSite, trashed: VolumeId
+) -> None:
+    before, copy = site.record(trashed), sidecar_of(site, trashed)
+    namesake = replace(before, id=VolumeId(uuid4()), disk_uuid=DiskUuid(uuid4()), path="vmdkvol/x/db.vmdk", state=State.READY)
+
+    def taken(point: Point) -> None:
+        if point is Point.SIDECAR_WRITTEN and site.store.volume(namesake.id) is None:
+            site.store.restore(namesake)
+
+    site.restart(taken)
+    with pytest.raises(NameConflict):
+        restore(site, trashed)
+    assert (site.record(trashed), sidecar_of(site, trashed)) == (before, replace(copy, generation=before.generation))
 
 
 # --- every order -------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from tests.unit.esx.site import GB, A
 from tests.unit.esx.test_vmgroups import Office
 from vmdkvol.admin_errors import VmgroupNotEmpty
 from vmdkvol.errors import Busy, VolumeInUse, VolumeLost
+from vmdkvol.messages import Call
 from vmdkvol.orders import Outcome
 from vmdkvol.vmgroup_messages import RemoveVmgroup
 from vmdkvol.volume import State, VolumeId
@@ -51,7 +52,7 @@ def test_a_trash_that_keeps_the_volumes_keeps_the_vmgroup_until_it_lets_go() -> 
     with pytest.raises(VmgroupNotEmpty, match="in the trash"):
         office.ask(REMOVE)
     assert states(office) == [State.TRASHED, State.TRASHED]
-    assert office.members() == []
+    assert office.members() == ["host-a"]
     with pytest.raises(VmgroupNotEmpty, match="has 2 volumes, in the trash"):
         office.ask(REMOVE)
     office.site.clock.sleep(101.0)
@@ -125,6 +126,35 @@ def test_cut_off_in_the_middle_the_same_again_goes_on() -> None:
     assert office.ask(REMOVE).done
     assert office.site.records() == []
     assert len(volumes) == 3
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_vmgroup_that_gets_a_volume_while_it_goes_stays_with_its_machines(count: int) -> None:
+    """In another vmgroup the machine would not see what it has just made."""
+    office, _ = with_volumes(count=count)
+    office.seen.between = lambda: office.site.create("late", A, size="1gb")
+    with pytest.raises(VmgroupNotEmpty, match="has volumes"):
+        office.ask(REMOVE)
+    assert office.members() == ["host-a"]
+    assert office.site.get("late", A).name == "late"
+    assert office.ask(REMOVE).done
+    office.site.check_settled()
+
+
+def test_a_volume_that_came_before_the_machines_were_looked_at_is_told_as_such() -> None:
+    office, _ = with_volumes(count=1)
+    real = office.trash
+
+    def trash(order: TrashVolume, call: Call) -> Outcome:
+        told = real(order, call)
+        if not order.dry_run:
+            office.site.create("late", A, size="1gb")
+        return told
+
+    parts = office.site.verbs.parts
+    with pytest.raises(VmgroupNotEmpty, match="got a volume meanwhile"):
+        Dissolving(parts, Membership(parts), trash).remove(office.group("dev"), REMOVE, office.call())
+    assert office.members() == ["host-a"]
 
 
 def test_many_volumes_are_told_by_their_number() -> None:

@@ -255,6 +255,34 @@ def test_the_trash_of_an_unreadable_datastore_waits(site: Site, volume: VolumeId
     assert not site.records()
 
 
+def test_what_an_old_database_has_in_the_trash_and_was_taken_out_since_is_kept() -> None:
+    """F40: a backup was put back. The copy beside the disk says what was ordered later."""
+    site = Site(retention_s=2000.0)
+    volume = site.create("db").id
+    site.remove(volume)
+    old = site.record(volume)
+    site.hypervisor.write_sidecar(
+        path_of(site, volume),
+        sidecar.encode(replace(old, state=State.READY, trashed_at=None, generation=old.generation + 1)),
+    )
+    site.clock.skip(2001.0)
+    site.restart()
+    scan(site, 3)
+    assert site.record(volume) == old
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{}"])
+def test_the_copy_of_what_is_in_the_trash_is_written_anew(content: bytes) -> None:
+    """A rebuild without it would leave the disk out, for ever."""
+    site = Site(retention_s=2000.0)
+    volume = site.create("db").id
+    site.remove(volume)
+    site.hypervisor.write_sidecar(path_of(site, volume), content)
+    scan(site)
+    assert site.copy_of(site.record(volume)) == site.record(volume)
+
+
 # --- running -----------------------------------------------------------------------------------------------------
 
 
@@ -288,9 +316,8 @@ def test_nothing_is_remembered_of_volumes_that_are_gone() -> None:
 
     assert site.store.page(None, None, 10)[0].id == kept
     memory = vars(site.housekeeping)
-    assert {name: memory[name].keys() - {kept} for name in ("_right", "_absent", "_in_trash")} == {
-        name: set() for name in ("_right", "_absent", "_in_trash")
-    }
+    kept_of = [memory["_right"], memory["_absent"], vars(memory["_retention"])["_since"]]
+    assert [each.keys() - {kept} for each in kept_of] == [set(), set(), set()]
 
 
 def test_one_volumes_trouble_does_not_stop_the_others(site: Site, volume: VolumeId) -> None:

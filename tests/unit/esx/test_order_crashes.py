@@ -12,6 +12,7 @@ import pytest
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import A, B, Killed
 from tests.unit.esx.test_crashes import TASK, Passed
+from tests.unit.esx.test_rebuilding import rebuilt
 from vmdkvol.errors import VolumeNotFound
 from vmdkvol.points import Point
 from vmdkvol.volume import State
@@ -94,10 +95,14 @@ def _is_severed(site: AdminSite) -> bool:
 WORK = {
     "restore": Work(
         _restore,
-        (P.RESTORE_RECORDED, P.SIDECAR_WRITTEN),
+        (P.SIDECAR_WRITTEN, P.RESTORE_RECORDED, P.SIDECAR_WRITTEN),
         lambda site: [(each.name, each.state) for each in site.records()] == [("back", State.READY)],
     ),
-    "rename": Work(_rename, (P.RENAME_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].name == "db2"),
+    "rename": Work(
+        _rename,
+        (P.SIDECAR_WRITTEN, P.RENAME_RECORDED, P.SIDECAR_WRITTEN),
+        lambda site: site.records()[0].name == "db2",
+    ),
     "set": Work(_set, (P.SET_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].options.access == "read-only"),
     "trash": Work(
         _trash,
@@ -106,10 +111,14 @@ WORK = {
     ),
     "destroy": Work(_destroy, (P.REMOVE_BEGUN, *TASK), _is_gone),
     "forget": Work(_forget, (P.FORGET_CLEARED,), _is_gone),
-    "sever": Work(_sever, (P.SEVER_BEGUN, *TASK, P.SEVER_RECORDED, P.SIDECAR_WRITTEN), _is_severed),
-    "sever-silent": Work(_sever_silent, (P.SEVER_RECORDED, P.SIDECAR_WRITTEN), _is_severed),
+    "sever": Work(_sever, (P.SIDECAR_WRITTEN, P.SEVER_BEGUN, *TASK, P.SEVER_RECORDED, P.SIDECAR_WRITTEN), _is_severed),
+    "sever-silent": Work(_sever_silent, (P.SIDECAR_WRITTEN, P.SEVER_RECORDED, P.SIDECAR_WRITTEN), _is_severed),
 }
-DEATHS = [pytest.param(name, nth, id=f"{name}-{point}") for name, work in WORK.items() for nth, point in enumerate(work.points)]
+DEATHS = [
+    pytest.param(name, nth, id=f"{name}-{point}-{nth}") for name, work in WORK.items() for nth, point in enumerate(work.points)
+]
+# Orders after which the volume is to be used.
+KEEPING = ("restore", "rename", "set", "sever", "sever-silent")
 
 
 def _ready(name: str) -> tuple[AdminSite, Any]:
@@ -121,9 +130,10 @@ def _ready(name: str) -> tuple[AdminSite, Any]:
 
 
 def _settled(site: AdminSite) -> bool:
-    """Tell whether the copy of each live volume says what its record says, as a rebuild would read it."""
-    live = [record for record in site.records() if record.state is State.READY]
-    return all(site.copy_of(record) == record for record in live) and not site.store.open_intents()
+    """Tell whether the copy of each volume says what its record says, as a rebuild reads it; its number may be older."""
+    kept = [(record, site.copy_of(record)) for record in site.records() if record.state in (State.READY, State.TRASHED)]
+    alike = all(replace(copy, generation=record.generation, last_vm=record.last_vm) == record for record, copy in kept)
+    return alike and all(copy.generation <= record.generation for record, copy in kept) and not site.store.open_intents()
 
 
 @pytest.mark.parametrize("name", list(WORK))
@@ -153,6 +163,55 @@ def test_after_a_death_record_and_copy_agree_and_the_repeat_succeeds(name: str, 
     assert WORK[name].done(site)
     assert _settled(site)
     site.check_settled()
+
+
+@pytest.mark.parametrize(("name", "nth"), [(name, nth) for name in KEEPING for nth in range(len(WORK[name].points))])
+def test_a_death_and_a_lost_database_empty_no_volume_that_is_wanted(name: str, nth: int) -> None:
+    """The retention was over when the order came: a rebuild that found the volume in the trash would delete it at once."""
+    site, order = _ready(name)
+    (disk,) = site.hypervisor.truth().disks
+    site.clock.skip(2000.0)
+    site.restart(Passed(nth))
+    with pytest.raises(Killed):
+        site.order(order)
+    rebuilt(site)
+    for _ in range(3):
+        site.housekeeping.scan()
+    assert set(site.hypervisor.truth().disks) == {disk}
+
+
+@pytest.mark.parametrize("nth", range(2, len(WORK["restore"].points)))
+def test_after_a_recorded_restore_a_rebuild_finds_the_volume_out_of_the_trash(nth: int) -> None:
+    site, order = _ready("restore")
+    site.restart(Passed(nth))
+    with pytest.raises(Killed):
+        site.order(order)
+    rebuilt(site)
+    assert WORK["restore"].done(site)
+
+
+@pytest.mark.parametrize("nth", [nth for nth, point in enumerate(WORK["sever"].points) if point is not P.SEVER_BEGUN])
+def test_after_a_severance_and_a_lost_database_the_file_system_is_checked(nth: int) -> None:
+    site, order = _ready("sever")
+    site.restart(Passed(nth))
+    with pytest.raises(Killed):
+        site.order(order)
+    rebuilt(site)
+    (record,) = site.records()
+    assert record.filesystem_uuid is None
+
+
+def test_a_restore_that_a_death_cut_off_has_its_whole_time_to_be_ordered_again() -> None:
+    site, order = _ready("restore")
+    site.clock.skip(2000.0)
+    site.restart(Passed(0))
+    with pytest.raises(Killed):
+        site.order(order)
+    site.restart()
+    for _ in range(3):
+        site.housekeeping.scan()
+    site.order(order)
+    assert WORK["restore"].done(site)
 
 
 @pytest.mark.parametrize("nth", range(len(WORK["sever"].points)))

@@ -77,7 +77,9 @@ class Api:
         numbers = iter(range(1, 1000))
         health = Health({"core": lambda: self.wrong})
         clock = HandClock(wall=1.0, monotonic=1000.0)
-        door = Door(self._ask, self._who, health, clock, self.log, lambda: UUID(int=next(numbers)), _unbound)
+        door = Door(
+            self._ask, self._who, health, clock, self.log, lambda: UUID(int=next(numbers)), _unbound, lambda _: not self.nobody
+        )
         self.client = create_app(door, ROUTES).test_client()
 
     def _ask(self, request: Any, call: Call) -> Any:
@@ -365,7 +367,7 @@ def test_the_api_describes_itself(api: Api) -> None:
 
 
 def test_it_lives_without_its_core_and_is_not_ready(api: Api) -> None:
-    api.nobody, api.wrong = True, "the service was not reached yet"
+    api.wrong = "the service was not reached yet"
     assert api.get("/livez").status_code == 200
     response = api.get("/readyz")
     assert (response.status_code, response.json) == (
@@ -374,3 +376,12 @@ def test_it_lives_without_its_core_and_is_not_ready(api: Api) -> None:
     )
     api.wrong = ""
     assert api.get("/readyz").json == {"status": "ok", "checks": {"core": "ok"}}
+
+
+@pytest.mark.parametrize("wrong", ["", "cannot open /var/lib/vmdkvol/service.db"])
+def test_whoever_is_not_known_hears_no_reasons(api: Api, wrong: str) -> None:
+    """Paths, names and errors of the inside are not for whoever reaches the port."""
+    api.nobody, api.wrong = True, wrong
+    response = api.get("/readyz")
+    assert (response.status_code, response.json) == ((503, {"status": "unavailable"}) if wrong else (200, {"status": "ok"}))
+    assert api.get("/livez").json == {"status": "ok"}
