@@ -18,6 +18,7 @@ from vmdkvol_esx.desk import Desk, Handle, identify
 from vmdkvol_esx.enrolling import Ours
 from vmdkvol_esx.enrolments import Enrolments
 from vmdkvol_esx.identities import Signing
+from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.ports import Audit, Hypervisor
 from vmdkvol_esx.server import Server
 from vmdkvol_esx.settings import ServiceSettings
@@ -29,7 +30,7 @@ Answer = Callable[[Request[Any], Call], Any]
 def open_desk(rows: Mapping[type[Request[Any]], Handle], store: SqlStore, clock: Clock, audit: Audit) -> Desk:
     """Return the desk that answers every message of an administrator by its row."""
     assert rows.keys() == {*NOUNS, *OWN}, "each message has its row"
-    return Desk(rows, store, audit, clock, logs.get("desk"))
+    return Desk(rows, store, audit, clock, logs.get("desk"), Meaning(store))
 
 
 def make_enrolments(

@@ -9,14 +9,15 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, Protocol
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from vmdkvol.admin_errors import KeyReused
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadFrame, MetadataDamaged, NotPermitted, StaleRequest, VolumeError, one_line
 from vmdkvol.messages import Call, Request
-from vmdkvol.orders import Actor, Order, OrderFor, Outcome, Query, Role
+from vmdkvol.orders import Actor, Order, OrderFor, Outcome, Plan, Query, Role
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller, Proof, require_root
 from vmdkvol_esx.ports import Audit, Log
@@ -37,6 +38,14 @@ _WORD = re.compile(r"[\w@./:+-]{1,200}")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
+class Means(Protocol):
+    """Which object an order is for; see ``meaning``."""
+
+    def of(self, order: OrderFor[Any]) -> str | None: ...
+    def bound(self, order: OrderFor[Any], subject: str | None) -> OrderFor[Any]: ...
+    def is_gone(self, order: OrderFor[Any], subject: str | None) -> bool: ...
+
+
 class Answers(Protocol):
     """The part of ``ports.Store`` that keeps what calls were answered."""
 
@@ -53,13 +62,22 @@ def identify(proof: Proof, _: object) -> Caller:
 class Desk:
     """For any thread."""
 
-    def __init__(self, rows: Mapping[type[Request[Any]], Handle], store: Answers, audit: Audit, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        rows: Mapping[type[Request[Any]], Handle],
+        store: Answers,
+        audit: Audit,
+        clock: Clock,
+        log: Log,
+        meaning: Means,
+    ) -> None:
         """``rows`` has what each message is answered by."""
         self._rows = rows
         self._store = store
         self._audit = audit
         self._clock = clock
         self._log = log
+        self._meaning = meaning
         self._refused = Refused()
         self._secrets: OrderedDict[UUID, tuple[float, object]] = OrderedDict()
 
@@ -68,6 +86,7 @@ class Desk:
 
         NotPermitted unless the role of who asks covers what the message needs. An order with the id of one that was
         answered gets that answer again, for 24 hours, and a refused one its refusal; KeyReused if it is another order.
+        One whose answer was lost with the process is carried out again, on the same object, whatever has its name by now.
         A dry run is no repeat of anything, and nothing is one of it.
         """
         row = self._rows.get(type(request))
@@ -89,15 +108,38 @@ class Desk:
             stored = self._store.stored_answer(ADMINISTRATOR, call.id)
             if stored is not None:
                 return self._again(asked, call.id, stored)
+            begun = self._store.stored_answer(ADMINISTRATOR, _begun(call.id))
+            known = None if begun is None else [plain(asked, begun)]
         except StaleRequest as error:
             raise KeyReused("another order was given with this key", remedy="give each order a key of its own") from error
         try:
-            answer = self._carry_out(row, request, call)
+            answer = self._carry_out(partial(self._once, row, asked, known), request, call)
         except REFUSALS as error:
             self._refused.keep(ADMINISTRATOR, call.id, asked, error)
             raise
         self._keep(asked, call.id, answer)
         return answer
+
+    def _once(self, row: Handle, asked: OrderFor[Any], known: list[Any] | None, request: OrderFor[Any], call: Call) -> Any:
+        """Carry out the order on what it meant when it came first, also when the service died under it (``known``).
+
+        What it was to do may have been done then, and have raised the revision that it expects: what holds is a success.
+        """
+        if known is None:
+            subject = self._meaning.of(request)
+            self._store.keep_answer(ADMINISTRATOR, _begun(call.id), write(asked, subject))
+            return row(self._meaning.bound(request, subject), call)
+        (subject,) = known
+        if self._meaning.is_gone(request, subject):
+            return Outcome(Plan(), True, subject or "")
+        bound = self._meaning.bound(request, subject)
+        try:
+            return row(bound, call)
+        except StaleRequest:
+            held = row(replace(bound, dry_run=True, expect=None), call)
+            if isinstance(held, Outcome) and not held.plan.steps:
+                return replace(held, done=True)
+            raise
 
     def _carry_out(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
         try:
@@ -140,6 +182,11 @@ class Desk:
         target = next(iter(said.values()), "")
         at, role = self._clock.wall(), by.role.value
         self._audit.note(AuditRecord(at, by.name, role, by.source, verb(request), target, result, call.id, detail))
+
+
+def _begun(call: UUID) -> UUID:
+    """Return the id under which it is kept that this call was begun, and on what."""
+    return uuid5(call, "begun")
 
 
 def refuse_all(damage: MetadataDamaged) -> Callable[[Request[Any], Call], Any]:

@@ -17,6 +17,7 @@ from vmdkvol.errors import BadFrame, Conflict, MetadataDamaged, NoSpace, NotPerm
 from vmdkvol.messages import Call, ListAttached, Request
 from vmdkvol.orders import ROOT, Actor, Order, OrderFor, Outcome, Plan, Query, Role, Step
 from vmdkvol_esx.desk import ADMINISTRATOR, Desk, refuse_all
+from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store import SqlStore, open_store
 
@@ -76,13 +77,17 @@ class Notes:
 
 
 class Forgetful:
-    """A store that keeps no answer."""
+    """A store that keeps no answer of this call; of None: nothing at all."""
+
+    def __init__(self, call: UUID | None) -> None:
+        self._call = call
 
     def stored_answer(self, caller: object, call: UUID) -> None:
         return None
 
     def keep_answer(self, caller: object, call: UUID, answer: bytes) -> None:
-        raise NoSpace("the database is full")
+        if self._call in (None, call):
+            raise NoSpace("the database is full")
 
 
 class Office:
@@ -100,7 +105,7 @@ class Office:
 
     def restart(self, store: Any = None) -> None:
         rows: dict[type[Request[Any]], Callable[[Any, Call], Any]] = dict.fromkeys((Paint, Tidy, Look, Peek), self._do)
-        self.desk = Desk(rows | {Cut: self._cut}, store or self.store, self.audit, self.clock, self.log)
+        self.desk = Desk(rows | {Cut: self._cut}, store or self.store, self.audit, self.clock, self.log, Meaning(self.store))
 
     def ask(self, request: Request[Any], call: UUID = ONE) -> Any:
         return self.desk.answer(request, Call(call, Deadline.after(self.clock, 10.0), ADMINISTRATOR))
@@ -253,9 +258,17 @@ def test_a_query_leaves_no_record(office: Office) -> None:
 
 
 def test_an_answer_that_cannot_be_kept_is_still_given(office: Office) -> None:
-    office.restart(Forgetful())
+    office.restart(Forgetful(ONE))
     assert office.ask(Paint("north")).done
     assert office.log.events("warning") == ["answer not kept"]
+
+
+def test_an_order_of_which_nothing_can_be_kept_is_not_carried_out(office: Office) -> None:
+    """Its repeat could not know what it meant."""
+    office.restart(Forgetful(None))
+    with pytest.raises(NoSpace):
+        office.ask(Paint("north"))
+    assert office.done == []
 
 
 def test_a_secret_answer_is_told_again_to_who_lost_it_and_never_kept(office: Office) -> None:

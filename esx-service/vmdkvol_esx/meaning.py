@@ -1,0 +1,72 @@
+"""Which object the name in an order means: looked up when the order comes first, and the same one when it comes again.
+
+A name is free as soon as its volume is in the trash. An order that is repeated because its answer was lost must not be carried
+out on whatever has the name by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from vmdkvol.messages import Request
+from vmdkvol.orders import OrderFor
+from vmdkvol.vmgroup_messages import RemoveVmgroup
+from vmdkvol.volume import State, VmgroupId, VolumeId
+from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RestoreVolume, TrashVolume
+from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.ports import Store
+
+# In which states a volume is found by its name, beside live ones.
+NAMED: Mapping[type[Request[Any]], Collection[State]] = {
+    TrashVolume: (State.TRASHED,),
+    DestroyVolume: (State.TRASHED, State.DAMAGED, State.LOST),
+    RestoreVolume: (State.TRASHED,),
+    DetachVolume: (State.TRASHED,),
+}
+# What they are given for is done when there is no such object any more.
+_REMOVING = (TrashVolume, DestroyVolume, RemoveVmgroup)
+
+
+class Meaning:
+    """For any thread."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._choosing = Choosing(store)
+
+    def of(self, order: OrderFor[Any]) -> str | None:
+        """Return the id of the volume or vmgroup that the order is for; None if it is for another kind of thing.
+
+        Raises as ``Choosing.volume`` and ``Choosing.vmgroup``.
+        """
+        if isinstance(order, RemoveVmgroup):
+            return str(self._choosing.vmgroup(order.name))
+        if not _is_of_volume(order):
+            return None
+        asked: Any = order
+        return str(self._choosing.volume(asked.volume, asked.vmgroup, NAMED.get(type(order), ())).id)
+
+    def bound(self, order: OrderFor[Any], subject: str | None) -> OrderFor[Any]:
+        """Return the order with the id in place of the name."""
+        if subject is None:
+            return order
+        changed: Any = order
+        if isinstance(order, RemoveVmgroup):
+            return replace(changed, name=subject)
+        return replace(changed, volume=subject, vmgroup=None)
+
+    def is_gone(self, order: OrderFor[Any], subject: str | None) -> bool:
+        """Tell whether the order is to remove what is not there any more."""
+        if subject is None or not isinstance(order, _REMOVING):
+            return False
+        key = UUID(subject)
+        if isinstance(order, RemoveVmgroup):
+            return self._store.group_by_id(VmgroupId(key)) is None
+        return self._store.volume(VolumeId(key)) is None
+
+
+def _is_of_volume(order: OrderFor[Any]) -> bool:
+    return hasattr(order, "volume") and hasattr(order, "vmgroup")

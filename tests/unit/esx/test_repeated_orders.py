@@ -1,0 +1,191 @@
+"""An order comes again with its key after the service died between the work and its answer: the same object, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import DS1, Killed
+from tests.unit.esx.test_desk import Notes
+from vmdkvol.admin_errors import KeyReused
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import StaleRequest, VolumeNotFound
+from vmdkvol.messages import Call
+from vmdkvol.orders import OrderFor
+from vmdkvol.vmgroup_messages import CreateVmgroup, RemoveVmgroup
+from vmdkvol.volume import DEFAULT_VMGROUP, State, VolumeId
+from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
+from vmdkvol_esx.desk import ADMINISTRATOR, Desk
+from vmdkvol_esx.meaning import Meaning
+
+CALL = UUID(int=7)
+READ_ONLY = (("access", "read-only"),)
+
+
+class Dying:
+    """A store whose process dies before the answer of ``CALL`` is kept."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def stored_answer(self, caller: Any, call: UUID) -> Any:
+        return self._inner.stored_answer(caller, call)
+
+    def keep_answer(self, caller: Any, call: UUID, answer: bytes) -> None:
+        if call == CALL:
+            raise Killed
+        self._inner.keep_answer(caller, call, answer)
+
+
+class Office:
+    """An administrator's desk of a whole service. ``died`` gives an order and kills the service before it answers."""
+
+    def __init__(self, retention_s: float = 1000.0) -> None:
+        self.site = AdminSite(retention_s=retention_s)
+        self.site.store.set_default_datastore(DEFAULT_VMGROUP, DS1)
+
+    def ask(self, order: OrderFor[Any], call: UUID | None = None, store: Any = None) -> Any:
+        site = self.site
+        desk = Desk(site.handles, store or site.store, Notes(), site.clock, site.log, Meaning(site.store))
+        return desk.answer(order, Call(call or uuid4(), Deadline.after(site.clock, 1000.0), ADMINISTRATOR))
+
+    def died(self, order: OrderFor[Any]) -> None:
+        with pytest.raises(Killed):
+            self.ask(order, CALL, Dying(self.site.store))
+        self.site.restart()
+
+    def again(self, order: OrderFor[Any]) -> Any:
+        return self.ask(order, CALL)
+
+    def states(self) -> list[tuple[str, State]]:
+        return sorted((record.name, record.state) for record in self.site.records())
+
+    def trashed(self, name: str) -> VolumeId:
+        volume = self.site.create(name).id
+        self.site.remove(volume)
+        return volume
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_a_repeated_destruction_by_name_leaves_the_next_volume_of_that_name(office: Office) -> None:
+    order = DestroyVolume(volume="db", i_know="db")
+    gone = office.trashed("db")
+    office.died(order)
+    other = office.trashed("db")
+    told = office.again(order)
+    assert (told.done, told.plan.steps, told.subject) == (True, (), str(gone))
+    assert office.site.record(other).state is State.TRASHED
+
+
+def test_a_repeated_removal_by_name_leaves_the_next_volume_of_that_name() -> None:
+    office = Office(retention_s=0.0)
+    office.site.create("db")
+    office.died(TrashVolume(volume="db"))
+    assert office.states() == []
+    office.site.create("db")
+    assert office.again(TrashVolume(volume="db")).done
+    assert office.states() == [("db", State.READY)]
+
+
+def test_a_removal_that_died_before_it_began_is_of_the_volume_that_had_the_name(office: Office) -> None:
+    meant = office.site.create("db").id
+    office.site.restart(_dies)
+    with pytest.raises(Killed):
+        office.ask(TrashVolume(volume="db"), CALL)
+    office.site.restart()
+    office.ask(RenameVolume(volume="db", new_name="old"))
+    other = office.site.create("db").id
+    office.again(TrashVolume(volume="db"))
+    assert (office.site.record(meant).state, office.site.record(other).state) == (State.TRASHED, State.READY)
+
+
+def test_a_repeated_rename_holds_already_and_the_next_volume_of_the_old_name_keeps_it(office: Office) -> None:
+    order = RenameVolume(volume="db", new_name="db2")
+    office.site.create("db")
+    office.died(order)
+    office.site.create("db")
+    told = office.again(order)
+    assert (told.done, told.plan.steps) == (True, ())
+    assert office.states() == [("db", State.READY), ("db2", State.READY)]
+
+
+def test_a_repeated_detach_by_name_takes_nothing_from_the_next_volume_of_that_name(office: Office) -> None:
+    order = DetachVolume(volume="db", force=True, i_know="host-a")
+    meant = office.site.create("db").id
+    office.site.format(meant)
+    office.site.attach(meant)
+    office.died(order)
+    office.ask(RenameVolume(volume="db", new_name="old"))
+    other = office.site.create("db").id
+    office.site.attach(other)
+    assert office.again(order).plan.steps == ()
+    assert set(office.site.hypervisor.truth().holders) == {office.site.record(other).disk_uuid}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "order"),
+    [
+        (lambda office: office.site.create("db"), lambda revision: SetVolume(volume="db", options=READ_ONLY, expect=revision)),
+        (lambda office: office.site.create("db"), lambda revision: RenameVolume(volume="db", new_name="x", expect=revision)),
+        (lambda office: office.trashed("db"), lambda revision: RestoreVolume(volume="db", expect=revision)),
+    ],
+    ids=["set", "rename", "restore"],
+)
+def test_what_was_done_is_a_success_whatever_revision_the_repeat_expects(
+    office: Office, prepare: Callable[[Office], object], order: Callable[[int], OrderFor[Any]]
+) -> None:
+    """The order itself has raised it."""
+    prepare(office)
+    asked = order(office.site.records()[0].generation)
+    office.died(asked)
+    told = office.again(asked)
+    assert (told.done, told.revision) == (True, office.site.records()[0].generation)
+
+
+def test_what_somebody_else_has_changed_since_is_not_changed_back(office: Office) -> None:
+    office.site.create("db")
+    asked = SetVolume(volume="db", options=READ_ONLY, expect=office.site.records()[0].generation)
+    office.died(asked)
+    office.ask(SetVolume(volume="db", options=(("access", "read-write"),)))
+    with pytest.raises(StaleRequest):
+        office.again(asked)
+    assert office.site.records()[0].options.access == "read-write"
+
+
+def test_a_repeated_removal_of_a_vmgroup_leaves_the_next_one_of_that_name(office: Office) -> None:
+    made = CreateVmgroup(name="dev", default_datastore="ds1")
+    first = office.ask(made).subject
+    office.died(RemoveVmgroup(name="dev"))
+    other = office.ask(made).subject
+    told = office.again(RemoveVmgroup(name="dev"))
+    assert (told.done, told.subject) == (True, first)
+    assert str(office.site.store.group("dev").vmgroup.id) == other != first
+
+
+def test_another_order_with_the_key_of_one_that_died_is_refused(office: Office) -> None:
+    office.site.create("db")
+    office.died(TrashVolume(volume="db"))
+    with pytest.raises(KeyReused):
+        office.again(RestoreVolume(volume="db"))
+    assert office.states() == [("db", State.TRASHED)]
+
+
+def test_with_a_key_of_its_own_it_hears_that_there_is_no_such_volume(office: Office) -> None:
+    """By a name that nobody has it may be a slip of the pen: nothing is done, and nothing is said to be."""
+    office.trashed("db")
+    order = DestroyVolume(volume="db", i_know="db")
+    office.ask(order)
+    with pytest.raises(VolumeNotFound):
+        office.ask(order)
+
+
+def _dies(_: object) -> None:
+    raise Killed
