@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import DatastoreNotFound, InvalidOption, StillWorking, VolumeError, VolumeLost
+from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StillWorking, VolumeError, VolumeLost
 from vmdkvol.messages import Call, CreateVolume, Request
 from vmdkvol.names import VM_DATASTORE, DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
@@ -19,6 +19,7 @@ from vmdkvol.volume import State, VmgroupId, VolumeId
 from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx import rights
 from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.cordons import takes_none
 from vmdkvol_esx.creating import WORK_S, Creating, check_same, wanted_datastore
 from vmdkvol_esx.defaulting import completed
 from vmdkvol_esx.drafting import New, draft
@@ -120,6 +121,8 @@ class Commissioning:
             return self._creating.free_source(source, deadline)
         # The machine that has it may give it back: whether it does is known when it is asked.
         check_ready(source)
+        if self._store.open_intent(source.id) is not None:
+            raise Busy(f"volume {source.name}, the source, is being worked on")
         return source
 
     def _datastore(self, group: Group, wanted: DatastoreName | None) -> Datastore:
@@ -137,6 +140,9 @@ class Commissioning:
                 f"there is no datastore {name!r}", remedy=f"known: {known_names(sorted(known))}", datastore=name
             )
         check_in_order(known[name])
+        # As the store decides it again in the transaction that begins it.
+        if any(each.datastore == name for each in self._store.cordons()):
+            raise takes_none(name)
         return known[name]
 
     # --- in the volume's lane ------------------------------------------------------------------------------------

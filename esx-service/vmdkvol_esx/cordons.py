@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vmdkvol.errors import NotPermitted
 from vmdkvol.names import DatastoreName
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class Placed:
 
     disk: DiskRef
     size_bytes: int
+
+
+def takes_none(datastore: DatastoreName) -> NotPermitted:
+    """Return the error for a new volume on a datastore that is cordoned."""
+    return NotPermitted(
+        f"datastore {datastore} takes no new volumes now",
+        remedy="use another datastore, or ask an administrator to uncordon it",
+        datastore=datastore,
+    )
 
 
 class Cordons(Protocol):

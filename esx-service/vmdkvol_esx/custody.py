@@ -100,9 +100,10 @@ class Custody:
             check_mount_option(word, options.fstype)
         steps = tuple(_step(record, options, key) for key in SETTABLE if _differs(record.options, options, key))
         plan = Plan(steps)
+        if steps:
+            self._check_no_first_mount(record)
         if order.dry_run or not steps:
             return outcome(order, plan, record)
-        self._check_no_first_mount(record)
         changed = replace(record, options=options, generation=record.generation + 1)
         self._store.update(changed, expect=record.generation)
         self._at(Point.SET_RECORDED)

@@ -92,6 +92,8 @@ class Discarding:
         if isinstance(owner, HeldBy | LeftBehind):
             name = self._handover.name(owner.vm)
             steps = (Step("detach-volume", record.name, f"on {name}", "on no machine, if it is not in use"),)
+        else:
+            self._hypervisor.check_unused(disk_ref(record))
         kept = self._removing.retention_s > 0
         after = "in the trash" if kept else "gone: nothing is kept in the trash here"
         loses = None if kept else f"all that is on volume {record.name} ({format_size(record.size_bytes)})"

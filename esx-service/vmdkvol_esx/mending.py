@@ -12,12 +12,22 @@ from typing import Any, assert_never
 
 from vmdkvol import frames
 from vmdkvol.admin_errors import ProofNeeded
-from vmdkvol.errors import Conflict, MetadataDamaged, NotFound, TruthUnknown, VolumeError, WrongDisk, one_line, quoted
+from vmdkvol.errors import (
+    Conflict,
+    MetadataDamaged,
+    NameConflict,
+    NotFound,
+    TruthUnknown,
+    VolumeError,
+    WrongDisk,
+    one_line,
+    quoted,
+)
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan, Orphan, Orphans
 from vmdkvol.points import Point
-from vmdkvol.volume import DiskUuid, State, VolumeId
+from vmdkvol.volume import LIVE_STATES, DiskUuid, State, VolumeId
 from vmdkvol.wire import answer_size
 from vmdkvol_esx import orphans, sidecar
 from vmdkvol_esx.choosing import Choosing
@@ -164,6 +174,13 @@ class MendingOrphans:
         record = as_found(place.path, _record_of(place), self._clock.wall())
         state = f"volume {record.name}" if record.state is State.READY else f"volume {record.name}, {record.state}"
         plan = Plan((Step("adopt-disk", str(place.path), None, state),))
+        namesake = self._store.find(record.vmgroup, record.name) if record.state in LIVE_STATES else None
+        if namesake is not None:
+            raise NameConflict(
+                f"there is a volume {record.name} ({namesake.id}) in its vmgroup",
+                remedy="rename that one first",
+                name=record.name,
+            )
         if order.dry_run:
             return Outcome(plan, done=False, subject=str(record.id))
         self._store.restore(record)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, StaleRequest, VolumeNotFound
+from vmdkvol.errors import Busy, StaleRequest, VolumeInUse, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import ROOT, Order, Outcome, Plan
 from vmdkvol.volume import State, VolumeId
@@ -29,7 +29,7 @@ Work = Callable[[VolumeRecord, Deadline], T]
 
 
 class Ordering:
-    """For any thread."""
+    """For any thread. What the real run would refuse, a dry run refuses."""
 
     def __init__(self, parts: Parts, choosing: Choosing, journal: Journal, underway: Underway) -> None:
         self._store = parts.store
@@ -69,11 +69,22 @@ class Ordering:
         if order.dry_run:
             self._check_idle(record)
         check_revision(order, record)
-        return work(record, deadline)
+        done = work(record, deadline)
+        if order.dry_run and isinstance(done, Outcome) and done.plan.steps:
+            self._check_not_copied(record)
+        return done
 
     def _check_idle(self, record: VolumeRecord) -> None:
         if self._store.open_intent(record.id) is not None:
             raise Busy(f"volume {record.name} is being worked on: what would be done is known when that has ended")
+
+    def _check_not_copied(self, record: VolumeRecord) -> None:
+        """Raise VolumeInUse, as the store does for whatever changes the volume, while a clone reads from it."""
+        for intent in self._store.open_intents():
+            if intent.source == record.id:
+                clone = self._store.volume(intent.volume)
+                name = str(intent.volume) if clone is None else clone.name
+                raise VolumeInUse(f"volume {record.name} is being copied to {name}", remedy="wait until the copy is done")
 
 
 def check_revision(order: Order, record: VolumeRecord) -> None:

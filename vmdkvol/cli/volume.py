@@ -14,7 +14,7 @@ from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, output_option, show, show_facts, view_options
 from vmdkvol.cli.several import for_each
-from vmdkvol.cli.waiting import look_at_volume, screen, wait, work_of
+from vmdkvol.cli.waiting import check_ready, look_at_volume, screen, wait, work_of
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import VolumeError, one_line
 from vmdkvol.options import OPTIONS, CreateOptions
@@ -91,15 +91,20 @@ def wait_for(names: tuple[str, ...], vmgroup: str | None, timeout: float, client
     """Wait until nothing is done to volumes any more, and show how far it is.
 
     A create or a clone that takes longer than Docker waits goes on in the service. Exit code 0: all of them are ready.
+    Else it is that of the first one that is not: 4 if it is gone or in the trash, 1 if it is lost or damaged, 6 at the limit.
     """
     clock = SystemClock()
     deadline = Deadline.after(clock, timeout)
     paths = {name: path_of("volumes", name) for name in names}
+    states: dict[str, str] = {}
     with screen() as shown:
         for name, path in paths.items():
             seen: list[str] = []
             wait(look_at_volume(client, path, {"vmgroup": vmgroup}, name, seen), name, clock, shown, deadline)
-            click.echo(f"volume {one_line(name)}: {one_line(seen[-1])}", err=True)
+            states[name] = seen[-1]
+            click.echo(f"volume {one_line(name)}: {one_line(states[name])}", err=True)
+    for name, state in states.items():
+        check_ready(name, state)
 
 
 def row_of(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import click
 
 from vmdkvol.cli.paths import path_of
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import Conflict, Unavailable, VolumeNotFound, one_line, quoted
+from vmdkvol.errors import CheckFailed, Conflict, Unavailable, VolumeLost, VolumeNotFound, one_line, quoted
 from vmdkvol.progress import still_working, words
 from vmdkvol.volume import Doing, State, Work
 
@@ -82,6 +82,20 @@ def work_of(row: Mapping[str, Any]) -> Work | None:
     if row["doing"] is None:
         return Work(Doing.CREATE, 0, row["created_at"]) if row["state"] == State.PREPARING else None
     return Work(Doing(row["doing"]), row["percent"] or 0, 0.0, row.get("left_s"))
+
+
+def check_ready(name: str, state: str) -> None:
+    """Raise what stands against using a volume of this state, unless it is ready."""
+    if state == State.READY:
+        return
+    stands = f"volume {quoted(name, 110)} is {one_line(state)}"
+    if state in (State.TRASHED, State.REMOVING):
+        raise VolumeNotFound(stands, remedy="see `vmdkvol volume ls --trash`", name=name)
+    if state == State.LOST:
+        raise VolumeLost(f"{stands}: its disk was not found", remedy="see `vmdkvol orphans ls`", name=name)
+    if state == State.DAMAGED:
+        raise CheckFailed(f"{stands}: the check of its file system failed", name=name)
+    raise Conflict(stands, name=name)
 
 
 def look_at_task(client: Client, task: str) -> Look:

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import REAL, Column, Table, Text, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from vmdkvol.errors import MetadataDamaged, NotPermitted
+from vmdkvol.errors import MetadataDamaged
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
-from vmdkvol_esx.cordons import Cordon, Placed
+from vmdkvol_esx.cordons import Cordon, Placed, takes_none
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.store.schema import metadata, row_checksum, volumes
@@ -57,11 +57,7 @@ def check_open(transaction: Transaction, intent: Intent, record: VolumeRecord) -
     row = transaction.first(_ONE, place=record.datastore)
     if row is not None:
         _cordon(row)
-        raise NotPermitted(
-            f"datastore {record.datastore} takes no new volumes now",
-            remedy="use another datastore, or ask an administrator to uncordon it",
-            datastore=record.datastore,
-        )
+        raise takes_none(record.datastore)
 
 
 def placed(transaction: Transaction) -> Sequence[Placed]:

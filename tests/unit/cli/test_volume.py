@@ -295,6 +295,19 @@ def test_wait_ends_with_the_work(terminal: Terminal) -> None:
     assert (said.code, said.err) == (0, "volume db: being enlarged, 10 % done\nvolume db: ready\n")
 
 
+@pytest.mark.parametrize(
+    ("state", "code"), [(State.TRASHED, 4), (State.REMOVING, 4), (State.LOST, 1), (State.DAMAGED, 1)], ids=str
+)
+def test_wait_is_no_success_for_what_is_not_ready(terminal: Terminal, state: State, code: int) -> None:
+    """A script goes on with the volume when it hears 0."""
+    stands = Says(dump(replace(DETAIL, row=replace(DB, state=state))))
+    said = terminal.answers(stands, Says(dump(DETAIL))).run("volume", "wait", "old", "db")
+
+    assert said.code == code
+    assert said.err.startswith(f"volume old: {state}\nvolume db: ready\n")
+    assert f"volume 'old' is {state}" in said.err
+
+
 def test_wait_says_at_its_limit_how_far_it_is(terminal: Terminal) -> None:
     busy = replace(DETAIL, row=replace(DB, doing=Doing.GROW, percent=10))
 

@@ -18,6 +18,7 @@ from vmdkvol.errors import (
     InvalidSize,
     NameConflict,
     NoSpace,
+    NotPermitted,
     QuotaExceeded,
     TruthUnknown,
     VolumeInUse,
@@ -28,6 +29,7 @@ from vmdkvol.points import Point
 from vmdkvol.task_messages import GetTask, TaskState
 from vmdkvol.volume import State, VmgroupId, VolumeId
 from vmdkvol.volume_orders import CreateVolumeFor, InspectVolume
+from vmdkvol_esx.cordons import Cordon
 from vmdkvol_esx.ports import CreateDisk
 from vmdkvol_esx.records import Group, Right, Vmgroup
 
@@ -86,6 +88,15 @@ def test_a_dry_run_makes_the_plan_of_the_real_run_and_nothing_else(site: AdminSi
     dry = create(site, dry_run=True)
     assert (made(site), dry.done, dry.subject) == ([], False, "")
     assert create(site).plan == dry.plan
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_on_a_cordoned_datastore_nothing_is_made(site: AdminSite, dry_run: bool) -> None:
+    site.store.cordon(Cordon(DS1, "ann", 1.0))
+    with pytest.raises(NotPermitted, match="takes no new volumes"):
+        create(site, dry_run=dry_run)
+    assert made(site) == []
+    assert create(site, options={"datastore": "ds2"}, dry_run=dry_run).plan.steps
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

@@ -347,8 +347,10 @@ def test_options_of_a_mounted_volume_change_and_it_is_still_given_back(site: Adm
 def test_options_wait_for_the_first_mount(site: AdminSite, volume: VolumeId) -> None:
     """The agent tells of its mkfs with the revision that it knows: raised, Docker would hear that the mount failed."""
     site.attach(volume)
-    with pytest.raises(Busy, match="host-a"):
-        put(site, volume, ("access", "read-only"))
+    for dry_run in (True, False):
+        with pytest.raises(Busy, match="host-a"):
+            put(site, volume, ("access", "read-only"), dry_run=dry_run)
+    assert put(site, volume, ("access", "read-write"), dry_run=True).plan.steps == ()
 
 
 def test_options_of_a_volume_in_the_trash_are_not_set(site: AdminSite, trashed: VolumeId) -> None:
@@ -432,8 +434,12 @@ def test_the_source_of_a_copy_under_way_keeps_its_name(site: AdminSite, volume: 
     site.format(volume)
     site.hypervisor.takes(CloneDisk, 100.0)
     site.leave(CreateVolume(VolumeRef.parse("copy"), CreateOptions.parse({"clone-from": "db", "datastore": "ds1"})))
-    with pytest.raises(VolumeInUse):
-        rename(site, volume, "db2")
+    for dry_run in (True, False):
+        with pytest.raises(VolumeInUse):
+            rename(site, volume, "db2", dry_run=dry_run)
+        with pytest.raises(VolumeInUse):
+            put(site, volume, ("access", "read-only"), dry_run=dry_run)
+        assert rename(site, volume, "db", dry_run=dry_run).plan.steps == ()
     assert site.record(volume).name == "db"
 
 

@@ -215,8 +215,9 @@ def test_adopted_again_it_is_no_orphan_any_more(site: AdminSite, orphan: VolumeR
 
 def test_a_name_that_is_taken_meanwhile_is_not_taken_away(site: AdminSite, orphan: VolumeRecord) -> None:
     live = site.create("db", datastore="ds2").id
-    with pytest.raises(NameConflict):
-        mend(site, place(orphan), Mending.ADOPT)
+    for dry_run in (True, False):
+        with pytest.raises(NameConflict):
+            mend(site, place(orphan), Mending.ADOPT, dry_run=dry_run)
     assert [record.id for record in site.records()] == [live]
 
 

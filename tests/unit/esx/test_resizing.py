@@ -259,8 +259,9 @@ def test_the_source_of_a_copy_under_way_does_not_grow(site: AdminSite) -> None:
     site.hypervisor.takes(CloneDisk, 100.0)
     site.leave(CreateVolume(VolumeRef.parse("copy"), CreateOptions.parse({"clone-from": "db"})))
     before = site.record(volume)
-    with pytest.raises(VolumeInUse, match="copy"):
-        site.resize(volume, 2 * GB)
+    for dry_run in (True, False):
+        with pytest.raises(VolumeInUse, match="copy"):
+            site.resize(volume, 2 * GB, dry_run=dry_run)
     assert site.record(volume) == before
 
 
