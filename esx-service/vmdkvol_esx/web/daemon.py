@@ -22,6 +22,7 @@ from vmdkvol_esx.web.login import Login
 from vmdkvol_esx.web.pages.entering import Gate
 from vmdkvol_esx.web.pages.sessions import Sessions, Tries
 from vmdkvol_esx.web.pages.site import create_pages
+from vmdkvol_esx.web.places import Places
 from vmdkvol_esx.web.plain import READING
 from vmdkvol_esx.web.refusals import Refusals
 from vmdkvol_esx.web.routes import served
@@ -65,7 +66,8 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
         "work": lambda: asking.trouble() if line.up else "not asked",
     }
     health = Health(checks, asking.metrics)
-    door = Door(line.ask, login.actor, health, clock, log, uuid4, logs.bound, login.known)
+    places = Places(line.ask, clock, (settings.web or WebSetting()).threads)
+    door = Door(places.ask, login.actor, health, clock, log, uuid4, logs.bound, login.known)
     gate = Gate(login, Sessions(clock, _secret), Tries(clock), secrets.token_bytes(32))
     app = beside(create_app(door, served()), create_pages(door, gate, _secret))
     log.info("serving", version=__version__)
