@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vmdkvol.errors import NotFound, quoted
+from vmdkvol.errors import NotFound, StaleRequest, quoted
 from vmdkvol.orders import OrderFor
 from vmdkvol_esx.web.asked import Said, call_id
 from vmdkvol_esx.web.pages.form import Form
@@ -17,11 +17,25 @@ CSRF, REVISION, KEY = "csrf", "revision", "key"
 
 
 @dataclass(frozen=True, slots=True)
+class Differing:
+    """An object that somebody else changed meanwhile: what (in words), as it is now, as the form wants it.
+
+    ``revision`` is the one of now. ``fields`` take the place of those of the form with the same names, should the form be sent
+    again.
+    """
+
+    rows: Sequence[tuple[str, str | None, str | None]]
+    revision: int
+    fields: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A row: the order that a form means. ``verb`` is its name in the address and in ``forms.order``.
 
     ``read`` returns the order, and raises what is wrong with a field. ``title`` is what is asked, with a verb and no full stop;
-    ``said`` is what is true afterwards; ``back`` is the path of the page to go on at.
+    ``said`` is what is true afterwards; ``back`` is the path of the page to go on at. ``differing`` reads what is shown to who
+    was not the first; None: the error alone.
     """
 
     verb: str
@@ -30,6 +44,7 @@ class Change:
     title: Callable[[Form], str]
     said: Callable[[Form], str]
     back: Callable[[Form], str]
+    differing: Callable[[Visit], Differing] | None = None
 
 
 class Changes:
@@ -46,17 +61,23 @@ class Changes:
         """Show what the order would do, and ask whether it is meant. Nothing is changed."""
         row = self._row(verb)
         order, expect = row.read(visit.form), visit.form.number(REVISION)
-        outcome = visit.order(order, call=visit.call.id, dry_run=True, expect=expect)
+        try:
+            outcome = visit.order(order, call=visit.call.id, dry_run=True, expect=expect)
+        except StaleRequest as error:
+            return _conflict(visit, row, error)
         kept = [(name, value) for name, values in visit.form.fields.items() if name not in (CSRF, KEY) for value in values]
         values = {"verb": verb, "title": row.title(visit.form), "plan": outcome["plan"], "kept": kept}
         return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": row.back(visit.form)})
 
-    def carry_out(self, visit: Visit, verb: str) -> Away:
+    def carry_out(self, visit: Visit, verb: str) -> Away | Drawn:
         """Give the order, once for each plan that was shown: who clicks twice hears the same twice."""
         row, form = self._row(verb), visit.form
         order, expect = row.read(form), form.number(REVISION)
         call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)
-        outcome = visit.order(order, call=call, dry_run=False, expect=expect)
+        try:
+            outcome = visit.order(order, call=call, dry_run=False, expect=expect)
+        except StaleRequest as error:
+            return _conflict(visit, row, error)
         return _after(row, form, outcome)
 
     def _row(self, verb: str) -> Change:
@@ -64,6 +85,17 @@ class Changes:
         if row is None:
             raise NotFound(f"there is no change {quoted(verb, 40)}", remedy="use the forms of the page")
         return row
+
+
+def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
+    """Show what is now beside what is wanted; raise the error if the row has nothing to show, or the object is gone."""
+    if row.differing is None:
+        raise error
+    form, found = visit.form, row.differing(visit)
+    replaced = {CSRF, KEY, REVISION, *(name for name, _ in found.fields)}
+    kept = [(name, value) for name, values in form.fields.items() if name not in replaced for value in values]
+    values = {"verb": row.verb, "error": error, "differing": found, "kept": [*kept, *found.fields], "back": row.back(form)}
+    return Drawn("conflict.html", values, status=412)
 
 
 def _after(row: Change, form: Form, outcome: Mapping[str, Any]) -> Away:

@@ -27,18 +27,44 @@ from vmdkvol_esx.web.asked import path_parts
 from vmdkvol_esx.web.front import ORDER_S, QUERY_S, Door
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.origins import check_origin
-from vmdkvol_esx.web.pages import health, overview, tasks, volume_changes, volumes
+from vmdkvol_esx.web.pages import (
+    audit,
+    datastores,
+    health,
+    orphans,
+    overview,
+    tasks,
+    vmgroup_changes,
+    vmgroups,
+    volume_changes,
+    volumes,
+)
 from vmdkvol_esx.web.pages.changing import Changes
 from vmdkvol_esx.web.pages.entering import Entered, Gate, check_form
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.said import Notes
-from vmdkvol_esx.web.pages.visit import Away, Drawn, Page, Visit
+from vmdkvol_esx.web.pages.visit import Away, Drawn, Page, Sent, Visit
 from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
 
 ROOT = "/ui"
 # In the order of the navigation.
-_PAGES: tuple[Page, ...] = (*overview.PAGES, *volumes.PAGES, *tasks.PAGES, *health.PAGES)
-_CHANGES = (*volume_changes.CHANGES, *tasks.CHANGES)
+_PAGES: tuple[Page, ...] = (
+    *overview.PAGES,
+    *volumes.PAGES,
+    *vmgroups.PAGES,
+    *datastores.PAGES,
+    *tasks.PAGES,
+    *orphans.PAGES,
+    *audit.PAGES,
+    *health.PAGES,
+)
+_CHANGES = (
+    *volume_changes.CHANGES,
+    *vmgroup_changes.CHANGES,
+    *datastores.CHANGES,
+    *tasks.CHANGES,
+    *orphans.CHANGES,
+)
 _COOKIE = "__Host-vmdkvol"
 _STATIC, _LOGIN = f"{ROOT}/static", f"{ROOT}/login"
 _GET, _POST = "GET", "POST"
@@ -74,7 +100,7 @@ def create_pages(door: Door, gate: Gate, new_note: Callable[[], str]) -> Flask:
 
 
 def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -> None:
-    def view(show: Callable[..., Drawn | Away], **path: str) -> Response:
+    def view(show: Callable[..., Drawn | Away | Sent], **path: str) -> Response:
         return _seen(show(_visit(door), **path), notes)
 
     def planned(verb: str) -> Response:
@@ -157,7 +183,11 @@ def _query() -> str:
     return request.query_string.decode("latin-1")
 
 
-def _seen(found: Drawn | Away, notes: Notes) -> Response:
+def _seen(found: Drawn | Away | Sent, notes: Notes) -> Response:
+    if isinstance(found, Sent):
+        response = Response(found.text, content_type=found.media)
+        response.headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
+        return response
     if isinstance(found, Drawn):
         return make_response(render_template(found.template, **found.values), found.status)
     note = notes.put(g.entered.csrf, found.said) if found.said else ""

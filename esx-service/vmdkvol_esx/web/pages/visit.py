@@ -34,6 +34,15 @@ class Away:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A file, whole, for the reader to keep under ``name``."""
+
+    text: str
+    media: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """In the place of an answer: why it is not known."""
 
@@ -86,7 +95,7 @@ class Page:
     """
 
     path: str
-    show: Callable[..., Drawn | Away]
+    show: Callable[..., Drawn | Away | Sent]
     name: str = ""
 
 

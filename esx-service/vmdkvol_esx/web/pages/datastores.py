@@ -1,0 +1,56 @@
+"""The datastores: how full they are, and whether they take new volumes. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+from vmdkvol.names import DatastoreName, datastore_name
+from vmdkvol.site_messages import CordonDatastore, GetDatastore, ListDatastores, UncordonDatastore
+from vmdkvol_esx.web.pages.changing import Change
+from vmdkvol_esx.web.pages.form import Form
+from vmdkvol_esx.web.pages.visit import Drawn, Page, Visit
+
+ROWS = 100
+
+
+def show(visit: Visit) -> Drawn:
+    """Show the datastores in the order of their names, a hundred at a time."""
+    after = visit.query.maybe("after")
+    page = visit.ask(ListDatastores(after=None if after is None else datastore_name(after), limit=ROWS))
+    following: DatastoreName | None = page["next"]
+    values = {
+        "datastores": page["datastores"],
+        "next": None if following is None else f"/ui/datastores?{urlencode({'after': following})}",
+        "first": None if after is None else "/ui/datastores",
+    }
+    return Drawn("datastores.html", values)
+
+
+def inspect(visit: Visit, name: str) -> Drawn:
+    """Show one datastore."""
+    return Drawn("datastore.html", {"store": visit.ask(GetDatastore(name=name))})
+
+
+def _at(form: Form) -> str:
+    return f"/ui/datastores/{quote(form.text('name'), safe='')}"
+
+
+PAGES = (Page("/ui/datastores", show, "Datastores"), Page("/ui/datastores/<name>", inspect))
+CHANGES = (
+    Change(
+        "cordon-datastore",
+        CordonDatastore,
+        lambda form: CordonDatastore(name=form.text("name"), reason=form.maybe("reason") or ""),
+        lambda form: f"Have no new volumes made on {form.text('name')}",
+        lambda form: f"{form.text('name')} takes no new volumes; those on it go on",
+        _at,
+    ),
+    Change(
+        "uncordon-datastore",
+        UncordonDatastore,
+        lambda form: UncordonDatastore(name=form.text("name")),
+        lambda form: f"Have volumes made on {form.text('name')} again",
+        lambda form: f"{form.text('name')} takes new volumes",
+        _at,
+    ),
+)
