@@ -37,6 +37,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     # Together: the unit tests may open no device, and would look into the loop devices that the contracts make meanwhile.
     "unit": ("tests/unit", "tests/contract"),
     "processes": ("tests/integration", "tests/scale"),
+    # Last: a browser wants a processor of its own, and then most of the others have ended.
+    "browser": ("tests/browser",),
     REST: (),
 }
 AT_ONCE = 2

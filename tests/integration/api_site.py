@@ -71,6 +71,7 @@ class ApiSite:
         hosts: Mapping[str, VmId] = MappingProxyType({"docker1": HOST}),
         datastores: tuple[str, ...] = ("ds1",),
         trash_retention_s: float = 0.0,
+        copy_mib_s: float = 0.0,
     ) -> None:
         self.root = root
         for name in datastores:
@@ -90,6 +91,7 @@ class ApiSite:
             tuple(DatastoreSetting(DatastoreName(name), str(root / name)) for name in datastores),
             default_datastore=DatastoreName(datastores[0]),
             trash_retention_s=trash_retention_s,
+            copy_mib_s=copy_mib_s,
             hosts=tuple(HostSetting(name, vm, str(root / f"{name}.sock")) for name, vm in hosts.items()),
             listen=("tcp://127.0.0.1:0",),
             admin_socket=str(root / "admin.sock"),

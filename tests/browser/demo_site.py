@@ -1,0 +1,87 @@
+"""A service and the API inside TLS, with the demo's data, machines in its vmgroups, and names that look like markup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+from tests.integration.api_site import ApiSite
+from tests.integration.identity_site import CLOCK, ask
+from tests.integration.typed_page import machine
+from vmdkvol.addresses import UnixAddress
+from vmdkvol.cli.client import Client
+from vmdkvol.cli.demo_data import ARCHIVE, fill
+from vmdkvol.cli.endpoint import Endpoint
+from vmdkvol.clock import SystemClock, Worker
+from vmdkvol.line import Line
+from vmdkvol.messages import CreateVolume
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
+from vmdkvol.orders import Role
+from vmdkvol.volume import VmId
+
+DATASTORES = ("ds1", "ds2")
+HOSTS = {name: VmId(UUID(int=number)) for number, name in enumerate(("shop-1", "shop-2", "reports-1", "lone"), start=10)}
+_MEMBERS = {"demo-shop": ["shop-1", "shop-2"], "demo-reports": ["reports-1"]}
+_WEEK_S = 7 * 86400.0
+# So slow that one can look on.
+_COPY = 4.0
+_SLOW_MB = 64
+# What people, and those who wish them ill, call things. As text each of them is harmless.
+WICKED = "<img src=x onerror=alert(1)>"
+
+
+class DemoSite:
+    """``close`` it. ``api`` is what it is made of."""
+
+    def __init__(self, root: Path) -> None:
+        self.api = ApiSite(root, hosts=HOSTS, datastores=(*DATASTORES, ARCHIVE), trash_retention_s=_WEEK_S, copy_mib_s=_COPY)
+        self.lines: list[Line] = []
+        self._copies: list[Worker] = []
+        try:
+            self._fill()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def base(self) -> str:
+        return f"https://localhost:{self.api.port}"
+
+    def token(self, name: str, role: Role = Role.ADMIN) -> str:
+        return self.api.token(name, role)
+
+    def order(self, method: str, path: str, body: object = None) -> None:
+        done = self.api.unix(method, path, body)
+        assert done.status < 300, done.body
+
+    def slow_copy(self, name: str) -> None:
+        """Have a copy begun that takes a quarter of a minute; return at once."""
+        source = f"{name}-source"
+        whole = [["size", f"{_SLOW_MB}mb"], ["diskformat", "eagerzeroedthick"], ["fstype", "ext4"]]
+        self.order("POST", "/v1/volumes", {"vmgroup": "demo-shop", "name": source, "options": [*whole, ["datastore", "ds1"]]})
+        copy = [["clone-from", source], ["datastore", "ds1"]]
+        body = {"vmgroup": "demo-shop", "name": name, "options": copy}
+        self._copies.append(CLOCK.start("copy", lambda: self.order("POST", "/v1/volumes", body)))
+
+    def close(self) -> None:
+        for copy in self._copies:
+            copy.join(60.0)
+        for line in self.lines:
+            line.close()
+        self.api.close()
+
+    def _fill(self) -> None:
+        client = Client(Endpoint(UnixAddress(self.api.socket)), SystemClock())
+        try:
+            list(fill(client, DATASTORES))
+        finally:
+            client.close()
+        for vmgroup, vms in _MEMBERS.items():
+            self.order("POST", f"/v1/vmgroups/{vmgroup}/members", {"vms": vms})
+        self.order("PATCH", "/v1/vmgroups/demo-staging", {"description": WICKED})
+        self.order("POST", "/v1/volumes", {"vmgroup": "_DEFAULT", "name": "plain", "options": [["size", "1gb"]]})
+        line = machine(self.api, "lone")
+        self.lines.append(line)
+        options = CreateOptions.parse({"size": "1gb", "label": f"note={WICKED}"})
+        ask(line, CreateVolume(VolumeRef.parse("<b>bold & bad<|b>"), options))
