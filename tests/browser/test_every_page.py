@@ -91,8 +91,9 @@ def test_a_page_is_shown_without_a_complaint_and_asks_nobody_else(seen: Watched,
 
 def test_the_pages_are_dark_where_the_system_is(browser: Browser, site: DemoSite) -> None:
     backs = {}
+    scheme: Literal["light", "dark"]
     for scheme in ("light", "dark"):
-        with watched(browser, site.base, scheme=scheme) as made:  # type: ignore[arg-type]  # one of both
+        with watched(browser, site.base, scheme=scheme) as made:
             made.go("/ui/login")
             backs[scheme] = made.page.evaluate("getComputedStyle(document.body).backgroundColor")
 

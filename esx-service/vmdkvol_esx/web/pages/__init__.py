@@ -6,7 +6,7 @@ added:
 1. A module, as ``tasks``. A view is a function of a ``Visit`` and the parts of the path that asks (``visit.ask``), and returns
    what is to be seen: ``Drawn(template, values)``, or ``Away(path, said)`` to another page, which then says ``said``. It knows
    neither Flask nor the clock. Its rows stand at its end, ``PAGES`` (path, view, and a name if it is in the navigation) and
-   ``CHANGES``; both are added to those of the others in ``site``.
+   ``CHANGES``; both are added to those of the others in ``tables``.
 2. Its template in ``templates/`` extends ``layout.html`` and fills the blocks ``title`` and ``main`` (one ``h1``). All that is
    written with ``{{ }}`` is escaped, and unprintable characters in it are shown as such. A name that is not there is an error.
    Filters: ``size``, ``moment``, ``passed``. Macros: ``draw.html`` (bar, pager, facts) and ``forms.html``.

@@ -27,44 +27,15 @@ from vmdkvol_esx.web.asked import path_parts
 from vmdkvol_esx.web.front import ORDER_S, QUERY_S, Door
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.origins import check_origin
-from vmdkvol_esx.web.pages import (
-    audit,
-    datastores,
-    health,
-    orphans,
-    overview,
-    tasks,
-    vmgroup_changes,
-    vmgroups,
-    volume_changes,
-    volumes,
-)
 from vmdkvol_esx.web.pages.changing import Changes
 from vmdkvol_esx.web.pages.entering import Entered, Gate, check_form
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.said import Notes
-from vmdkvol_esx.web.pages.visit import Away, Drawn, Page, Sent, Visit
+from vmdkvol_esx.web.pages.tables import CHANGES, PAGES
+from vmdkvol_esx.web.pages.visit import Away, Drawn, Sent, Visit
 from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
 
 ROOT = "/ui"
-# In the order of the navigation.
-_PAGES: tuple[Page, ...] = (
-    *overview.PAGES,
-    *volumes.PAGES,
-    *vmgroups.PAGES,
-    *datastores.PAGES,
-    *tasks.PAGES,
-    *orphans.PAGES,
-    *audit.PAGES,
-    *health.PAGES,
-)
-_CHANGES = (
-    *volume_changes.CHANGES,
-    *vmgroup_changes.CHANGES,
-    *datastores.CHANGES,
-    *tasks.CHANGES,
-    *orphans.CHANGES,
-)
 _COOKIE = "__Host-vmdkvol"
 _STATIC, _LOGIN = f"{ROOT}/static", f"{ROOT}/login"
 _GET, _POST = "GET", "POST"
@@ -91,7 +62,7 @@ def create_pages(door: Door, gate: Gate, new_note: Callable[[], str]) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.finalize = shown
     app.jinja_env.filters.update(FILTERS)
-    notes, changes = Notes(new_note), Changes(_CHANGES)
+    notes, changes = Notes(new_note), Changes(CHANGES)
     _look(app, door, notes, changes)
     _around(app, door, gate)
     _errors(app, door)
@@ -112,7 +83,7 @@ def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -
         door.log.info("order", path=request.path, by=visit.by.name, role=visit.by.role.value, source=visit.by.source)
         return _seen(done, notes)
 
-    for page in _PAGES:
+    for page in PAGES:
         app.add_url_rule(page.path, page.path, partial(view, page.show), methods=[_GET])
     app.add_url_rule(f"{ROOT}/change/<verb>/plan", "plan", planned, methods=[_POST])
     app.add_url_rule(f"{ROOT}/change/<verb>", "change", carried_out, methods=[_POST])
@@ -251,7 +222,7 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
         note = request.args.get("said", "")
         return {
             "entered": entered,
-            "navigation": [(page.path, page.name, _is_here(page.path)) for page in _PAGES if page.name],
+            "navigation": [(page.path, page.name, _is_here(page.path)) for page in PAGES if page.name],
             "said": notes.take(entered.csrf, note) if entered is not None and note else "",
             "may": lambda verb: entered is not None and entered.by.role.covers(changes.message(verb).needs),
             "static": lambda name: url_for("static", filename=name, v=marks[name]),

@@ -60,10 +60,10 @@ def browser(site: Site) -> Browser:
     return site.entered()
 
 
-def sent(site: Site, browser: Browser, verb: str, path: str = PATH, at: int = 0, **fields: str) -> Any:
-    """Send the ``at``-th form of a verb; return the order that was planned."""
-    found = [form for form in forms(browser.get(path)) if form.action == f"/ui/change/{verb}/plan"]
-    answer = browser.post(found[at].action, {**found[at].fields, **fields})
+def sent(site: Site, browser: Browser, verb: str, path: str = PATH, **fields: str) -> Any:
+    """Send the first form of a verb; return the order that was planned."""
+    [form, *_] = [form for form in forms(browser.get(path)) if form.action == f"/ui/change/{verb}/plan"]
+    answer = browser.post(form.action, {**form.fields, **fields})
     assert answer.status_code == 200, answer.text
     order = site.orders()[-1]
     assert order.dry_run is True
@@ -170,8 +170,11 @@ def test_a_right_without_a_limit_has_none(site: Site, browser: Browser) -> None:
 
 
 def test_a_right_on_another_datastore_is_given(site: Site, browser: Browser) -> None:
-    order = sent(site, browser, "set-right", at=2, datastore="ds 2", allow_create="yes", policies="gold")
+    [*_, form] = [each for each in forms(browser.get(PATH)) if "set-right" in each.action]
 
+    browser.post(form.action, {**form.fields, "datastore": "ds 2", "allow_create": "yes", "policies": "gold"})
+
+    order = site.orders()[-1]
     assert (order.datastore, order.allow_create, order.policies) == ("ds 2", True, ("gold",))
 
 

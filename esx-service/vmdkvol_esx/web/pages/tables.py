@@ -1,0 +1,36 @@
+"""All pages, in the order of the navigation, and all changes. Values only."""
+
+from __future__ import annotations
+
+from vmdkvol_esx.web.pages import (
+    audit,
+    datastores,
+    health,
+    orphans,
+    overview,
+    tasks,
+    vmgroup_changes,
+    vmgroups,
+    volume_changes,
+    volumes,
+)
+from vmdkvol_esx.web.pages.changing import Change
+from vmdkvol_esx.web.pages.visit import Page
+
+PAGES: tuple[Page, ...] = (
+    *overview.PAGES,
+    *volumes.PAGES,
+    *vmgroups.PAGES,
+    *datastores.PAGES,
+    *tasks.PAGES,
+    *orphans.PAGES,
+    *audit.PAGES,
+    *health.PAGES,
+)
+CHANGES: tuple[Change, ...] = (
+    *volume_changes.CHANGES,
+    *vmgroup_changes.CHANGES,
+    *datastores.CHANGES,
+    *tasks.CHANGES,
+    *orphans.CHANGES,
+)
