@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vmdkvol.admin_messages import VM_REQUESTS
 from vmdkvol.adoption_messages import ADOPTION_REQUESTS
+from vmdkvol.advice_messages import ADVICE_REQUESTS
 from vmdkvol.audit_messages import AUDIT_REQUESTS, NoteLogin
 from vmdkvol.messages import Hello, Request
 from vmdkvol.orphan_messages import ORPHAN_REQUESTS
@@ -26,6 +27,7 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *ORPHAN_REQUESTS,
     *ADOPTION_REQUESTS,
     *WATCH_REQUESTS,
+    *ADVICE_REQUESTS,
 )
 # What the API's own process tells: nobody has it in the API.
 OWN: tuple[type[Request[object]], ...] = (NoteLogin,)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmId
+from vmdkvol_esx.advising import Advising
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.commissioning import Commissioning
 from vmdkvol_esx.custody import Custody
@@ -48,4 +49,5 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Vmgroups(parts, discarding.trash).rows(),
         **Prospecting(parts, choosing).rows(),
         **Datastores(parts, verbs.glance).rows(),
+        **Advising(parts, choosing).rows(),
     }

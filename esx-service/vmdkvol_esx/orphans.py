@@ -17,6 +17,7 @@ from vmdkvol.orphan_messages import Mending, Orphan, OrphanKind
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmgroupId, VolumeId
 from vmdkvol_esx.ports import Disk, DiskPath
 from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.told_commands import command
 
 _PLACE = re.compile(r"\[([^\[\]]+)\] (.+)", re.DOTALL)
 
@@ -155,9 +156,7 @@ def _orphan(kind: OrphanKind, place: Place, detail: str, *actions: Mending) -> O
 
 
 def _command(where: str, action: Mending) -> str:
-    # In quotes, as a shell takes them: a place has a blank, and a foreign file's name whatever its maker liked.
-    quoted = "'" + where.replace("'", "'\\''") + "'"
-    return one_line(f"vmdkvol orphans mend {quoted} {action} --dry-run")
+    return command("orphans", "mend", where, action, "--dry-run")
 
 
 def _group_of(path: DiskPath, groups: Mapping[VmgroupId, str]) -> VmgroupId:

@@ -14,6 +14,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.cordons import Cordons
+from vmdkvol_esx.esx_hosts import EsxHosts
 from vmdkvol_esx.foreign_disks import ForeignDisks
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.tenants import Tenants
@@ -203,7 +204,7 @@ class Audit(Protocol):
         ...
 
 
-class Hypervisor(ForeignDisks, Protocol):
+class Hypervisor(ForeignDisks, EsxHosts, Protocol):
     """Disks and virtual machines. One change on one disk at a time; different disks in parallel."""
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:

@@ -19,6 +19,7 @@ from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
+from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.local.loops import Loops
@@ -98,6 +99,8 @@ class SimulatedBench:
             Datastore(SMALL, SMALL_BYTES, SMALL_BYTES, writable=True),
         ]
         self.hypervisor = SimulatedHypervisor(self.clock, datastores=stores, vms=[VM_A, VM_B])
+        both = frozenset({BIG, SMALL})
+        self.hypervisor.esx = [EsxHost("esx2", frozenset({VM_B.id}), both), EsxHost("esx1", frozenset({VM_A.id}), both)]
 
     def end(self) -> None:
         assert self.hypervisor.truth().open_tasks == 0

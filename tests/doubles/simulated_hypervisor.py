@@ -35,6 +35,7 @@ from vmdkvol.errors import (
 )
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.foreign_disks import ForeignDisk
 from vmdkvol_esx.obstacles import of_place
 from vmdkvol_esx.ports import (
@@ -66,6 +67,7 @@ class SimulatedHypervisor(SimulatedState):
 
     whole_sidecars = True
     policies: Collection[str] = ()
+    esx: Collection[EsxHost] = ()
 
     # --- the port ----------------------------------------------------------------------------------------------
 
@@ -194,6 +196,10 @@ class SimulatedHypervisor(SimulatedState):
         with self._now():
             first = next(iter(self._datastores), None)
             return self.homes.get(vm, first) if vm in self._vms else None
+
+    def esx_hosts(self) -> Sequence[EsxHost]:
+        with self._now():
+            return sorted(self.esx, key=lambda host: host.name)
 
     def datastores(self) -> Sequence[Datastore]:
         with self._now():

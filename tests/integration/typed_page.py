@@ -25,22 +25,43 @@ class Page:
     def __init__(self, name: str, site: ApiSite) -> None:
         text = (DOCS / "how-to" / name).read_text(encoding="utf-8")
         self._left = iter(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+        self._screens = iter(re.findall(r"```text\n(.*?)```", text, re.DOTALL))
         self._environment = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "VMDKVOL_API": f"unix://{site.socket}",
         }
 
-    def next(self) -> str:
-        """Type the next block; return all that is said."""
+    def next(self, code: int = 0) -> str:
+        """Type the next block, which ends with this exit code; return all that is said."""
         block = next(self._left)
         done = subprocess.run(
             ["bash", "-euc", block], env=self._environment, capture_output=True, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        assert done.returncode == code, f"{block}\n{done.stderr}"
         return done.stdout + done.stderr
 
+    def shows(self, said: str) -> None:
+        """What was said is the next screen of the page, but for what differs each time: ids, times, how much is free."""
+        assert _steady(said) == _steady(next(self._screens)), said
+
     def ended(self) -> bool:
-        return next(self._left, None) is None
+        """Tell whether every block was typed and every screen was seen."""
+        return next(self._left, None) is None and next(self._screens, None) is None
+
+
+# Each stands for all of its kind; a table's columns follow the widest, so blanks count once.
+_CHANGING = (
+    (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "ID"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+:\d]*"), "TIME"),
+    (re.compile(r"(free on \S+:) [\d.]+[kmgtp]?b"), r"\1 SIZE"),
+    (re.compile(r" {2,}"), "  "),
+)
+
+
+def _steady(text: str) -> str:
+    for pattern, word in _CHANGING:
+        text = pattern.sub(word, text)
+    return text.strip()
 
 
 def machine(site: ApiSite, name: str) -> Line:

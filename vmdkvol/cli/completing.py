@@ -51,6 +51,14 @@ def names(kind: str) -> Complete:
     return complete
 
 
+def any_of(*kinds: str) -> Complete:
+    """Return what completes with the names of all these kinds."""
+    each = [names(kind) for kind in kinds]
+    return lambda context, parameter, incomplete: [
+        name for complete in each for name in complete(context, parameter, incomplete)
+    ]
+
+
 def vmgroup_then_vms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Complete the arguments ``NAME VM...``: a vmgroup first, unless ``--name`` says it."""
     first = context.params.get("flag") is None and not context.params.get(parameter.name or "")

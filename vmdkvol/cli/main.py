@@ -22,6 +22,7 @@ _COMMANDS = {
     "datastore": "Datastores: how full they are, which take no new volumes.",
     "task": "Long work: see it, wait for it, stop it.",
     "orphans": "Disks and records that have lost each other.",
+    "advise": "What to do before maintenance.",
     "audit": "Who did what, and what came of it.",
     "doctor": "Check this machine and say how to put it right.",
     "support-bundle": "Put what a helper must see into one file, without secrets.",

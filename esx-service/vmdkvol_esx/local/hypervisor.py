@@ -16,6 +16,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import AtRisk, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import LoopAddress, VmId, loop_tag
+from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.local import extents, loop_device
 from vmdkvol_esx.local.datastore import LocalDatastore, check_policy
 from vmdkvol_esx.local.directories import Directories
@@ -122,6 +123,9 @@ class LocalHypervisor(Directories):
 
     def vm_datastore(self, vm: VmId) -> DatastoreName | None:
         return next(iter(self._stores), None) if vm in self._vms else None
+
+    def esx_hosts(self) -> Sequence[EsxHost]:
+        return ()  # All of it is one kernel.
 
     # --- changes -----------------------------------------------------------------------------------------------
 

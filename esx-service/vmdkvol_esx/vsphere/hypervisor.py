@@ -11,6 +11,7 @@ from vmdkvol.errors import StaleRequest, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.foreign_disks import ForeignDisk
 from vmdkvol_esx.ports import (
     AttachDisk,
@@ -36,6 +37,7 @@ from vmdkvol_esx.vsphere.connecting import Connector, Service
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
+from vmdkvol_esx.vsphere.esx_hosts import Esx
 from vmdkvol_esx.vsphere.guestinfo import Guestinfo
 from vmdkvol_esx.vsphere.homes import Homes
 from vmdkvol_esx.vsphere.machines import Machines
@@ -80,6 +82,7 @@ class VsphereHypervisor:
         identities = Identities(session, self._places, clock)
         self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
         self._homes = Homes(session, self._machines, self._places, clock)
+        self._esx = Esx(session, self._places, clock)
         self._guestinfo = Guestinfo(session, self._waiter, self._machines, clock)
         policies = Policies(session, clock)
         self._disks = Disks(
@@ -178,6 +181,9 @@ class VsphereHypervisor:
 
     def vm_datastore(self, vm: VmId) -> DatastoreName | None:
         return self._homes.of(vm)
+
+    def esx_hosts(self) -> Sequence[EsxHost]:
+        return self._esx.all()
 
     def datastores(self) -> Sequence[Datastore]:
         found = self._disks.datastores()

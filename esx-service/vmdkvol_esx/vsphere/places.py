@@ -129,6 +129,11 @@ class Places:
         site = self._site(Deadline.after(self._clock, READ_S), fresh=True).found
         return [_state(name, site[name]) for name in self._names]
 
+    def refs(self, deadline: Deadline) -> Mapping[DatastoreName, str]:
+        """Return the server's id of each datastore of our settings that is there, as it is now."""
+        site = self._site(deadline, fresh=True).found
+        return {name: place.ref for name, place in site.items() if isinstance(place, Place) and place.problem is None}
+
     def ids(self) -> Mapping[DatastoreName, UUID]:
         """Return by what each datastore will be known again, of those that were found yet."""
         self._site(Deadline.after(self._clock, READ_S), fresh=False)

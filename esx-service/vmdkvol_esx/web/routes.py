@@ -13,6 +13,7 @@ from typing import Any
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm
 from vmdkvol.admin_requests import NOUNS
 from vmdkvol.adoption_messages import ScanDisks
+from vmdkvol.advice_messages import AdviseMaintenance
 from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.messages import Request
 from vmdkvol.orders import Query
@@ -121,6 +122,7 @@ ROUTES: tuple[Route, ...] = (
     _list("/v1/disks/{datastore}", ScanDisks),
     Route(GET, "/v1/orphans", ListOrphans),
     Route(POST, "/v1/orphans/mend", MendOrphan),
+    Route(GET, "/v1/advice/maintenance", AdviseMaintenance),
     Route(GET, "/v1/tasks", ListTasks),
     Route(GET, "/v1/tasks/{task}", GetTask),
     Route(POST, "/v1/tasks/{task}/cancel", CancelTask),

@@ -73,6 +73,8 @@ class Hypervisor(SimulatedHypervisor):
     sidecars_fail: VolumeError | None = None
     sidecars_unread: VolumeError | None = None
     leaves_out: Collection[VmId] = ()
+    # Machines that a list of all shows without saying that they are ours.
+    disowned: Collection[VmId] = ()
     homes_fail: VolumeError | None = None
     # As if they lay outside of our folders.
     leaves_out_disks = False
@@ -89,7 +91,8 @@ class Hypervisor(SimulatedHypervisor):
 
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         found = super().devices(vms)
-        return replace(found, lists={vm: disks for vm, disks in found.lists.items() if vm not in self.leaves_out})
+        lists = {vm: disks for vm, disks in found.lists.items() if vm not in self.leaves_out}
+        return replace(found, lists=lists, vms=tuple(vm for vm in found.vms if vm.id not in self.disowned))
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         return [] if self.leaves_out_disks else super().disks(datastore)
