@@ -78,7 +78,10 @@ class NotCancellable(Conflict):
     """This work cannot be stopped in the middle, or not any more."""
 
     remedy = "wait until it has ended, then undo it by an order of its own"
-    explanation = "The hypervisor cannot stop this change safely, or it has ended. It goes on; nothing was lost."
+    explanation = (
+        "Only the making of a volume is stopped, where the hypervisor can do so: VMDK files in directories, not vCenter. "
+        "All else, and what has ended, is as it is; nothing was lost."
+    )
 
 
 class ProofNeeded(Conflict):

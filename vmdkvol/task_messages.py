@@ -24,7 +24,7 @@ class TaskState(StrEnum):
 class TaskInfo:
     """A piece of work on a volume's disk; it survives a restart of the service.
 
-    ``by`` is the machine that asked for it, None: an administrator or the service itself. ``percent`` and ``left_s`` (seconds,
+    ``by`` is the machine or the administrator that asked for it, None: the service itself. ``percent`` and ``left_s`` (seconds,
     a guess) are known while it runs. ``ended_at`` is set once it has ended; ended work is remembered for a day.
     """
 
@@ -67,7 +67,11 @@ class GetTask(Query[TaskInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelTask(Order):
-    """Afterwards the work has ended and nothing is left of it. NotCancellable, with the reason, where that cannot be done."""
+    """Afterwards the work has ended and nothing is left of it; it may have been undone before.
+
+    Only the making of a volume, where the hypervisor can stop it; who waits for the volume hears Conflict. NotCancellable, with
+    the reason, for all else, and for what has ended well.
+    """
 
     needs: ClassVar[Role] = Role.OPERATOR
     task: UUID

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from vmdkvol.admin_errors import KeyReused
 from vmdkvol.clock import Clock
@@ -19,6 +19,8 @@ from vmdkvol.errors import BadFrame, MetadataDamaged, NotPermitted, StaleRequest
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Actor, Order, OrderFor, Outcome, Plan, Query, Role
 from vmdkvol.volume import VmId
+from vmdkvol_esx import begun
+from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.callers import Caller, Proof, require_root
 from vmdkvol_esx.ports import Audit, Log
 from vmdkvol_esx.records import AuditRecord
@@ -27,8 +29,6 @@ from vmdkvol_esx.repeats import REFUSALS, Refused, plain, read, write
 # (message, call) -> answer; ``message.by`` is who asks.
 Handle = Callable[[Any, Call], Any]
 
-# Who asks on the admin socket: no machine, so no machine's id.
-ADMINISTRATOR = VmId(UUID(int=0))
 DONE, DRY_RUN, STARTED = "done", "dry-run", "started"
 # A secret answer is there for who lost it on its way, and for no longer.
 _SECRET_S = 600.0
@@ -108,8 +108,8 @@ class Desk:
             stored = self._store.stored_answer(ADMINISTRATOR, call.id)
             if stored is not None:
                 return self._again(asked, call.id, stored)
-            begun = self._store.stored_answer(ADMINISTRATOR, _begun(call.id))
-            known = None if begun is None else [plain(asked, begun)]
+            mark = self._store.stored_answer(ADMINISTRATOR, begun.key(call.id))
+            known = None if mark is None else [begun.subject_of(asked, mark)]
         except StaleRequest as error:
             raise KeyReused("another order was given with this key", remedy="give each order a key of its own") from error
         try:
@@ -120,14 +120,16 @@ class Desk:
         self._keep(asked, call.id, answer)
         return answer
 
-    def _once(self, row: Handle, asked: OrderFor[Any], known: list[Any] | None, request: OrderFor[Any], call: Call) -> Any:
+    def _once(
+        self, row: Handle, asked: OrderFor[Any], known: list[str | None] | None, request: OrderFor[Any], call: Call
+    ) -> Any:
         """Carry out the order on what it meant when it came first, also when the service died under it (``known``).
 
         What it was to do may have been done then, and have raised the revision that it expects: what holds is a success.
         """
         if known is None:
             subject = self._meaning.of(request)
-            self._store.keep_answer(ADMINISTRATOR, _begun(call.id), write(asked, subject))
+            self._store.keep_answer(ADMINISTRATOR, begun.key(call.id), begun.kept(asked, subject))
             return row(self._meaning.bound(request, subject), call)
         (subject,) = known
         if self._meaning.is_gone(request, subject):
@@ -182,11 +184,6 @@ class Desk:
         target = next(iter(said.values()), "")
         at, role = self._clock.wall(), by.role.value
         self._audit.note(AuditRecord(at, by.name, role, by.source, verb(request), target, result, call.id, detail))
-
-
-def _begun(call: UUID) -> UUID:
-    """Return the id under which it is kept that this call was begun, and on what."""
-    return uuid5(call, "begun")
 
 
 def refuse_all(damage: MetadataDamaged) -> Callable[[Request[Any], Call], Any]:

@@ -222,6 +222,10 @@ class Hypervisor(ForeignDisks, EsxHosts, Protocol):
         """
         ...
 
+    def cancel(self, task: TaskId, *, only_ask: bool = False) -> bool:
+        """Have the making of a disk fail soon; False if that cannot be stopped, or has ended. ``only_ask``: only tell."""
+        ...
+
     def disk(self, ref: DiskRef) -> Disk | None:
         """Return the disk, or None if it is positively absent; TruthUnknown if that cannot be said.
 

@@ -7,18 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from vmdkvol.admin_errors import NotCancellable, TaskNotFound
-from vmdkvol.errors import BadRequest
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, StillWorking
 from vmdkvol.messages import Call, Request
-from vmdkvol.orders import Outcome
+from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, TaskInfo, Tasks, TaskState
+from vmdkvol_esx import begun
+from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.ledger import Ended, Ledger
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.ports import CloneDisk, CreateDisk
+from vmdkvol_esx.ports import CloneDisk, CreateDisk, TaskId
 from vmdkvol_esx.records import Intent
 from vmdkvol_esx.underway import Underway, doing
 
 MOST_LISTED = 200
+# How often it is looked whether cancelled work has ended.
+_LOOK_S = 0.1
 
 
 class Tasking:
@@ -26,6 +31,9 @@ class Tasking:
 
     def __init__(self, parts: Parts, ledger: Ledger, underway: Underway, glance: Glance) -> None:
         self._store = parts.store
+        self._hypervisor = parts.hypervisor
+        self._clock = parts.clock
+        self._log = parts.log
         self._ledger = ledger
         self._underway = underway
         self._glance = glance
@@ -35,7 +43,7 @@ class Tasking:
         return {
             ListTasks: lambda request, _: self.list(request),
             GetTask: lambda request, _: self.get(request),
-            CancelTask: lambda request, _: self.cancel(request),
+            CancelTask: self.cancel,
         }
 
     def list(self, request: ListTasks) -> Tasks:
@@ -54,21 +62,40 @@ class Tasking:
             raise TaskNotFound(f"there is no work with the id {request.task}")
         return self._open(found) if isinstance(found, Intent) else self._ended(found)
 
-    def cancel(self, request: CancelTask) -> Outcome:
-        """Raise why the work goes on to its end: no hypervisor that this service works with can take back half a change.
+    def cancel(self, request: CancelTask, call: Call) -> Outcome:
+        """See ``CancelTask``. What was undone already is a success.
 
-        The reason is told with what undoes it afterwards.
+        Only the making of a volume: nobody uses it yet, and it is undone as one that failed. Whatever else is under way ends as
+        a whole or not at all.
         """
-        task = self.get(GetTask(task=request.task))
-        if task.state is not TaskState.RUNNING:
+        found, task = self._ledger.work(request.task), self.get(GetTask(task=request.task))
+        subject = str(task.id)
+        if task.state is TaskState.UNDONE:
+            return Outcome(Plan(), not request.dry_run, subject)
+        if task.state is TaskState.DONE or not isinstance(found, Intent):
             raise NotCancellable(f"the work {task.id} on volume {task.volume_name} has ended", remedy="undo it by an order")
-        found = self._ledger.work(request.task)
-        made = isinstance(found, Intent) and isinstance(found.change, CreateDisk | CloneDisk)
-        raise NotCancellable(
-            f"the {task.doing} of volume {task.volume_name} cannot be stopped: it ends as a whole or not at all",
-            remedy="wait for its end, then remove the volume" if made else "wait for its end",
-            percent=task.percent,
-        )
+        making = isinstance(found.change, CreateDisk | CloneDisk)
+        if not making or found.task is None or not self._hypervisor.cancel(TaskId(found.task), only_ask=request.dry_run):
+            raise NotCancellable(
+                f"the {task.doing} of volume {task.volume_name} cannot be stopped: it ends as a whole or not at all",
+                remedy="wait for its end, then remove the volume" if making else "wait for its end",
+                percent=task.percent,
+            )
+        plan = Plan((Step("cancel-task", task.volume_name or str(task.volume), f"{task.doing} under way", "not made"),))
+        if request.dry_run:
+            return Outcome(plan, False, subject)
+        self._log.warning("cancelled", volume=task.volume_name, task=subject, by=request.by.name)
+        return Outcome(plan, self._until_undone(request, call.deadline), subject)
+
+    def _until_undone(self, request: CancelTask, deadline: Deadline) -> bool:
+        """Wait for the end; NotCancellable if it came before the order, StillWorking if it does not come in time."""
+        while (task := self.get(GetTask(task=request.task))).state is TaskState.RUNNING:
+            if deadline.passed:
+                raise StillWorking(f"the {task.doing} of volume {task.volume_name} was cancelled and has not ended yet")
+            self._clock.sleep(min(_LOOK_S, deadline.left_s))
+        if task.state is TaskState.DONE:
+            raise NotCancellable(f"volume {task.volume_name} was made before it could be stopped", remedy="remove it")
+        return True
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -90,5 +117,9 @@ class Tasking:
             doing=doing(intent.change),
             state=state,
             since=intent.opened_at,
-            by=None if intent.caller is None else self._glance.name(intent.caller),
+            by=self._ordered_by(intent) if intent.caller is None else self._glance.name(intent.caller),
         )
+
+    def _ordered_by(self, intent: Intent) -> str | None:
+        stored = None if intent.request is None else self._store.stored_answer(ADMINISTRATOR, begun.key(intent.request))
+        return None if stored is None else begun.who(stored)

@@ -31,6 +31,7 @@ from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
+    Conflict,
     DatastoreNotFound,
     InvalidSize,
     MetadataDamaged,
@@ -711,6 +712,39 @@ def test_a_disk_is_absent_until_its_task_has_ended(bench: Bench) -> None:
     assert bench.hypervisor.disk(change.disk) is None
 
     bench.hypervisor.wait(task, Deadline.after(bench.clock, 20), lambda percent: None)
+
+
+def test_a_disk_whose_making_was_cancelled_is_not_there_and_can_be_made_anew(bench: Bench) -> None:
+    """One that says it cannot be stopped goes on to its end: a disk with half of its data must not be taken for whole."""
+    change, task = long_create(bench)
+    stoppable = bench.hypervisor.cancel(task, only_ask=True)
+
+    assert bench.hypervisor.cancel(task) == stoppable
+    if stoppable:
+        with pytest.raises(Conflict, match="cancelled"):
+            bench.hypervisor.wait(task, Deadline.after(bench.clock, 20), lambda percent: None)
+        assert bench.hypervisor.disk(change.disk) is None
+        do(bench, change)
+    else:
+        bench.hypervisor.wait(task, Deadline.after(bench.clock, 20), lambda percent: None)
+    assert bench.hypervisor.disk(change.disk) is not None
+
+
+def test_to_ask_whether_it_can_be_cancelled_stops_nothing(bench: Bench) -> None:
+    change, task = long_create(bench)
+    bench.hypervisor.cancel(task, only_ask=True)
+
+    bench.hypervisor.wait(task, Deadline.after(bench.clock, 20), lambda percent: None)
+    assert bench.hypervisor.disk(change.disk) is not None
+
+
+def test_what_has_ended_or_is_not_known_is_not_cancelled(bench: Bench) -> None:
+    change, task = long_create(bench)
+    bench.hypervisor.wait(task, Deadline.after(bench.clock, 20), lambda percent: None)
+
+    assert not bench.hypervisor.cancel(task)
+    assert not bench.hypervisor.cancel(TaskId("gone"))
+    assert bench.hypervisor.disk(change.disk) is not None
 
 
 def test_another_change_of_the_same_disk_is_busy(bench: Bench) -> None:

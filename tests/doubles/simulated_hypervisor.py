@@ -16,6 +16,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     BadRequest,
     Busy,
+    Conflict,
     InvalidSize,
     MetadataDamaged,
     NoSpace,
@@ -106,6 +107,17 @@ class SimulatedHypervisor(SimulatedState):
             if entry.error is not None:
                 raise entry.error
             progress(100)
+
+    def cancel(self, task: TaskId, *, only_ask: bool = False) -> bool:
+        with self._now():
+            self._advance()
+            entry = self._tasks.get(task)
+            if entry is None or entry.done or not isinstance(entry.change, CreateDisk | CloneDisk):
+                return False
+            if not only_ask:
+                entry.error, entry.done = Conflict(f"the making of {entry.change.disk.path} was cancelled"), True
+                self._changed.notify_all()
+            return True
 
     def disk(self, ref: DiskRef) -> Disk | None:
         with self._now():

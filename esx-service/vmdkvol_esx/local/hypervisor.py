@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import assert_never
 from uuid import UUID
 
@@ -81,6 +81,9 @@ class LocalHypervisor(Directories):
 
     def wait(self, task: TaskId, deadline: Deadline, progress: Progress) -> None:
         self._tasks.wait(task, deadline, progress)
+
+    def cancel(self, task: TaskId, *, only_ask: bool = False) -> bool:
+        return self._tasks.cancel(task, only_ask=only_ask)
 
     def start(self, heard: Callable[[], None]) -> None:
         """Nothing happens to hosts of the settings that would have to be looked at."""
@@ -158,7 +161,8 @@ class LocalHypervisor(Directories):
         if running is not None or self._store(change.disk.path).whole(change.disk):
             return running
         with ExitStack() as opened:
-            source = opened.enter_context(self._read_locked(change.source))
+            source = opened.enter_context(self._store(change.source.path).extent(change.source, writable=False))
+            self._lock(source, shared=True)
             eager = change.diskformat == "eagerzeroedthick"
             written = source.descriptor.size_bytes if eager else extents.data_bytes(*source.span)
             if written <= _SHORT_BYTES:
@@ -234,12 +238,6 @@ class LocalHypervisor(Directories):
                 self._loops.detach(loop, str(change.disk.path))
 
     # --- locks and look-ups ------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _read_locked(self, source: DiskRef) -> Iterator[Extent]:
-        with self._store(source.path).extent(source, writable=False) as extent:
-            self._lock(extent, shared=True)
-            yield extent
 
     def _lock(self, extent: Extent, *, shared: bool) -> None:
         """Lock the open extent until it is closed, or as long as a loop device keeps it open; else VolumeInUse.

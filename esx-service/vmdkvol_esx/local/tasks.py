@@ -8,9 +8,9 @@ from functools import partial
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline, Worker
-from vmdkvol.errors import Busy, HypervisorUnreachable, Internal, StillWorking, UnknownTask, VolumeError, VolumeInUse
+from vmdkvol.errors import Busy, Conflict, HypervisorUnreachable, Internal, StillWorking, UnknownTask, VolumeError, VolumeInUse
 from vmdkvol_esx.local.extents import Step
-from vmdkvol_esx.ports import Change, CloneDisk, Progress, TaskId
+from vmdkvol_esx.ports import Change, CloneDisk, CreateDisk, Progress, TaskId
 
 # Results that nobody asked for are kept so long; a later wait is settled by reading.
 _KEPT = 1000
@@ -26,6 +26,7 @@ class _Task:
     worker: Worker | None = None
     percent: int = 0
     done: bool = False
+    cancelled: bool = False
     error: VolumeError | None = None
 
 
@@ -93,6 +94,17 @@ class Tasks:
             if deadline.passed:
                 raise StillWorking(f"{type(task.change).__name__} of {task.change.disk.path} has not ended")
 
+    def cancel(self, task_id: TaskId, *, only_ask: bool) -> bool:
+        """See ``Hypervisor.cancel``. It ends at its next step, and takes away itself what it had begun."""
+        with self._changed:
+            task = self._tasks.get(task_id)
+            if task is None or task.done or not isinstance(task.change, CreateDisk | CloneDisk):
+                return False
+            if not only_ask:
+                task.cancelled = True
+                self._changed.notify_all()
+            return True
+
     def stop(self, deadline: Deadline) -> None:
         """End all tasks at their next step, and wait for that. What they had begun is taken away by themselves."""
         with self._changed:
@@ -138,7 +150,9 @@ class Tasks:
                 task.percent = percent
                 self._changed.notify_all()
             due = Deadline(self._clock, task.began + (done / task.pace if task.pace else 0.0))
-            while not self._stopping and not due.passed:
+            while not self._stopping and not task.cancelled and not due.passed:
                 self._changed.wait(due.left_s)
+            if task.cancelled:
+                raise Conflict(f"the making of {task.change.disk.path} was cancelled by an administrator")
             if self._stopping:
                 raise HypervisorUnreachable(f"the service stops; nothing of {task.change.disk.path} was made")

@@ -141,6 +141,10 @@ class VsphereHypervisor:
         else:
             self._disks.finish(receipt, deadline, progress)
 
+    def cancel(self, task: TaskId, *, only_ask: bool = False) -> bool:
+        # A copy that vCenter stops may lie there with its whole size and half of its data: it would be taken for done.
+        return False
+
     # --- what is there -------------------------------------------------------------------------------------------
 
     def disk(self, ref: DiskRef) -> Disk | None:

@@ -76,6 +76,8 @@ class Hypervisor(SimulatedHypervisor):
     # Machines that a list of all shows without saying that they are ours.
     disowned: Collection[VmId] = ()
     homes_fail: VolumeError | None = None
+    # As vCenter.
+    stops_nothing = False
     # As if they lay outside of our folders.
     leaves_out_disks = False
 
@@ -101,6 +103,9 @@ class Hypervisor(SimulatedHypervisor):
         if self.homes_fail is not None:
             raise self.homes_fail
         return super().vm_datastore(vm)
+
+    def cancel(self, task: TaskId, *, only_ask: bool = False) -> bool:
+        return not self.stops_nothing and super().cancel(task, only_ask=only_ask)
 
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         if self.sidecars_unread is not None:

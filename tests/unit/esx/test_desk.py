@@ -16,7 +16,8 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadFrame, Conflict, MetadataDamaged, NoSpace, NotPermitted, StillWorking
 from vmdkvol.messages import Call, ListAttached, Request
 from vmdkvol.orders import ROOT, Actor, Order, OrderFor, Outcome, Plan, Query, Role, Step
-from vmdkvol_esx.desk import ADMINISTRATOR, Desk, refuse_all
+from vmdkvol_esx.begun import ADMINISTRATOR
+from vmdkvol_esx.desk import Desk, refuse_all
 from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store import SqlStore, open_store

@@ -19,7 +19,8 @@ from vmdkvol.orders import OrderFor
 from vmdkvol.vmgroup_messages import CreateVmgroup, RemoveVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
-from vmdkvol_esx.desk import ADMINISTRATOR, Desk
+from vmdkvol_esx.begun import ADMINISTRATOR
+from vmdkvol_esx.desk import Desk
 from vmdkvol_esx.meaning import Meaning
 
 CALL = UUID(int=7)

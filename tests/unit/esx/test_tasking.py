@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,15 +13,23 @@ from tests.doubles.faulty import Faults
 from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, DS2, A, B
+from tests.unit.esx.test_desk import Notes
+from vmdkvol import logs
 from vmdkvol.admin_errors import NotCancellable, TaskNotFound
-from vmdkvol.errors import BadRequest, HypervisorUnreachable, NoSpace
-from vmdkvol.messages import CreateVolume, RemoveVolume
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, Conflict, HypervisorUnreachable, NoSpace, VolumeError
+from vmdkvol.messages import Attach, Call, CreateVolume, RemoveVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
+from vmdkvol.orders import Actor, Role
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
-from vmdkvol.volume import Doing, State
+from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State
+from vmdkvol.volume_orders import CreateVolumeFor
+from vmdkvol_esx.begun import ADMINISTRATOR
+from vmdkvol_esx.desk import Desk
+from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachDisk, CreateDisk
+from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk
 from vmdkvol_esx.records import Intent
 from vmdkvol_esx.standing import Standing
 from vmdkvol_esx.store import open_store
@@ -140,10 +149,84 @@ def test_a_list_of_none_or_too_many_is_refused(site: AdminSite, limit: int) -> N
         tasks(site, limit=limit)
 
 
-def test_work_is_not_cancelled_halfway_and_the_reason_is_told(site: AdminSite) -> None:
+def test_a_making_that_was_cancelled_leaves_nothing_and_its_name_is_free(site: AdminSite) -> None:
+    site.store.set_default_datastore(DEFAULT_VMGROUP, DS1)
     begun = begin(site)
+    dry = site.order(CancelTask(task=begun.id, dry_run=True))
+    assert (dry.done, task(site, begun.id).state) == (False, TaskState.RUNNING)
+    real = site.order(CancelTask(task=begun.id))
+    assert (real.done, real.plan) == (True, dry.plan)
+    assert task(site, begun.id).state is TaskState.UNDONE
+    assert (site.records(), site.hypervisor.truth().disks) == ([], {})
+    site.hypervisor.takes(CreateDisk, 0.0)
+    assert site.create("big").name == "big"
+    site.check_settled()
+
+
+def test_who_waits_for_what_is_cancelled_hears_why(site: AdminSite) -> None:
+    site.hypervisor.takes(CreateDisk, 500.0)
+    heard: list[VolumeError] = []
+
+    def wait() -> None:
+        try:
+            site.ask(BIG)
+        except VolumeError as error:
+            heard.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not tasks(site):
+        site.clock.sleep(0.05)
+    site.order(CancelTask(task=tasks(site)[0].id))
+    waiting.join(10.0)
+    assert [(type(each), "cancelled" in each.text) for each in heard] == [(Conflict, True)]
+
+
+def test_a_clone_is_cancelled_and_its_source_is_free(site: AdminSite) -> None:
+    source = site.create("db", datastore="ds1").id
+    site.format(source)
+    site.hypervisor.takes(CloneDisk, 500.0)
+    site.leave(CreateVolume(VolumeRef.parse("copy"), CreateOptions.parse({"clone-from": "db", "datastore": "ds1"})))
+    site.order(CancelTask(task=tasks(site)[0].id))
+    assert [record.id for record in site.records()] == [source]
+    site.attach(source, B)
+
+
+def test_a_cancellation_that_comes_again_is_a_success(site: AdminSite) -> None:
+    begun = begin(site)
+    site.order(CancelTask(task=begun.id))
+    again = site.order(CancelTask(task=begun.id))
+    assert (again.done, again.plan.steps) == (True, ())
+
+
+def test_cancelled_in_one_process_it_is_undone_by_the_next(site: AdminSite) -> None:
+    """Killed after the hypervisor was told, and before anything was undone."""
+    begun = begin(site)
+    (intent,) = site.store.open_intents()
+    site.hypervisor.cancel(intent.task)
+    site.restart()
+    site.calm_down()
+    assert task(site, begun.id).state is TaskState.UNDONE
+    assert (site.records(), site.hypervisor.truth().disks) == ([], {})
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_is_no_making_is_not_cancelled_and_the_reason_is_told(site: AdminSite, dry_run: bool) -> None:
+    volume = site.create("db", datastore="ds1").id
+    site.hypervisor.takes(AttachDisk, 500.0)
+    site.leave(Attach(volume))
+    (begun,) = tasks(site)
+    with pytest.raises(NotCancellable, match="as a whole or not at all"):
+        site.order(CancelTask(task=begun.id, dry_run=dry_run))
+    assert task(site, begun.id).state is TaskState.RUNNING
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_hypervisor_that_stops_nothing_goes_on_and_the_reason_is_told(site: AdminSite, dry_run: bool) -> None:
+    begun = begin(site)
+    site.hypervisor.stops_nothing = True
     with pytest.raises(NotCancellable, match="remove the volume"):
-        site.order(CancelTask(task=begun.id))
+        site.order(CancelTask(task=begun.id, dry_run=dry_run))
     assert task(site, begun.id).state is TaskState.RUNNING
 
 
@@ -151,6 +234,15 @@ def test_ended_work_is_not_cancelled(site: AdminSite) -> None:
     site.create("db", datastore="ds1")
     with pytest.raises(NotCancellable, match="has ended"):
         site.order(CancelTask(task=tasks(site, ended=True)[0].id))
+
+
+def test_work_says_which_administrator_ordered_it(site: AdminSite) -> None:
+    call = uuid4()
+    order = CreateVolumeFor(vmgroup="_DEFAULT", name="db", options=(("datastore", "ds1"),), by=Actor("ann", Role.ADMIN, "unix"))
+    desk = Desk(site.handles, site.store, Notes(), site.clock, site.log, Meaning(site.store))
+    with logs.bound(call=str(call)):
+        desk.answer(order, Call(call, Deadline.after(site.clock, 100.0), ADMINISTRATOR))
+    assert [each.by for each in tasks(site, ended=True)] == ["ann"]
 
 
 # --- the site ----------------------------------------------------------------------------------------------------
