@@ -57,6 +57,16 @@ class MemberElsewhere(Conflict):
     explanation = "A virtual machine is in one vmgroup at a time. The message names the one that it is in."
 
 
+class PolicyInUse(Conflict):
+    """A volume or a vmgroup still uses the storage policy."""
+
+    remedy = "give its volumes another policy, and take it out of the vmgroups' lists"
+    explanation = (
+        "A storage policy is removed when no volume is under it, in the trash too, and no vmgroup names it in a list or as its "
+        "default. `vmdkvol policy inspect NAME` says which do. Nothing was removed."
+    )
+
+
 class KeyReused(Conflict):
     """The key of an order was used for another order, or its answer is not told twice."""
 

@@ -52,7 +52,8 @@ def open_backend(
     named = sorted(settings.datastores, key=lambda each: each.name != settings.default)
     datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in named]
     vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
-    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
+    policies = tuple if store is None else store.local_policies
+    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB), policies=policies)
 
 
 def token_giver(settings: ServiceSettings, hypervisor: object) -> Callable[[VmId, str], None] | None:

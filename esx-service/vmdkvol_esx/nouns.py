@@ -17,6 +17,7 @@ from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.mending import MendingOrphans
 from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
+from vmdkvol_esx.policies import Policies
 from vmdkvol_esx.prospecting import Prospecting
 from vmdkvol_esx.requests import Verbs
 from vmdkvol_esx.resizing import Resizing
@@ -50,4 +51,5 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Prospecting(parts, choosing).rows(),
         **Datastores(parts, verbs.glance).rows(),
         **Advising(parts, choosing).rows(),
+        **Policies(parts, choosing).rows(),
     }

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from tests.doubles.memory_groups import MemoryGroups
+from tests.doubles.memory_policies import MemoryPolicies
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.names import DatastoreName
@@ -38,7 +39,7 @@ def _alone(method: F) -> F:
     return cast(F, transaction)
 
 
-class MemoryStore:
+class MemoryStore(MemoryPolicies):
     """The ``Store`` port. Ids in order of their text, as the database has them; ``groups`` are those of VMs in one.
 
     ``remembered`` is how many removed ids are told to those who lag behind.
@@ -57,6 +58,7 @@ class MemoryStore:
         self._removed: list[tuple[VolumeId, VmgroupId, int]] = []
         self._answers: dict[tuple[VmId, UUID], tuple[bytes, float]] = {}
         self._cordons: dict[DatastoreName, Cordon] = {}
+        self._policies = {}
 
     # --- intents -----------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Cordons of datastores, and which disks lie where: the statements, each inside its caller's transaction."""
+"""Cordons of datastores, and which disks lie where: the statements, and the store's part of the port."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.cordons import Cordon, Placed, takes_none
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Intent, VolumeRecord
+from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.schema import metadata, row_checksum, volumes
 from vmdkvol_esx.store.statements import Row, Statement, Transaction
 
@@ -34,6 +35,28 @@ _ONE = Statement(select(table).where(table.c.datastore == bindparam("place")))
 _TAKE = Statement(delete(table).where(table.c.datastore == bindparam("place")))
 _PUT = Statement(insert(table))
 _PLACED = Statement(select(volumes.c.disk_uuid, volumes.c.datastore, volumes.c.path, volumes.c.size_bytes))
+
+
+class SqlCordons:
+    """The part of ``SqlStore`` that is ``cordons.Cordons``."""
+
+    _database: Database
+
+    def cordons(self) -> Sequence[Cordon]:
+        with self._database.reading() as transaction:
+            return every(transaction)
+
+    def cordon(self, cordon: Cordon) -> None:
+        with self._database.writing() as transaction:
+            put(transaction, cordon)
+
+    def uncordon(self, datastore: DatastoreName) -> None:
+        with self._database.writing() as transaction:
+            take(transaction, datastore)
+
+    def placed(self) -> Sequence[Placed]:
+        with self._database.reading() as transaction:
+            return _placed(transaction)
 
 
 def every(transaction: Transaction) -> Sequence[Cordon]:
@@ -60,7 +83,7 @@ def check_open(transaction: Transaction, intent: Intent, record: VolumeRecord) -
         raise takes_none(record.datastore)
 
 
-def placed(transaction: Transaction) -> Sequence[Placed]:
+def _placed(transaction: Transaction) -> Sequence[Placed]:
     rows = transaction.all(_PLACED)
     return tuple(
         Placed(

@@ -27,7 +27,7 @@ from vmdkvol_esx.store.statements import Row
 T = TypeVar("T")
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0007"
+REVISION = "0008"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 

@@ -12,14 +12,15 @@ from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VmgroupId, VmId, VolumeId
-from vmdkvol_esx.cordons import Cordon, Placed
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.ledger import Ended
 from vmdkvol_esx.records import AuditRecord, Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
-from vmdkvol_esx.store import cordons, identities, intents, vmgroups, volumes
+from vmdkvol_esx.store import identities, intents, vmgroups, volumes
 from vmdkvol_esx.store.audit import SqlTrail
+from vmdkvol_esx.store.cordons import SqlCordons
 from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
+from vmdkvol_esx.store.policies import SqlPolicies
 from vmdkvol_esx.store.schema import datastores
 from vmdkvol_esx.store.statements import Statement
 
@@ -38,7 +39,7 @@ def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> Sq
     return SqlStore(open_database(path, clock.wall(), wait_s), clock)
 
 
-class SqlStore:
+class SqlStore(SqlPolicies, SqlCordons):
     """See ``ports.Store`` and ``identities.Identities`` for the promises."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -243,22 +244,6 @@ class SqlStore:
                 transaction.change(_NEW_DATASTORE, name=name, id=str(marker))
             elif known["id"] != str(marker):
                 raise NotPermitted(f"datastore {name} is {known['id']}, not {marker}")
-
-    def cordons(self) -> Sequence[Cordon]:
-        with self._database.reading() as transaction:
-            return cordons.every(transaction)
-
-    def cordon(self, cordon: Cordon) -> None:
-        with self._database.writing() as transaction:
-            cordons.put(transaction, cordon)
-
-    def uncordon(self, datastore: DatastoreName) -> None:
-        with self._database.writing() as transaction:
-            cordons.take(transaction, datastore)
-
-    def placed(self) -> Sequence[Placed]:
-        with self._database.reading() as transaction:
-            return cordons.placed(transaction)
 
     # --- who may speak as which VM -------------------------------------------------------------------------------
 

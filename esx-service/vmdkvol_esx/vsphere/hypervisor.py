@@ -10,6 +10,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import StaleRequest, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
+from vmdkvol.policy_messages import PolicyKind
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.foreign_disks import ForeignDisk
@@ -31,6 +32,7 @@ from vmdkvol_esx.ports import (
     TaskId,
     Vm,
 )
+from vmdkvol_esx.storage_policies import Followed, KnownPolicies
 from vmdkvol_esx.vsphere import receipts
 from vmdkvol_esx.vsphere.batches import EnlargeDisk
 from vmdkvol_esx.vsphere.connecting import Connector, Service
@@ -84,14 +86,14 @@ class VsphereHypervisor:
         self._homes = Homes(session, self._machines, self._places, clock)
         self._esx = Esx(session, self._places, clock)
         self._guestinfo = Guestinfo(session, self._waiter, self._machines, clock)
-        policies = Policies(session, clock)
+        self._policies = Policies(session, clock)
         self._disks = Disks(
             session,
             self._waiter,
             self._places,
             clock,
             log,
-            policies,
+            self._policies,
             self._machines.holder_of,
             identities,
             self._machines.size_of,
@@ -193,6 +195,12 @@ class VsphereHypervisor:
         found = self._disks.datastores()
         self._remember()
         return found
+
+    def storage_policies(self) -> KnownPolicies:
+        return KnownPolicies(PolicyKind.SPBM, self._policies.described(Deadline.after(self._clock, READ_S)))
+
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+        return {}
 
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         return self._disks.read_sidecar(disk)

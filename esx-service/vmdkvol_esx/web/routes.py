@@ -18,6 +18,14 @@ from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.messages import Request
 from vmdkvol.orders import Query
 from vmdkvol.orphan_messages import ListOrphans, MendOrphan
+from vmdkvol.policy_messages import (
+    CreatePolicy,
+    GetPolicy,
+    ListPolicies,
+    ListPolicyVolumes,
+    RemovePolicy,
+    UpdatePolicy,
+)
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.site_messages import CordonDatastore, GetDatastore, ListDatastores, UncordonDatastore
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteStatus
@@ -109,6 +117,12 @@ ROUTES: tuple[Route, ...] = (
     Route(GET, "/v1/datastores/{name}", GetDatastore),
     Route(POST, "/v1/datastores/{name}/cordon", CordonDatastore),
     Route(POST, "/v1/datastores/{name}/uncordon", UncordonDatastore),
+    _list("/v1/policies", ListPolicies, most=200),
+    Route(POST, "/v1/policies", CreatePolicy, makes=True),
+    Route(GET, "/v1/policies/{name}", GetPolicy),
+    Route(PATCH, "/v1/policies/{name}", UpdatePolicy),
+    Route(DELETE, "/v1/policies/{name}", RemovePolicy),
+    _list("/v1/policies/{name}/volumes", ListPolicyVolumes, most=200),
     _list("/v1/volumes", ListAllVolumes, most=1000),
     Route(GET, "/v1/volumes/{volume}", InspectVolume),
     Route(POST, "/v1/volumes", CreateVolumeFor, makes=True),
