@@ -161,8 +161,8 @@ class PolicyNotFound(NotFound):
 
     remedy = "name a storage policy that is there"
     explanation = (
-        "No storage policy has this name, or the vmgroup may not use it, or it is none that a disk can have; nothing was done. The "
-        "message lists those that are known. They are vCenter's, a single ESXi host has none; where disks are files, an "
+        "No storage policy has this name, or the vmgroup may not use it, or it is none that a disk can have; nothing was done. "
+        "The message lists those that are known. They are vCenter's, a single ESXi host has none; where disks are files, an "
         "administrator makes them (`vmdkvol policy create`)."
     )
 
