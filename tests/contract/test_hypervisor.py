@@ -49,7 +49,6 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.names import DatastoreName
-from vmdkvol.policy_messages import PolicyKind
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
 
@@ -150,22 +149,6 @@ def test_a_disk_under_an_unknown_policy_is_refused_and_not_made(bench: Bench) ->
         do(bench, CreateDisk(disk, 4 * MIB, "thin", {}, policy="no such policy"))
 
     assert bench.hypervisor.disk(disk) is None
-
-
-def test_a_disk_under_no_policy_follows_that_of_its_datastore_and_an_absent_one_says_nothing(bench: Bench) -> None:
-    disk, absent = made(bench), new_disk()
-
-    followed = bench.hypervisor.followed([disk, absent])
-
-    assert followed.keys() <= {disk.uuid}
-    assert all(each.policy is None for each in followed.values())
-
-
-def test_whose_policies_there_are_is_told_also_if_there_are_none(bench: Bench) -> None:
-    known = bench.hypervisor.storage_policies()
-
-    assert known.kind in (PolicyKind.SPBM, PolicyKind.LOCAL)
-    assert "no such policy" not in known.descriptions
 
 
 @pytest.mark.parametrize("change", ["identity", "size"])
