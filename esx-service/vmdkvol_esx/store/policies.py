@@ -15,7 +15,7 @@ from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.storage_policies import LocalPolicy
 from vmdkvol_esx.store import vmgroups
 from vmdkvol_esx.store.engine import Database
-from vmdkvol_esx.store.schema import intents, metadata, row_checksum, row_to_record, volumes
+from vmdkvol_esx.store.schema import RECORD_COLUMNS, intents, metadata, row_checksum, row_to_record, volumes
 from vmdkvol_esx.store.statements import Row, Statement, Transaction
 
 table = Table(
@@ -39,7 +39,7 @@ _PUT = Statement(insert(table))
 _COUNTS = Statement(select(_POLICY.label("policy"), func.count().label("count")).where(_POLICY.is_not(None)).group_by(_POLICY))
 _COUNT = Statement(select(func.count().label("count")).where(bindparam("called") == _POLICY))
 _UNDER = Statement(
-    select(volumes)
+    select(*RECORD_COLUMNS)
     .where(bindparam("called") == _POLICY, volumes.c.id > bindparam("after"))
     .order_by(volumes.c.id)
     .limit(bindparam("most"))
