@@ -49,6 +49,8 @@ from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
 from vmdkvol_esx.vsphere.running import check_not_reconfigured
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.slots import room
+from vmdkvol_esx.vsphere.stub import Timed, untimed
 from vmdkvol_esx.vsphere.tasks import Waiter
 from vmdkvol_esx.vsphere.watch import Watch
 
@@ -78,6 +80,7 @@ class VsphereHypervisor:
         self._log = log
         self._remembers = remembers
         self._remembered = set(known)
+        self._hosts = hosts
         self._session = session
         self._waiter = Waiter(session, clock, log)
         self._places = Places(session, datastores, known, clock)
@@ -212,6 +215,15 @@ class VsphereHypervisor:
         """See ``Guestinfo.write``."""
         self._guestinfo.write(vm, key, text)
 
+    def free_slots(self) -> Mapping[str, int]:
+        """Return how many more disks each machine of the service could take, by its name; of two of one name the fewer."""
+        soon, ours, found = Deadline.after(self._clock, READ_S), frozenset(self._hosts), dict[str, int]()
+        for machine in self._machines.whole():
+            if machine.id in ours:
+                free = room(machine.controllers, self._machines.disks_per_controller(machine, soon))
+                found[machine.name] = min(free, found.get(machine.name, free))
+        return found
+
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _enlarge(self, move: EnlargeDisk, operation: UUID) -> Receipt | None:
@@ -235,6 +247,8 @@ class VsphereHypervisor:
                 self._remembered.add(name)
 
 
-def connected(endpoint: Endpoint, trust: Trust, password: Callable[[], Secret], clock: Clock, log: Log) -> Session[Service]:
+def connected(
+    endpoint: Endpoint, trust: Trust, password: Callable[[], Secret], clock: Clock, log: Log, timed: Timed = untimed
+) -> Session[Service]:
     """Return a session on ``endpoint`` that was not used yet; BadRequest if a certificate of ``trust`` cannot be read."""
-    return Session(Connector(endpoint, trust, password), clock, log)
+    return Session(Connector(endpoint, trust, password, timed), clock, log)
