@@ -12,7 +12,7 @@ from uuid import uuid4
 from vmdkvol import logs
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.errors import ServiceUnreachable
-from vmdkvol.lanes import Lanes, unmeasured
+from vmdkvol.lanes import Lanes
 from vmdkvol.line import PATIENCE_S, Line
 from vmdkvol.messages import Welcome
 from vmdkvol.points import Point, pass_by
@@ -124,12 +124,10 @@ def compose(
     activated: Callable[[], None] | None = None,
     early: bool = False,
     devices: MakeDevices = LinuxDevices,
-    waited: Callable[[str, float], None] = unmeasured,
 ) -> Agent:
     """Return the agent's parts, not started; the line is the caller's. ``at`` is called at each crash point.
 
     An ``early`` one is never started, so it refuses slow calls at once: they have waited for the acting one already.
-    ``waited`` hears how long work waited for its turn.
     """
     clock = SystemClock()
     commands = Commands(clock)
@@ -141,7 +139,7 @@ def compose(
         filesystems=LinuxFilesystems(commands),
         mounts=LinuxMounts(Path(settings.run_dir) / "mnt", clock),
         notebook=notebook,
-        lanes=Lanes(clock, "volume", waited),
+        lanes=Lanes(clock, "volume"),
         clock=clock,
         arrivals=Arrivals(clock),
         vm=identity.vm,

@@ -42,7 +42,6 @@ class SimulatedDisk:
     content: object = None
     damage: str | None = None
     thick: bool = False
-    policy: str | None = None
 
 
 @dataclass(slots=True)

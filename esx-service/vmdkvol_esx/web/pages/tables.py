@@ -8,7 +8,6 @@ from vmdkvol_esx.web.pages import (
     health,
     orphans,
     overview,
-    policies,
     tasks,
     vmgroup_changes,
     vmgroups,
@@ -23,7 +22,6 @@ PAGES: tuple[Page, ...] = (
     *volumes.PAGES,
     *vmgroups.PAGES,
     *datastores.PAGES,
-    *policies.PAGES,
     *tasks.PAGES,
     *orphans.PAGES,
     *audit.PAGES,
@@ -33,7 +31,6 @@ CHANGES: tuple[Change, ...] = (
     *volume_changes.CHANGES,
     *vmgroup_changes.CHANGES,
     *datastores.CHANGES,
-    *policies.CHANGES,
     *tasks.CHANGES,
     *orphans.CHANGES,
 )
