@@ -131,6 +131,8 @@ OUTSIDE = (
     "vmdkvol_esx.metrics",
     "vmdkvol_esx.monitoring",
     "vmdkvol_esx.registry",
+    "vmdkvol_esx.certificates",
+    "vmdkvol_esx.pem",
     "vmdkvol_esx.connection",
     "vmdkvol_esx.doors",
     "vmdkvol_esx.daemon",

@@ -50,21 +50,21 @@ class VmgroupNotEmpty(Conflict):
     explanation = "A vmgroup is removed when no machine is in it and it has no volume, in the trash too. Nothing was removed."
 
 
-class NotAdoptable(Conflict):
-    """Something stands against making this disk a volume."""
-
-    remedy = "see `vmdkvol volume scan` for the disks that can be adopted"
-    explanation = (
-        "A disk that is part of a virtual machine, of a snapshot or of another program's volumes is left alone, and so is one "
-        "whose identity another volume has. The message says what was found; nothing was changed."
-    )
-
-
 class MemberElsewhere(Conflict):
     """The virtual machine is in another vmgroup."""
 
     remedy = "take it out of that one first"
     explanation = "A virtual machine is in one vmgroup at a time. The message names the one that it is in."
+
+
+class PolicyInUse(Conflict):
+    """A volume or a vmgroup still uses the storage policy."""
+
+    remedy = "give its volumes another policy, and take it out of the vmgroups' lists"
+    explanation = (
+        "A storage policy is removed when no volume is under it, in the trash too, and no vmgroup names it in a list or as its "
+        "default. `vmdkvol policy inspect NAME` says which do. Nothing was removed."
+    )
 
 
 class KeyReused(Conflict):

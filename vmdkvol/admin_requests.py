@@ -8,6 +8,7 @@ from vmdkvol.advice_messages import ADVICE_REQUESTS
 from vmdkvol.audit_messages import AUDIT_REQUESTS, NoteLogin
 from vmdkvol.messages import Hello, Request
 from vmdkvol.orphan_messages import ORPHAN_REQUESTS
+from vmdkvol.policy_messages import POLICY_REQUESTS
 from vmdkvol.resize_messages import RESIZE_REQUESTS
 from vmdkvol.site_messages import SITE_REQUESTS
 from vmdkvol.task_messages import TASK_REQUESTS
@@ -23,6 +24,7 @@ NOUNS: tuple[type[Request[object]], ...] = (
     *RESIZE_REQUESTS,
     *VMGROUP_REQUESTS,
     *SITE_REQUESTS,
+    *POLICY_REQUESTS,
     *TASK_REQUESTS,
     *ORPHAN_REQUESTS,
     *ADOPTION_REQUESTS,

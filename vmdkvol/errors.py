@@ -161,8 +161,9 @@ class PolicyNotFound(NotFound):
 
     remedy = "name a storage policy that is there"
     explanation = (
-        "No storage policy of vCenter has the name given as `-o policy`, or it is none that a disk can have; nothing was made. "
-        "The message lists those that are known. A single ESXi host and a directory have none."
+        "No storage policy has this name, or the vmgroup may not use it, or it is none that a disk can have; nothing was done. "
+        "The message lists those that are known. They are vCenter's, a single ESXi host has none; where disks are files, an "
+        "administrator makes them (`vmdkvol policy create`)."
     )
 
 

@@ -21,6 +21,11 @@ from vmdkvol_esx.settings import ServiceSettings, VsphereSetting
 from vmdkvol_esx.store import SqlStore
 
 _MIB = 1 << 20
+Timed = Callable[[str, str, float], None]
+
+
+def untimed(method: str, result: str, seconds: float) -> None:
+    """Nobody wants to know how long calls take."""
 
 
 class Backend(Hypervisor, Protocol):
@@ -36,23 +41,29 @@ class Backend(Hypervisor, Protocol):
 
 
 def open_backend(
-    settings: ServiceSettings, clock: Clock, store: SqlStore | None, ours: Collection[VmId] | None = None
+    settings: ServiceSettings,
+    clock: Clock,
+    store: SqlStore | None,
+    ours: Collection[VmId] | None = None,
+    timed: Timed = untimed,
 ) -> Backend:
     """Return the hypervisor, not started. ``store`` knows which datastore each name meant so far; without it nothing does.
 
-    ``ours`` are the machines of the service, which may become more; None: the hosts of the settings.
+    ``ours`` are the machines of the service, which may become more; None: the hosts of the settings. ``timed`` hears of each
+    call of vSphere's its method, what came of it, and how many seconds it took.
 
     Raises Conflict if two directories are one datastore, BadRequest for a file with certificates that cannot be used.
     """
     if settings.vsphere is not None:
         hosts = [host.id for host in settings.hosts] if ours is None else ours
-        return _vsphere(settings.vsphere, clock, store, hosts)
+        return _vsphere(settings.vsphere, clock, store, hosts, timed)
     markers = {} if store is None else _claimed(settings, store)
     # The default first: where the hosts' own files would lie.
     named = sorted(settings.datastores, key=lambda each: each.name != settings.default)
     datastores = [LocalDatastore(each.name, each.path, markers.get(each.name)) for each in named]
     vms = [Vm(host.id, host.name, running=True) for host in settings.hosts]
-    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB))
+    policies = tuple if store is None else store.local_policies
+    return LocalHypervisor(datastores, vms, clock, copy_bytes_s=int(settings.copy_mib_s * _MIB), policies=policies)
 
 
 def token_giver(settings: ServiceSettings, hypervisor: object) -> Callable[[VmId, str], None] | None:
@@ -69,14 +80,20 @@ def claim(settings: ServiceSettings, store: SqlStore) -> None:
         _claimed(settings, store)
 
 
-def _vsphere(setting: VsphereSetting, clock: Clock, store: SqlStore | None, hosts: Collection[VmId]) -> Backend:
+def slot_counter(hypervisor: object) -> Callable[[], Mapping[str, int]]:
+    """Return what tells how many more disks each machine can take; of one that takes any number it tells nothing."""
+    count: Callable[[], Mapping[str, int]] = getattr(hypervisor, "free_slots", dict)
+    return count
+
+
+def _vsphere(setting: VsphereSetting, clock: Clock, store: SqlStore | None, hosts: Collection[VmId], timed: Timed) -> Backend:
     # The bindings cost 0.1 s and 20 MB, which a sandbox does not have to pay.
     from vmdkvol_esx import reaching
     from vmdkvol_esx.vsphere.hypervisor import VsphereHypervisor, connected
 
     log = logs.get("vsphere")
     trust, password = reaching.trust(setting), reaching.password(setting, os.environ)
-    session = connected(reaching.endpoint(setting), trust, password, clock, log)
+    session = connected(reaching.endpoint(setting), trust, password, clock, log, timed)
     return VsphereHypervisor(session, setting.datastores, hosts, clock, log, store)
 
 

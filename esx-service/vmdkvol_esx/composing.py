@@ -21,7 +21,7 @@ from vmdkvol.stream import Secure
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
 from vmdkvol_esx.administering import admin_server, make_enrolments, open_desk
 from vmdkvol_esx.alarms import Alarms
-from vmdkvol_esx.backends import Backend, open_backend, token_giver
+from vmdkvol_esx.backends import Backend, Timed, open_backend, token_giver, untimed
 from vmdkvol_esx.callers import Callers, Present
 from vmdkvol_esx.desk import refuse_all
 from vmdkvol_esx.enrolling import Ours
@@ -99,6 +99,7 @@ class _Later:
     def __init__(self) -> None:
         self.server: Server | None = None
         self.callers: Callers | None = None
+        self.timed: Timed = untimed
 
     def notify(self, vm: VmId, notice: Notice) -> bool:
         return self.server is not None and self.server.notify(vm, notice)
@@ -146,10 +147,11 @@ def _compose(
 ) -> Service:
     log, later = logs.get("service"), _Later()
     ours, alarms = _registered(settings, store), Alarms(clock, log)
-    hypervisor = open_backend(settings, clock, store, ours)
+    hypervisor = open_backend(settings, clock, store, ours, lambda *call: later.timed(*call))
     disks = hypervisor if around is None else around(hypervisor)
     store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
     watch = open_watch(settings, clock, store, disks, alarms, later.connected)
+    later.timed = watch.metrics.asked_vsphere
     lanes, auditing = Lanes(clock, "volume", watch.metrics.waited), watch.auditing
     registry = _open_registry(settings, store, disks, clock, alarms, later)
     parts = Parts(store, disks, lanes, clock, uuid4, log, at, request=lambda: logs.bound_id("call"), admit=auditing.admit)

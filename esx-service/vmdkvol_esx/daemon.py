@@ -25,7 +25,7 @@ from vmdkvol_esx.instance import alone
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.signals import Told
-from vmdkvol_esx.store import SqlStore, old_audit, open_store, read_groups, read_identities
+from vmdkvol_esx.store import SqlStore, old_audit, open_store, read_groups, read_identities, read_policies
 
 # Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
 _DIAL_S, _AGAIN_S = 5.0, 30.0
@@ -109,8 +109,10 @@ def rebuild(settings: ServiceSettings) -> str:
             known, invited = read_identities(database)
             store.adopt(known, invited)
             unknown = store.adopt_groups(read_groups(database))
+            store.adopt_policies(read_policies(database))
             carried = _carry_audit(database, store)
             told = [f"{len(result.restored)} volumes restored", *_of_machines(settings, known), *_of_groups(unknown)]
+            told += _of_policies(settings, store)
             told.append(f"audit: {carried}")
             told += [f"left out: {left.path}: {left.problem}" for left in result.left_out]
             _note_rebuild(store, clock, f"{told[0]}, {len(result.left_out)} left out; audit: {carried}")
@@ -153,6 +155,13 @@ def _of_groups(unknown: Sequence[VmgroupId]) -> Iterator[str]:
             f"of {len(unknown)} vmgroups only the id is known; until an administrator gives them members again, and _DEFAULT "
             "its rights, no machine outside of the others may use a volume: see `vmdkvol vmgroup ls`"
         )
+
+
+def _of_policies(settings: ServiceSettings, store: SqlStore) -> Iterator[str]:
+    """Tell of policies that were made here once, that volumes name and that nobody knows any more; vCenter's are vCenter's."""
+    missing = sorted(store.policy_volumes().keys() - {each.name for each in store.local_policies()})
+    if missing and settings.vsphere is None:
+        yield f"volumes name storage policies that there are not any more: {', '.join(missing)}; see `vmdkvol policy ls`"
 
 
 def _rebuilt(database: Path) -> Path:

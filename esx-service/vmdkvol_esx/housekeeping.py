@@ -17,12 +17,13 @@ from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import copy_path, disk_ref
+from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
 from vmdkvol_esx.retention import Retention
 from vmdkvol_esx.rounds import Rounds
+from vmdkvol_esx.strays import Seen, Strays
 from vmdkvol_esx.whereabouts import Whereabouts
 
 # Open work holds up other work, and at start the first answer, for no longer than this; it goes on in its lane.
@@ -34,8 +35,6 @@ _PAGE = 500
 _SIDECARS = 500
 # A disk is lost when two full scans in a row did not find it (house 4): nothing is decided at the first sight.
 _SCANS = 2
-
-Seen = Mapping[DatastoreName, Mapping[DiskUuid, Disk]]
 
 
 class Housekeeping:
@@ -63,7 +62,7 @@ class Housekeeping:
         self._retention = Retention(parts.clock, retention_s)
         self._scans, self.scanned_at = 0, parts.clock.monotonic()
         self._absent: dict[VolumeId, int] = {}
-        self.unknown_disks: set[DiskUuid] = set()
+        self.strays = Strays(parts)
         # The records whose sidecars were found right, by their hash, and how many scans it takes to read all of those again.
         self._right: dict[VolumeId, int] = {}
         self._shares = 1
@@ -109,7 +108,7 @@ class Housekeeping:
             volumes.add(record.id)
             if record.datastore in seen and not self._lanes.busy(record.id):
                 self._in_lane_if_needed(record, seen)
-        self._report_orphans(seen, known)
+        self.strays.look(seen, known)
         self._forget_others(volumes)
         self._shares = max(1, -(-len(known) // _SIDECARS))
         self._scans, self.scanned_at = self._scans + 1, self._clock.monotonic()
@@ -199,7 +198,7 @@ class Housekeeping:
             self._in_lane(record.id, "sidecar", lambda: self._write_sidecar(record.id))
 
     def _sidecar_stands(self, record: VolumeRecord) -> bool:
-        content = self._hypervisor.read_sidecar(copy_path(record))
+        content = self._hypervisor.read_sidecar(disk_path(record))
         if content is None:
             return False
         try:
@@ -256,25 +255,6 @@ class Housekeeping:
         while page := self._store.page(None, after, _PAGE):
             yield from page
             after = page[-1].id
-
-    def _report_orphans(self, seen: Seen, known: Set[DiskUuid]) -> None:
-        """Say once of each disk without a record that it is there; it is adopted or removed by a person only (F41)."""
-        for disks in seen.values():
-            for uuid, disk in disks.items():
-                # The store is asked only about disks that came after the records were read.
-                if uuid in known or uuid in self.unknown_disks or self._store.with_disk(uuid) is not None:
-                    continue
-                if self._there(disk):
-                    self.unknown_disks.add(uuid)
-                    self._log.warning("disk without a record", disk=str(disk.ref.path), uuid=str(uuid))
-
-    def _there(self, disk: Disk) -> bool:
-        """Tell whether a disk is there that was in a listing; it may have been removed since, or be on its way out."""
-        try:
-            return self._hypervisor.disk(disk.ref) is not None
-        except VolumeError:
-            # The next scan looks again.
-            return False
 
     # --- running -------------------------------------------------------------------------------------------------
 

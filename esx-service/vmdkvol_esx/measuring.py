@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from vmdkvol.errors import NotFound, VolumeError
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import State, VolumeId
 from vmdkvol.watch_messages import MetricsText, ReadMetrics
+from vmdkvol_esx.expiry import Expiry
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import Datastore, Hypervisor, Log, Store
 from vmdkvol_esx.records import VolumeRecord
@@ -68,6 +69,8 @@ class Readings:
     datastores: tuple[Datastore, ...]
     sizes: tuple[Size, ...]
     orphans: Mapping[str, int]
+    free_slots: Mapping[str, int] = field(default_factory=dict)
+    certificates: Sequence[Expiry] = ()
 
 
 class Render(Protocol):
@@ -90,8 +93,13 @@ class Measuring:
         unknown_disks: Callable[[], int],
         *,
         each_volume: bool,
+        free_slots: Callable[[], Mapping[str, int]] = dict,
+        certificates: Callable[[], Sequence[Expiry]] = tuple,
     ) -> None:
-        """``unknown_disks`` tells how many disks the last scan found without a record. ``each_volume``: sizes of each."""
+        """``unknown_disks`` tells how many disks the last scan found without a record. ``each_volume``: sizes of each.
+
+        ``free_slots`` tells how many more disks machines can take, by name; ``certificates`` when each ends.
+        """
         self._store = store
         self._hypervisor = hypervisor
         self._clock = clock
@@ -100,9 +108,12 @@ class Measuring:
         self._render = render
         self._unknown_disks = unknown_disks
         self._each_volume = each_volume
+        self._free_slots = free_slots
+        self._certificates = certificates
         self._lock = clock.condition()
         self._moments: OrderedDict[UUID, Sequence[str]] = OrderedDict()
         self._datastores: tuple[float, tuple[Datastore, ...]] | None = None
+        self._slots: tuple[float, Mapping[str, int]] | None = None
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers the request."""
@@ -136,6 +147,8 @@ class Measuring:
             self._surely("datastores", self._stores, ()),
             self._surely("sizes", lambda: self._sizes(records, names), ()) if self._each_volume else (),
             {"disk-without-record": self._unknown_disks(), "record-without-disk": lost},
+            self._surely("free slots", self._room, {}),
+            self._surely("certificates", self._certificates, ()),
         )
 
     def _surely(self, what: str, ask: Callable[[], Any], instead: Any) -> Any:
@@ -174,6 +187,12 @@ class Measuring:
         now, last = self._clock.monotonic(), self._datastores
         if last is None or now - last[0] >= _DATASTORES_S:
             last = self._datastores = now, tuple(self._hypervisor.datastores())
+        return last[1]
+
+    def _room(self) -> Mapping[str, int]:
+        now, last = self._clock.monotonic(), self._slots
+        if last is None or now - last[0] >= _DATASTORES_S:
+            last = self._slots = now, self._free_slots()
         return last[1]
 
     def _sizes(self, records: Sequence[VolumeRecord], names: Mapping[object, str]) -> tuple[Size, ...]:

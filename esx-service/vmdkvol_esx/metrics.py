@@ -63,6 +63,14 @@ class Metrics:
             registry=registry,
         )
 
+        self._vsphere = Histogram(
+            "vmdkvol_vsphere_request_seconds",
+            "How long calls of the vSphere API took, by what came of them.",
+            ["method", "result"],
+            buckets=OPERATION_BUCKETS,
+            registry=registry,
+        )
+
     # --- told as it happens --------------------------------------------------------------------------------------
 
     def began(self, op: str) -> None:
@@ -75,6 +83,10 @@ class Metrics:
     def waited(self, lock: str, seconds: float) -> None:
         """Work waited so long for its turn."""
         self._waits.labels(lock).observe(seconds)
+
+    def asked_vsphere(self, method: str, result: str, seconds: float) -> None:
+        """vSphere was asked for one of the methods that our own code calls; ``result`` is a word of our code, too."""
+        self._vsphere.labels(method, result).observe(seconds)
 
     # --- read when asked -----------------------------------------------------------------------------------------
 
@@ -110,6 +122,10 @@ class Metrics:
             ("kind",),
             {(kind,): count for kind, count in readings.orphans.items()},
         )
+        slots = {(name,): free for name, free in readings.free_slots.items()}
+        yield _gauge("vmdkvol_vm_free_slots", "How many more disks can be attached to a machine.", ("vm",), slots)
+        ends = {(each.kind,): each.not_after for each in readings.certificates if each.not_after is not None}
+        yield _gauge("vmdkvol_certificate_expiry_timestamp_seconds", "When a certificate ends.", ("certificate",), ends)
         yield from self._of_sizes(readings)
 
     def _of_sizes(self, readings: Readings) -> Iterator[Metric]:

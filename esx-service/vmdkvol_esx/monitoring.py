@@ -16,6 +16,8 @@ from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Request
 from vmdkvol.volume import VmId
 from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.auditing import Auditing
+from vmdkvol_esx.backends import slot_counter
+from vmdkvol_esx.certificates import Certificates
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.measuring import Measuring
 from vmdkvol_esx.metrics import Metrics
@@ -45,6 +47,7 @@ class Watch:
 
     def rows(self, housekeeping: Housekeeping, registry: Registry | None) -> Mapping[type[Request[Any]], Answer]:
         """Return what answers each request about the audit, figures and health."""
+        certificates = Certificates(self.settings, self.store, self.clock, registry)
         measuring = Measuring(
             self.store,
             self.hypervisor,
@@ -52,13 +55,15 @@ class Watch:
             logs.get("metrics"),
             uuid4,
             self.metrics.render,
-            lambda: len(housekeeping.unknown_disks),
+            lambda: housekeeping.strays.count,
             each_volume=self.settings.metrics_volumes,
+            free_slots=slot_counter(self.hypervisor),
+            certificates=certificates.ends,
         )
         looks = Looks(
             check_writable=self.store.trail.check_writable,
             free_bytes=self._free_bytes,
-            ends=lambda: {} if registry is None else {"site's authority": registry.authority.not_after},
+            ends=certificates.ends,
             scanned_at=lambda: housekeeping.scanned_at,
             every_s=self.settings.housekeeping_s,
             unwritten=lambda: self.auditing.unwritten,

@@ -15,8 +15,9 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.cordons import Cordons
 from vmdkvol_esx.esx_hosts import EsxHosts
-from vmdkvol_esx.foreign_disks import Adoptions, ForeignDisks
+from vmdkvol_esx.foreign_disks import ForeignDisks
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
+from vmdkvol_esx.storage_policies import LocalPolicies, StoragePolicies
 from vmdkvol_esx.tenants import Tenants
 
 TaskId = NewType("TaskId", str)
@@ -204,7 +205,7 @@ class Audit(Protocol):
         ...
 
 
-class Hypervisor(ForeignDisks, EsxHosts, Protocol):
+class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
     """Disks and virtual machines. One change on one disk at a time; different disks in parallel."""
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:
@@ -296,8 +297,8 @@ class Hypervisor(ForeignDisks, EsxHosts, Protocol):
         ...
 
 
-class Store(Tenants, Cordons, Adoptions, Protocol):
-    """The database; its vmgroups are ``Tenants``, and ``Cordons`` is of its datastores.
+class Store(Tenants, Cordons, LocalPolicies, Protocol):
+    """The database; its vmgroups are ``Tenants``, ``Cordons`` is of its datastores, and ``LocalPolicies``.
 
     One write transaction each; every write compares generations and raises the change number.
     """

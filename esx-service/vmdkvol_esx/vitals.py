@@ -11,6 +11,7 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.findings import FAIL, OK, WARN, Finding, of_error
 from vmdkvol.messages import Call, Request
 from vmdkvol.watch_messages import ReadVitals, Vitals
+from vmdkvol_esx.expiry import Expiry, finding
 from vmdkvol_esx.ports import Hypervisor, Store
 from vmdkvol_esx.trail import Trail
 
@@ -19,7 +20,6 @@ DATABASE, HYPERVISOR = "database", "hypervisor"
 _VITAL = frozenset({DATABASE, HYPERVISOR})
 _FEW_BYTES, _FEWEST_BYTES = 1 << 30, 64 << 20
 _FULL = 0.85
-_SOON_S = 30 * 86400.0
 # Work on a disk that takes longer has a cause, and somebody waits for it.
 STUCK_S = 300.0
 # So many rounds may be missed before that is told.
@@ -29,14 +29,14 @@ _OPEN_DOCS = "see the service's log; `vmdkvol task ls` shows what is under way"
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What is looked at beside the ports. ``free_bytes``: under the database. ``ends``: when each certificate ends (UTC s).
+    """What is looked at beside the ports. ``free_bytes``: under the database. ``ends``: when each certificate ends.
 
     ``scanned_at`` is when housekeeping ended its last round (monotonic), ``every_s`` how often it has one.
     """
 
     check_writable: Callable[[], None]
     free_bytes: Callable[[], int]
-    ends: Callable[[], Mapping[str, float]]
+    ends: Callable[[], Sequence[Expiry]]
     scanned_at: Callable[[], float]
     every_s: float
     unwritten: Callable[[], int]
@@ -64,12 +64,13 @@ class Checking:
             (HYPERVISOR, self._machines),
             ("work", self._work),
             ("audit", self._audit),
+            ("certificates", self._certificates),
         ):
             try:
                 found += look()
             except VolumeError as error:
                 found.append(of_error(check, error))
-        found += [self._scan(), *self._certificates()]
+        found.append(self._scan())
         return Vitals(not any(each.status == FAIL and each.check in _VITAL for each in found), tuple(found))
 
     def _database(self) -> Iterator[Finding]:
@@ -115,14 +116,9 @@ class Checking:
         late = age > max(_ROUNDS * every, 600.0)
         return Finding(WARN, "housekeeping", told, "see the service's log") if late else Finding(OK, "housekeeping", told)
 
-    def _certificates(self) -> Sequence[Finding]:
-        now, found = self._clock.wall(), []
-        for name, end in self._looks.ends().items():
-            left, check = end - now, f"certificate of the {name}"
-            told = f"ends in {left / 86400:.0f} days" if left > 0 else "is over"
-            fix = "see docs/how-to/enrol.md"
-            found.append(Finding(OK, check, told) if left > _SOON_S else Finding(WARN if left > 0 else FAIL, check, told, fix))
-        return found
+    def _certificates(self) -> Iterator[Finding]:
+        now = self._clock.wall()
+        return (finding(each, now) for each in self._looks.ends())
 
 
 def _room(size_bytes: int) -> str:

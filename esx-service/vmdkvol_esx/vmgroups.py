@@ -34,6 +34,7 @@ from vmdkvol_esx.dissolving import Dissolving, Trash
 from vmdkvol_esx.group_texts import as_vmgroup_id, check_listed
 from vmdkvol_esx.listing import known_names
 from vmdkvol_esx.membership import Membership
+from vmdkvol_esx.naming_policies import check_known, names_in
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.records import Group
 from vmdkvol_esx.showing import Showing
@@ -91,6 +92,7 @@ class Vmgroups:
         if order.expect is not None:
             raise StaleRequest(f"there is no vmgroup {made.group.vmgroup.name}, and so no revision {order.expect} of it")
         self._check_there(made.group.vmgroup.default_datastore)
+        self._check_policies(frozenset(), made.group)
         self._membership.check_movable(Group(made.group.vmgroup), made.group)
         if not order.dry_run:
             made = Regrouped(self._store.put_group(made.group, expect=None, unmoved_since=since), made.steps)
@@ -166,6 +168,7 @@ class Vmgroups:
             # The change number first: what moves after it is seen by the store.
             since, group = self._store.change_number(), self._expected(order)
             found = decide(group)
+            self._check_policies(names_in(group), found.group)
             self._membership.check_movable(group, found.group)
             if order.dry_run or not found.steps:
                 return _outcome(order, group, found.steps)
@@ -224,6 +227,12 @@ class Vmgroups:
             raise DatastoreNotFound(
                 f"there is no datastore {quoted(datastore)}", remedy=f"known: {known_names(known)}", datastore=datastore
             )
+
+    def _check_policies(self, before: frozenset[str], group: Group) -> None:
+        """Raise PolicyNotFound for a policy that the group would name from now on and that there is not."""
+        new = names_in(group) - before
+        if new:
+            check_known(new, self._hypervisor.storage_policies().descriptions)
 
 
 def _outcome(order: Order, group: Group, steps: Sequence[Step]) -> Outcome:

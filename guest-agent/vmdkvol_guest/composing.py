@@ -12,7 +12,7 @@ from uuid import uuid4
 from vmdkvol import logs
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.errors import ServiceUnreachable
-from vmdkvol.lanes import Lanes
+from vmdkvol.lanes import Lanes, unmeasured
 from vmdkvol.line import PATIENCE_S, Line
 from vmdkvol.messages import Welcome
 from vmdkvol.points import Point, pass_by
@@ -124,10 +124,12 @@ def compose(
     activated: Callable[[], None] | None = None,
     early: bool = False,
     devices: MakeDevices = LinuxDevices,
+    waited: Callable[[str, float], None] = unmeasured,
 ) -> Agent:
     """Return the agent's parts, not started; the line is the caller's. ``at`` is called at each crash point.
 
     An ``early`` one is never started, so it refuses slow calls at once: they have waited for the acting one already.
+    ``waited`` hears how long work waited for its turn.
     """
     clock = SystemClock()
     commands = Commands(clock)
@@ -139,7 +141,7 @@ def compose(
         filesystems=LinuxFilesystems(commands),
         mounts=LinuxMounts(Path(settings.run_dir) / "mnt", clock),
         notebook=notebook,
-        lanes=Lanes(clock, "volume"),
+        lanes=Lanes(clock, "volume", waited),
         clock=clock,
         arrivals=Arrivals(clock),
         vm=identity.vm,

@@ -39,6 +39,13 @@ class Figures:
             registry=registry,
         )
         self._in_flight = Gauge("vmdkvol_operations_in_flight", "Requests that are being worked on.", ["op"], registry=registry)
+        self._waits = Histogram(
+            "vmdkvol_lock_wait_seconds",
+            "How long work waited for what was before it on the same object.",
+            ["lock"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
         self._channel = Gauge("vmdkvol_channel_up", "1 while the service answers.", registry=registry)
         self._connects = -1
         self._reconnects = Counter(
@@ -50,6 +57,10 @@ class Figures:
         self._connects += 1
         if self._connects:
             self._reconnects.inc()
+
+    def waited(self, lock: str, seconds: float) -> None:
+        """Work waited so long for its turn."""
+        self._waits.labels(lock).observe(seconds)
 
     def around(self, app: Wsgi) -> Wsgi:
         """Return ``app``, observed. What it answered stands in ``vmdkvol.result``, see ``app``."""

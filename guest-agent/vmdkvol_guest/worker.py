@@ -20,6 +20,7 @@ from vmdkvol.channel import connect
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.dialing import checked
 from vmdkvol.errors import NoSpace, NotPermitted, VolumeError
+from vmdkvol.lanes import unmeasured
 from vmdkvol.line import Line
 from vmdkvol.messages import Welcome
 from vmdkvol.tls import AgentSide
@@ -99,6 +100,7 @@ class Worker:
             activated=activated,
             early=early,
             devices=self._devices,
+            waited=unmeasured if self._watching is None else self._watching.figures.waited,
         )
 
     def stop(self) -> None:

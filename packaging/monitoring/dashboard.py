@@ -11,6 +11,7 @@ from typing import Any
 
 _SECONDS, _BYTES, _COUNT, _RATIO, _OPS = "s", "bytes", "short", "percentunit", "ops"
 _OPERATIONS = "vmdkvol_operation_duration_seconds"
+_CALLS = "vmdkvol_vsphere_request_seconds"
 _WIDE, _HALF, _QUARTER = 24, 12, 6
 
 
@@ -41,6 +42,8 @@ def _limits(*steps: tuple[float | None, str]) -> dict[str, Any]:
 _SPACE = "1 - vmdkvol_datastore_free_bytes / (vmdkvol_datastore_capacity_bytes > 0)"
 _QUOTA = "vmdkvol_quota_used_bytes / (vmdkvol_quota_bytes > 0)"
 _FULL = _limits((None, "green"), (0.7, "yellow"), (0.85, "red"))
+_SLOTS = _limits((None, "red"), (4, "yellow"), (10, "green"))
+_DAYS = _limits((None, "red"), (14 * 86400, "yellow"), (30 * 86400, "green"))
 _NONE = _limits((None, "green"), (1, "orange"))
 
 
@@ -86,6 +89,29 @@ def panels() -> list[dict[str, Any]]:
                 "histogram_quantile(0.95, sum by (le, lock) (rate(vmdkvol_lock_wait_seconds_bucket[$__rate_interval])))",
                 "{{lock}}",
             ),
+        ),
+        _panel(
+            "timeseries",
+            "How long calls of vSphere take (95 of 100 take less)",
+            _SECONDS,
+            _HALF,
+            (f"histogram_quantile(0.95, sum by (le, method) (rate({_CALLS}_bucket[$__rate_interval])))", "{{method}}"),
+        ),
+        _panel(
+            "timeseries",
+            "Calls of vSphere by what came of them",
+            _OPS,
+            _HALF,
+            (f"sum by (result) (rate({_CALLS}_count[$__rate_interval]))", "{{result}}"),
+        ),
+        _panel("bargauge", "Disks that a machine can still take", _COUNT, _HALF, ("vmdkvol_vm_free_slots", "{{vm}}"), **_SLOTS),
+        _panel(
+            "bargauge",
+            "Until a certificate ends",
+            _SECONDS,
+            _HALF,
+            ("vmdkvol_certificate_expiry_timestamp_seconds - time()", "{{certificate}}"),
+            **_DAYS,
         ),
         _panel(
             "timeseries",

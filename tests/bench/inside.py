@@ -12,7 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench import calls, commands, commits, containers, counts, far, guests, lists, rest, rights, starts, vsphere, waits
+from tests.bench import (
+    calls,
+    commands,
+    commits,
+    containers,
+    counts,
+    far,
+    guests,
+    lists,
+    paint,
+    rest,
+    rights,
+    starts,
+    vsphere,
+    waits,
+)
 from tests.bench.figures import Measured, Verdict, verdict
 from tests.bench.lines import QUICK, Effort, Line, Row
 from tests.bench.stage import Stage
@@ -24,6 +39,7 @@ ROWS: tuple[Row, ...] = (
     *containers.ROWS,
     *lists.ROWS,
     *rest.ROWS,
+    *paint.ROWS,
     *starts.ROWS,
     *commands.ROWS,
     *commits.ROWS,

@@ -22,12 +22,15 @@ _PAGE = 100
 
 
 class Api:
-    """The REST API in front of a subject's service, as a process with settings of its own file."""
+    """The REST API in front of a subject's service, as a process with settings of its own file.
 
-    def __init__(self, subject: Subject, spoil: str) -> None:
+    ``more`` are settings of ``[web]`` besides its socket.
+    """
+
+    def __init__(self, subject: Subject, spoil: str, **more: str) -> None:
         self._socket = subject.root / "web.sock"
-        config = subject.root / "web.toml"
-        config.write_text(subject.service.config.read_text() + dump_toml({"web": {"socket": str(self._socket)}}))
+        self.config = config = subject.root / "web.toml"
+        config.write_text(subject.service.config.read_text() + dump_toml({"web": {"socket": str(self._socket), **more}}))
         config.chmod(0o600)
         module = "tests.bench.spoiled_api" if spoil else "vmdkvol_esx.cli"
         with (subject.root / "web.log").open("ab") as log:

@@ -14,15 +14,17 @@ from vmdkvol.cli.demo_data import ARCHIVE, fill
 from vmdkvol.cli.endpoint import Endpoint
 from vmdkvol.clock import SystemClock, Worker
 from vmdkvol.line import Line
-from vmdkvol.messages import CreateVolume
+from vmdkvol.messages import Attach, CreateVolume, Detach, ListVolumes
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Role
-from vmdkvol.volume import VmId
+from vmdkvol.volume import Attachment, VmId
 
 DATASTORES = ("ds1", "ds2")
 HOSTS = {name: VmId(UUID(int=number)) for number, name in enumerate(("shop-1", "shop-2", "reports-1", "lone"), start=10)}
 _MEMBERS = {"demo-shop": ["shop-1", "shop-2"], "demo-reports": ["reports-1"]}
+# The last one is of no vmgroup of the demo's.
+_USED = {"shop-1": ("customers-db", "catalogue-cache"), "reports-1": ("exports",), "lone": ()}
 _WEEK_S = 7 * 86400.0
 # So slow that one can look on.
 _COPY = 4.0
@@ -32,9 +34,11 @@ WICKED = "<img src=x onerror=alert(1)>"
 
 
 class DemoSite:
-    """``close`` it. ``api`` is what it is made of."""
+    """``close`` it. ``api`` is what it is made of. ``wicked``: some names look like markup."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, wicked: bool = True) -> None:
+        self._wicked = wicked
+        self._attached: list[tuple[Line, Attachment]] = []
         self.api = ApiSite(root, hosts=HOSTS, datastores=(*DATASTORES, ARCHIVE), trash_retention_s=_WEEK_S, copy_mib_s=_COPY)
         self.lines: list[Line] = []
         self._copies: list[Worker] = []
@@ -67,6 +71,8 @@ class DemoSite:
     def close(self) -> None:
         for copy in self._copies:
             copy.join(60.0)
+        for line, found in self._attached:
+            ask(line, Detach(found.volume, found.generation))
         for line in self.lines:
             line.close()
         self.api.close()
@@ -79,9 +85,17 @@ class DemoSite:
             client.close()
         for vmgroup, vms in _MEMBERS.items():
             self.order("POST", f"/v1/vmgroups/{vmgroup}/members", {"vms": vms})
-        self.order("PATCH", "/v1/vmgroups/demo-staging", {"description": WICKED})
         self.order("POST", "/v1/volumes", {"vmgroup": "_DEFAULT", "name": "plain", "options": [["size", "1gb"]]})
-        line = machine(self.api, "lone")
-        self.lines.append(line)
+        for host, names in _USED.items():
+            line = machine(self.api, host)
+            self.lines.append(line)
+            for volume in ask(line, ListVolumes()).volumes:
+                if volume.name in names:
+                    self._attached.append((line, ask(line, Attach(volume.id))))
+        if self._wicked:
+            self._name_wickedly(self.lines[-1])
+
+    def _name_wickedly(self, line: Line) -> None:
+        self.order("PATCH", "/v1/vmgroups/demo-staging", {"description": WICKED})
         options = CreateOptions.parse({"size": "1gb", "label": f"note={WICKED}"})
         ask(line, CreateVolume(VolumeRef.parse("<b>bold & bad<|b>"), options))

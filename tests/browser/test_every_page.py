@@ -22,6 +22,8 @@ PAGES = {
     "default-vmgroup": "/ui/vmgroups/_DEFAULT",
     "datastores": "/ui/datastores",
     "datastore": "/ui/datastores/demo-archive",
+    "policies": "/ui/policies",
+    "policy": "/ui/policies/demo-gold",
     "tasks": "/ui/tasks",
     "orphans": "/ui/orphans",
     "audit": "/ui/audit",

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from tests.doubles.memory_groups import MemoryGroups
+from tests.doubles.memory_policies import MemoryPolicies
 from vmdkvol.clock import Clock
 from vmdkvol.errors import Busy, NameConflict, NotPermitted, StaleRequest, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.names import DatastoreName
@@ -38,7 +39,7 @@ def _alone(method: F) -> F:
     return cast(F, transaction)
 
 
-class MemoryStore:
+class MemoryStore(MemoryPolicies):
     """The ``Store`` port. Ids in order of their text, as the database has them; ``groups`` are those of VMs in one.
 
     ``remembered`` is how many removed ids are told to those who lag behind.
@@ -57,6 +58,7 @@ class MemoryStore:
         self._removed: list[tuple[VolumeId, VmgroupId, int]] = []
         self._answers: dict[tuple[VmId, UUID], tuple[bytes, float]] = {}
         self._cordons: dict[DatastoreName, Cordon] = {}
+        self._policies = {}
 
     # --- intents -----------------------------------------------------------------------------------------------
 
@@ -85,17 +87,6 @@ class MemoryStore:
             raise NotPermitted(f"datastore {record.datastore} takes no new volumes now")
         self._put(record)
         self._intents[intent.id] = intent
-
-    @_alone
-    def enlist(self, record: VolumeRecord, *, over_quota: bool = False) -> None:
-        if record.id in self._records:
-            raise StaleRequest(f"volume {record.name} is not new")
-        self._claim(record)
-        if not over_quota:
-            self._groups.check_room(record, record.size_bytes, self._stored(), None)
-        if record.datastore in self._cordons:
-            raise NotPermitted(f"datastore {record.datastore} takes no new volumes now")
-        self._put(record)
 
     @_alone
     def note_task(self, intent: UUID, task: str) -> None:

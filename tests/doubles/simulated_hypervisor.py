@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import assert_never
 from uuid import UUID
 
-from tests.doubles.simulated_state import Hold, SimulatedDisk, SimulatedHeld, SimulatedState, SimulatedTask, Truth, ours, shown
+from tests.doubles.simulated_policies import SimulatedPolicies
+from tests.doubles.simulated_state import Hold, SimulatedDisk, SimulatedHeld, SimulatedTask, Truth, ours, shown
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     BadRequest,
@@ -23,7 +24,6 @@ from vmdkvol.errors import (
     NotEnrolled,
     NotFound,
     OutcomeUnknown,
-    PolicyNotFound,
     SnapshotPresent,
     StaleRequest,
     StillMounted,
@@ -60,14 +60,13 @@ from vmdkvol_esx.ports import (
 __all__ = ["Hold", "SimulatedHypervisor", "Truth"]
 
 
-class SimulatedHypervisor(SimulatedState):
+class SimulatedHypervisor(SimulatedPolicies):
     """Implements ``Hypervisor``. ``seconds`` is how long a change of each class takes; 0 is done in ``submit``.
 
-    ``whole_sidecars`` False breaks a promise of the port, to see that it is noticed. ``policies`` are the storage policies.
+    ``whole_sidecars`` False breaks a promise of the port, to see that it is noticed.
     """
 
     whole_sidecars = True
-    policies: Collection[str] = ()
     esx: Collection[EsxHost] = ()
 
     # --- the port ----------------------------------------------------------------------------------------------
@@ -76,10 +75,8 @@ class SimulatedHypervisor(SimulatedState):
         with self._now():
             if self._script.refusals:
                 raise self._script.refusals.popleft()
-            if isinstance(change, CreateDisk) and change.policy is not None and change.policy not in self.policies:
-                raise PolicyNotFound(
-                    f"there is no storage policy {change.policy!r}", remedy=f"known: {', '.join(self.policies)}"
-                )
+            if isinstance(change, CreateDisk):
+                self.check_policy(change.policy)
             lost = self._script.lost_answers.popleft() if self._script.lost_answers else None
             if lost is False:
                 raise OutcomeUnknown(f"the answer to {type(change).__name__} of {change.disk.path} was lost")
@@ -280,6 +277,7 @@ class SimulatedHypervisor(SimulatedState):
         match change:
             case CreateDisk():
                 self._create(change.disk, change.size_bytes, change.diskformat, change.note, None)
+                self._disks[change.disk.path].policy = change.policy
             case CloneDisk():
                 self._clone(change)
             case DeleteDisk():

@@ -42,6 +42,7 @@ class SimulatedDisk:
     content: object = None
     damage: str | None = None
     thick: bool = False
+    policy: str | None = None
 
 
 @dataclass(slots=True)

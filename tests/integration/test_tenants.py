@@ -14,6 +14,7 @@ from vmdkvol.messages import Attach, CreateVolume, Detach, GetVolume, ListVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Actor, Role
+from vmdkvol.policy_messages import CreatePolicy, ListPolicies
 from vmdkvol.vmgroup_messages import (
     AddMembers,
     CreateVmgroup,
@@ -92,10 +93,11 @@ def test_a_machine_that_has_a_disk_stays_until_it_gives_it_back(site: Site) -> N
 def test_all_of_it_is_there_after_a_restart(site: Site) -> None:
     admin = site.admin()
     ask(admin, CreateVmgroup(name="dev", default_datastore="_VM_DS", vms=("a", "b"), defaults=(("size", "1gb"),)))
+    ask(admin, CreatePolicy(name="gold", description="room"))
     ask(admin, SetRight(name="dev", datastore="_ALL_DS", max_bytes=MB, policies=("gold",)))
-    before = ask(admin, ListVmgroups())
+    before = ask(admin, ListVmgroups()), ask(admin, ListPolicies())
     site.restart()
-    assert ask(site.admin(), ListVmgroups()) == before
+    assert (ask(site.admin(), ListVmgroups()), ask(site.admin(), ListPolicies())) == before
 
 
 def test_without_the_default_vmgroup_a_machine_that_is_in_none_may_nothing(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemons.site import Daemon, Host, serves
 from tests.daemons.web_process import WebProcess
@@ -62,6 +64,38 @@ def test_a_volume_that_docker_made_and_removed_is_found_in_vcenter_by_the_agent_
     asked = {event: mark(UUID(events(agent, event)[0]["request"])) for event in ("created", "removed")}
     for method, event in (("CreateVirtualDisk_Task", "created"), ("DeleteVirtualDisk_Task", "removed")):
         assert [mark(UUID(each)) for each in site.simulator.operations(method)] == [asked[event]]
+
+
+def test_the_figures_have_each_method_that_vcenter_was_asked_for_and_what_a_machine_can_still_take(site: Site) -> None:
+    with site.serving():
+        site.create("db", size="8mb")
+        web = WebProcess(site.config())
+        try:
+            text = read_metrics(web.address.removeprefix("unix://"))
+        finally:
+            web.stop()
+
+    families = {each.name: each for each in text_string_to_metric_families(text)}
+    calls = families["vmdkvol_vsphere_request_seconds"].samples
+    counted = {(each.labels["method"], each.labels["result"]): each.value for each in calls if each.name.endswith("_count")}
+    assert counted["CreateVirtualDisk_Task", "ok"] == 1.0
+    assert {method for method, _ in counted} <= set(site.simulator.calls())
+    [slots] = families["vmdkvol_vm_free_slots"].samples
+    # One PVSCSI controller that its own disk sits on, and three that it could get.
+    assert 45 <= slots.value < 260
+
+
+def read_metrics(path: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(30.0)
+        connection.connect(path)
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        found = b""
+        while piece := connection.recv(65536):
+            found += piece
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert b" 200 " in head.splitlines()[0], found
+    return body.decode()
 
 
 def test_each_task_of_one_request_has_an_operation_id_of_its_own(site: Site) -> None:

@@ -86,6 +86,8 @@ def ordered(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
 
 def value_of(row: Row, key: str) -> Any:
     """Return what the row has under a key, None if it has nothing there."""
+    if key in row:
+        return row[key]
     first, dot, rest = key.partition(".")
     value = row.get(first)
     if not dot:

@@ -1,16 +1,22 @@
 """The REST API as the commands use it: what it answers as plain values, what it refuses as the error that it was.
 
 An order has an id of its own (``Idempotency-Key``). If the connection breaks it is sent once more under the same one, so that
-it is carried out once whatever happened to the first. What is read is simply read again.
+it is carried out once whatever happened to the first. What is read is simply read again. While a page of a list is read, the
+service makes the next one: it is asked for as soon as the head of this one names it.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message
+from functools import partial
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 from uuid import uuid4
 
 from vmdkvol import (
@@ -31,9 +37,21 @@ _PAGE = 1000
 _MAX_ANSWER = 256 << 20
 _PIECE = 1 << 20
 _PROBLEM = "application/problem+json"
+_NEXT = re.compile(r'<[^<>]*[?&]after=([^&<>]*)[^<>]*>; *rel="next"')
 _AWAY = "check that `vmdkvol-esxd web` runs at the service, then try again"
 # What a proxy in front says if nothing is behind it.
 _NOBODY_BEHIND = (502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked. ``head`` is told the head of the answer before its body is read."""
+
+    method: str
+    target: str
+    body: bytes | None
+    headers: dict[str, str]
+    head: Callable[[Message], None] | None = None
 
 
 class Client:
@@ -45,15 +63,18 @@ class Client:
         self._answer_s = answer_s
         self._patience_s = patience_s
         self._connection: http.client.HTTPConnection | None = None
+        # What was asked in advance, on a connection of its own.
+        self._ahead: tuple[str, http.client.HTTPConnection] | None = None
 
     def close(self) -> None:
+        self._forget_ahead()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def get(self, path: str, query: Query | None = None) -> Any:
         """Return what is there."""
-        return self._ask("GET", path, query, None, {})
+        return self._ask("GET", path, query)
 
     def pages(
         self, path: str, key: str, query: Query | None = None, warn: Callable[[Mapping[str, Any]], None] | None = None
@@ -61,7 +82,8 @@ class Client:
         """Yield the items under ``key`` of every page; ``warn`` sees each page first."""
         after: str | int | None = None
         while True:
-            page = self.get(path, {"limit": _PAGE, **(query or {}), "after": after})
+            wanted = {"limit": _PAGE, **(query or {})}
+            page = self._ask("GET", path, {**wanted, "after": after}, head=partial(self._look_ahead, path, wanted))
             if warn is not None:
                 warn(page)
             yield from page[key]
@@ -89,13 +111,45 @@ class Client:
         return self._ask(method, path, {**(query or {}), "dry_run": True if dry_run else None}, body, headers)
 
     def _ask(
-        self, method: str, path: str, query: Query | None, body: Mapping[str, Any] | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        head: Callable[[Message], None] | None = None,
     ) -> Any:
-        given = {key: _text(value) for key, value in (query or {}).items() if value is not None}
-        target = f"{path}?{urlencode(given, doseq=True, errors='surrogateescape')}" if given else path
         said = None if body is None else json.dumps(body).encode()
         deadline = Deadline.after(self._clock, self._answer_s)
-        return self._answered(method, target, said, self._headers(headers, said), deadline)
+        return self._answered(_Question(method, _target(path, query), said, self._headers(headers, said), head), deadline)
+
+    def _look_ahead(self, path: str, query: Query, head: Message) -> None:
+        """Ask for the page after the one whose head this is, unless that fails: then it is asked for in its turn."""
+        self._forget_ahead()
+        found = _NEXT.search(head.get("Link") or "")
+        if found is None:
+            return
+        target = _target(path, {**query, "after": unquote_plus(found[1])})
+        try:
+            connection = self.endpoint.connect(self._answer_s)
+            self._ahead = target, connection
+            connection.request("GET", target, headers=self._headers({}, None))
+        except (OSError, http.client.HTTPException, VolumeError):
+            self._forget_ahead()
+
+    def _was_asked(self, question: _Question) -> bool:
+        """Tell whether just this was asked in advance; the connection is then the one on which the answer comes."""
+        if self._ahead is None or (question.method, question.target) != ("GET", self._ahead[0]):
+            return False
+        if self._connection is not None:
+            self._connection.close()
+        self._connection, self._ahead = self._ahead[1], None
+        return True
+
+    def _forget_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead[1].close()
 
     def _headers(self, more: Mapping[str, str], body: bytes | None) -> dict[str, str]:
         headers = {"Accept": f"application/json, {_PROBLEM}", "User-Agent": f"vmdkvol/{__version__}", **more}
@@ -106,15 +160,20 @@ class Client:
             headers["Authorization"] = f"Bearer {token.reveal()}"
         return headers
 
-    def _answered(self, method: str, target: str, body: bytes | None, headers: dict[str, str], deadline: Deadline) -> Any:
+    def _answered(self, question: _Question, deadline: Deadline) -> Any:
         """Ask until there is an answer. An API that is away is waited for briefly; a broken connection costs one repeat."""
         patience = deadline.at_most(self._patience_s)
         broken = 0
         while True:
             try:
+                asked = self._was_asked(question)
                 connection = self._connected(deadline)
-                connection.request(method, target, body=body, headers=headers)
-                return self._read(connection.getresponse(), deadline)
+                if not asked:
+                    connection.request(question.method, question.target, body=question.body, headers=question.headers)
+                response = connection.getresponse()
+                if question.head is not None:
+                    question.head(response.headers)
+                return self._read(response, deadline)
             except TimeoutError as error:
                 self.close()
                 raise self._silent() from error
@@ -178,6 +237,11 @@ class Client:
     def _away(self, error: Exception) -> ServiceUnreachable:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=_AWAY)
+
+
+def _target(path: str, query: Query | None) -> str:
+    given = {key: _text(value) for key, value in (query or {}).items() if value is not None}
+    return f"{path}?{urlencode(given, doseq=True, errors='surrogateescape')}" if given else path
 
 
 def _text(value: str | int | float | bool | Sequence[str]) -> str | list[str]:

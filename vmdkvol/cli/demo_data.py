@@ -71,13 +71,18 @@ TENANTS = (
 )
 
 
+# Name, what for, and the disk format that it demands.
+GOLD, BULK = "demo-gold", "demo-bulk"
+POLICIES = ((GOLD, "Backed up every hour", None), (BULK, "What may be slow", "thin"))
+
+
 def _labels(*pairs: str) -> tuple[tuple[str, str], ...]:
     return (("label", ",".join(pairs)),)
 
 
 VOLUMES = (
-    Wanted(SHOP, "orders-db", 0, "120gb", _labels("app=orders", "tier=gold", "backup=hourly")),
-    Wanted(SHOP, "orders-wal", 0, "40gb", _labels("app=orders", "tier=gold")),
+    Wanted(SHOP, "orders-db", 0, "120gb", (*_labels("app=orders", "tier=gold"), ("policy", GOLD))),
+    Wanted(SHOP, "orders-wal", 0, "40gb", (*_labels("app=orders", "tier=gold"), ("policy", GOLD))),
     Wanted(SHOP, "payments-db", 0, "80gb", (*_labels("app=payments", "tier=gold"), ("attach-as", "persistent"))),
     Wanted(SHOP, "customers-db", 0, "100gb", _labels("app=customers", "owner=mei")),
     Wanted(SHOP, "search-index", 0, "60gb", (("diskformat", "thin"), *_labels("app=search", "rebuild=yes"))),
@@ -88,7 +93,7 @@ VOLUMES = (
     Wanted(SHOP, "prices-2024", 0, "5gb", _labels("app=prices"), trashed=True),
     Wanted(SHOP, "cart-old", 1, "10gb", _labels("app=web"), trashed=True),
     Wanted(REPORTS, "warehouse", 1, "600gb", _labels("app=warehouse", "tier=silver")),
-    Wanted(REPORTS, "warehouse-temp", 1, "250gb", _labels("app=warehouse", "lose=yes")),
+    Wanted(REPORTS, "warehouse-temp", 1, "250gb", (*_labels("app=warehouse", "lose=yes"), ("policy", BULK))),
     Wanted(REPORTS, "notebooks", 0, "50gb", _labels("team=data", "owner=jonas")),
     Wanted(REPORTS, "models", 0, "80gb", (*_labels("team=data"), ("fstype", "xfs"))),
     Wanted(REPORTS, "exports", 1, "40gb", _labels("app=exports")),
@@ -106,6 +111,11 @@ VOLUMES = (
 
 def fill(client: Client, datastores: Sequence[str]) -> Iterator[str]:
     """Make what is missing, and yield a line for each; ``datastores`` are the sandbox's, and ``ARCHIVE`` is another one."""
+    made = {each["name"] for each in client.pages(path_of("policies"), "policies") if each["kind"] == "local"}
+    for name, description, diskformat in POLICIES:
+        if name not in made:
+            client.order("POST", path_of("policies"), {"name": name, "description": description, "diskformat": diskformat})
+            yield f"policy {name} is made"
     there = {each["name"]: each for each in client.pages(path_of("vmgroups"), "vmgroups")}
     for tenant in TENANTS:
         if tenant.name not in there:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "vmgroup": "Tenants: who may use which datastores, and how much.",
     "vm": "Enrol Docker hosts, see who is enrolled, end an enrolment.",
     "datastore": "Datastores: how full they are, which take no new volumes.",
+    "policy": "Storage policies: who uses them, how disks stand to them.",
     "task": "Long work: see it, wait for it, stop it.",
     "orphans": "Disks and records that have lost each other.",
     "advise": "What to do before maintenance.",

@@ -116,7 +116,7 @@ def show(table: Table, rows: Sequence[Row], output: str, *, single: bool = False
         click.echo("".join(f"{_whole(str(row[table.name or table.columns[0]]))}\n" for row in rows), nl=False)
     else:
         columns = table.columns + (table.wide if output == "wide" else ())
-        _print_table(columns, [[cell(value_of(row, column)) for column in columns] for row in rows])
+        _print_table([[_head(column), *(cell(value_of(row, column)) for row in rows)] for column in columns])
 
 
 def show_value(value: Any, output: str) -> None:
@@ -161,6 +161,9 @@ def show_facts(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def cell(value: Any) -> str:
     """Return a value as it stands in a table: on one line, with nothing that a terminal obeys."""
+    if type(value) is str and 0 < len(value) <= MAX_CELL and value.isprintable():
+        # Most are such, and a list has ten thousand rows.
+        return value
     if value is None or value == "" or value in ((), [], {}):
         return "-"
     if isinstance(value, bool):
@@ -188,15 +191,23 @@ def _head(key: str) -> str:
     return one_line(key.upper().replace("_", " "), MAX_CELL)
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.cells import cell_len  # drawing tables is the only use of rich; it costs more than the rest
-
-    heads = [_head(column) for column in columns]
-    widths = [max(map(cell_len, texts)) for texts in zip(heads, *rows, strict=True)]
-    bold = not plain_terminal()
-    lines = []
-    for number, row in enumerate([heads, *rows]):
-        padded = [text + " " * (width - cell_len(text)) for text, width in zip(row, widths, strict=True)]
-        line = "   ".join(padded).rstrip()
-        lines.append(click.style(line, bold=True) if bold and number == 0 else line)
+def _print_table(columns: Sequence[Sequence[str]]) -> None:
+    """Print the columns, each with its head before its cells, side by side."""
+    head, *rows = zip(*map(_padded, columns), strict=True)
+    lines = ["   ".join(row).rstrip() for row in (head, *rows)]
+    if not plain_terminal():
+        lines[0] = click.style(lines[0], bold=True)
     click.echo("\n".join(lines))
+
+
+def _padded(texts: Sequence[str]) -> list[str]:
+    """Return the texts as wide, on a terminal, as the widest of them."""
+    if all(map(str.isascii, texts)):
+        # What is printable in ASCII is as wide as it is long.
+        width = max(map(len, texts))
+        return [text.ljust(width) for text in texts]
+    from rich.cells import cell_len  # the only use of rich; it costs more than the rest
+
+    widths = [cell_len(text) for text in texts]
+    widest = max(widths)
+    return [text + " " * (widest - width) for text, width in zip(texts, widths, strict=True)]

@@ -33,7 +33,14 @@ _default_datastore = "A datastore, or _VM_DS for the one where each virtual mach
 _defaults = click.option(
     "--default", "defaults", metavar="KEY=VALUE", multiple=True, help="An option (as after -o) of creates that do not give it."
 )
-_policies = click.option("--policy", "policies", metavar="NAME", multiple=True, help="Allow this storage policy; without, any.")
+_policies = click.option(
+    "--policy",
+    "policies",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=completing.names("policies"),
+    help="Allow this storage policy; without, any.",
+)
 
 
 @click.group(

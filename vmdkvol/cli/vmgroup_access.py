@@ -39,7 +39,14 @@ _datastore = click.option(
 _limits = (
     click.option("--volume-maxsize", metavar="SIZE", help="The largest volume, such as 10gb; none for no limit."),
     click.option("--volume-totalsize", metavar="SIZE", help="All volumes together, on each datastore; none for no limit."),
-    click.option("--policy", "policies", metavar="NAME", multiple=True, help="Allow this storage policy; none for any."),
+    click.option(
+        "--policy",
+        "policies",
+        metavar="NAME",
+        multiple=True,
+        shell_complete=completing.names("policies"),
+        help="Allow this storage policy; none for any.",
+    ),
 )
 
 

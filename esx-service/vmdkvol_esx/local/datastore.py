@@ -20,13 +20,11 @@ from uuid import UUID
 
 from vmdkvol.errors import (
     MetadataDamaged,
-    PolicyNotFound,
     SnapshotPresent,
     TruthUnknown,
     VolumeError,
     VolumeLost,
     WrongDisk,
-    quoted,
 )
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
@@ -46,14 +44,6 @@ class LocalDatastore:
     name: DatastoreName
     directory: str
     id: UUID | None = None
-
-
-def check_policy(policy: str | None) -> None:
-    """Raise PolicyNotFound for any policy: they are vSphere's, and a directory follows none."""
-    if policy is not None:
-        raise PolicyNotFound(
-            f"there is no storage policy {quoted(policy)}: directories have none", remedy="leave out -o policy"
-        )
 
 
 class DatastoreFiles:

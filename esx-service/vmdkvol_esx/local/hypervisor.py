@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import assert_never
 from uuid import UUID
@@ -15,15 +15,16 @@ from uuid import UUID
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import AtRisk, NotEnrolled, SnapshotPresent, VolumeInUse, VolumeLost
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import LoopAddress, VmId, loop_tag
+from vmdkvol.volume import DiskUuid, LoopAddress, VmId, loop_tag
 from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.local import extents, loop_device
-from vmdkvol_esx.local.datastore import LocalDatastore, check_policy
+from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.directories import Directories
 from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.local.extents import Step, no_step
 from vmdkvol_esx.local.growing import Growing, check_file
 from vmdkvol_esx.local.loops import PATIENCE_S, Loop, Loops
+from vmdkvol_esx.local.policies import NOTE, Book, Policies
 from vmdkvol_esx.local.tasks import Tasks
 from vmdkvol_esx.ports import (
     AttachDisk,
@@ -41,6 +42,7 @@ from vmdkvol_esx.ports import (
     TaskId,
     Vm,
 )
+from vmdkvol_esx.storage_policies import Followed, KnownPolicies
 
 # So much is written within ``submit`` (some 50 ms); more becomes a task.
 _SHORT_BYTES = 32 << 20
@@ -51,14 +53,26 @@ _SHORT_ALLOCATION = 32 << 30
 class LocalHypervisor(Directories):
     """Implements ``Hypervisor``. Needs root for loop devices; an instance may be stopped, not started again."""
 
-    def __init__(self, datastores: Sequence[LocalDatastore], vms: Sequence[Vm], clock: Clock, *, copy_bytes_s: int = 0) -> None:
-        """``copy_bytes_s`` is what each task may write in a second, so that it leaves something to volumes in use; 0: all."""
+    def __init__(
+        self,
+        datastores: Sequence[LocalDatastore],
+        vms: Sequence[Vm],
+        clock: Clock,
+        *,
+        copy_bytes_s: int = 0,
+        policies: Book = tuple,
+    ) -> None:
+        """``copy_bytes_s`` is what each task may write in a second, so that it leaves something to volumes in use; 0: all.
+
+        ``policies`` tells the storage policies that there are.
+        """
         self._clock = clock
         self._copy_bytes_s = copy_bytes_s
         super().__init__(datastores)
         self._vms = {vm.id: vm for vm in vms}
         self._loops = Loops(clock, [store.directory for store in datastores], self._vms)
         self._tasks = Tasks(clock)
+        self._policies = Policies(policies, clock, self._store)
         self._growing = Growing(self._loops, self._tasks, lambda extent: self._lock(extent, shared=False))
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:
@@ -130,10 +144,16 @@ class LocalHypervisor(Directories):
     def esx_hosts(self) -> Sequence[EsxHost]:
         return ()  # All of it is one kernel.
 
+    def storage_policies(self) -> KnownPolicies:
+        return self._policies.known()
+
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+        return self._policies.followed(disks)
+
     # --- changes -----------------------------------------------------------------------------------------------
 
     def _create(self, change: CreateDisk, operation: UUID) -> TaskId | None:
-        check_policy(change.policy)
+        self._policies.check(change.policy, change.diskformat)
         running = self._tasks.running(change)
         if running is not None:
             return running
@@ -154,7 +174,8 @@ class LocalHypervisor(Directories):
             extents.check_room(extent, 0 if thin else change.size_bytes, str(change.disk.path))
             extents.make(extent, change.size_bytes, change.diskformat, step)
 
-        self._store(change.disk.path).create(change.disk, change.size_bytes, thin, change.note, fill)
+        note = change.note if change.policy is None else {**change.note, NOTE: change.policy}
+        self._store(change.disk.path).create(change.disk, change.size_bytes, thin, note, fill)
 
     def _clone(self, change: CloneDisk, operation: UUID) -> TaskId | None:
         running = self._tasks.running(change)

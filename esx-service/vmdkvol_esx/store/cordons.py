@@ -1,4 +1,4 @@
-"""Cordons of datastores, and which disks lie where: the statements, each inside its caller's transaction."""
+"""Cordons of datastores, and which disks lie where: the statements, and the store's part of the port."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.cordons import Cordon, Placed, takes_none
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Intent, VolumeRecord
+from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.schema import metadata, row_checksum, volumes
 from vmdkvol_esx.store.statements import Row, Statement, Transaction
 
@@ -36,6 +37,28 @@ _PUT = Statement(insert(table))
 _PLACED = Statement(select(volumes.c.disk_uuid, volumes.c.datastore, volumes.c.path, volumes.c.size_bytes))
 
 
+class SqlCordons:
+    """The part of ``SqlStore`` that is ``cordons.Cordons``."""
+
+    _database: Database
+
+    def cordons(self) -> Sequence[Cordon]:
+        with self._database.reading() as transaction:
+            return every(transaction)
+
+    def cordon(self, cordon: Cordon) -> None:
+        with self._database.writing() as transaction:
+            put(transaction, cordon)
+
+    def uncordon(self, datastore: DatastoreName) -> None:
+        with self._database.writing() as transaction:
+            take(transaction, datastore)
+
+    def placed(self) -> Sequence[Placed]:
+        with self._database.reading() as transaction:
+            return _placed(transaction)
+
+
 def every(transaction: Transaction) -> Sequence[Cordon]:
     return tuple(_cordon(row) for row in transaction.all(_ALL))
 
@@ -52,19 +75,15 @@ def take(transaction: Transaction, datastore: DatastoreName) -> None:
 
 def check_open(transaction: Transaction, intent: Intent, record: VolumeRecord) -> None:
     """Raise NotPermitted if the work makes a volume on a datastore that takes none now."""
-    if isinstance(intent.change, CreateDisk | CloneDisk):
-        check_not_cordoned(transaction, record)
-
-
-def check_not_cordoned(transaction: Transaction, record: VolumeRecord) -> None:
-    """Raise NotPermitted if the datastore of a new volume takes none now."""
+    if not isinstance(intent.change, CreateDisk | CloneDisk):
+        return
     row = transaction.first(_ONE, place=record.datastore)
     if row is not None:
         _cordon(row)
         raise takes_none(record.datastore)
 
 
-def placed(transaction: Transaction) -> Sequence[Placed]:
+def _placed(transaction: Transaction) -> Sequence[Placed]:
     rows = transaction.all(_PLACED)
     return tuple(
         Placed(

@@ -1,4 +1,7 @@
-"""What a rebuild takes over from the database that it replaces: who is enrolled, and the vmgroups. All of it, or nothing."""
+"""What a rebuild takes over from the database that it replaces: who is enrolled, the vmgroups, the storage policies.
+
+Of each all, or nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from typing import TypeVar
 from vmdkvol.errors import VolumeError
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.records import Group
-from vmdkvol_esx.store import identities, vmgroups
+from vmdkvol_esx.storage_policies import LocalPolicy
+from vmdkvol_esx.store import identities, policies, vmgroups
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.opening import check_header
 from vmdkvol_esx.store.statements import Transaction
@@ -37,6 +41,14 @@ def read_groups(path: Path) -> Sequence[Group] | None:
     Of a part it could not be said whom it lets into a group that the other part had taken out.
     """
     return _read(path, vmgroups.every)
+
+
+def read_policies(path: Path) -> Sequence[LocalPolicy]:
+    """Return the storage policies that were made here, in the database at ``path``; none unless all of them can be read.
+
+    Those that volumes name are told as missing then. Raises no VolumeError.
+    """
+    return _read(path, policies.every) or ()
 
 
 def _read(path: Path, read: Callable[[Transaction], T]) -> T | None:

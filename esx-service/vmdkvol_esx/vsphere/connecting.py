@@ -15,7 +15,7 @@ from vmdkvol_esx.vsphere import versions
 from vmdkvol_esx.vsphere.connections import Connection, Flight, PinnedContext, flying
 from vmdkvol_esx.vsphere.endpoint import Endpoint, Trust
 from vmdkvol_esx.vsphere.faults import Failed, Kind
-from vmdkvol_esx.vsphere.stub import Stub, trouble_of
+from vmdkvol_esx.vsphere.stub import Stub, Timed, trouble_of, untimed
 
 # Idle connections that are kept; more are opened when more threads call.
 POOL = 16
@@ -33,11 +33,12 @@ class Service:
 class Connector:
     """Logs in. Reads the password each time, and keeps nothing of it."""
 
-    def __init__(self, endpoint: Endpoint, trust: Trust, password: Callable[[], Secret]) -> None:
-        """BadRequest if a certificate of ``trust`` cannot be read."""
+    def __init__(self, endpoint: Endpoint, trust: Trust, password: Callable[[], Secret], timed: Timed = untimed) -> None:
+        """``timed`` hears of each call of a login. BadRequest if a certificate of ``trust`` cannot be read."""
         self._endpoint = endpoint
         self._context = PinnedContext.of(trust)
         self._password = password
+        self._timed = timed
 
     def __str__(self) -> str:
         return str(self._endpoint)
@@ -51,7 +52,7 @@ class Connector:
         password = self._password()
         version = self._version(deadline)
         with flying(Flight(deadline, Kind.READ)):
-            stub = Stub(self._endpoint, self._context, version, POOL)
+            stub = Stub(self._endpoint, self._context, version, POOL, timed=self._timed)
             content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
         with flying(Flight(deadline, Kind.CHANGE, private=True)):
             content.sessionManager.Login(self._endpoint.user, password.reveal(), None)

@@ -10,6 +10,7 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import StaleRequest, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
+from vmdkvol.policy_messages import PolicyKind
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.foreign_disks import ForeignDisk
@@ -31,6 +32,7 @@ from vmdkvol_esx.ports import (
     TaskId,
     Vm,
 )
+from vmdkvol_esx.storage_policies import Followed, KnownPolicies
 from vmdkvol_esx.vsphere import receipts
 from vmdkvol_esx.vsphere.batches import EnlargeDisk
 from vmdkvol_esx.vsphere.connecting import Connector, Service
@@ -47,6 +49,8 @@ from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
 from vmdkvol_esx.vsphere.running import check_not_reconfigured
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.slots import room
+from vmdkvol_esx.vsphere.stub import Timed, untimed
 from vmdkvol_esx.vsphere.tasks import Waiter
 from vmdkvol_esx.vsphere.watch import Watch
 
@@ -76,6 +80,7 @@ class VsphereHypervisor:
         self._log = log
         self._remembers = remembers
         self._remembered = set(known)
+        self._hosts = hosts
         self._session = session
         self._waiter = Waiter(session, clock, log)
         self._places = Places(session, datastores, known, clock)
@@ -84,14 +89,14 @@ class VsphereHypervisor:
         self._homes = Homes(session, self._machines, self._places, clock)
         self._esx = Esx(session, self._places, clock)
         self._guestinfo = Guestinfo(session, self._waiter, self._machines, clock)
-        policies = Policies(session, clock)
+        self._policies = Policies(session, clock)
         self._disks = Disks(
             session,
             self._waiter,
             self._places,
             clock,
             log,
-            policies,
+            self._policies,
             self._machines.holder_of,
             identities,
             self._machines.size_of,
@@ -194,6 +199,12 @@ class VsphereHypervisor:
         self._remember()
         return found
 
+    def storage_policies(self) -> KnownPolicies:
+        return KnownPolicies(PolicyKind.SPBM, self._policies.described(Deadline.after(self._clock, READ_S)))
+
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+        return {}
+
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         return self._disks.read_sidecar(disk)
 
@@ -203,6 +214,15 @@ class VsphereHypervisor:
     def write_guestinfo(self, vm: VmId, key: str, text: str) -> None:
         """See ``Guestinfo.write``."""
         self._guestinfo.write(vm, key, text)
+
+    def free_slots(self) -> Mapping[str, int]:
+        """Return how many more disks each machine of the service could take, by its name; of two of one name the fewer."""
+        soon, ours, found = Deadline.after(self._clock, READ_S), frozenset(self._hosts), dict[str, int]()
+        for machine in self._machines.whole():
+            if machine.id in ours:
+                free = room(machine.controllers, self._machines.disks_per_controller(machine, soon))
+                found[machine.name] = min(free, found.get(machine.name, free))
+        return found
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -227,6 +247,8 @@ class VsphereHypervisor:
                 self._remembered.add(name)
 
 
-def connected(endpoint: Endpoint, trust: Trust, password: Callable[[], Secret], clock: Clock, log: Log) -> Session[Service]:
+def connected(
+    endpoint: Endpoint, trust: Trust, password: Callable[[], Secret], clock: Clock, log: Log, timed: Timed = untimed
+) -> Session[Service]:
     """Return a session on ``endpoint`` that was not used yet; BadRequest if a certificate of ``trust`` cannot be read."""
-    return Session(Connector(endpoint, trust, password), clock, log)
+    return Session(Connector(endpoint, trust, password, timed), clock, log)

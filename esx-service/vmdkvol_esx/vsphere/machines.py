@@ -87,12 +87,12 @@ class Machines:
         trusted = {vm: site.machines[vm] for vm in asked & site.machines.keys() if self._trusted(site.machines[vm])}
         lists = {vm: self._attached(machine) for vm, machine in trusted.items()}
         unread = (asked & site.seen.keys()) - trusted.keys()
-        absent = (self._registered() if vms is None else asked) - site.seen.keys()
+        absent = (frozenset(self._hosts) if vms is None else asked) - site.seen.keys()
         hidden = self._hidden(absent, site.doubtful)
         unread |= hidden
         if vms is not None:
             return DeviceLists(lists | dict.fromkeys(absent - hidden, ()), frozenset(unread))
-        ours = self._registered()
+        ours = frozenset(self._hosts)
         lists = {vm: disks for vm, disks in lists.items() if disks or vm in ours}
         return DeviceLists(lists, frozenset(unread), self._existing(site.seen, hidden))
 
@@ -107,7 +107,7 @@ class Machines:
     def vms(self) -> Sequence[Vm]:
         """Return those of the registered machines that exist, or may."""
         called = self._roll.call(self._soon(READ_S))
-        hidden = self._hidden(self._registered() - called.seen.keys(), called.doubtful)
+        hidden = self._hidden(frozenset(self._hosts) - called.seen.keys(), called.doubtful)
         return list(self._existing(called.seen, hidden))
 
     def all(self) -> Sequence[Vm]:
@@ -155,12 +155,16 @@ class Machines:
         machines = self._few(vms, self._soon(READ_S)).machines
         return {vm: each for vm, each in machines.items() if each.connected and each.running and not self._roll.double(vm)}
 
+    def whole(self) -> Collection[Machine]:
+        """Return every machine of the site whose list can be read; one that is out of reach as it was."""
+        return self._site(None).machines.values()
+
     def holder_of(self, disk: DiskRef) -> str | None:
         """Return the name of a machine that has the disk: by its identity or, where that cannot be read, by its path.
 
         One that is out of reach counts with what it had when it was last reached.
         """
-        for machine in self._site(None).machines.values():
+        for machine in self.whole():
             for fitted in machine.disks:
                 if fitted.uuid == disk.uuid or (fitted.uuid is None and fitted.path == str(disk.path)):
                     return machine.name
@@ -171,8 +175,7 @@ class Machines:
 
         TruthUnknown if one of them is out of reach: what it had when it was last reached may have grown since.
         """
-        machines = self._site(None).machines.values()
-        having = [(machine, each.size_bytes) for machine in machines for each in machine.disks if each.uuid == disk.uuid]
+        having = [(machine, each.size_bytes) for machine in self.whole() for each in machine.disks if each.uuid == disk.uuid]
         away = next((machine.name for machine, _ in having if not machine.connected), None)
         if away is not None:
             raise TruthUnknown(f"virtual machine {away} has {disk.path} and is not connected")
@@ -274,9 +277,6 @@ class Machines:
             if disk.uuid is not None
         )
 
-    def _registered(self) -> frozenset[VmId]:
-        return frozenset(self._hosts)
-
     def _trusted(self, machine: Machine) -> bool:
         return machine.connected and not machine.unidentified and not self._roll.double(machine.id)
 
@@ -284,7 +284,7 @@ class Machines:
         return absent if doubtful else self._roll.hidden(absent, self._soon(READ_S))
 
     def _existing(self, seen: Mapping[VmId, Glimpse], hidden: Set[VmId]) -> tuple[Vm, ...]:
-        ours = self._registered() & (seen.keys() | hidden)
+        ours = frozenset(self._hosts) & (seen.keys() | hidden)
         return tuple(self._told(vm, seen[vm]) if vm in seen else Vm(vm, str(vm), running=True) for vm in sorted(ours))
 
     def _told(self, vm: VmId, seen: Glimpse) -> Vm:

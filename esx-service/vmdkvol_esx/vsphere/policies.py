@@ -31,9 +31,10 @@ _VERSION = "pbm.version.version11"
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Ids by names, and when they were read."""
+    """Ids and descriptions by names, and when they were read."""
 
     ids: Mapping[str, str]
+    descriptions: Mapping[str, str]
     at: float
 
 
@@ -49,6 +50,10 @@ class Policies:
     def known(self, deadline: Deadline) -> Mapping[str, str]:
         """Return the ids of all policies that a disk can have, by their names; none on a single ESXi host."""
         return self._within(REMEMBERED_S, deadline).ids
+
+    def described(self, deadline: Deadline) -> Mapping[str, str]:
+        """Return the descriptions of the same policies, by their names; one that was made just now is among them."""
+        return self._within(AGAIN_S, deadline).descriptions
 
     def profile(self, name: str, datastore: str, where: str, deadline: Deadline) -> str:
         """Return the id of the policy ``name``; ``datastore`` is a datastore's managed object id, ``where`` its name.
@@ -71,7 +76,9 @@ class Policies:
     def _within(self, seconds: float, deadline: Deadline) -> _Known:
         known, now = self._known, self._clock.monotonic()
         if known is None or now - known.at > seconds:
-            known = _Known(self._session.read("reading the storage policies", _read, deadline), now)
+            read = self._session.read("reading the storage policies", _read, deadline)
+            ids = {name: identity for name, (identity, _) in read.items()}
+            known = _Known(ids, {name: description for name, (_, description) in read.items()}, now)
             self._known = known
         return known
 
@@ -99,14 +106,14 @@ def _unknown(name: str, ids: Mapping[str, str]) -> PolicyNotFound:
     return PolicyNotFound(f"there is no storage policy {quoted(name)}", remedy=remedy, policy=name)
 
 
-def _read(service: Service) -> Mapping[str, str]:
-    def ask(content: Any) -> Mapping[str, str]:
+def _read(service: Service) -> Mapping[str, tuple[str, str]]:
+    def ask(content: Any) -> Mapping[str, tuple[str, str]]:
         manager = content.profileManager
         disks = pbm.profile.ResourceType(resourceType="STORAGE")
         ids = manager.QueryProfile(resourceType=disks, profileCategory="REQUIREMENT")
         # Of no ids the server would refuse to tell anything.
         profiles = manager.RetrieveContent(profileIds=ids) if ids else ()
-        return {profile.name: profile.profileId.uniqueId for profile in profiles}
+        return {profile.name: (profile.profileId.uniqueId, profile.description or "") for profile in profiles}
 
     return _asked(service, ask, {})
 

@@ -57,6 +57,12 @@ def places(controllers: Sequence[Controller], wanted: int, disks: int = DISKS) -
     return Places(tuple(slots), tuple(made))
 
 
+def room(controllers: Sequence[Controller], disks: int = DISKS) -> int:
+    """Return for how many disks ``places`` would find a place."""
+    new = min(len(set(BUSES) - {each.bus for each in controllers}), max(0, len(BUSES) - len(controllers)))
+    return sum(len(_free(each, disks)) for each in controllers if each.ours) + new * disks
+
+
 def _free(controller: Controller, disks: int) -> frozenset[int]:
     return frozenset(range(disks + 1)) - controller.taken
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import time
+from collections.abc import Callable
 from http.client import HTTPException
 from http.cookies import SimpleCookie
 from typing import Any
@@ -19,12 +21,21 @@ from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble, Where, meaning_
 # Of a foreign text in a message: what stands behind it must still fit.
 _MAX_DETAIL = 120
 _COOKIE = "vmware_soap_session"
+# Hears of each call its method, what came of it (``OK``, ``BUG``, or a ``Meaning`` in small letters) and how long it took (s).
+Timed = Callable[[str, str, float], None]
+OK, BUG = "ok", "internal"
+
+
+def untimed(method: str, result: str, seconds: float) -> None:
+    """Nobody wants to know how long calls take."""
 
 
 class Stub(SoapStubAdapter):  # type: ignore[misc]
     """Calls of one login. Raises ``Failed`` for whatever goes wrong with one; nothing is made again here."""
 
-    def __init__(self, endpoint: Endpoint, context: PinnedContext, version: str, pool: int, path: str = "/sdk") -> None:
+    def __init__(
+        self, endpoint: Endpoint, context: PinnedContext, version: str, pool: int, path: str = "/sdk", timed: Timed = untimed
+    ) -> None:
         super().__init__(
             host=endpoint.host,
             port=endpoint.port,
@@ -39,19 +50,20 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]
         self.schemeArgs = {"context": context}
         self._endpoint = endpoint
         self._trusted = context
+        self._timed = timed
         # What vCenter's services beside the main one ask for in each call; that one has the cookie.
         self._session_key = ""
 
     def beside(self, path: str, version: str) -> Stub:
         """Return a stub of the same session for another service of the server; it ends with the session."""
-        other = Stub(self._endpoint, self._trusted, version, 1, path)
+        other = Stub(self._endpoint, self._trusted, version, 1, path, self._timed)
         other.cookie = self.cookie
         found = SimpleCookie(self.cookie or "").get(_COOKIE)
         other._session_key = found.value if found is not None else ""
         return other
 
     def InvokeMethod(self, mo: Any, info: Any, args: Any, outerStub: Any = None) -> Any:
-        own = flight()
+        own, began, result = flight(), time.monotonic(), BUG
         own.begin(info.wsdlName)
         context = VmomiSupport.GetRequestContext()
         if own.operation:
@@ -59,10 +71,15 @@ class Stub(SoapStubAdapter):  # type: ignore[misc]
         if self._session_key:
             context["vcSessionCookie"] = self._session_key
         try:
-            return super().InvokeMethod(mo, info, args, outerStub)
+            answer = super().InvokeMethod(mo, info, args, outerStub)
+            result = OK
+            return answer
         except Exception as error:  # noqa: BLE001 - the bindings raise whatever decoding met, down to a bare Exception
-            raise Failed(trouble_of(error, own), asked=own.private and own.sent) from (None if own.private else error)
+            trouble = trouble_of(error, own)
+            result = trouble.meaning.name.lower().replace("_", "-")
+            raise Failed(trouble, asked=own.private and own.sent) from (None if own.private else error)
         finally:
+            self._timed(info.wsdlName, result, time.monotonic() - began)
             context.pop("operationID", None)
             context.pop("vcSessionCookie", None)
 

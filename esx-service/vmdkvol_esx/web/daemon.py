@@ -21,7 +21,7 @@ from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.login import Login
 from vmdkvol_esx.web.pages.entering import Gate
 from vmdkvol_esx.web.pages.sessions import Sessions, Tries
-from vmdkvol_esx.web.pages.site import create_pages
+from vmdkvol_esx.web.pages.site import create_pages, warm
 from vmdkvol_esx.web.places import Places
 from vmdkvol_esx.web.plain import READING
 from vmdkvol_esx.web.refusals import Refusals
@@ -69,7 +69,9 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
     places = Places(line.ask, clock, (settings.web or WebSetting()).threads)
     door = Door(places.ask, login.actor, health, clock, log, uuid4, logs.bound, login.known)
     gate = Gate(login, Sessions(clock, _secret), Tries(clock), secrets.token_bytes(32))
-    app = beside(create_app(door, served()), create_pages(door, gate, _secret))
+    pages = create_pages(door, gate, _secret)
+    warm(pages)
+    app = beside(create_app(door, served()), pages)
     log.info("serving", version=__version__)
     return app, partial(_end, refusals, line)
 

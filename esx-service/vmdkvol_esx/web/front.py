@@ -135,14 +135,14 @@ def _answer(door: Door, row: Route, **path: str) -> Response:
 
 
 def _shown(row: Route, answer: Any) -> Response:
-    body = answer.body if isinstance(answer, Plain) else dump(answer)
-    response = _text(answer.text if isinstance(answer, Plain) else encode(body), _JSON)
-    if row.cursor is not None and isinstance(body, dict) and body.get("next") is not None:
-        response.headers["Link"] = f'<{_next(str(body["next"]))}>; rel="next"'
+    told = answer if isinstance(answer, Plain) else Plain(encode(dump(answer)))
+    response = _text(told.text, _JSON)
+    if row.cursor is not None and (following := told.next) is not None:
+        response.headers["Link"] = f'<{_next(str(following))}>; rel="next"'
     if isinstance(answer, Outcome):
         _tell_outcome(row, answer, response)
     elif row.reads and row.cursor is None:
-        _tell_tag(body, response)
+        _tell_tag(told.body, response)
     return response
 
 

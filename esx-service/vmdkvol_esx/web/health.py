@@ -6,11 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 Checks = Mapping[str, Callable[[], str]]
+OK = "ok"
+_LOOK_AT = f"{OK}; see /v1/health for "
+
+
+def well(notes: int) -> str:
+    """Return what a check answers that is well, though there is something to look at.
+
+    Not what it is: who may ask whether the API is ready need not be known.
+    """
+    return f"{_LOOK_AT}{notes} {'thing' if notes == 1 else 'things'} to look at" if notes else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``checks`` are what must be well for the API to be used: each returns what is wrong, or nothing, within seconds."""
+    """``checks`` are what must be well for the API to be used: each returns within seconds what is wrong, or nothing.
+
+    A check that is well, and has something to look at, returns ``well(...)``.
+    """
 
     checks: Checks = field(default_factory=dict)
     metrics: Callable[[], str] = str
@@ -21,5 +34,5 @@ class Health:
 
     def ready(self) -> tuple[bool, Mapping[str, str]]:
         """Tell whether all is well, and of each check ``ok`` or why not."""
-        found = {name: check() or "ok" for name, check in self.checks.items()}
-        return all(each == "ok" for each in found.values()), found
+        found = {name: check() or OK for name, check in self.checks.items()}
+        return all(each == OK or each.startswith(_LOOK_AT) for each in found.values()), found

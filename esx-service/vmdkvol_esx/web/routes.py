@@ -12,12 +12,20 @@ from typing import Any
 
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm
 from vmdkvol.admin_requests import NOUNS
-from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume, ScanDisks
+from vmdkvol.adoption_messages import ScanDisks
 from vmdkvol.advice_messages import AdviseMaintenance
 from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.messages import Request
 from vmdkvol.orders import Query
 from vmdkvol.orphan_messages import ListOrphans, MendOrphan
+from vmdkvol.policy_messages import (
+    CreatePolicy,
+    GetPolicy,
+    ListPolicies,
+    ListPolicyVolumes,
+    RemovePolicy,
+    UpdatePolicy,
+)
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.site_messages import CordonDatastore, GetDatastore, ListDatastores, UncordonDatastore
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteStatus
@@ -109,6 +117,12 @@ ROUTES: tuple[Route, ...] = (
     Route(GET, "/v1/datastores/{name}", GetDatastore),
     Route(POST, "/v1/datastores/{name}/cordon", CordonDatastore),
     Route(POST, "/v1/datastores/{name}/uncordon", UncordonDatastore),
+    _list("/v1/policies", ListPolicies, most=200),
+    Route(POST, "/v1/policies", CreatePolicy, makes=True),
+    Route(GET, "/v1/policies/{name}", GetPolicy),
+    Route(PATCH, "/v1/policies/{name}", UpdatePolicy),
+    Route(DELETE, "/v1/policies/{name}", RemovePolicy),
+    _list("/v1/policies/{name}/volumes", ListPolicyVolumes, most=200),
     _list("/v1/volumes", ListAllVolumes, most=1000),
     Route(GET, "/v1/volumes/{volume}", InspectVolume),
     Route(POST, "/v1/volumes", CreateVolumeFor, makes=True),
@@ -119,9 +133,7 @@ ROUTES: tuple[Route, ...] = (
     Route(POST, "/v1/volumes/{volume}/rename", RenameVolume),
     Route(POST, "/v1/volumes/{volume}/detach", DetachVolume),
     Route(POST, "/v1/volumes/{volume}/resize", ResizeVolume),
-    Route(POST, "/v1/volumes/{volume}/release", ReleaseVolume),
     _list("/v1/disks/{datastore}", ScanDisks),
-    Route(POST, "/v1/disks/adopt", AdoptDisk, makes=True),
     Route(GET, "/v1/orphans", ListOrphans),
     Route(POST, "/v1/orphans/mend", MendOrphan),
     Route(GET, "/v1/advice/maintenance", AdviseMaintenance),

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import VolumeError
-from vmdkvol.findings import FAIL
+from vmdkvol.findings import FAIL, OK
 from vmdkvol.messages import Call, Request
 from vmdkvol.watch_messages import MetricsText, ReadMetrics, ReadVitals, Vitals
 from vmdkvol.wire import read_answer
+from vmdkvol_esx.web.health import well
 from vmdkvol_esx.web.plain import Plain
 
 # Prometheus gives up after ten seconds, a load balancer's probe sooner.
@@ -37,13 +38,14 @@ class Asking:
         return "".join(texts)
 
     def trouble(self) -> str:
-        """Return why the core cannot do its work; nothing if it can."""
+        """Return why the core cannot do its work; if it can, nothing, or that there is something to look at (``well``)."""
         try:
             vitals: Vitals = self._answer(ReadVitals(), Deadline.after(self._clock, VITALS_S))
         except VolumeError as error:
             return str(error)
-        failed = [f"{each.check}: {each.finding}" for each in vitals.findings if each.status == FAIL]
-        return "" if vitals.ready else "; ".join(failed)
+        if not vitals.ready:
+            return "; ".join(f"{each.check}: {each.finding}" for each in vitals.findings if each.status == FAIL)
+        return well(sum(each.status != OK for each in vitals.findings))
 
     def _answer(self, request: Request[Any], deadline: Deadline) -> Any:
         answer = self._ask(request, Call(self._new_id(), deadline))

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.api_site import ApiSite
 from vmdkvol.addresses import UnixAddress
 from vmdkvol.cli.client import Client
-from vmdkvol.cli.demo_data import ARCHIVE, TENANTS, VOLUMES, fill
+from vmdkvol.cli.demo_data import ARCHIVE, POLICIES, TENANTS, VOLUMES, fill
 from vmdkvol.cli.endpoint import Endpoint
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import ServiceUnreachable
@@ -72,7 +72,7 @@ def vmgroups(site: ApiSite) -> dict[str, dict[str, Any]]:
 def test_all_of_it_is_there_and_the_same_again_makes_nothing(site: ApiSite) -> None:
     made = filled(site)
 
-    assert len(made) == len(TENANTS) + len(VOLUMES) + 1
+    assert len(made) == len(POLICIES) + len(TENANTS) + len(VOLUMES) + 1
     assert {name: len(each["rights"]) for name, each in vmgroups(site).items() if name != "_DEFAULT"} == {
         tenant.name: len(tenant.rights) for tenant in TENANTS
     }

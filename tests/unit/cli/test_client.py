@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote_plus
 from uuid import UUID
 
 import pytest
 
+from tests.daemons.site import eventually
 from tests.doubles.small_api import PROBLEM, Answer, Asked, Says, SmallApi, problem
 from vmdkvol.addresses import UnixAddress
 from vmdkvol.cli.api_address import WebAddress, parse_api
@@ -29,6 +32,17 @@ from vmdkvol.logs import Secret
 
 Serve = Callable[..., tuple[SmallApi, Client]]
 OUTCOME = {"plan": {"steps": [], "loses": None}, "done": True, "subject": "x", "revision": 2, "task": None}
+
+
+def by_target(ends: dict[str, Says], *others: Says) -> Answer:
+    """Answer what ends like this with that, and everything else in order."""
+    left = list(others)
+
+    def answer(asked: Asked) -> Says:
+        found = [says for end, says in ends.items() if asked.target.endswith(end)]
+        return found[0] if found else left.pop(0)
+
+    return answer
 
 
 @pytest.fixture
@@ -71,6 +85,65 @@ def test_a_page_that_follows_itself_ends_the_list(serve: Serve) -> None:
 
     with pytest.raises(BadFrame, match="same page"):
         list(client.pages("/v1/vms", "vms"))
+
+
+def follows(items: list[int], after: str | None, said: str | None = None) -> Says:
+    """Return a page as the API gives one: its head names the next page, or ``said`` instead."""
+    named = said or after
+    link = {} if named is None else {"Link": f'</v1/vms?limit=1000&after={quote_plus(named)}>; rel="next"'}
+    return Says({"vms": items, "next": after}, headers={**link, "Connection": "close"})
+
+
+def test_the_next_page_is_asked_for_while_this_one_is_read(serve: Serve) -> None:
+    api, client = serve(follows([1], "a b&c"), follows([2], None))
+    items = client.pages("/v1/vms", "vms")
+
+    assert next(items) == 1
+    eventually(lambda: len(api.asked) == 2, "the second page is asked for")
+    assert list(items) == [2]
+    assert [asked.target for asked in api.asked] == ["/v1/vms?limit=1000", "/v1/vms?limit=1000&after=a+b%26c"]
+
+
+def test_what_is_asked_between_two_pages_is_not_answered_with_a_page(serve: Serve) -> None:
+    _, client = serve(by_target({"/v1/status": Says("well")}, follows([1], "1"), follows([2], None)))
+    items = client.pages("/v1/vms", "vms")
+
+    assert (next(items), client.get("/v1/status"), list(items)) == (1, "well", [2])
+
+
+@pytest.mark.parametrize("cut", [0, 5])
+def test_a_page_that_was_asked_for_early_and_broke_is_asked_for_again(serve: Serve, cut: int) -> None:
+    broken = replace(follows([2], None), cut=cut)
+    api, client = serve(follows([1], "1"), broken, follows([2], "2"), follows([3], None), patience_s=5.0)
+
+    assert list(client.pages("/v1/vms", "vms")) == [1, 2, 3]
+    assert [asked.target.partition("after=")[2] for asked in api.asked if asked.target.endswith("=1")] == ["1", "1"]
+
+
+def test_a_head_that_names_another_page_than_the_page_itself_costs_no_item(serve: Serve) -> None:
+    pages = {"after=1": follows([2], None), "after=9": follows([9], None)}
+    _, client = serve(by_target(pages, follows([1], "1", said="9")))
+
+    assert list(client.pages("/v1/vms", "vms")) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "link", ["", "nonsense", '</v1/vms>; rel="next"', '<https://elsewhere/?after=1>; rel="prev"', "<" * 8000]
+)
+def test_a_head_that_names_no_page_is_no_trouble(serve: Serve, link: str) -> None:
+    first = replace(follows([1], "1"), headers={"Link": link})
+    _, client = serve(first, follows([2], None))
+
+    assert list(client.pages("/v1/vms", "vms")) == [1, 2]
+
+
+def test_a_refusal_of_a_page_that_was_asked_for_early_is_raised_in_its_turn(serve: Serve) -> None:
+    _, client = serve(follows([1], "1"), problem("not-permitted", "no longer"))
+    items = client.pages("/v1/vms", "vms")
+
+    assert next(items) == 1
+    with pytest.raises(NotPermitted):
+        next(items)
 
 
 def test_an_order_has_an_id_and_says_what_it_saw(serve: Serve) -> None:

@@ -13,12 +13,13 @@ from vmdkvol.cli.main import cli
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "from-vdvs.md").read_text(encoding="utf-8")
 NAMED = sorted({found for row in PAGE.splitlines() for found in re.findall(r"`(vmdkvol [^`]+)`", row)})
-# vdvs-facts 8; policies come with their own commands.
+# vdvs-facts 8.
 VERBS = {
     *(f"volume {verb}" for verb in ("ls", "shortls", "set")),
     *(f"vmgroup {verb}" for verb in ("create", "update", "rm", "ls")),
     *(f"vmgroup vm {verb}" for verb in ("add", "rm", "replace", "ls")),
     *(f"vmgroup access {verb}" for verb in ("add", "set", "rm", "ls")),
+    *(f"policy {verb}" for verb in ("create", "update", "rm", "ls")),
     *(f"config {verb}" for verb in ("init", "rm", "mv", "status")),
     "status",
 }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from tests.unit.esx.site import DS1, A, B, Site
 from vmdkvol.clock import Deadline
+from vmdkvol.errors import TruthUnknown
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.ports import AttachDisk, CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, CreateDisk, DeleteDisk, DiskPath, DiskRef
 
 
 @pytest.fixture
@@ -172,6 +174,30 @@ def test_a_disk_that_cannot_be_read_any_more_when_it_is_told_ends_no_scan(site: 
     site.hypervisor.damage(orphan.path, None)
     scan(site)
     assert site.log.events("warning").count("disk without a record") == 1
+
+
+def test_an_orphan_counts_until_it_is_mended_or_gone(site: Site) -> None:
+    orphan = DiskRef(DiskUuid(uuid4()), DiskPath(DS1, "vmdkvol/x/orphan-1.vmdk"))
+    site.hypervisor.submit(CreateDisk(orphan, 1 << 20, "thin", {}), uuid4())
+    scan(site)
+    assert site.housekeeping.strays.count == 1
+
+    site.hypervisor.submit(DeleteDisk(orphan), uuid4())
+    scan(site)
+    assert site.housekeeping.strays.count == 0
+
+
+def test_an_orphan_on_a_datastore_that_is_not_listed_now_still_counts(site: Site) -> None:
+    orphan = DiskRef(DiskUuid(uuid4()), DiskPath(DS1, "vmdkvol/x/orphan-1.vmdk"))
+    site.hypervisor.submit(CreateDisk(orphan, 1 << 20, "thin", {}), uuid4())
+    scan(site)
+
+    def unread(datastore: object) -> Any:
+        raise TruthUnknown("not listed")
+
+    site.hypervisor.disks = unread  # type: ignore[method-assign]
+    scan(site)
+    assert site.housekeeping.strays.count == 1
 
 
 def test_a_disk_of_the_trash_is_no_orphan() -> None:

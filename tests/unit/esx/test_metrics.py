@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,12 +16,15 @@ from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import DS1, DS2, A, Site
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import HypervisorUnreachable, Internal, NotFound, VolumeInUse
+from vmdkvol.frames import MAX_FRAME
 from vmdkvol.lanes import Lanes
 from vmdkvol.messages import REQUESTS, Attach, Call, CreateVolume, GetVolume, Hello
 from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol.watch_messages import MetricsText, ReadMetrics
+from vmdkvol.wire import answer_size
 from vmdkvol_esx.callers import Caller, Proof
+from vmdkvol_esx.expiry import Expiry
 from vmdkvol_esx.measuring import Measuring, Quota, Readings, Size, Tally
 from vmdkvol_esx.metrics import OPERATION_BUCKETS, Metrics
 from vmdkvol_esx.observing import Observer
@@ -45,6 +49,9 @@ NAMES = {
     "vmdkvol_orphans": ("gauge", {"kind"}),
     "vmdkvol_lock_wait_seconds": ("histogram", {"lock"}),
     "vmdkvol_audit_unwritten": ("counter", set()),
+    "vmdkvol_vsphere_request_seconds": ("histogram", {"method", "result"}),
+    "vmdkvol_vm_free_slots": ("gauge", {"vm"}),
+    "vmdkvol_certificate_expiry_timestamp_seconds": ("gauge", {"certificate"}),
 }
 NOTHING = Readings(0.0, (), (), (), (), {})
 FULL = Readings(
@@ -54,6 +61,8 @@ FULL = Readings(
     (Datastore(DS1, 1000, 400, True), Datastore(DS2, 0, 0, False, problem="not there")),
     (Size("db", "ds1", "_DEFAULT", 10, 4), Size("log", "ds1", "_DEFAULT", 10, None)),
     {"disk-without-record": 1, "record-without-disk": 0},
+    {"docker1": 57},
+    (Expiry("api", 2e9), Expiry("administrators", None, "cannot be read")),
 )
 
 
@@ -91,6 +100,7 @@ def everything() -> str:
     handle = observer.around(lambda request, call: None)
     handle(GetVolume(VolumeRef.parse("db")), call())
     made.waited("volume", 0.2)
+    made.asked_vsphere("ReconfigVM_Task", "ok", 0.4)
     return made.render(FULL)
 
 
@@ -285,6 +295,18 @@ def test_two_services_in_one_process_count_apart_and_a_new_one_from_nothing() ->
     assert count(two.render(NOTHING), "attach", "ok") is None
 
 
+def test_calls_of_vsphere_are_counted_by_method_and_by_what_came_of_them() -> None:
+    made = metrics()
+    for result in ("ok", "ok", "lost"):
+        made.asked_vsphere("ReconfigVM_Task", result, 0.4)
+    counts = {
+        tuple(sample.labels.values()): sample.value
+        for sample in families(made.render(NOTHING))["vmdkvol_vsphere_request_seconds"].samples
+        if sample.name.endswith("_count")
+    }
+    assert counts == {("ReconfigVM_Task", "ok"): 2.0, ("ReconfigVM_Task", "lost"): 1.0}
+
+
 # --- what is read when somebody asks -----------------------------------------------------------------------------
 
 
@@ -394,3 +416,52 @@ def test_every_operation_that_a_guest_can_ask_has_a_name() -> None:
     observer = observed(made)
     observer.around(lambda request, call: None)(CreateVolume(VolumeRef.parse("db"), None), call())  # type: ignore[arg-type]
     assert count(made.render(NOTHING), "create-volume", "ok") == 1.0
+
+
+def test_a_certificate_that_cannot_be_read_has_no_end_in_the_figures() -> None:
+    found = families(everything())["vmdkvol_certificate_expiry_timestamp_seconds"].samples
+    assert [(sample.labels, sample.value) for sample in found] == [({"certificate": "api"}, 2e9)]
+
+
+def test_free_slots_are_asked_for_no_more_often_than_datastores() -> None:
+    site, asked = Site(), []
+
+    def free() -> Mapping[str, int]:
+        asked.append(1)
+        return {"docker1": 60 - len(asked)}
+
+    store, disks, clock, log = site.store, site.hypervisor, site.clock, site.log
+    made = Measuring(store, disks, clock, log, uuid4, metrics().render, int, each_volume=False, free_slots=free)
+    first = [made.read().free_slots for _ in range(3)]
+    clock.sleep(31.0)
+    assert first == [{"docker1": 59}] * 3
+    assert made.read().free_slots == {"docker1": 58}
+
+
+def parts_of(text: str) -> list[str]:
+    """Return the parts in which a scraper gets this text."""
+    site = Site()
+    made = Measuring(site.store, site.hypervisor, site.clock, site.log, uuid4, lambda readings: text, int, each_volume=False)
+    part = made.part(ReadMetrics())
+    found = [part]
+    while part.next is not None:
+        part = made.part(ReadMetrics(scrape=part.scrape, part=part.next))
+        found.append(part)
+    assert all(answer_size(each) <= MAX_FRAME for each in found)
+    return [each.text for each in found]
+
+
+@pytest.mark.parametrize("script", ["db", "データベース", "базаданных", "💾"])
+@pytest.mark.parametrize("volumes", [1, 700])
+def test_parts_fit_a_frame_in_every_script_and_are_the_whole_when_they_are_joined(script: str, volumes: int) -> None:
+    sizes = tuple(Size(f"{script * 8}{number}", "ds1", script, number, number) for number in range(volumes))
+    text = metrics().render(replace(FULL, sizes=sizes))
+    parts = parts_of(text)
+    assert "".join(parts) == text
+    assert all(part.endswith("\n") for part in parts)
+    assert (len(parts) > 1) == (volumes > 1)
+
+
+def test_a_text_that_fits_is_one_part_and_no_text_too() -> None:
+    assert parts_of("a\nb\n") == ["a\nb\n"]
+    assert parts_of("") == [""]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from vmdkvol.messages import Call, CreateVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.watch_messages import ReadVitals, Vitals
+from vmdkvol_esx.expiry import AUTHORITY, Expiry
 from vmdkvol_esx.ports import CreateDisk, Datastore
 from vmdkvol_esx.vitals import Checking, Looks
 
@@ -28,7 +29,7 @@ class Bench:
         self.site = Site()
         self.damage: Exception | None = None
         self.free = 10 * GB
-        self.ends: Mapping[str, float] = {}
+        self.ends: Sequence[Expiry] | Exception = ()
         self.scanned_at = self.site.clock.monotonic()
         self.unwritten = 0
         self.datastores: Any = None
@@ -37,9 +38,14 @@ class Bench:
         if self.damage is not None:
             raise self.damage
 
+    def certificates(self) -> Sequence[Expiry]:
+        if isinstance(self.ends, Exception):
+            raise self.ends
+        return self.ends
+
     def ask(self) -> Vitals:
         looks = Looks(
-            self.check_writable, lambda: self.free, lambda: self.ends, lambda: self.scanned_at, 60.0, lambda: self.unwritten
+            self.check_writable, lambda: self.free, self.certificates, lambda: self.scanned_at, 60.0, lambda: self.unwritten
         )
         hypervisor: Any = self.site.hypervisor if self.datastores is None else self
         checking = Checking(self.site.store, hypervisor, self.site.store.trail, self.site.clock, looks)
@@ -150,7 +156,7 @@ def test_housekeeping_that_has_stopped_is_told(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("days", "status"), [(31.0, OK), (29.0, WARN), (-1.0, FAIL)])
 def test_a_certificate_s_end_is_told_a_month_before(bench: Bench, days: float, status: str) -> None:
-    bench.ends = {"site's authority": bench.site.clock.wall() + days * 86400.0}
+    bench.ends = [Expiry(AUTHORITY, bench.site.clock.wall() + days * 86400.0)]
     found = bench.finding("certificate of the site's authority")
     assert found.status == status
     assert bool(found.fix) == (status != OK)
@@ -160,3 +166,9 @@ def test_everything_that_is_not_well_says_what_to_do(bench: Bench) -> None:
     bench.datastores = Stores(Datastore(DS1, 100, 1, True), replace(Datastore(DS1, 100, 90, False), problem="gone"))
     bench.free, bench.unwritten, bench.scanned_at = 1, 1, -10_000.0
     assert all(each.fix for each in bench.ask().findings if each.status != OK)
+
+
+def test_certificates_that_cannot_be_looked_at_are_told_and_stop_nothing(bench: Bench) -> None:
+    bench.ends = MetadataDamaged("the database takes no reads")
+    assert bench.finding("certificates").status == FAIL
+    assert bench.ask().ready

@@ -296,6 +296,7 @@ ORDERS: list[Order] = [
 
 
 def a_site(office: Office) -> Group:
+    office.site.hypervisor.policies = ("gold",)
     office.make("dev", "host-a")
     office.ask(SetRight(name="dev", datastore="_ALL_DS"))
     return office.group("dev")

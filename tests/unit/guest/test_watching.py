@@ -117,6 +117,12 @@ def test_a_service_that_is_reached_again_is_counted_and_the_first_time_is_not() 
     assert told(made, "vmdkvol_channel_reconnects_total") == {(): 2.0}
 
 
+def test_how_long_work_waited_for_its_turn_is_told() -> None:
+    made = figures()
+    made.waited("volume", 3.0)
+    assert told(made, "vmdkvol_lock_wait_seconds_sum") == {("volume",): 3.0}
+
+
 # --- where they are told -----------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,12 @@ def create_pages(door: Door, gate: Gate, new_note: Callable[[], str]) -> Flask:
     return app
 
 
+def warm(app: Flask) -> None:
+    """Compile every template now: the first reader does not wait for it."""
+    for name in app.jinja_env.list_templates():
+        app.jinja_env.get_template(name)
+
+
 def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -> None:
     def view(show: Callable[..., Drawn | Away | Sent], **path: str) -> Response:
         return _seen(show(_visit(door), **path), notes)
@@ -244,7 +250,7 @@ def _errors(app: Flask, door: Door) -> None:
         status = problems.status_of(error, expected=request.method == _POST)
         door.log.info("refused", method=request.method, path=request.path, status=status, code=error.code, reason=error.text)
         if isinstance(error, NotAuthenticated):
-            response = _login_page(_first(error), status, to=request.full_path if request.method == _GET else "")
+            response = _login_page(_first(error), status, to=_here() if request.method == _GET else "")
             response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'
             _forget(response)
             return response
@@ -264,6 +270,10 @@ def _errors(app: Flask, door: Door) -> None:
     def crashed(error: Exception) -> Response:
         door.log.exception("crashed", method=request.method, path=request.path)
         return _error_page(Internal(f"{type(error).__name__} in {request.method} {quoted(request.path, 60)}"), 500)
+
+
+def _here() -> str:
+    return f"{request.path}?{_query()}" if request.query_string else request.path
 
 
 def _first(error: VolumeError) -> str:

@@ -8,6 +8,7 @@ from vmdkvol_esx.web.pages import (
     health,
     orphans,
     overview,
+    policies,
     tasks,
     vmgroup_changes,
     vmgroups,
@@ -22,6 +23,7 @@ PAGES: tuple[Page, ...] = (
     *volumes.PAGES,
     *vmgroups.PAGES,
     *datastores.PAGES,
+    *policies.PAGES,
     *tasks.PAGES,
     *orphans.PAGES,
     *audit.PAGES,
@@ -31,6 +33,7 @@ CHANGES: tuple[Change, ...] = (
     *volume_changes.CHANGES,
     *vmgroup_changes.CHANGES,
     *datastores.CHANGES,
+    *policies.CHANGES,
     *tasks.CHANGES,
     *orphans.CHANGES,
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmdkvol_esx.vsphere.machine import Controller
-from vmdkvol_esx.vsphere.slots import Slot, places
+from vmdkvol_esx.vsphere.slots import Slot, places, room
 
 
 def pvscsi(bus: int, *units: int, own: int = 7) -> Controller:
@@ -97,3 +97,11 @@ def test_no_place_is_given_away_twice_and_none_is_left_while_one_lacks(controlle
     if len(found.slots) < wanted:
         room = sum(15 - len(each.taken & set(ALL)) for each in controllers if each.ours) + 15 * (4 - len(controllers))
         assert len(found.slots) == room
+
+
+@pytest.mark.parametrize(("controllers", "wanted", "slots"), TABLE)
+@pytest.mark.parametrize("disks", [15, 64])
+def test_a_machine_has_room_for_as_many_as_find_a_place(
+    controllers: list[Controller], wanted: int, slots: list[Slot], disks: int
+) -> None:
+    assert room(controllers, disks) == len(places(controllers, 1000, disks).slots)

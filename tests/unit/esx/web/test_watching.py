@@ -15,6 +15,7 @@ from vmdkvol.frames import encode
 from vmdkvol.messages import Call, Request
 from vmdkvol.watch_messages import MetricsText, ReadMetrics, Vitals
 from vmdkvol.wire import dump
+from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.plain import Plain
 from vmdkvol_esx.web.watching import Asking
 
@@ -55,14 +56,25 @@ def test_figures_that_break_off_are_none(error: Exception) -> None:
         made.metrics()
 
 
-def test_a_core_that_is_well_has_no_trouble_and_a_warning_is_none() -> None:
-    made, _ = asking(Vitals(True, (Finding(OK, "database", "writable"), Finding(WARN, "datastore ds1", "90% full", "x"))))
+def test_a_core_that_is_well_has_no_trouble() -> None:
+    made, _ = asking(Vitals(True, (Finding(OK, "database", "writable"),)))
     assert made.trouble() == ""
 
 
 def test_a_datastore_that_fails_leaves_the_core_ready() -> None:
-    made, _ = asking(Vitals(True, (Finding(FAIL, "datastore ds1", "is read-only", "x"),)))
-    assert made.trouble() == ""
+    made, _ = asking(Vitals(True, (Finding(FAIL, "datastore ds1", "is read-only", "x"), Finding(OK, "database", "writable"))))
+    assert made.trouble() == "ok; see /v1/health for 1 thing to look at"
+
+
+def test_what_somebody_should_look_at_leaves_the_api_ready_and_is_not_told_to_strangers() -> None:
+    made, _ = asking(Vitals(True, (Finding(WARN, "certificate of the REST API", "ends in 3 days", "x"),) * 2))
+    ready, reasons = Health({"core": str, "work": made.trouble}).ready()
+    assert (ready, reasons) == (True, {"core": "ok", "work": "ok; see /v1/health for 2 things to look at"})
+
+
+def test_a_reason_that_begins_with_a_word_of_ours_is_a_reason() -> None:
+    ready, _ = Health({"core": lambda: "ok is not what it is"}).ready()
+    assert not ready
 
 
 def test_what_failed_is_named() -> None:

@@ -1,0 +1,51 @@
+"""How volumes stand to their storage policies: a record and what is seen of its disk in, what people read out. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from vmdkvol.errors import quoted
+from vmdkvol.policy_messages import Compliance, ComplianceCounts, PolicyVolume
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.storage_policies import Followed
+
+UNSEEN = "it cannot be seen now"
+
+
+def judge(record: VolumeRecord, seen: Followed | None) -> tuple[Compliance, str]:
+    """Return how the volume stands to the policy on its record, and why unless it complies."""
+    if seen is None:
+        return Compliance.UNKNOWN, UNSEEN
+    if seen.policy == record.options.policy:
+        return seen.compliance, seen.reason
+    under = "its datastore's own policy" if seen.policy is None else f"policy {quoted(seen.policy)}"
+    return Compliance.OUT_OF_DATE, f"its disk is under {under}"
+
+
+def row(record: VolumeRecord, vmgroup: str, seen: Followed | None) -> PolicyVolume:
+    """Return the volume as a list of those under a policy tells it."""
+    compliance, reason = judge(record, seen)
+    return PolicyVolume(
+        record.id,
+        record.name,
+        vmgroup,
+        record.datastore,
+        record.state,
+        compliance,
+        None if seen is None else seen.policy,
+        None if seen is None else seen.at,
+        reason,
+    )
+
+
+def counted(judged: Iterable[Compliance]) -> ComplianceCounts:
+    """Return how many stand how."""
+    found = Counter(judged)
+    return ComplianceCounts(
+        compliant=found[Compliance.COMPLIANT],
+        not_compliant=found[Compliance.NOT_COMPLIANT],
+        out_of_date=found[Compliance.OUT_OF_DATE],
+        not_applicable=found[Compliance.NOT_APPLICABLE],
+        unknown=found[Compliance.UNKNOWN],
+    )

@@ -1,0 +1,93 @@
+"""Storage policies, as the hypervisor has them and as the store keeps those that are made here. Values and ports.
+
+Every promise is a test in tests/contract/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vmdkvol.policy_messages import Compliance, PolicyKind
+from vmdkvol.volume import DiskUuid, VolumeId
+
+if TYPE_CHECKING:
+    from vmdkvol_esx.ports import DiskRef
+    from vmdkvol_esx.records import VolumeRecord
+
+THIN, THICK = "thin", "thick"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPolicy:
+    """A policy that was made here. ``diskformat`` is what its disks have to be, ``thin`` or ``thick``; None: either."""
+
+    name: str
+    description: str = ""
+    diskformat: str | None = None
+    revision: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPolicies:
+    """The policies that disks can be made under: descriptions by names, and whose they are, also if there are none."""
+
+    kind: PolicyKind
+    descriptions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How a disk stands now. ``policy``: the one that it is under, None: its datastore's own. ``at`` is UTC seconds."""
+
+    policy: str | None
+    compliance: Compliance
+    at: float
+    reason: str = ""
+
+
+class StoragePolicies(Protocol):
+    """Part of the hypervisor."""
+
+    def storage_policies(self) -> KnownPolicies:
+        """Return the policies as of a moment ago; Unavailable if they cannot be read."""
+        ...
+
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+        """Return, in few bulk reads, how these disks stand to the policies that they are under.
+
+        A disk lacks that is not there, or of which nobody can say it now. Unavailable if none could be asked about.
+        """
+        ...
+
+
+class LocalPolicies(Protocol):
+    """Part of the store. One transaction each."""
+
+    def local_policies(self) -> Sequence[LocalPolicy]:
+        """Return all of them in the order of their names."""
+        ...
+
+    def put_policy(self, policy: LocalPolicy, *, expect: int | None) -> LocalPolicy:
+        """Store the policy and return it, its revision one higher.
+
+        ``expect`` None: it is new, of revision 1; NameConflict if there is one. Else StaleRequest unless the stored revision
+        is that.
+        """
+        ...
+
+    def remove_policy(self, name: str, *, expect: int) -> None:
+        """Forget the policy; not there is fine. StaleRequest unless it has the revision.
+
+        PolicyInUse while a volume in any state, the work on one, or a vmgroup names it.
+        """
+        ...
+
+    def policy_volumes(self) -> Mapping[str, int]:
+        """Return how many volumes, in any state, are under each policy that at least one is under."""
+        ...
+
+    def under_policy(self, name: str, after: VolumeId | None, limit: int) -> Sequence[VolumeRecord]:
+        """Return up to ``limit`` records of any state under this policy, in the order of ids."""
+        ...

@@ -1,0 +1,44 @@
+"""The pictures of the page in the documents, taken of the demo's data: ``python -m tests.browser.pictures``."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from tests.browser.chromium import chromium, watched
+from tests.browser.demo_site import DemoSite
+from tests.groups import ROOT
+
+FOLDER = ROOT / "docs" / "pictures"
+# A document is read more often than the picture in it.
+MOST_BYTES = 150_000
+PICTURES: tuple[tuple[str, str, Literal["light", "dark"]], ...] = (
+    ("overview", "/ui/", "light"),
+    ("volumes-dark", "/ui/volumes?sort=name", "dark"),
+    ("vmgroup", "/ui/vmgroups/demo-shop", "light"),
+)
+
+
+def main() -> int:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="vmdkvol-br-") as folder:
+        site = DemoSite(Path(folder), wicked=False)
+        try:
+            with chromium() as browser:
+                for number, (name, path, scheme) in enumerate(PICTURES, 1):
+                    with watched(browser, site.base, scheme=scheme, width=1120) as seen:
+                        seen.log_in(site.token(f"ann.{number}"))
+                        seen.go(path)
+                        seen.page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, "width": 1120, "height": 700})
+        finally:
+            site.close()
+    for name, _, _ in PICTURES:
+        size = (FOLDER / f"{name}.png").stat().st_size
+        print(f"{name}: {size} bytes{'' if size <= MOST_BYTES else ', which is too much'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
