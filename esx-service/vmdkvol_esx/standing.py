@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vmdkvol.errors import VolumeError, one_line
 from vmdkvol.messages import Call, Request
 from vmdkvol.task_messages import Count, SiteInfo, SiteStatus
 from vmdkvol.volume import State, VmId
+from vmdkvol_esx import filling
 from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.parts import Parts
 
+# A site of a thousand vmgroups may have many; the list of vmgroups has all of them.
+_MOST_QUOTAS = 20
 _LOOK = {
     State.LOST: "{} volumes are lost: their disks were not found; see the list of orphans",
     State.DAMAGED: "{} volumes are damaged: the check of their file systems failed",
@@ -45,10 +48,13 @@ class Standing:
                     trouble.append(one_line(f"datastore {each.name} cannot be used: {each.problem}"))
                 elif not each.writable:
                     trouble.append(one_line(f"datastore {each.name} is read-only"))
+                elif (full := filling.fullness(each)) is not None:
+                    trouble.append(one_line(f"datastore {each.name} is {full}"))
             hosts = sorted(vm.name for vm in self._hypervisor.vms() if self._connected(vm.id))
         except VolumeError as error:
             trouble.append(str(error))
         trouble += [text.format(states[state]) for state, text in _LOOK.items() if states.get(state)]
+        trouble += self._quotas()
         return SiteInfo(
             version=self._service,
             revision=self._store.change_number(),
@@ -59,3 +65,9 @@ class Standing:
             datastores=datastores,
             trouble=tuple(trouble),
         )
+
+    def _quotas(self) -> Sequence[str]:
+        groups = (group for group in self._store.groups() if any(right.total_bytes is not None for right in group.rights))
+        found = [line for group in groups for line in filling.nearly_used(group, self._store.usage(group.vmgroup.id))]
+        told = [one_line(line) for line in sorted(found)[:_MOST_QUOTAS]]
+        return told if len(found) <= _MOST_QUOTAS else [*told, f"{len(found) - _MOST_QUOTAS} more quotas are nearly used"]

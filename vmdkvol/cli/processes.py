@@ -51,6 +51,20 @@ def run(argv: Sequence[str], timeout_s: float) -> str:
     return done.stdout
 
 
+def output_of(argv: Sequence[str], timeout_s: float, most: int) -> str:
+    """Return the last ``most`` bytes that a command prints, whatever its exit code; else what it complains of. Raises nothing.
+
+    Of one that takes too long it says so.
+    """
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return f"it has not ended within {timeout_s:g} s\n"
+    except OSError as error:
+        return f"cannot be run: {error.strerror}\n"
+    return (done.stdout or done.stderr)[-most:].decode("utf-8", "backslashreplace")
+
+
 def write_pid_file(path: Path, pid: int) -> None:
     """Record the process; a process that ended already is not recorded."""
     process = _seen(pid)

@@ -12,6 +12,7 @@ import pytest
 from tests.doubles.small_api import Asked, Says, problem
 from tests.unit.cli.asked import Terminal
 from tests.unit.cli.asked import terminal as terminal
+from vmdkvol.cli.processes import output_of
 from vmdkvol.cli.redacting import LEFT_OUT, redacted
 
 CANARY = "hunter2-canary"
@@ -73,6 +74,7 @@ def sandbox(tmp_path: Path) -> Path:
     return tmp_path / "sb"
 
 
+@pytest.mark.integration
 def test_it_holds_what_helps_without_secrets_for_its_owner_alone(terminal: Terminal, tmp_path: Path) -> None:
     target = tmp_path / "bundle.tar.gz"
     said = terminal.answers(answer).run("support-bundle", "--file", str(target), "--dir", str(sandbox(tmp_path)))
@@ -88,6 +90,7 @@ def test_it_holds_what_helps_without_secrets_for_its_owner_alone(terminal: Termi
     assert all(name in said.err for name in parts)
 
 
+@pytest.mark.integration
 def test_a_dry_run_lists_and_writes_nothing(terminal: Terminal, tmp_path: Path) -> None:
     target = tmp_path / "bundle.tar.gz"
     said = terminal.answers(answer).run("support-bundle", "--file", str(target), "--dir", str(sandbox(tmp_path)), "--dry-run")
@@ -96,6 +99,7 @@ def test_a_dry_run_lists_and_writes_nothing(terminal: Terminal, tmp_path: Path) 
     assert "files/service.log (" in said.err
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("link", [False, True], ids=["file", "link"])
 def test_what_is_there_is_not_replaced(terminal: Terminal, tmp_path: Path, link: bool) -> None:
     target = tmp_path / "bundle.tar.gz"
@@ -111,7 +115,52 @@ def test_what_is_there_is_not_replaced(terminal: Terminal, tmp_path: Path, link:
     assert link or target.read_text() == "mine"
 
 
+@pytest.mark.integration
 def test_without_a_service_it_says_so_in_its_place(terminal: Terminal, tmp_path: Path) -> None:
     said = terminal.answers(problem("service-unreachable", "away", 503)).run("support-bundle", "--file", str(tmp_path / "b"))
 
     assert said.code == 0
+
+
+@pytest.mark.integration
+def test_what_is_wrong_with_this_machine_and_the_units_lines_are_in_it_without_secrets(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "bin" / "journalctl"
+    journal.parent.mkdir()
+    journal.write_text(f'#!/bin/sh\necho "$@"\necho "password={CANARY} volume=db"\n')
+    journal.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{journal.parent}:/usr/bin:/bin")
+    target = tmp_path / "b"
+    terminal.answers(answer).run("support-bundle", "--file", str(target), "--dir", str(sandbox(tmp_path)))
+
+    with tarfile.open(target) as bundle:
+        parts = {entry.name.split("/", 1)[1]: bundle.extractfile(entry).read().decode() for entry in bundle}  # type: ignore[union-attr]
+    assert "--unit=vmdkvol-esxd" in parts["journal.log"]
+    assert f"password={LEFT_OUT} volume=db" in parts["journal.log"]
+    assert "root" in {finding["check"] for finding in json.loads(parts["doctor.json"])}
+    assert "health.json" in parts
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo told; exit 2", "told\n"),
+        ("echo wrong >&2; exit 1", "wrong\n"),
+        ("printf '\\377'", "\\xff"),
+        ("sleep 30", "it has not ended within 0.5 s\n"),
+    ],
+)
+@pytest.mark.integration
+def test_what_a_command_prints_is_taken_whatever_it_says_in_the_end(script: str, told: str) -> None:
+    assert output_of(("/bin/sh", "-c", script), 0.5, 100) == told
+
+
+@pytest.mark.integration
+def test_of_an_endless_output_the_end_is_taken() -> None:
+    assert output_of(("/bin/sh", "-c", "yes x | head -c 5000000; echo end"), 30.0, 8) == "x\nx\nend\n"
+
+
+@pytest.mark.integration
+def test_a_program_that_cannot_be_run_is_told() -> None:
+    assert output_of(("/nowhere/journalctl",), 1.0, 100) == "cannot be run: No such file or directory\n"

@@ -23,13 +23,14 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Actor, Role
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
+from vmdkvol.vmgroup_messages import SetRight
 from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State
 from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.desk import Desk
 from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk
+from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, Datastore
 from vmdkvol_esx.records import Intent
 from vmdkvol_esx.standing import Standing
 from vmdkvol_esx.store import open_store
@@ -276,6 +277,36 @@ def test_lost_and_damaged_volumes_are_trouble(site: AdminSite) -> None:
 def test_a_datastore_that_cannot_be_written_is_trouble(site: AdminSite) -> None:
     site.hypervisor.read_only(DS2)
     assert status(site).trouble == ("datastore ds2 is read-only",)
+
+
+def test_a_datastore_that_is_nearly_full_is_trouble_before_it_is_full(site: AdminSite) -> None:
+    parts = replace(site.verbs.parts, hypervisor=Filled(site.hypervisor, Datastore(DS1, 100 << 30, 15 << 30, True)))
+    found = Standing(parts, site.store, lambda vm: True, "vmdkvol-esxd 0").status()
+    assert found.trouble == ("datastore ds1 is 85 % full: 15gb of 100gb free",)
+
+
+class Filled:
+    """A hypervisor that shows this datastore."""
+
+    def __init__(self, inner: object, datastore: Datastore) -> None:
+        self._inner = inner
+        self._datastore = datastore
+
+    def datastores(self) -> list[Datastore]:
+        return [self._datastore]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def test_a_quota_that_is_nearly_used_is_trouble_before_a_volume_is_refused(site: AdminSite) -> None:
+    size = site.record(site.create("db", datastore="ds1").id).size_bytes
+    site.order(SetRight(name="_DEFAULT", datastore=DS1, total_bytes=size * 10 // 8))
+    assert status(site).trouble == ()
+    site.order(SetRight(name="_DEFAULT", datastore=DS1, total_bytes=size * 10 // 9))
+    (line,) = status(site).trouble
+    assert line.startswith("vmgroup _DEFAULT has ")
+    assert line.endswith(" on ds1")
 
 
 def test_without_the_hypervisor_the_status_is_told_with_the_reason(site: AdminSite) -> None:
