@@ -21,12 +21,14 @@ from vmdkvol.admin_errors import NotAuthenticated
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, Internal, NotFound, VolumeError, quoted
 from vmdkvol.messages import Call
+from vmdkvol.orders import OrderFor
 from vmdkvol.request_ids import derived
 from vmdkvol_esx.web import problems
 from vmdkvol_esx.web.asked import path_parts
 from vmdkvol_esx.web.front import ORDER_S, QUERY_S, Door
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.origins import check_origin
+from vmdkvol_esx.web.pages.browsers import HEADERS, ROOT, is_ours
 from vmdkvol_esx.web.pages.changing import Changes
 from vmdkvol_esx.web.pages.entering import Entered, Gate, check_form
 from vmdkvol_esx.web.pages.form import Form
@@ -35,24 +37,10 @@ from vmdkvol_esx.web.pages.tables import CHANGES, PAGES
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Sent, Visit
 from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
 
-ROOT = "/ui"
 _COOKIE = "__Host-vmdkvol"
 _STATIC, _LOGIN = f"{ROOT}/static", f"{ROOT}/login"
 _GET, _POST = "GET", "POST"
 _LOOKS = frozenset({_GET, "HEAD", "OPTIONS"})
-_POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
-    # Not no-referrer: a browser then sends a form with "Origin: null", and our own page could not be told from another.
-    "Referrer-Policy": "same-origin",
-    "X-Frame-Options": "DENY",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 def create_pages(door: Door, gate: Gate, new_note: Callable[[], str]) -> Flask:
@@ -86,7 +74,8 @@ def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -
     def carried_out(verb: str) -> Response:
         visit = _visit(door)
         done = changes.carry_out(visit, verb)
-        door.log.info("order", path=request.path, by=visit.by.name, role=visit.by.role.value, source=visit.by.source)
+        by = visit.by
+        door.log.info("order", request=_call(), path=request.path, by=by.name, role=by.role.value, source=by.source)
         return _seen(done, notes)
 
     for page in PAGES:
@@ -132,8 +121,8 @@ def _around(app: Flask, door: Door, gate: Gate) -> None:
 
     @app.after_request
     def dress(response: Response) -> Response:
-        response.headers.update(_HEADERS)
-        response.headers["X-Request-Id"] = str(request.environ["vmdkvol.id"])
+        response.headers.update(HEADERS)
+        response.headers["X-Request-Id"] = _call()
         still = request.path.startswith(f"{_STATIC}/") and response.status_code == 200
         response.headers["Cache-Control"] = "private, max-age=86400" if still else "no-store"
         if request.is_secure:
@@ -147,6 +136,9 @@ def _visit(door: Door) -> Visit:
     deadline = Deadline.after(door.clock, QUERY_S if request.method == _GET else ORDER_S)
 
     def put(message: Any, call: Call) -> Any:
+        if isinstance(message, OrderFor):
+            # The id of an order is that of its plan: by it the log, the audit and the page speak of the same.
+            g.call = call.id
         with door.bound(request=str(call.id)):
             return door.ask(message, call)
 
@@ -154,6 +146,11 @@ def _visit(door: Door) -> Visit:
         return derived(request_id, door.new_id())
 
     return Visit(by, request.path, Form.read(_query()), g.form, Call(request_id, deadline), door.clock, put, new_id)
+
+
+def _call() -> str:
+    """Return the id that finds this request: the order's, if there was one."""
+    return str(g.get("call") or request.environ["vmdkvol.id"])
 
 
 def _query() -> str:
@@ -188,7 +185,7 @@ def _log_in(gate: Gate) -> Response:
         session = gate.begin(request.environ, form.maybe("token") or "", request.cookies.get(_COOKIE))
     except NotAuthenticated as error:
         return _login_page(str(error), 401, to=to)
-    response = _to(to if _is_ours(to) else f"{ROOT}/")
+    response = _to(to if is_ours(to) else f"{ROOT}/")
     response.set_cookie(_COOKIE, session, secure=True, httponly=True, samesite="Strict", path="/")
     return response
 
@@ -203,16 +200,11 @@ def _log_out(gate: Gate) -> Response:
 
 
 def _login_page(trouble: str, status: int, *, to: str) -> Response:
-    return make_response(render_template("login.html", trouble=trouble, to=to if _is_ours(to) else ""), status)
+    return make_response(render_template("login.html", trouble=trouble, to=to if is_ours(to) else ""), status)
 
 
 def _forget(response: Response) -> None:
     response.delete_cookie(_COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
-
-
-def _is_ours(path: str) -> bool:
-    """Tell whether a path leads to a page of ours, and to no other machine."""
-    return path.startswith(f"{ROOT}/") and path.isascii() and path.isprintable() and "\\" not in path and "//" not in path
 
 
 # --- what every template has -----------------------------------------------------------------------------------------
@@ -248,7 +240,8 @@ def _errors(app: Flask, door: Door) -> None:
     @app.errorhandler(VolumeError)
     def refused(error: VolumeError) -> Response:
         status = problems.status_of(error, expected=request.method == _POST)
-        door.log.info("refused", method=request.method, path=request.path, status=status, code=error.code, reason=error.text)
+        what = {"method": request.method, "path": request.path, "status": status, "code": error.code, "reason": error.text}
+        door.log.info("refused", request=_call(), **what)
         if isinstance(error, NotAuthenticated):
             response = _login_page(_first(error), status, to=_here() if request.method == _GET else "")
             response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'
@@ -268,7 +261,7 @@ def _errors(app: Flask, door: Door) -> None:
 
     @app.errorhandler(Exception)
     def crashed(error: Exception) -> Response:
-        door.log.exception("crashed", method=request.method, path=request.path)
+        door.log.exception("crashed", request=_call(), method=request.method, path=request.path)
         return _error_page(Internal(f"{type(error).__name__} in {request.method} {quoted(request.path, 60)}"), 500)
 
 
@@ -282,7 +275,7 @@ def _first(error: VolumeError) -> str:
 
 
 def _error_page(error: VolumeError, status: int) -> Response:
-    values = {"error": error, "heading": heading(status), "request_id": str(request.environ["vmdkvol.id"])}
+    values = {"error": error, "heading": heading(status), "request_id": _call()}
     response = make_response(render_template("error.html", **values), status)
     seconds = problems.retry_after(error)
     if seconds is not None:

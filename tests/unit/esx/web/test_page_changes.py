@@ -90,6 +90,19 @@ def test_the_key_of_a_plan_is_no_order_of_somebody_else(site: Site) -> None:
     assert first != second
 
 
+def test_the_page_the_log_and_the_audit_speak_of_an_order_by_one_id(site: Site) -> None:
+    browser = site.entered()
+    done = browser.confirm(browser.send(ONE, "trash-volume"))
+    id = done.headers["X-Request-Id"]
+    assert str(site.calls[-1]) == id
+    assert [event for event in site.log.events if event.startswith("order") and id in event] != []
+    planned = browser.send(ONE, "trash-volume")
+    site.outcome = NoSpace("ds1 is full")
+    refused = browser.confirm(planned)
+    assert refused.headers["X-Request-Id"] in refused.text
+    assert str(site.calls[-1]) == refused.headers["X-Request-Id"]
+
+
 @pytest.mark.parametrize("revision", ["x", "7.5", "-1", "7" * 30, "\u0667"])
 def test_a_revision_that_is_none_is_refused(site: Site, revision: str) -> None:
     browser = site.entered()
