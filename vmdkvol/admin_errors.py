@@ -50,6 +50,16 @@ class VmgroupNotEmpty(Conflict):
     explanation = "A vmgroup is removed when no machine is in it and it has no volume, in the trash too. Nothing was removed."
 
 
+class NotAdoptable(Conflict):
+    """Something stands against making this disk a volume."""
+
+    remedy = "see `vmdkvol volume scan` for the disks that can be adopted"
+    explanation = (
+        "A disk that is part of a virtual machine, of a snapshot or of another program's volumes is left alone, and so is one "
+        "whose identity another volume has. The message says what was found; nothing was changed."
+    )
+
+
 class MemberElsewhere(Conflict):
     """The virtual machine is in another vmgroup."""
 

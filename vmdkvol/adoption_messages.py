@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vmdkvol.messages import Request
-from vmdkvol.orders import Query
+from vmdkvol.orders import Order, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +54,34 @@ class ScanDisks(Query[FoundDisks]):
     answer: ClassVar[type] = FoundDisks
 
 
-ADOPTION_REQUESTS: tuple[type[Request[object]], ...] = (ScanDisks,)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptDisk(Order):
+    """Afterwards the disk at this place is a volume of the vmgroup, where it lies and as it is; not a byte of it is written.
+
+    ``options`` are keys and texts as after ``-o``: access, attach-as, fstype, iops-limit, label, layout, mount-options, shares.
+    Its file system must be of the kind that ``fstype`` says, ext4 unless it is given, and is never made: a disk with another
+    one, or with none, is refused at the first mount. ``layout`` is root unless it is given.
+
+    The limits of the vmgroup count, unless it is ``over_quota``. The same disk as this very volume is a success. NotFound if no
+    disk lies there, NotAdoptable with what stands against it, VolumeInUse with who has it, NameConflict, QuotaExceeded.
+    """
+
+    disk: str
+    vmgroup: str
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+    over_quota: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseVolume(Order):
+    """Afterwards there is no volume, and the adopted disk lies where it lay, with what is on it. The plan says where.
+
+    Conflict for a volume whose disk vmdkvol made; VolumeInUse while a machine uses it or a copy is made of it.
+    """
+
+    volume: str
+    vmgroup: str | None = None
+
+
+ADOPTION_REQUESTS: tuple[type[Request[object]], ...] = (ScanDisks, AdoptDisk, ReleaseVolume)

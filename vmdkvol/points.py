@@ -51,6 +51,9 @@ class Point(StrEnum):
     # an administrator destroys a lost volume, and puts an orphan into the trash
     FORGET_CLEARED = "esx.forget.cleared"
     MEND_COPIED = "esx.mend.copied"
+    # an administrator adopts a disk and releases it
+    ADOPT_RECORDED = "esx.adopt.recorded"
+    RELEASE_CLEARED = "esx.release.cleared"
     # the agent mounts (M) and formats (C5..C10)
     MOUNT_RECEIVED = "guest.mount.received"
     MOUNT_HELD = "guest.mount.held"

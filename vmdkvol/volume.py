@@ -159,7 +159,8 @@ class Attachment:
     ``generation`` is the fencing token: Mark and Detach carry it, and an older one is refused. ``content`` is
     ``formatted`` without a ``filesystem_uuid`` for a clone that has not had its full check and its new
     file-system UUID yet (corrections 1), and for what an administrator took from a machine by force. ``copied_uuids`` (since
-    version 2) are then the UUIDs that the file system may have had so far; empty if that is not known.
+    version 2) are then the UUIDs that the file system may have had so far; empty if that is not known. ``keep_uuid`` (since
+    version 5): somebody else made the disk, and its file system keeps the UUID that it has.
     """
 
     volume: VolumeId
@@ -171,6 +172,7 @@ class Attachment:
     filesystem_uuid: UUID | None
     options: CreateOptions
     copied_uuids: tuple[UUID, ...] = field(default=(), metadata={"since": 2})
+    keep_uuid: bool = field(default=False, metadata={"since": 5})
 
 
 # What VMware's own disks begin with: 6 says that the identifier has 16 bytes (NAA), 000c29 is VMware's (IEEE).

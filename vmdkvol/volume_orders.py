@@ -68,7 +68,8 @@ class VolumeRows:
 class VolumeDetail:
     """Everything about one volume. ``vm`` and ``address`` are who has it and where on that machine; ``left_s`` as in Work.
 
-    ``trouble`` is what stands against using it, one line each, with the command that helps.
+    ``trouble`` is what stands against using it, one line each, with the command that helps. ``adopted``: somebody else made
+    the disk, and it lay here when it was adopted.
     """
 
     row: VolumeRow
@@ -81,6 +82,7 @@ class VolumeDetail:
     work_since: float | None = None
     left_s: int | None = None
     trouble: tuple[str, ...] = ()
+    adopted: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

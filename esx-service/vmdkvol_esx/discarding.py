@@ -25,7 +25,7 @@ from vmdkvol_esx.ordering import Ordering, outcome
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, HeldBy, LeftBehind
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
 
@@ -95,6 +95,9 @@ class Discarding:
         else:
             self._hypervisor.check_unused(disk_ref(record))
         kept = self._removing.retention_s > 0
+        if record.adopted and not kept:
+            gone = f"no volume: its disk stays at {disk_path(record)}"
+            return record, Plan((*steps, Step("trash-volume", record.name, str(record.state), gone)))
         after = "in the trash" if kept else "gone: nothing is kept in the trash here"
         loses = None if kept else f"all that is on volume {record.name} ({format_size(record.size_bytes)})"
         return record, Plan((*steps, Step("trash-volume", record.name, str(record.state), after)), loses)
@@ -124,6 +127,8 @@ class Discarding:
         self._doubts.check(record)
         lost = record.state is State.LOST
         loses = f"the record of volume {record.name}" if lost else f"all that is on volume {record.name}"
+        if record.adopted and not lost:
+            loses = f"the record of volume {record.name}, whose disk stays at {disk_path(record)}"
         plan = Plan(
             (Step("destroy-volume", record.name, str(record.state), None),),
             loses=f"{loses} ({format_size(record.size_bytes)}), for good",
@@ -166,7 +171,7 @@ class Discarding:
     def _forget(self, record: VolumeRecord) -> None:
         """The copy first: killed before the record goes, the volume is as lost as it was, and the same order goes on."""
         # It does nothing while a disk lies there, such as another volume's.
-        self._hypervisor.write_sidecar(disk_path(record), None)
+        self._hypervisor.write_sidecar(copy_path(record), None)
         self._at(Point.FORGET_CLEARED)
         self._store.delete(record.id, expect=record.generation)
         self._log.warning("forgotten", volume=record.name, id=str(record.id), disk=str(disk_path(record)))

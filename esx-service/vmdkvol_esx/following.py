@@ -12,7 +12,7 @@ from dataclasses import replace
 from vmdkvol.errors import DatastoreNotFound, VolumeError, WrongDisk
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
 from vmdkvol_esx.ports import AttachedDisk, DiskPath
 from vmdkvol_esx.records import VolumeRecord
 
@@ -37,10 +37,10 @@ class Following:
         self._check_moved(record, device.path)
         # The generation stays: the guest that has the disk gives it back with the one that it was told.
         moved = replace(record, datastore=device.path.datastore, path=device.path.path)
-        was = disk_path(record)
+        was, left = disk_path(record), copy_path(record)
         self._log.warning("disk was moved", volume=record.name, id=str(record.id), was=str(was), now=str(device.path))
         # First: killed before the record follows, the next look does all of it again.
-        self._move_copy(moved, was)
+        self._move_copy(moved, left)
         self._store.update(moved, expect=record.generation)
         return moved
 
@@ -51,7 +51,8 @@ class Following:
         """
         try:
             self._journal.write_sidecar(moved)
-            self._hypervisor.write_sidecar(was, None)
+            if was != copy_path(moved):
+                self._hypervisor.write_sidecar(was, None)
         except VolumeError as error:
             # Housekeeping writes the new one. The record is the first copy, and who waits for the disk does not wait for this.
             self._log.warning("sidecar not moved", volume=moved.name, error=str(error))

@@ -1,4 +1,4 @@
-"""Disks that somebody else made, as an administrator may look for them on a datastore: a part of ``ports.Hypervisor``."""
+"""Disks that somebody else made: looked for by a part of ``ports.Hypervisor``, and taken in by one of ``ports.Store``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from vmdkvol.names import DatastoreName
 if TYPE_CHECKING:
     from vmdkvol.volume import DiskUuid
     from vmdkvol_esx.ports import DiskPath
+    from vmdkvol_esx.records import VolumeRecord
 
 # Of one listing. Where more lie, a folder is to be named: nobody waits for all of a large datastore.
 MOST = 10_000
@@ -47,5 +48,18 @@ class ForeignDisks(Protocol):
         """Return the disk at this path, whoever made it; None if nothing lies there.
 
         What lies there and is no disk that could be attached has an ``obstacle``. TruthUnknown if it cannot be read now.
+        """
+        ...
+
+
+class Adoptions(Protocol):
+    """The record of disks that became volumes."""
+
+    def enlist(self, record: VolumeRecord, *, over_quota: bool = False) -> None:
+        """Store a new record without an intent: its disk is there, and nothing is done to it. All or nothing, as ``begin``.
+
+        StaleRequest if the volume is known; NameConflict if a live volume of the vmgroup has the name, or another one has the
+        disk's UUID or path; QuotaExceeded if it is beyond a limit, unless it is to be ``over_quota``; NotPermitted if the
+        datastore is cordoned or there is no such vmgroup.
         """
         ...

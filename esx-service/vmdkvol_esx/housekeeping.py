@@ -17,7 +17,7 @@ from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.paths import copy_path, disk_ref
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
@@ -198,7 +198,7 @@ class Housekeeping:
             self._in_lane(record.id, "sidecar", lambda: self._write_sidecar(record.id))
 
     def _sidecar_stands(self, record: VolumeRecord) -> bool:
-        content = self._hypervisor.read_sidecar(disk_path(record))
+        content = self._hypervisor.read_sidecar(copy_path(record))
         if content is None:
             return False
         try:

@@ -28,7 +28,7 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.deeds import deed, doing, named
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.paths import copy_path
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
@@ -110,8 +110,8 @@ class Journal:
                 self._clock.sleep(min(_BUSY_S, deadline.left_s))
 
     def write_sidecar(self, record: VolumeRecord) -> None:
-        """Put the second copy of the record beside its disk; durable on return."""
-        self._hypervisor.write_sidecar(disk_path(record), sidecar.encode(record))
+        """Put the second copy of the record where it belongs (``paths.copy_path``); durable on return."""
+        self._hypervisor.write_sidecar(copy_path(record), sidecar.encode(record))
         self._at(Point.SIDECAR_WRITTEN)
 
     # --- the change ----------------------------------------------------------------------------------------------

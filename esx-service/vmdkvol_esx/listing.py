@@ -192,6 +192,7 @@ def attachment(record: VolumeRecord, device: AttachedDisk) -> Attachment:
         filesystem_uuid=record.filesystem_uuid,
         options=record.options,
         copied_uuids=record.copied_uuids,
+        keep_uuid=bool(record.adopted),
     )
 
 

@@ -35,8 +35,9 @@ from vmdkvol_esx.discarding import Discarding
 from vmdkvol_esx.glance import by_disk
 from vmdkvol_esx.orphans import Known, Place
 from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.paths import copy_path
 from vmdkvol_esx.ports import Disk, DiskPath, DiskRef
-from vmdkvol_esx.rebuilding import as_found, read_record
+from vmdkvol_esx.rebuilding import adopted_disk, as_found, read_record
 from vmdkvol_esx.records import VolumeRecord
 
 _PAGE_BYTES = frames.MAX_FRAME - 4096
@@ -101,6 +102,7 @@ class MendingOrphans:
         damage = "" if disk is not None else self._damage(path)
         record, unreadable = None, "it has no second copy of one"
         try:
+            disk = disk or adopted_disk(self._hypervisor, path)
             content = self._hypervisor.read_sidecar(path)
             if content is not None:
                 record = sidecar.decode(content) if disk is None else read_record(self._hypervisor, path, disk)
@@ -130,7 +132,7 @@ class MendingOrphans:
             unread += [one_line(f"machine {names.get(vm, str(vm))}: it does not answer") for vm in lists.unread]
         except VolumeError as error:
             unread.append(one_line(f"machines: {error.text}"))
-        places = {(record.datastore, record.path): record for record in records}
+        places = {(place.datastore, place.path): record for record in records for place in (copy_path(record),)}
         return Known({record.disk_uuid: record for record in records}, places, self._choosing.names(), holders)
 
     # --- mending -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmId
+from vmdkvol_esx.adopting import Adopting
 from vmdkvol_esx.advising import Advising
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.commissioning import Commissioning
@@ -19,6 +20,7 @@ from vmdkvol_esx.ordering import Ordering
 from vmdkvol_esx.overview import Overview
 from vmdkvol_esx.policies import Policies
 from vmdkvol_esx.prospecting import Prospecting
+from vmdkvol_esx.releasing import Releasing
 from vmdkvol_esx.requests import Verbs
 from vmdkvol_esx.resizing import Resizing
 from vmdkvol_esx.severing import Severing
@@ -37,6 +39,7 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
     parts, choosing = verbs.parts, Choosing(verbs.parts.store)
     ordering = Ordering(parts, choosing, verbs.journal, verbs.underway)
     discarding = Discarding(parts, ordering, verbs.removing, verbs.owners, verbs.handover)
+    prospecting = Prospecting(parts, choosing)
     return {
         **Commissioning(parts, choosing, verbs.journal, verbs.listing, verbs.creating).rows(),
         **discarding.rows(),
@@ -48,7 +51,9 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Standing(parts, ledger, connected, service).rows(),
         **Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway).rows(),
         **Vmgroups(parts, discarding.trash).rows(),
-        **Prospecting(parts, choosing).rows(),
+        **prospecting.rows(),
+        **Adopting(parts, choosing, prospecting, verbs.journal).rows(),
+        **Releasing(parts, ordering, verbs.removing, verbs.owners, verbs.handover).rows(),
         **Datastores(parts, verbs.glance).rows(),
         **Advising(parts, choosing).rows(),
         **Policies(parts, choosing).rows(),

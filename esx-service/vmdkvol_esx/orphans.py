@@ -58,6 +58,8 @@ def parse_place(text: str) -> DiskPath | None:
 def at_place(place: Place, known: Known) -> Orphan | None:
     """Return what is wrong with what lies at a place; None if nothing is."""
     named = known.at(place.path)
+    if place.record is not None and place.record.adopted:
+        return _of_adopted(place, place.record, known)
     if place.disk is not None:
         return _of_disk(place, place.disk, known)
     if place.damage:
@@ -125,6 +127,19 @@ def trashed(place: Place, disk: Disk, volume: VolumeId, now: float, groups: Mapp
         created_at=now,
         created_by="adopted",
     )
+
+
+def _of_adopted(place: Place, record: VolumeRecord, known: Known) -> Orphan | None:
+    """Return what is wrong with the copy of the record of an adopted volume, which lies apart from its disk."""
+    other = known.by_disk.get(record.disk_uuid)
+    if other is not None and other.id == record.id:
+        return None
+    lies = f"the adopted disk [{record.datastore}] {record.path}"
+    if other is not None:
+        return _orphan(OrphanKind.SIDECAR, place, f"{lies} is volume {other.name} by now", Mending.REMOVE_SIDECAR)
+    if place.disk is None:
+        return _orphan(OrphanKind.SIDECAR, place, f"no record names it, and {lies} is not there", Mending.REMOVE_SIDECAR)
+    return _orphan(OrphanKind.DISK, place, f"no record names {lies}", Mending.ADOPT, Mending.REMOVE_SIDECAR)
 
 
 def _of_disk(place: Place, disk: Disk, known: Known) -> Orphan | None:

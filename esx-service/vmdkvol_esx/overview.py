@@ -104,6 +104,7 @@ class Overview:
             work_since=None if work is None else work.since,
             left_s=None if work is None else work.left_s,
             trouble=(*self._trouble(record, row), *warnings),
+            adopted=record.adopted or None,
         )
 
     # --- inside --------------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from vmdkvol.names import slug
+from vmdkvol.names import DatastoreName, slug
 from vmdkvol.volume import VmgroupId, VolumeId
 from vmdkvol_esx.ports import DiskPath, DiskRef
 from vmdkvol_esx.records import VolumeRecord
 
 # Not dockvols/: a vDVS that still runs would list our volumes there, and remove them (design D5).
 FOLDER = "vmdkvol"
+# No vmgroup's id, whose folders lie beside it.
+ADOPTED = f"{FOLDER}/adopted"
 
 
 def new_path(vmgroup: VmgroupId, name: str, volume: VolumeId) -> str:
@@ -23,6 +25,23 @@ def new_path(vmgroup: VmgroupId, name: str, volume: VolumeId) -> str:
 def disk_path(record: VolumeRecord) -> DiskPath:
     """Return where the record says that its disk lies."""
     return DiskPath(record.datastore, record.path)
+
+
+def copy_path(record: VolumeRecord) -> DiskPath:
+    """Return the place beside which the second copy of the record lies: that of its disk or, of a disk that somebody else made,
+    a place in our own folder, where no disk is. So nothing is ever written into a stranger's folder.
+    """
+    return adopted_place(record.datastore, record.id) if record.adopted else disk_path(record)
+
+
+def adopted_place(datastore: DatastoreName, volume: VolumeId) -> DiskPath:
+    """Return the place beside which the copy of an adopted volume's record lies."""
+    return DiskPath(datastore, f"{ADOPTED}/{volume}.vmdk")
+
+
+def is_adopted_copy(path: DiskPath) -> bool:
+    """Tell whether the place is one beside which copies of adopted volumes' records lie."""
+    return path.path.startswith(f"{ADOPTED}/")
 
 
 def disk_ref(record: VolumeRecord) -> DiskRef:

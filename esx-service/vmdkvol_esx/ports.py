@@ -15,7 +15,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.cordons import Cordons
 from vmdkvol_esx.esx_hosts import EsxHosts
-from vmdkvol_esx.foreign_disks import ForeignDisks
+from vmdkvol_esx.foreign_disks import Adoptions, ForeignDisks
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.storage_policies import LocalPolicies, StoragePolicies
 from vmdkvol_esx.tenants import Tenants
@@ -297,7 +297,7 @@ class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
         ...
 
 
-class Store(Tenants, Cordons, LocalPolicies, Protocol):
+class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
     """The database; its vmgroups are ``Tenants``, ``Cordons`` is of its datastores, and ``LocalPolicies``.
 
     One write transaction each; every write compares generations and raises the change number.

@@ -7,6 +7,7 @@ catalogue meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from vmdkvol.messages import Attachments, Call, Detach, Done, Hello, ListAttache
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol.wire import common_version
 from vmdkvol_esx.listing import attachment
+from vmdkvol_esx.paths import adopted_place
 from vmdkvol_esx.ports import AttachedDisk, DetachDisk, Disk, Hypervisor, Log
-from vmdkvol_esx.rebuilding import collect
+from vmdkvol_esx.rebuilding import adopted_disk, collect
 
 REMEDY = "stop the service and run `vmdkvol-esxd rebuild`; the disks are not touched"
 
@@ -78,6 +80,7 @@ class ReadOnlyRequests:
     def _detach_by_note(self, caller: VmId, volume: VolumeId, deadline: Deadline) -> Done:
         devices = {device.uuid for device in self._devices(caller)}
         disks = self._disks()
+        disks += self._adopted(volume)
         disk = next((disk for disk in disks if disk.ref.uuid in devices and disk.note.get("volume") == str(volume)), None)
         if disk is None:
             unknown = devices - {disk.ref.uuid for disk in disks}
@@ -127,6 +130,18 @@ class ReadOnlyRequests:
             except VolumeError as error:
                 self._log.warning("datastore not listed", datastore=datastore.name, error=str(error))
         return disks
+
+    def _adopted(self, volume: VolumeId) -> list[Disk]:
+        """Return the disk of this volume if somebody else made it: it lies elsewhere, and has no note of ours."""
+        found: list[Disk] = []
+        for datastore in self._hypervisor.datastores():
+            try:
+                disk = adopted_disk(self._hypervisor, adopted_place(datastore.name, volume))
+            except VolumeError as error:
+                self._log.warning("copy of an adopted volume's record not read", id=str(volume), error=str(error))
+                continue
+            found += [] if disk is None else [replace(disk, note={"volume": str(volume)})]
+        return found
 
     def _name(self, vm: VmId) -> str:
         found = self._hypervisor.vm(vm)

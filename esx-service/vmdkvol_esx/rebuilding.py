@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from vmdkvol.errors import BadRequest, MetadataDamaged, TruthUnknown, Unavailable, VolumeError
+from vmdkvol.errors import BadRequest, DatastoreNotFound, MetadataDamaged, TruthUnknown, Unavailable, VolumeError
 from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
-from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.paths import copy_path, disk_path, disk_ref, is_adopted_copy
 from vmdkvol_esx.ports import Disk, DiskPath, Hypervisor, Log, Store
 from vmdkvol_esx.records import VolumeRecord
 
@@ -97,12 +97,24 @@ def collect(hypervisor: Hypervisor) -> Iterator[Found]:
         for path in hypervisor.traces(datastore.name):
             disk = disks.get(path)
             try:
+                disk = disk or adopted_disk(hypervisor, path)
                 yield Found(path, disk, read_record(hypervisor, path, disk))
             except Unavailable:
                 # Not read is not damaged: a server that went away would leave out everything from here on.
                 raise
             except VolumeError as error:
                 yield Found(path, disk, None, error.text)
+
+
+def adopted_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
+    """Return the disk, wherever it lies, of the adopted volume whose copy is at this place; None for any other place."""
+    content = hypervisor.read_sidecar(path) if is_adopted_copy(path) else None
+    if content is None:
+        return None
+    try:
+        return hypervisor.disk(disk_ref(sidecar.decode(content)))
+    except DatastoreNotFound:
+        return None
 
 
 def read_record(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRecord:
@@ -112,7 +124,7 @@ def read_record(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> Vo
         raise MetadataDamaged("there is no sidecar" if disk else "the disk cannot be read, and there is no sidecar")
     record = sidecar.decode(content)
     if disk is None:
-        if disk_path(record) != path:
+        if copy_path(record) != path:
             raise MetadataDamaged(f"there is no disk that can be read, and its sidecar is of {disk_path(record)}")
     elif record.disk_uuid != disk.ref.uuid:
         raise MetadataDamaged(f"the sidecar is of the disk {record.disk_uuid}")
@@ -127,7 +139,7 @@ def read_record(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> Vo
 def _first_claims(found: Found) -> tuple[bool, bool, int, bool, str]:
     """Return the order of claims: with a disk, live, the higher generation, then who lies where its sidecar says."""
     record = _record(found)
-    moved = disk_path(record) != found.path
+    moved = copy_path(record) != found.path
     return found.disk is None, record.state is State.TRASHED, -record.generation, moved, str(found.path)
 
 
@@ -150,15 +162,19 @@ def _restore(store: Store, batch: Sequence[Found], now: float) -> tuple[list[Vol
 
 
 def as_found(path: DiskPath, record: VolumeRecord, now: float) -> VolumeRecord:
-    """Return the record to insert, with the place where the disk was found; in the trash it is since ``now``."""
+    """Return the record to insert, with the place where the disk was found; that of an adopted one is known by its record.
+
+    In the trash it is since ``now``.
+    """
     # `removing` and `lost` are not in a sidecar, and a crash is settled before it: what is there is there.
     state = State.TRASHED if record.state in (State.TRASHED, State.REMOVING) else record.state
     if state in (State.PREPARING, State.LOST):
         state = State.READY
+    place = disk_path(record) if record.adopted else path
     return replace(
         record,
-        datastore=path.datastore,
-        path=path.path,
+        datastore=place.datastore,
+        path=place.path,
         state=state,
         trashed_at=now if state is State.TRASHED else None,
         generation=record.generation + GENERATION_JUMP,

@@ -23,6 +23,7 @@ class VolumeRecord:
     """One volume. ``path`` is the descriptor's, relative to ``datastore``; ``generation`` fences older requests.
 
     ``last_vm`` is the VM that the last attach was for: where to look first, no more. ``trashed_at`` is UTC seconds.
+    ``adopted``: somebody else made the disk, which is never deleted by us.
     ``copied_uuids``: one of them, or ``renewed_uuid``, is on the disk of a clone whose own UUID is not recorded yet.
     """
 
@@ -42,8 +43,10 @@ class VolumeRecord:
     created_by: str
     last_vm: VmId | None = None
     trashed_at: float | None = None
-    # Last, and not there when it is empty: a row or a sidecar from before has the same checksum.
+    # Not there when it is empty: a row or a sidecar from before has the same checksum.
     copied_uuids: tuple[UUID, ...] = field(default=(), metadata={"since": 2})
+    # As the one above. Where the disk lay when it was adopted; empty: we made it.
+    adopted: str = field(default="", metadata={"since": 2})
 
 
 @dataclass(frozen=True, slots=True)

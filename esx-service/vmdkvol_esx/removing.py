@@ -19,7 +19,7 @@ from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.paths import copy_path, disk_ref
 from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.ports import DeleteDisk
 from vmdkvol_esx.records import VolumeRecord
@@ -203,9 +203,26 @@ class Removing:
         self.destroy(record, deadline, answered)
 
     def destroy(self, record: VolumeRecord, deadline: Deadline, answered: Answered[Any] | None = None) -> None:
-        """Delete the disk of a volume that no machine has, and then its record. Within its lane."""
+        """Delete the disk of a volume that no machine has, and then its record. Within its lane.
+
+        The disk of an adopted one is not ours to delete: it stays where it lies, with all that is on it.
+        """
+        if record.adopted:
+            return self.let_go(record)
         removing = replace(record, state=State.REMOVING, generation=record.generation + 1)
         intent = self._journal.begin(DeleteDisk(disk_ref(record)), removing, None, before=record)
         self._at(Point.REMOVE_BEGUN)
         self._journal.carry_out(intent, removing, deadline, answered)
         self._log.info("deleted", volume=record.name, id=str(record.id), disk=str(disk_ref(record).path))
+        return None
+
+    def let_go(self, record: VolumeRecord) -> None:
+        """Forget an adopted volume that no machine has; its disk is not touched. Within its lane.
+
+        The copy first: killed before the record goes, the volume stands as it stood, and the same again ends it.
+        """
+        assert record.adopted, "a disk of ours without a record would be an orphan"
+        self._hypervisor.write_sidecar(copy_path(record), None)
+        self._at(Point.RELEASE_CLEARED)
+        self._store.delete(record.id, expect=record.generation)
+        self._log.warning("released", volume=record.name, id=str(record.id), disk=str(disk_ref(record).path))

@@ -17,7 +17,7 @@ class Step(Enum):
     """``KEEP``: check, then mount. ``JOIN``: another namespace has it mounted; mount the same superblock, never check it.
 
     ``MAKE``: the disk never held anything. ``REMAKE``: our own unfinished file system is on it; blank it first.
-    ``RENEW``: a clone; full check and a UUID of its own.
+    ``RENEW``: a clone; full check and a UUID of its own. ``TAKE``: an adopted disk; full check, and the UUID that it has.
     """
 
     KEEP = "keep"
@@ -25,6 +25,7 @@ class Step(Enum):
     MAKE = "make"
     REMAKE = "remake"
     RENEW = "renew"
+    TAKE = "take"
 
 
 def decide(attachment: Attachment, probe: Probe, *, busy: bool) -> Step:
@@ -41,7 +42,7 @@ def decide(attachment: Attachment, probe: Probe, *, busy: bool) -> Step:
     if attachment.filesystem_uuid is None:
         if busy:
             raise _held(attachment)
-        return Step.RENEW
+        return Step.TAKE if attachment.keep_uuid and probe.uuid is not None else Step.RENEW
     return Step.JOIN if busy else Step.KEEP
 
 
@@ -73,7 +74,10 @@ def _not_ours(attachment: Attachment, probe: Probe) -> VolumeError | None:
         # Never taken for a new disk: the record says that a container had it (I1, field case C19).
         return CheckFailed(f"the disk of volume {volume} has no file system where {fstype} was", volume=str(volume))
     if probe.kind != fstype:
-        return ForeignContent(f"the disk of volume {volume} holds {probe.kind}, not {fstype}", volume=str(volume))
+        # An administrator said so of an adopted disk, whose content nobody had looked at.
+        remedy = f"release it, and adopt it with fstype={probe.kind} if that is right" if attachment.keep_uuid else None
+        text = f"the disk of volume {volume} holds {probe.kind}, not {fstype}"
+        return ForeignContent(text, remedy=remedy, volume=str(volume))
     if attachment.filesystem_uuid is not None and probe.uuid != attachment.filesystem_uuid:
         return ForeignContent(
             f"the disk of volume {volume} holds the file system {probe.uuid}, not {attachment.filesystem_uuid}",

@@ -179,6 +179,8 @@ class Mounting:
                 parts.log.info("joined a mount of another namespace", volume=str(attachment.volume), device=device.path)
             case Step.RENEW:
                 self._renew(attachment, device)
+            case Step.TAKE:
+                self._renew(attachment, device, probe.uuid)
             case Step.MAKE:
                 self._format(attachment, device, undo)
             case Step.REMAKE:
@@ -213,17 +215,18 @@ class Mounting:
         parts.at(Point.FORMAT_RECORDED)
         parts.log.info("formatted", volume=str(attachment.volume), fstype=options.fstype, uuid=str(uuid))
 
-    def _renew(self, attachment: Attachment, device: Device) -> None:
-        """Give a clone, or what was taken from a machine by force, a full check and a UUID of its own.
+    def _renew(self, attachment: Attachment, device: Device, kept: UUID | None = None) -> None:
+        """Give a clone, or what was taken from a machine by force, a full check and a UUID of its own, unless one is ``kept``.
 
         Cut off anywhere, the next Mount does it again.
         """
         parts, fstype = self._parts, attachment.options.fstype
-        uuid = renewed_uuid(attachment.volume)
+        uuid = kept or renewed_uuid(attachment.volume)
         parts.filesystems.check(device, fstype, full=True)
-        parts.filesystems.renew_uuid(device, fstype, uuid)
+        if kept is None:
+            parts.filesystems.renew_uuid(device, fstype, uuid)
         self._mark(attachment, Content.FORMATTED, uuid)
-        parts.log.info("checked in full, with a new UUID", volume=str(attachment.volume), uuid=str(uuid))
+        parts.log.info("checked in full", volume=str(attachment.volume), uuid=str(uuid), new=kept is None)
 
     def _mark(self, attachment: Attachment, content: Content, uuid: UUID) -> None:
         self._parts.ask(Mark(attachment.volume, attachment.generation, content, uuid), self._parts.limits.ask_s)

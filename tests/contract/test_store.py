@@ -223,6 +223,7 @@ def test_a_record_comes_back_exactly(stores: Stores) -> None:
         state=State.TRASHED,
         content=Content.FORMATTED,
         copied_uuids=(uuid4(), uuid4()),
+        adopted="[ds1] theirs/x.vmdk",
         options=replace(CreateOptions(), size_bytes=None, clone_from=VolumeRef.parse("a@b"), given=frozenset({"clone_from"})),
     )
     stores.store.restore(record)

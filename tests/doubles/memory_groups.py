@@ -123,6 +123,10 @@ class MemoryGroups:
             if self.of(intent.caller).vmgroup.id != record.vmgroup:
                 raise NotPermitted("this machine was taken out of its vmgroup meanwhile")
             rights.check(group, verb, record.datastore, home)
+        self.check_room(record, added, records, home)
+
+    def check_room(self, record: VolumeRecord, added: int, records: Iterable[VolumeRecord], home: DatastoreName | None) -> None:
+        group = self._groups[record.vmgroup]
         if added > 0:
             used, trashed = (each.get(record.datastore, 0) for each in self.usage(record.vmgroup, records))
             right = rights.find(group.rights, record.datastore, home)

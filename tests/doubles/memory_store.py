@@ -89,6 +89,17 @@ class MemoryStore(MemoryPolicies):
         self._intents[intent.id] = intent
 
     @_alone
+    def enlist(self, record: VolumeRecord, *, over_quota: bool = False) -> None:
+        if record.id in self._records:
+            raise StaleRequest(f"volume {record.name} is not new")
+        self._claim(record)
+        if not over_quota:
+            self._groups.check_room(record, record.size_bytes, self._stored(), None)
+        if record.datastore in self._cordons:
+            raise NotPermitted(f"datastore {record.datastore} takes no new volumes now")
+        self._put(record)
+
+    @_alone
     def note_task(self, intent: UUID, task: str) -> None:
         if intent in self._intents:
             self._intents[intent] = replace(self._intents[intent], task=task)

@@ -58,6 +58,7 @@ class Kept:
     generation: int = 1
     filesystem_uuid: UUID | None = None
     copied_uuids: tuple[UUID, ...] = ()
+    keep_uuid: bool = False
     holder: VmId | None = None
     change: int = 0
 
@@ -248,6 +249,7 @@ class SmallService:
             kept.filesystem_uuid,
             kept.info.options,
             kept.copied_uuids,
+            kept.keep_uuid,
         )
 
 

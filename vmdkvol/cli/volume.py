@@ -146,6 +146,7 @@ def detail_of(detail: Mapping[str, Any]) -> dict[str, Any]:
         "disk_uuid": detail["disk_uuid"],
         "filesystem_uuid": detail["filesystem_uuid"],
         "options": _options(detail["options"]),
+        "adopted": detail.get("adopted"),
         "trouble": detail["trouble"],
     }
 

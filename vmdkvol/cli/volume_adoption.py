@@ -1,4 +1,4 @@
-"""`vmdkvol volume scan`: disks on a datastore that are no volumes yet, and what stands against making them some."""
+"""`vmdkvol volume scan|adopt|release`: disks that somebody else made become volumes where they lie, and are given back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmdkvol.cli import completing
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options
 from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, view_options
+from vmdkvol.cli.volume_changes import pairs
 from vmdkvol.sizes import format_size, short_size
 
 if TYPE_CHECKING:
@@ -35,7 +37,51 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
     view.show(_DISKS, [row_of(disk) for disk in pages])
 
 
-COMMANDS: Sequence[click.Command] = (scan,)
+@click.command("adopt")
+@click.argument("disk")
+@click.argument("name")
+@click.option(
+    "--vmgroup",
+    metavar="NAME",
+    default="_DEFAULT",
+    show_default=True,
+    shell_complete=completing.names("vmgroups"),
+    help="Whose virtual machines see it.",
+)
+@click.option("-o", "options", metavar="KEY=VALUE", multiple=True, help="fstype, layout, access, label, ...: see below.")
+@click.option("--over-quota", is_flag=True, help="Also beyond the vmgroup's limits.")
+@change_options(short=False)
+@api_options
+def adopt(disk: str, name: str, vmgroup: str, options: tuple[str, ...], over_quota: bool, client: Client, how: How) -> int:
+    """Make the disk at DISK the volume NAME, where it lies and as it is. Not a byte of it is written, and it is never deleted.
+
+    DISK is a place that `scan` lists. Its file system must be ext4, or what -o fstype says: it is never made, and a disk with
+    another one is refused at its first mount, which checks all of it. -o also takes access, attach-as, iops-limit, label,
+    layout (root unless it is given), mount-options and shares.
+
+    \b
+    vmdkvol volume adopt "[ds1] databases/db.vmdk" db --vmgroup prod -o fstype=xfs
+    """
+    body = {"disk": disk, "vmgroup": vmgroup, "name": name, "options": pairs(options), "over_quota": over_quota}
+    return carry_out(client, {disk: Change("POST", path_of("disks", "adopt"), body)}, how, lambda _: f"volume {name} is ready")
+
+
+@click.command("release")
+@click.argument("name", shell_complete=completing.names("volumes"))
+@click.option(
+    "--vmgroup", metavar="NAME", shell_complete=completing.names("vmgroups"), help="Whose, where several have one of that name."
+)
+@change_options(losing=True)
+@api_options
+def release(name: str, vmgroup: str | None, client: Client, how: How) -> int:
+    """Forget the adopted volume NAME. Its disk stays where it lies, with all that is on it; the plan says where."""
+    body = {} if vmgroup is None else {"vmgroup": vmgroup}
+    change = Change("POST", path_of("volumes", name, "release"), body)
+    said = "is released: its disk is nobody's, and lies where it lay"
+    return carry_out(client, {name: change}, how, lambda each: f"volume {each} {said}", question=f"Release {name}?")
+
+
+COMMANDS: Sequence[click.Command] = (scan, adopt, release)
 
 
 def row_of(disk: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,8 +75,12 @@ def take(transaction: Transaction, datastore: DatastoreName) -> None:
 
 def check_open(transaction: Transaction, intent: Intent, record: VolumeRecord) -> None:
     """Raise NotPermitted if the work makes a volume on a datastore that takes none now."""
-    if not isinstance(intent.change, CreateDisk | CloneDisk):
-        return
+    if isinstance(intent.change, CreateDisk | CloneDisk):
+        check_not_cordoned(transaction, record)
+
+
+def check_not_cordoned(transaction: Transaction, record: VolumeRecord) -> None:
+    """Raise NotPermitted if the datastore of a new volume takes none now."""
     row = transaction.first(_ONE, place=record.datastore)
     if row is not None:
         _cordon(row)

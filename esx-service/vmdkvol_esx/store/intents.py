@@ -73,6 +73,16 @@ def begin(
     transaction.change(_BEGIN, **intent_to_row(intent), closed_at=None, outcome=None)
 
 
+def enlist(transaction: Transaction, record: VolumeRecord, *, over_quota: bool) -> None:
+    """See ``ports.Store.enlist``: there is nothing to be done for it, so no work is opened."""
+    if volumes.fetch(transaction, record.id) is not None:
+        raise StaleRequest(f"volume {record.name} ({record.id}) is not new", volume=str(record.id))
+    volumes.put(transaction, record, volumes.next_change(transaction))
+    if not over_quota:
+        reserving.check_adopted(transaction, record)
+    cordons.check_not_cordoned(transaction, record)
+
+
 def _check_source(transaction: Transaction, source: VolumeId, clone: VolumeRecord) -> None:
     record = volumes.fetch(transaction, source)
     if record is not None and record.vmgroup != clone.vmgroup:

@@ -41,8 +41,21 @@ def check_begun(transaction: Transaction, intent: Intent, record: VolumeRecord, 
     if verb is not None and intent.caller is not None:
         _check_still(transaction, intent.caller, record)
         decisions.check(group, verb, record.datastore, home)
+    check_room(transaction, group, record, added, home)
+
+
+def check_adopted(transaction: Transaction, record: VolumeRecord) -> None:
+    """Raise QuotaExceeded if a disk that becomes a volume is beyond a limit; it is stored already."""
+    own = fetch(transaction, record.vmgroup)
+    assert own is not None, "a record's vmgroup is there"
+    check_room(transaction, Group(own, rights_of(transaction, own.id)), record, record.size_bytes, None)
+
+
+def check_room(transaction: Transaction, group: Group, record: VolumeRecord, added: int, home: DatastoreName | None) -> None:
+    """Raise QuotaExceeded if ``added`` bytes, for which ``record`` is stored already, are beyond a limit of the group's."""
     if added <= 0:
         return
+    own = group.vmgroup
     sums = {row["state"]: row["bytes"] for row in transaction.all(_USED_ON, key=str(own.id), place=record.datastore)}
     trashed = sum(bytes for state, bytes in sums.items() if state in TRASH)
     right = decisions.find(group.rights, record.datastore, home)

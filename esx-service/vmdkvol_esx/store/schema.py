@@ -27,7 +27,7 @@ from vmdkvol_esx.store.statements import Row
 T = TypeVar("T")
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0008"
+REVISION = "0009"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
@@ -58,6 +58,7 @@ volumes = Table(
     Column("changed", Integer, nullable=False),
     Column("checksum", Text, nullable=False),
     Column("copied_uuids", Text),
+    Column("adopted", Text),
     # A name in the trash is free again (corrections 18); the words are those of volume.LIVE_STATES.
     Index("live_names", "vmgroup", "name", unique=True, sqlite_where=text(LIVE)),
     # Two records of one disk would be two owners of one disk (I2).
@@ -164,6 +165,8 @@ _INTENT_FIELDS = ("id", "volume", "kind", "change", "caller", "opened_at", "sour
 _RECORD_FIELDS = tuple(field.name for field in fields(VolumeRecord))
 # What every statement that reads records selects: their columns in the order of the checksum, then that itself.
 RECORD_COLUMNS = tuple(volumes.c[name] for name in (*_RECORD_FIELDS, "checksum"))
+# What a row has counted from the first version on; the columns after them came later.
+_FIRST_FIELDS = _RECORD_FIELDS.index("copied_uuids")
 # All records as they lie there, for ``check_records``.
 RECORDS = f"SELECT {', '.join(column.name for column in RECORD_COLUMNS)} FROM volumes"
 # Made once: a checksum is one of these, and a listing looks at ten thousand.
@@ -187,8 +190,10 @@ def row_checksum(row: Row, names: Sequence[str]) -> str:
 
 
 def _record_checksum(values: Sequence[Any]) -> str:
-    """Return the checksum over a record's columns. Without the last one where it is empty, as rows from before have it."""
-    counted = values if values[-1] is not None else values[:-1]
+    """Return the checksum over a record's columns. Without the last ones where they are empty, as rows from before have it."""
+    counted = list(values)
+    while len(counted) > _FIRST_FIELDS and counted[-1] is None:
+        counted.pop()
     return hashlib.sha256(compact(counted).encode()).hexdigest()
 
 
@@ -198,6 +203,7 @@ def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
     row["options"] = compact(row["options"])
     row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
     row["copied_uuids"] = compact(row["copied_uuids"]) if record.copied_uuids else None
+    row["adopted"] = record.adopted or None
     return {**row, "changed": change, "checksum": _record_checksum([row[name] for name in _RECORD_FIELDS])}
 
 

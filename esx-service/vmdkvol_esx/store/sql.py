@@ -6,27 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select
-
 from vmdkvol.clock import Clock
-from vmdkvol.errors import Busy, MetadataDamaged, NotPermitted, StaleRequest
+from vmdkvol.errors import Busy, StaleRequest
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.identities import Identity, Ticket
 from vmdkvol_esx.ledger import Ended
 from vmdkvol_esx.records import AuditRecord, Group, Intent, StoredAnswer, Tenancy, Vmgroup, VolumeRecord
-from vmdkvol_esx.store import identities, intents, vmgroups, volumes
+from vmdkvol_esx.store import identities, intents, known_datastores, vmgroups, volumes
 from vmdkvol_esx.store.audit import SqlTrail
 from vmdkvol_esx.store.cordons import SqlCordons
-from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
+from vmdkvol_esx.store.engine import WAIT_S, Database
 from vmdkvol_esx.store.opening import open_database
 from vmdkvol_esx.store.policies import SqlPolicies
-from vmdkvol_esx.store.schema import datastores
-from vmdkvol_esx.store.statements import Statement
-
-_DATASTORES = Statement(select(datastores))
-_DATASTORE = Statement(select(datastores).where(datastores.c.name == bindparam("called")))
-_NEW_DATASTORE = Statement(insert(datastores))
 
 
 def open_store(path: Path | None, clock: Clock, *, wait_s: float = WAIT_S) -> SqlStore:
@@ -105,6 +97,10 @@ class SqlStore(SqlPolicies, SqlCordons):
                 change = volumes.next_change(transaction)
                 vmgroups.make_known(transaction, record.vmgroup, change)
                 volumes.put(transaction, record, change)
+
+    def enlist(self, record: VolumeRecord, *, over_quota: bool = False) -> None:
+        with self._database.writing() as transaction:
+            intents.enlist(transaction, record, over_quota=over_quota)
 
     def volume(self, volume: VolumeId) -> VolumeRecord | None:
         with self._database.reading() as transaction:
@@ -230,20 +226,12 @@ class SqlStore(SqlPolicies, SqlCordons):
     def datastore_ids(self) -> Mapping[DatastoreName, UUID]:
         """Return what each datastore's marker says, as far as it was seen once; raises MetadataDamaged for no UUID."""
         with self._database.reading() as transaction:
-            rows = transaction.all(_DATASTORES)
-        try:
-            return {DatastoreName(row["name"]): UUID(row["id"]) for row in rows}
-        except ValueError as error:
-            raise MetadataDamaged(f"{self._database.name} has a datastore without a UUID", remedy=REBUILD) from error
+            return known_datastores.ids(transaction, self._database.name)
 
     def remember_datastore(self, name: DatastoreName, marker: UUID) -> None:
         """Afterwards the datastore is only what has this marker. Raises NotPermitted if it is known by another one."""
         with self._database.writing() as transaction:
-            known = transaction.first(_DATASTORE, called=name)
-            if known is None:
-                transaction.change(_NEW_DATASTORE, name=name, id=str(marker))
-            elif known["id"] != str(marker):
-                raise NotPermitted(f"datastore {name} is {known['id']}, not {marker}")
+            known_datastores.remember(transaction, name, marker)
 
     # --- who may speak as which VM -------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm
 from vmdkvol.admin_requests import NOUNS
-from vmdkvol.adoption_messages import ScanDisks
+from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume, ScanDisks
 from vmdkvol.advice_messages import AdviseMaintenance
 from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.messages import Request
@@ -133,7 +133,9 @@ ROUTES: tuple[Route, ...] = (
     Route(POST, "/v1/volumes/{volume}/rename", RenameVolume),
     Route(POST, "/v1/volumes/{volume}/detach", DetachVolume),
     Route(POST, "/v1/volumes/{volume}/resize", ResizeVolume),
+    Route(POST, "/v1/volumes/{volume}/release", ReleaseVolume),
     _list("/v1/disks/{datastore}", ScanDisks),
+    Route(POST, "/v1/disks/adopt", AdoptDisk, makes=True),
     Route(GET, "/v1/orphans", ListOrphans),
     Route(POST, "/v1/orphans/mend", MendOrphan),
     Route(GET, "/v1/advice/maintenance", AdviseMaintenance),

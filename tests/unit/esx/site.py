@@ -25,7 +25,7 @@ from vmdkvol_esx import sidecar
 from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.paths import FOLDER, copy_path, disk_ref
 from vmdkvol_esx.ports import Change, Datastore, DeviceLists, Disk, DiskPath, TaskId, Vm
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.requests import Requests, Verbs, make_verbs
@@ -237,7 +237,7 @@ class Site:
         return list(self.store.page(None, None, 10_000))
 
     def copy_of(self, record: VolumeRecord) -> VolumeRecord:
-        content = self.hypervisor.read_sidecar(disk_path(record))
+        content = self.hypervisor.read_sidecar(copy_path(record))
         assert content is not None
         return sidecar.decode(content)
 
@@ -253,7 +253,8 @@ class Site:
         """I2: no two VMs ever held one disk at a time. I4: no disk without a record, no ready record without its disk."""
         truth = self.hypervisor.truth()
         records = {record.disk_uuid: record for record in self.records()}
-        assert set(truth.disks) <= set(records)
+        # What somebody else put beside our folder is none of ours.
+        assert {uuid for uuid, disk in truth.disks.items() if disk.ref.path.path.startswith(f"{FOLDER}/")} <= set(records)
         for record in records.values():
             if record.state is State.READY:
                 assert self.hypervisor.disk(disk_ref(record)) is not None

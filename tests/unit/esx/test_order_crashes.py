@@ -6,19 +6,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.unit.esx.admin_site import AdminSite
-from tests.unit.esx.site import A, B, Killed
+from tests.unit.esx.site import DS1, A, B, Killed
 from tests.unit.esx.test_crashes import TASK, Passed
 from tests.unit.esx.test_rebuilding import rebuilt
+from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume
 from vmdkvol.errors import VolumeNotFound
 from vmdkvol.points import Point
-from vmdkvol.volume import State
+from vmdkvol.volume import State, new_disk_uuid
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
 from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import DeleteDisk, DetachDisk
+from vmdkvol_esx.ports import CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
 
 P = Point
 
@@ -92,7 +94,31 @@ def _is_severed(site: AdminSite) -> bool:
     return record.last_vm is None and record.filesystem_uuid is None and len(record.copied_uuids) == 1
 
 
+def _adopt(site: AdminSite) -> Any:
+    ref = DiskRef(new_disk_uuid(uuid4()), DiskPath(DS1, "theirs/x.vmdk"))
+    site.hypervisor.submit(CreateDisk(ref, 1 << 30, "thin", {}), uuid4())
+    return AdoptDisk(disk=str(ref.path), vmgroup="_DEFAULT", name="db")
+
+
+def _release(site: AdminSite) -> Any:
+    site.order(_adopt(site))
+    return ReleaseVolume(volume="db")
+
+
+def _is_given_back(site: AdminSite) -> bool:
+    truth = site.hypervisor.truth()
+    return (
+        not site.records() and not truth.sidecars and [disk.ref.path.path for disk in truth.disks.values()] == ["theirs/x.vmdk"]
+    )
+
+
 WORK = {
+    "adopt": Work(
+        _adopt,
+        (P.ADOPT_RECORDED, P.SIDECAR_WRITTEN),
+        lambda site: [(each.name, each.path, each.state) for each in site.records()] == [("db", "theirs/x.vmdk", State.READY)],
+    ),
+    "release": Work(_release, (P.RELEASE_CLEARED,), _is_given_back),
     "restore": Work(
         _restore,
         (P.SIDECAR_WRITTEN, P.RESTORE_RECORDED, P.SIDECAR_WRITTEN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,9 +30,10 @@ from vmdkvol.messages import (
 )
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Content, VmId, VolumeId
-from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import DetachDisk
+from vmdkvol.volume import Content, VmId, VolumeId, new_disk_uuid
+from vmdkvol_esx import sidecar
+from vmdkvol_esx.paths import copy_path, disk_path
+from vmdkvol_esx.ports import CreateDisk, DetachDisk, DiskPath, DiskRef
 from vmdkvol_esx.readonly import ReadOnlyRequests
 
 VOLUME = VolumeId(UUID(int=1))
@@ -89,6 +91,23 @@ def test_a_task_is_waited_for(site: Site, degraded: ReadOnlyRequests) -> None:
     attachment = site.attach(site.create("db").id)
     site.hypervisor.takes(DetachDisk, 2.0)
     ask(site, degraded, Detach(attachment.volume, attachment.generation))
+    assert site.hypervisor.truth().holders == {}
+
+
+def test_an_adopted_disk_leaves_its_vm(site: Site, degraded: ReadOnlyRequests) -> None:
+    ref = DiskRef(new_disk_uuid(uuid4()), DiskPath(DS1, "theirs/x.vmdk"))
+    site.hypervisor.submit(CreateDisk(ref, 1 << 30, "thin", {}), uuid4())
+    own = site.record(site.create("own").id)
+    record = replace(own, id=VolumeId(uuid4()), name="db", disk_uuid=ref.uuid, path=ref.path.path, adopted=str(ref.path))
+    site.store.enlist(record)
+    site.hypervisor.write_sidecar(copy_path(record), sidecar.encode(record))
+    attachment = site.attach(record.id)
+
+    told = ask(site, degraded, ListAttached())
+    assert isinstance(told, Attachments)
+    assert [each.volume for each in told.attachments] == [record.id]
+    ask(site, degraded, Detach(record.id, attachment.generation))
+
     assert site.hypervisor.truth().holders == {}
 
 

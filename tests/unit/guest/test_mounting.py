@@ -179,6 +179,68 @@ def test_a_clone_whose_new_uuid_was_not_recorded_is_mounted_by_the_next(host: Ho
     assert clone.filesystem_uuid == renewed_uuid(clone.info.id)
 
 
+THEIRS = DiskContent("ext4", UUID(int=99), owners={"": (0, 0, 0o755)})
+
+
+def adopted(host: Host, content: DiskContent | None = THEIRS) -> Kept:
+    """Somebody else's disk became a volume, and nobody mounted it yet."""
+    host.create("theirs", layout="root")
+    kept = host.kept("theirs")
+    kept.info, kept.keep_uuid = replace(kept.info, content=Content.FORMATTED), True
+    disk = host.guest.disks.disk(kept.disk, kept.info.size_bytes)
+    if content is not None:
+        disk.put(content)
+    return kept
+
+
+def test_an_adopted_disk_is_checked_in_full_and_keeps_its_uuid(host: Host) -> None:
+    kept = adopted(host)
+
+    host.mount(ID2, "theirs")
+
+    assert host.guest.calls.index("check-full") < host.guest.calls.index("mount")
+    assert {"make", "prepare", "blank", "renew_uuid"}.isdisjoint(host.guest.calls)
+    now = host.guest.disks[kept.disk].now
+    assert (kept.filesystem_uuid, now.uuid, now.label) == (THEIRS.uuid, THEIRS.uuid, THEIRS.label)
+
+
+def test_an_adopted_disk_is_checked_in_full_once(host: Host) -> None:
+    adopted(host)
+    host.mount(ID2, "theirs")
+    host.unmount(ID2, "theirs")
+    host.settle()
+    host.guest.calls.clear()
+
+    host.mount(ID3, "theirs")
+
+    assert "check-full" not in host.guest.calls
+
+
+@pytest.mark.parametrize("content", [None, DiskContent("xfs", UUID(int=99))], ids=["blank", "another-kind"])
+def test_an_adopted_disk_with_something_else_is_refused_and_left_as_it_is(host: Host, content: DiskContent | None) -> None:
+    kept = adopted(host, content)
+    before = host.guest.disks[kept.disk].now
+
+    with pytest.raises(ForeignContent if content else CheckFailed):
+        host.mount(ID2, "theirs")
+
+    assert host.guest.disks[kept.disk].now == before
+    assert {"make", "blank", "renew_uuid", "check-full", "mount"}.isdisjoint(host.guest.calls)
+
+
+def test_an_adopted_disk_whose_uuid_was_not_recorded_is_checked_again(host: Host) -> None:
+    kept = adopted(host)
+    host.line.before[Mark] = [ServiceUnreachable("lost")]
+
+    with pytest.raises(ServiceUnreachable):
+        host.mount(ID2, "theirs")
+    assert kept.filesystem_uuid is None
+
+    host.mount(ID3, "theirs")
+    assert kept.filesystem_uuid == THEIRS.uuid
+    assert host.guest.calls.count("check-full") == 2
+
+
 def test_source_and_clone_are_mounted_together(host: Host) -> None:
     host.mount()
     host.unmount()

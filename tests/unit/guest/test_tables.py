@@ -115,6 +115,47 @@ def test_a_busy_disk_is_joined_or_left_alone(
         assert busy is verdict
 
 
+@pytest.mark.parametrize(
+    ("probe", "verdict"),
+    [
+        pytest.param(MADE, Step.TAKE, id="a-file-system"),
+        pytest.param(ELSE, Step.TAKE, id="whatever-its-uuid"),
+        pytest.param(Probe("ext4", None), Step.RENEW, id="without-a-uuid"),
+        pytest.param(XFS, ForeignContent, id="of-another-kind"),
+        pytest.param(TWO, ForeignContent, id="two-at-once"),
+        pytest.param(Probe("dos", None), ForeignContent, id="a-partition-table"),
+        pytest.param(Probe("crypto_LUKS", OURS), ForeignContent, id="encrypted"),
+        pytest.param(BLANK, CheckFailed, id="blank"),
+    ],
+)
+def test_an_adopted_disk_before_its_first_mount_is_taken_as_it_is_or_refused(
+    probe: Probe, verdict: Step | type[VolumeError]
+) -> None:
+    adopted = replace(ATTACHMENT, content=DONE, keep_uuid=True)
+    for busy in (False, True):
+        try:
+            found: Step | type[VolumeError] = decide(adopted, probe, busy=busy)
+        except VolumeError as error:
+            found = type(error)
+        assert found is (StillMounted if busy and isinstance(verdict, Step) else verdict)
+
+
+@pytest.mark.parametrize("probe", [BLANK, MADE, ELSE, XFS, TWO])
+def test_nothing_ever_makes_a_file_system_on_an_adopted_disk(probe: Probe) -> None:
+    for recorded in (None, OURS):
+        try:
+            step = decide(replace(ATTACHMENT, content=DONE, filesystem_uuid=recorded, keep_uuid=True), probe, busy=False)
+        except VolumeError:
+            continue
+        assert step not in (Step.MAKE, Step.REMAKE)
+
+
+def test_a_refused_adopted_disk_says_with_what_it_is_adopted() -> None:
+    with pytest.raises(ForeignContent) as caught:
+        decide(replace(ATTACHMENT, content=DONE, keep_uuid=True), XFS, busy=False)
+    assert "fstype=xfs" in caught.value.remedy
+
+
 RENEWED = Probe("ext4", renewed_uuid(ATTACHMENT.volume))
 
 

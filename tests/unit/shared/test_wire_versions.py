@@ -165,3 +165,17 @@ def test_what_a_clone_was_copied_with_is_left_out_for_an_agent_of_version_one_an
     assert read(2) == clone
     assert read(1) == plain
     assert "copied_uuids" not in wire.dump(plain)
+
+
+def test_that_a_file_system_keeps_its_uuid_is_left_out_for_an_agent_of_version_four_and_where_it_does_not() -> None:
+    plain = Attachment(
+        VolumeId(uuid4()), DiskUuid(uuid4()), 1 << 30, LoopAddress(1), 3, Content.FORMATTED, None, CreateOptions.parse({})
+    )
+    adopted = replace(plain, keep_uuid=True)
+
+    def read(version: int) -> Attachment:
+        return wire.load(Attachment, json.loads(json.dumps(wire.dump(adopted, version))))
+
+    assert read(5) == adopted
+    assert read(4) == plain
+    assert "keep_uuid" not in wire.dump(plain)

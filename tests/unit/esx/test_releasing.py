@@ -1,0 +1,250 @@
+"""An adopted disk is given back and never deleted: by an order, by Docker's remove, by the trash, by a lost database."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import DS1, DS2, A, B
+from tests.unit.esx.test_adopting import PLACE, adopt, adopted, put
+from vmdkvol.adoption_messages import ReleaseVolume
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import Conflict, TruthUnknown, VolumeError, VolumeInUse, VolumeNotFound
+from vmdkvol.orders import Outcome
+from vmdkvol.orphan_messages import ListOrphans
+from vmdkvol.volume import Content, State, VolumeId
+from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, TrashVolume
+from vmdkvol_esx.paths import adopted_place, copy_path
+from vmdkvol_esx.ports import DeleteDisk, DiskRef
+from vmdkvol_esx.rebuilding import rebuild
+from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.store import open_store
+
+
+@pytest.fixture
+def site() -> AdminSite:
+    return AdminSite(datastores=(DS1, DS2))
+
+
+@pytest.fixture
+def disk(site: AdminSite) -> DiskRef:
+    return put(site)
+
+
+@pytest.fixture
+def volume(site: AdminSite, disk: DiskRef) -> VolumeRecord:
+    return adopted(site)
+
+
+def release(site: AdminSite, volume: str = "db", **more: Any) -> Outcome:
+    told: Outcome = site.order(ReleaseVolume(volume=volume, **more))
+    return told
+
+
+def check_given_back(site: AdminSite, disk: DiskRef) -> None:
+    """Nothing is left of the volume, and the disk is as it was, of nobody."""
+    truth = site.hypervisor.truth()
+    assert (site.records(), dict(truth.sidecars), dict(truth.holders)) == ([], {}, {})
+    assert list(truth.disks) == [disk.uuid]
+    assert site.hypervisor.content(disk.uuid) == "somebody's"
+    assert site.order(ListOrphans()).orphans == ()
+    assert DeleteDisk not in {type(change) for change in site.hypervisor.submitted}
+
+
+# --- by an order ---------------------------------------------------------------------------------------------------
+
+
+def test_a_released_disk_is_nobody_s_and_as_it_was(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    told = release(site)
+    assert (told.done, told.subject, told.revision) == (True, str(volume.id), None)
+    (step,) = told.plan.steps
+    assert (step.verb, step.target, PLACE in (step.after or "")) == ("release-volume", "db", True)
+    check_given_back(site, disk)
+
+
+def test_a_dry_run_releases_nothing_and_says_where_the_disk_lies(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    dry = release(site, dry_run=True)
+    assert (dry.done, PLACE in (dry.plan.loses or ""), site.record(volume.id)) == (False, True, volume)
+    assert release(site).plan == dry.plan
+
+
+def test_released_again_there_is_no_such_volume(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    release(site)
+    with pytest.raises(VolumeNotFound):
+        release(site)
+
+
+def test_a_released_disk_is_adopted_again_as_another_volume(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    release(site)
+    adopt(site, name="again")
+    (record,) = site.records()
+    assert (record.name, record.id != volume.id, record.disk_uuid) == ("again", True, disk.uuid)
+    assert (record.content, record.filesystem_uuid) == (Content.FORMATTED, None)
+
+
+def test_a_volume_whose_disk_we_made_is_not_released(site: AdminSite) -> None:
+    own = site.create("own", datastore="ds1").id
+    with pytest.raises(Conflict, match="made by vmdkvol"):
+        release(site, "own")
+    assert site.record(own).state is State.READY
+
+
+def test_while_a_machine_uses_it_nothing_is_released(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.attach(volume.id, A)
+    site.hypervisor.guest_uses(disk.uuid)
+    with pytest.raises(VolumeInUse):
+        release(site)
+    assert site.record(volume.id).state is State.READY
+    assert site.copy_of(site.record(volume.id)).id == volume.id
+
+
+def test_a_dry_run_names_the_machine_that_has_it(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.attach(volume.id, A)
+    assert [step.verb for step in release(site, dry_run=True).plan.steps] == ["detach-volume", "release-volume"]
+
+
+def test_a_machine_that_does_not_answer_and_may_have_it_keeps_it(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.attach(volume.id, A)
+    site.hypervisor.unread(A)
+    with pytest.raises(TruthUnknown):
+        release(site)
+    assert site.record(volume.id).state is State.READY
+
+
+def test_one_that_is_lost_is_released_too(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.hypervisor.lose(disk.path)
+    for _ in range(3):
+        site.housekeeping.scan()
+    assert release(site).done
+    assert (site.records(), dict(site.hypervisor.truth().sidecars)) == ([], {})
+
+
+def test_a_datastore_that_does_not_answer_releases_nothing(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.hypervisor.unreadable(DS1)
+    with pytest.raises(VolumeError):
+        release(site)
+    assert site.record(volume.id).state is State.READY
+
+
+# --- by Docker, through the trash -----------------------------------------------------------------------------------
+
+
+def test_docker_s_remove_puts_it_into_the_trash_and_it_comes_back(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.remove(volume.id)
+    record = site.record(volume.id)
+    assert (record.state, site.copy_of(record).state) == (State.TRASHED, State.TRASHED)
+    site.order(RestoreVolume(volume=str(volume.id)))
+    assert (site.record(volume.id).state, site.hypervisor.content(disk.uuid)) == (State.READY, "somebody's")
+
+
+def test_the_emptied_trash_gives_the_disk_back() -> None:
+    site = AdminSite(retention_s=20.0)
+    disk = put(site)
+    site.remove(adopted(site).id)
+    site.housekeeping.scan()
+    site.clock.sleep(25.0)
+    site.housekeeping.scan()
+    check_given_back(site, disk)
+
+
+def test_without_a_trash_docker_s_remove_gives_the_disk_back(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.verbs.removing.retention_s = 0.0
+    site.remove(volume.id)
+    check_given_back(site, disk)
+    # Docker asks again.
+    site.remove(volume.id)
+
+
+def test_without_a_trash_the_plan_says_that_the_disk_stays(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.verbs.removing.retention_s = 0.0
+    dry = site.order(TrashVolume(volume="db", dry_run=True))
+    assert (dry.plan.loses, PLACE in dry.plan.steps[-1].after) == (None, True)
+    site.order(TrashVolume(volume="db"))
+    check_given_back(site, disk)
+
+
+def test_destroyed_for_good_the_disk_stays(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.remove(volume.id)
+    told = site.order(DestroyVolume(volume=str(volume.id), i_know="db"))
+    assert f"whose disk stays at {PLACE}" in told.plan.loses
+    check_given_back(site, disk)
+
+
+def test_one_in_the_trash_is_released(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.remove(volume.id)
+    assert release(site).done
+    check_given_back(site, disk)
+
+
+def test_a_clone_of_an_adopted_volume_is_ours(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.create("copy", clone_from="db", datastore="ds1")
+    copy = next(record for record in site.records() if record.name == "copy")
+    assert (copy.adopted, copy.path.startswith("vmdkvol/"), copy.options.layout) == ("", True, "root")
+    assert (copy.content, site.attach(copy.id).keep_uuid) == (Content.FORMATTED, False)
+
+
+def test_a_renamed_one_keeps_its_copy_and_is_released(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.order(RenameVolume(volume="db", new_name="db2"))
+    assert list(site.hypervisor.truth().sidecars) == [copy_path(volume)]
+    release(site, "db2")
+    check_given_back(site, disk)
+
+
+def test_what_was_taken_by_force_is_checked_and_keeps_its_uuid(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.attach(volume.id, A)
+    site.order(DetachVolume(volume="db", force=True, i_know="host-a"))
+    attachment = site.attach(volume.id, B)
+    assert (attachment.filesystem_uuid, attachment.keep_uuid) == (None, True)
+
+
+# --- after a lost database -------------------------------------------------------------------------------------------
+
+
+def test_a_rebuild_brings_an_adopted_volume_back(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    store = open_store(None, site.clock)
+    rebuilt = rebuild(store, site.hypervisor, site.log, site.clock.wall())
+    (record,) = rebuilt.restored
+    assert (record.id, record.name, record.path, record.adopted) == (volume.id, "db", "theirs/x.vmdk", PLACE)
+    assert (record.state, record.content, rebuilt.left_out) == (State.READY, Content.FORMATTED, ())
+
+
+def test_a_rebuild_brings_one_in_the_trash_back_into_the_trash(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.remove(volume.id)
+    (record,) = rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall()).restored
+    assert (record.state, record.adopted) == (State.TRASHED, PLACE)
+
+
+def test_a_rebuild_does_not_bring_a_released_one_back(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    release(site)
+    rebuilt = rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall())
+    assert (rebuilt.restored, rebuilt.left_out) == ((), ())
+
+
+def test_a_rebuild_keeps_the_name_of_one_whose_disk_is_away(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.hypervisor.lose(disk.path)
+    (record,) = rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall()).restored
+    assert (record.name, record.path) == ("db", "theirs/x.vmdk")
+
+
+def test_a_rebuild_leaves_out_another_disk_in_its_place(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.hypervisor.lose(disk.path)
+    put(site)
+    rebuilt = rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall())
+    assert (rebuilt.restored, len(rebuilt.left_out)) == ((), 1)
+
+
+def test_a_rebuild_does_not_believe_a_copy_in_the_wrong_place(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    content = site.hypervisor.read_sidecar(copy_path(volume))
+    site.hypervisor.write_sidecar(copy_path(volume), None)
+    site.hypervisor.lose(disk.path)
+    site.hypervisor.write_sidecar(adopted_place(DS1, VolumeId(uuid4())), content)
+    assert rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall()).restored == ()
+
+
+def test_nothing_ever_deletes_it(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    """Should all else fail: the one place where files of volumes are deleted does not take it."""
+    site.verbs.removing.destroy(site.record(volume.id), Deadline.after(site.clock, 60.0))
+    check_given_back(site, disk)
