@@ -145,6 +145,7 @@ class DestroyVolume(Order):
     """Afterwards the volume and all that is on its disk are gone for good. Only of one in the trash, a lost or a damaged one.
 
     ``i_know`` is its name, as proof that the right one is meant: ProofNeeded without it. A lost one's disk is not looked for.
+    Of one that is gone VolumeNotFound, unless it is a repeat of the order that destroyed it.
     """
 
     volume: str

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 _EVERY_CHANGE = (Point.CHANGE_SUBMITTED, Point.CHANGE_DONE, Point.CHANGE_FINISHED)
 # The local hypervisor is done within `submit`, so no task is noted (corrections 27).
 _NEVER_HERE = frozenset({Point.CHANGE_NOTED})
-# Passed by what administrators order, and by what follows: test_growing.py has a part of them, tests/unit/esx all.
+# Passed by what administrators order, and by what follows: test_growing.py and test_orders.py have them.
 _ORDERS = (
     *("esx.resize.", "guest.growth.", "esx.restore.", "esx.rename.", "esx.set."),
     *("esx.sever.", "esx.forget.", "esx.mend.", "esx.commission.", "esx.adopt.", "esx.release."),

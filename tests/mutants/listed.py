@@ -7,14 +7,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.mutants import adapters, agent, channel, identity, service, vsphere
+from tests.mutants import adapters, administrators, agent, channel, identity, service, vsphere
 from tests.mutants.mutant import By, Mutant
 from tests.mutants.trial import Outcome
 
 RESULTS = Path(__file__).with_name("results.json")
 MUTANTS: Mapping[str, Mutant] = {
     mutant.id: mutant
-    for mutant in (*agent.MUTANTS, *service.MUTANTS, *adapters.MUTANTS, *vsphere.MUTANTS, *identity.MUTANTS, *channel.MUTANTS)
+    for mutant in (
+        *agent.MUTANTS,
+        *service.MUTANTS,
+        *adapters.MUTANTS,
+        *vsphere.MUTANTS,
+        *identity.MUTANTS,
+        *channel.MUTANTS,
+        *administrators.MUTANTS,
+    )
 }
 
 
