@@ -28,10 +28,10 @@ def main() -> int:
         try:
             with chromium() as browser:
                 for number, (name, path, scheme) in enumerate(PICTURES, 1):
-                    with watched(browser, site.base, scheme=scheme, width=1120) as seen:
+                    with watched(browser, site.base, scheme=scheme, width=1280) as seen:
                         seen.log_in(site.token(f"ann.{number}"))
                         seen.go(path)
-                        seen.page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, "width": 1120, "height": 700})
+                        seen.page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, "width": 1280, "height": 760})
         finally:
             site.close()
     for name, _, _ in PICTURES:
