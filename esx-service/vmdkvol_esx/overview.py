@@ -27,8 +27,8 @@ from vmdkvol_esx.underway import Underway
 MOST_LISTED = 1000
 # So many records are looked at for one page: a filter that few volumes fit must not keep the service busy with one answer.
 _SCANNED = 2000
-# So many are read in one transaction.
-_AT_ONCE = 100
+# So many are read in one transaction, and no fewer where little is missing: a filter may let few through.
+_AT_ONCE, _AT_LEAST = 128, 16
 _MAX_PATTERN = 200
 _GONE = frozenset({State.TRASHED, State.REMOVING})
 _PAGE_BYTES = frames.MAX_LISTING - 2048
@@ -64,9 +64,12 @@ class Overview:
             raise BadRequest(f"a page has 1 to {MOST_LISTED} volumes")
         group = None if request.vmgroup is None else self._choosing.vmgroup(request.vmgroup)
         fits, names, shown = _filter(request), self._choosing.names(), list[VolumeRow]()
-        left, after, most = _PAGE_BYTES, request.after, _AT_ONCE
+        left, after, scanned = _PAGE_BYTES, request.after, 0
         warnings: tuple[str, ...] = ()
-        for _ in range(0, _SCANNED, most):
+        while scanned < _SCANNED:
+            # One more than is wanted: whether another one follows.
+            most = min(_AT_ONCE, max(request.limit - len(shown) + 1, _AT_LEAST))
+            scanned += most
             records = self._store.page(group, after, most)
             holders, warnings = self._holders(records)
             wanted = [record for record in records if fits(record) and _is_on(request.vm, holders.get(record.disk_uuid))]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from tests.bench.figures import Goal, Measured, absolute
 from tests.bench.lines import Line, Row
+from tests.bench.lists import fill_subject
 from tests.bench.stage import Stage
-from tests.bench.subject import Subject, timed
+from tests.bench.subject import timed
 from tests.daemons.web_process import WebProcess
-from tests.scale.filling import fill
 
 _FLOOR = [sys.executable, "-c", "import click"]
 # What a spoiled one does before it does anything else.
@@ -37,7 +36,7 @@ def lists(stage: Stage) -> Mapping[str, Measured]:
     It goes by the REST API's process, page by page, over a Unix socket; the table is thrown away. The floor is the same
     interpreter that loads click and ends.
     """
-    subject = stage.filled("listed", lambda made: _fill(made, stage.effort.many))
+    subject = stage.filled("many", lambda made: fill_subject(made, stage.effort.many))
     web = WebProcess(subject.service.config)
     try:
         command = [*_command(stage), "volume", "ls", "--api", web.address]
@@ -56,12 +55,6 @@ def _ran(command: list[str]) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
 
 
-def _fill(subject: Subject, number: int) -> None:
-    database = subject.root / "state" / "service" / "vmdkvol.db"
-    database.parent.mkdir(parents=True, mode=0o700)
-    fill(database, Path(subject.datastore), number)
-
-
 ROWS = (
     Row(
         "help",
@@ -75,7 +68,7 @@ ROWS = (
         "volumes",
         (Line("cli.list", "`vmdkvol volume ls` of 10,000 volumes", "python that loads click", Goal(1, unit="s")),),
         lists,
-        23,
+        14,
         "slow-start",
         ("cli.list",),
     ),

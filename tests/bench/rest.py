@@ -104,7 +104,7 @@ ROWS = (
         "rest",
         (Line("rest.page", "REST page of 100 of 10,000 volumes", "`/livez` of the same API", Goal(0.02, unit="s")),),
         page,
-        20,
+        6,
         "slow-page",
         ("rest.page",),
     ),

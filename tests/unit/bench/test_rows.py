@@ -77,6 +77,7 @@ GOALS = {
     "guest": "<= 1.5",
     "rest.page": "<= 0.02 s",
     "page.paint": "<= 0.3 s",
+    "site.start": "<= 3 s",
 }
 CHANGE = DetachDisk(VmId(uuid4()), DiskRef(DiskUuid(uuid4()), DiskPath("ds1", "a.vmdk")))  # type: ignore[arg-type]
 
