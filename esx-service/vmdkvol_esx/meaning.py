@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.messages import Request
 from vmdkvol.orders import OrderFor
 from vmdkvol.vmgroup_messages import RemoveVmgroup
@@ -27,7 +28,7 @@ NAMED: Mapping[type[Request[Any]], Collection[State]] = {
     DetachVolume: (State.TRASHED,),
 }
 # What they are given for is done when there is no such object any more.
-_REMOVING = (TrashVolume, DestroyVolume, RemoveVmgroup)
+_REMOVING = (TrashVolume, DestroyVolume, ReleaseVolume, RemoveVmgroup)
 
 
 class Meaning:

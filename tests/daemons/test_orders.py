@@ -235,8 +235,9 @@ def site() -> Iterator[Site]:
 
 def test_every_point_of_an_order_is_killed_at() -> None:
     own = {point for work in WORK.values() for point, _ in work.points}
-    growing = ("esx.resize.", "guest.growth.")
-    assert {point for point in ORDERED if not point.value.startswith(growing)} <= own
+    # Of test_growing.py and test_adopting.py.
+    others = ("esx.resize.", "guest.growth.", "esx.adopt.", "esx.release.")
+    assert {point for point in ORDERED if not point.value.startswith(others)} <= own
 
 
 @pytest.mark.parametrize(("name", "point", "time"), CASES)

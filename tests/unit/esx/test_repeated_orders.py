@@ -12,6 +12,7 @@ from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, Killed
 from tests.unit.esx.test_desk import Notes
 from vmdkvol.admin_errors import KeyReused
+from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StaleRequest, VolumeNotFound
 from vmdkvol.messages import Call
@@ -169,6 +170,14 @@ def test_a_repeated_removal_of_a_vmgroup_leaves_the_next_one_of_that_name(office
     told = office.again(RemoveVmgroup(name="dev"))
     assert (told.done, told.subject) == (True, first)
     assert str(office.site.store.group("dev").vmgroup.id) == other != first
+
+
+@pytest.mark.parametrize("order", [TrashVolume, DestroyVolume, ReleaseVolume])
+def test_what_is_gone_is_done_for_the_repeat_of_an_order_that_takes_it_away(office: Office, order: Any) -> None:
+    meaning, volume = Meaning(office.site.store), str(office.site.create("db").id)
+    assert not meaning.is_gone(order(volume="db"), volume)
+    assert meaning.is_gone(order(volume="db"), str(uuid4()))
+    assert not meaning.is_gone(SetVolume(volume="db"), str(uuid4()))
 
 
 def test_another_order_with_the_key_of_one_that_died_is_refused(office: Office) -> None:
