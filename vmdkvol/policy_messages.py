@@ -171,6 +171,21 @@ class RemovePolicy(Order):
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetVolumePolicy(Order):
+    """Afterwards the volume's disk is under this policy, None: its datastore's own; its data stays what it is.
+
+    ``volume`` is its id, or its name in ``vmgroup``. ``over_allowed``: also one that its vmgroup may not use. Raises
+    PolicyNotFound, InvalidOption if the disk does not fit it, Busy while its first mount is: the old one is left then.
+    BadRequest on vSphere, where it is changed in vCenter.
+    """
+
+    volume: str
+    vmgroup: str | None = None
+    policy: str | None = None
+    over_allowed: bool = False
+
+
 POLICY_REQUESTS: tuple[type[Request[object]], ...] = (
     ListPolicies,
     GetPolicy,
@@ -178,4 +193,5 @@ POLICY_REQUESTS: tuple[type[Request[object]], ...] = (
     CreatePolicy,
     UpdatePolicy,
     RemovePolicy,
+    SetVolumePolicy,
 )

@@ -12,6 +12,7 @@ _WORDS = {
     Doing.ATTACH: "being attached",
     Doing.DETACH: "being detached",
     Doing.GROW: "being enlarged",
+    Doing.POLICY: "being put under another policy",
 }
 _REMEDIES = {
     Doing.CREATE: "it goes on; repeat the command or mount it when ready",

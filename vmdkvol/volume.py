@@ -111,10 +111,11 @@ class Doing(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     GROW = "grow"
+    POLICY = "policy"
 
 
 # The protocol versions that brought words: a guest of an older one hears of no work rather than of one that it cannot read.
-DOING_SINCE = {Doing.GROW: 4}
+DOING_SINCE = {Doing.GROW: 4, Doing.POLICY: 4}
 
 
 @dataclass(frozen=True, slots=True)

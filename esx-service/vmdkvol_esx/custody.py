@@ -213,6 +213,8 @@ def _wanted(order: SetVolume) -> Mapping[str, Any]:
 
 def _settable(key: str, wanted: Mapping[str, Any]) -> str:
     name = ALIASES.get(key, key)
+    if name == "policy":
+        raise InvalidOption("the policy of a volume is not set like this", remedy="use `vmdkvol policy apply NAME VOLUME`")
     if name not in SETTABLE:
         known = f"what can be set: {', '.join(SETTABLE)}"
         raise InvalidOption(f"option {quoted(key)} of a volume cannot be set", remedy=known)

@@ -12,13 +12,11 @@ from uuid import UUID
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
-    MetadataDamaged,
     OutcomeUnknown,
     StillWorking,
     TruthUnknown,
     Unavailable,
     VolumeError,
-    WrongDisk,
 )
 from vmdkvol.messages import untold
 from vmdkvol.names import DatastoreName
@@ -29,10 +27,11 @@ from vmdkvol_esx.deeds import deed, doing, named
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, TaskId
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
-from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
+from vmdkvol_esx.settling import Step, Told, decide, when_done
+from vmdkvol_esx.sighting import Sighting
 from vmdkvol_esx.underway import Underway
 
 _BUSY_S = 0.5  # How often a disk whose earlier change has not ended is tried again.
@@ -51,6 +50,7 @@ class Journal:
         self._clock = parts.clock
         self._at = parts.at
         self._log = parts.log
+        self._sighting = Sighting(parts)
         self._underway = underway
         self._glance = glance
         # Of the work under way in this process, by intent.
@@ -124,7 +124,7 @@ class Journal:
             return
         if isinstance(intent.change, GrowDisk):
             self._underway.started(intent, record)
-        told, (seen, why) = self._ask_task(intent, record, deadline), self._look(intent.change, record)
+        told, (seen, why) = self._ask_task(intent, record, deadline), self._sighting.look(intent.change, record)
         step = decide(intent.change, told, seen)
         self._log.info("settling", **named(intent, record), told=told, seen=seen, step=step)
         match step:
@@ -175,7 +175,7 @@ class Journal:
 
     def _resolve(self, intent: Intent, record: VolumeRecord, told: Told, error: VolumeError) -> None:
         """Return if the change has happened all the same, else raise ``error``, undone where that can be done now."""
-        step = decide(intent.change, told, self._look(intent.change, record)[0])
+        step = decide(intent.change, told, self._sighting.look(intent.change, record)[0])
         self._log.warning("change failed", **named(intent, record), told=told, step=step, error=str(error))
         if step is Step.FINISH:
             return self._finish(intent, record)
@@ -254,43 +254,6 @@ class Journal:
         except VolumeError as error:
             return _told_by(error)
         return Told.SUCCEEDED
-
-    def _look(self, change: Change, record: VolumeRecord) -> tuple[Seen, VolumeError | None]:
-        try:
-            if isinstance(change, AttachDisk | DetachDisk):
-                return self._look_at_lists(change), None
-            wanted = change.size_bytes if isinstance(change, GrowDisk) else record.size_bytes
-            return self._look_at_disk(change.disk, wanted), None
-        except VolumeError as error:
-            self._log.warning("cannot be seen", volume=record.name, error=str(error))
-            return Seen.UNKNOWN, error
-
-    def _look_at_disk(self, ref: DiskRef, size_bytes: int) -> Seen:
-        try:
-            disk = self._hypervisor.disk(ref)
-        except WrongDisk:
-            return Seen.ELSEWHERE
-        except MetadataDamaged:
-            return Seen.BROKEN
-        if disk is None:
-            return Seen.ABSENT
-        if disk.ref.uuid != ref.uuid:
-            # The answer is about another disk: nothing is known of ours, and nothing is decided.
-            return Seen.UNKNOWN
-        return Seen.THERE if disk.size_bytes == size_bytes else Seen.BROKEN
-
-    def _look_at_lists(self, change: AttachDisk | DetachDisk) -> Seen:
-        devices = self._hypervisor.devices(None)
-        holders = {vm for vm, disks in devices.lists.items() if any(disk.uuid == change.disk.uuid for disk in disks)}
-        if change.vm in holders:
-            return Seen.THERE
-        if holders:
-            return Seen.ELSEWHERE
-        if devices.of(change.vm) is not None:
-            return Seen.ABSENT
-        # Not read, unless there is no such VM any more.
-        gone = change.vm not in devices.unread and self._hypervisor.vm(change.vm) is None
-        return Seen.ABSENT if gone else Seen.UNKNOWN
 
 
 def _told_by(error: VolumeError) -> Told:

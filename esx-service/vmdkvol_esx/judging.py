@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from vmdkvol.errors import quoted
+from vmdkvol.errors import InvalidOption, quoted
 from vmdkvol.policy_messages import Compliance, ComplianceCounts, PolicyVolume
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.storage_policies import Followed
+from vmdkvol_esx.storage_policies import THICK, THIN, Followed, LocalPolicy
 
+# A directory cannot make a disk another one.
+NO_OTHER = "name another policy, or copy the data to a new volume under this one"
 UNSEEN = "it cannot be seen now"
 
 
@@ -21,6 +23,21 @@ def judge(record: VolumeRecord, seen: Followed | None) -> tuple[Compliance, str]
         return seen.compliance, seen.reason
     under = "its datastore's own policy" if seen.policy is None else f"policy {quoted(seen.policy)}"
     return Compliance.OUT_OF_DATE, f"its disk is under {under}"
+
+
+def check_demand(policy: LocalPolicy, *, thin: bool, remedy: str) -> None:
+    """Raise InvalidOption if a disk that is thin or not is none that the policy demands."""
+    if not fits(policy.diskformat, thin=thin):
+        raise InvalidOption(
+            f"storage policy {quoted(policy.name)} demands a {policy.diskformat} disk, this one is {THIN if thin else THICK}",
+            remedy=remedy,
+            policy=policy.name,
+        )
+
+
+def fits(demanded: str | None, *, thin: bool) -> bool:
+    """Tell whether a disk that is thin or not is what a policy demands."""
+    return demanded is None or (demanded == THIN) == thin
 
 
 def row(record: VolumeRecord, vmgroup: str, seen: Followed | None) -> PolicyVolume:

@@ -9,6 +9,7 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.volume import VmId
 from vmdkvol_esx.adopting import Adopting
 from vmdkvol_esx.advising import Advising
+from vmdkvol_esx.assigning import Assigning
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.commissioning import Commissioning
 from vmdkvol_esx.custody import Custody
@@ -57,4 +58,5 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Datastores(parts, verbs.glance).rows(),
         **Advising(parts, choosing).rows(),
         **Policies(parts, choosing).rows(),
+        **Assigning(parts, ordering, verbs.journal, verbs.owners, verbs.handover).rows(),
     }

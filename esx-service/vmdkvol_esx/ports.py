@@ -118,7 +118,19 @@ class GrowDisk:
     vm: VmId | None = None
 
 
-Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk | GrowDisk
+@dataclass(frozen=True, slots=True)
+class ChangePolicy:
+    """Afterwards the disk is under ``policy``, None: its datastore's own; already so is success. Its bytes stay what they are.
+
+    ``vm`` as of ``GrowDisk``. PolicyNotFound, InvalidOption if the disk does not fit it; as every refusal it changes nothing.
+    """
+
+    disk: DiskRef
+    policy: str | None
+    vm: VmId | None = None
+
+
+Change = CreateDisk | CloneDisk | DeleteDisk | AttachDisk | DetachDisk | GrowDisk | ChangePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +214,6 @@ class Audit(Protocol):
 
         What it tells of has happened, and neither is undone nor hidden for want of a line about it.
         """
-        ...
 
 
 class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
@@ -221,7 +232,6 @@ class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
 
         Anyone may wait, again, and after a restart; UnknownTask if the hypervisor does not know it any more.
         """
-        ...
 
     def cancel(self, task: TaskId, *, only_ask: bool = False) -> bool:
         """Have the making of a disk fail soon; False if that cannot be stopped, or has ended. ``only_ask``: only tell."""
@@ -294,7 +304,6 @@ class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
 
         None takes away what lies beside a disk that is not at this path any more; while one lies there, nothing is done.
         """
-        ...
 
 
 class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
@@ -317,11 +326,9 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
         ``home``; not for an administrator's one that is to be ``over_quota``. NotPermitted if a machine's new volume or attach
         (``intent.caller``) is not what its group may by now, and for every new volume on a datastore that is cordoned.
         """
-        ...
 
     def note_task(self, intent: UUID, task: str) -> None:
         """Durably store the hypervisor's task id with the intent."""
-        ...
 
     def finish(
         self,
@@ -339,7 +346,6 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
 
     def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
         """As ``finish``, for an intent that did not happen: the record goes back to ``record`` or away."""
-        ...
 
     def update(self, record: VolumeRecord, *, expect: int) -> None:
         """Store an existing record without an intent; StaleRequest unless its stored generation is ``expect``.
@@ -347,11 +353,9 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
         NameConflict if the record comes back to a live state and its name is taken. Busy or VolumeInUse as ``begin``:
         an open intent must find the generation that it stored, and a clone the source that it reads.
         """
-        ...
 
     def delete(self, volume: VolumeId, *, expect: int) -> None:
         """Forget a record without an intent (a lost volume, by an administrator). Not there is fine; else as ``update``."""
-        ...
 
     def volume(self, volume: VolumeId) -> VolumeRecord | None: ...
 
@@ -361,11 +365,9 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
 
     def elsewhere(self, vmgroup: VmgroupId, base: str) -> VolumeRecord | None:
         """Return a live volume that is named ``base@`` and its own datastore, the first by name."""
-        ...
 
     def with_disk(self, disk: DiskUuid) -> VolumeRecord | None:
         """Return the volume of this disk, in any state: a device list names disks, not volumes."""
-        ...
 
     def restore(self, *records: VolumeRecord) -> None:
         """Insert records exactly as they are, generations included; only for a rebuild (corrections 33). All or none.
@@ -374,7 +376,6 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
         or its path; Busy if the volume is known already. What comes first claims first. A vmgroup that is not known is made
         anew, named by its id, without rights and members: nothing is lost, and nobody sees it before an administrator does.
         """
-        ...
 
     def page(
         self, vmgroup: VmgroupId | None, after: VolumeId | None, limit: int, since: int | None = None
@@ -384,17 +385,14 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
 
     def change_number(self) -> int:
         """Return the number of the last write."""
-        ...
 
     def removed_since(self, vmgroup: VmgroupId, since: int) -> Sequence[VolumeId] | None:
         """Return ids forgotten after that change; None if that is longer ago than is remembered."""
-        ...
 
     def open_intents(self) -> Sequence[Intent]: ...
     def open_intent(self, volume: VolumeId) -> Intent | None: ...
 
     def stored_answer(self, caller: VmId, call: UUID) -> bytes | None:
         """Return what ``keep_answer`` kept within the last 24 hours."""
-        ...
 
     def keep_answer(self, caller: VmId, call: UUID, answer: bytes) -> None: ...

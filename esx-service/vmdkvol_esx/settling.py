@@ -1,8 +1,8 @@
 """What to do with an open piece of work: the change, what its task said and what is seen in; one next step out. Pure.
 
 A create or clone is finished if our whole disk is there, else undone; a delete only goes forward; attach and detach
-follow the device list (faults 5), where a detach that was perhaps never sent goes on; so does a growth, unless it is known
-to have failed. Nothing is decided by time.
+follow the device list (faults 5), where a detach that was perhaps never sent goes on; so do a growth and another policy, unless
+it is known to have failed. Nothing is decided by time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from vmdkvol.volume import State
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk
+from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk
 from vmdkvol_esx.records import VolumeRecord
 
 
@@ -28,10 +28,10 @@ class Told(StrEnum):
 class Seen(StrEnum):
     """What the datastore, or for attach and detach the device lists, say now."""
 
-    THERE = "there"  # our whole disk; for attach and detach: on the VM that the change names; for grow: with its new size
+    THERE = "there"  # our whole disk; for attach and detach: on the change's VM; with its new size; under the policy
     ABSENT = "absent"  # positively absent; on no VM
     ELSEWHERE = "elsewhere"  # another disk lies at the path; another VM has ours
-    BROKEN = "broken"  # something lies at our path and is not whole, or has another size
+    BROKEN = "broken"  # something lies at our path and is not whole, or has another size; it is under another policy
     UNKNOWN = "unknown"  # it could not be read
 
 
@@ -60,7 +60,7 @@ def decide(change: Change, told: Told, seen: Seen) -> Step:
             return Step.FINISH if seen is Seen.THERE else Step.UNDO
         case DetachDisk():
             return _of_detach(told, seen)
-        case GrowDisk():
+        case GrowDisk() | ChangePolicy():
             return _of_growth(told, seen)
         case _:
             assert_never(change)
@@ -111,5 +111,8 @@ def when_done(change: Change, record: VolumeRecord) -> VolumeRecord | None:
             return replace(record, last_vm=None)
         case GrowDisk(size_bytes=size_bytes):
             return replace(record, size_bytes=size_bytes)
+        case ChangePolicy(policy=policy):
+            given = record.options.given - {"policy"} | ({"policy"} if policy is not None else frozenset())
+            return replace(record, options=replace(record.options, policy=policy, given=given))
         case _:
             assert_never(change)

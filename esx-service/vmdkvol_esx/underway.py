@@ -14,7 +14,17 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock
 from vmdkvol.volume import Doing, VmgroupId, VolumeId, Work
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, Progress
+from vmdkvol_esx.ports import (
+    AttachDisk,
+    Change,
+    ChangePolicy,
+    CloneDisk,
+    CreateDisk,
+    DeleteDisk,
+    DetachDisk,
+    GrowDisk,
+    Progress,
+)
 from vmdkvol_esx.records import Intent, VolumeRecord
 
 # Whoever waits hears of a piece of work at most so often, however fast it goes.
@@ -145,5 +155,7 @@ def doing(change: Change) -> Doing:
             return Doing.DETACH
         case GrowDisk():
             return Doing.GROW
+        case ChangePolicy():
+            return Doing.POLICY
         case _:
             assert_never(change)

@@ -34,6 +34,7 @@ from vmdkvol_esx.ports import (
     TaskId,
     Vm,
 )
+from vmdkvol_esx.storage_policies import LocalPolicy
 
 MIB = 1 << 20
 NAMES = given.names()
@@ -44,6 +45,8 @@ LONG_BYTES = 48 * MIB
 VM_A, VM_B = NAMES.first, NAMES.second
 # Of the vmgroup in whose folder the suite's disks lie; nobody's.
 NOBODY = UUID(int=1)
+# Where policies are made here.
+POLICIES = (LocalPolicy("any"), LocalPolicy("thick", diskformat="thick"), LocalPolicy("thin", diskformat="thin"))
 
 
 class Bench(Protocol):
@@ -99,6 +102,7 @@ class SimulatedBench:
             Datastore(SMALL, SMALL_BYTES, SMALL_BYTES, writable=True),
         ]
         self.hypervisor = SimulatedHypervisor(self.clock, datastores=stores, vms=[VM_A, VM_B])
+        self.hypervisor.local_policies = lambda: POLICIES
         both = frozenset({BIG, SMALL})
         self.hypervisor.esx = [EsxHost("esx2", frozenset({VM_B.id}), both), EsxHost("esx1", frozenset({VM_A.id}), both)]
 
@@ -147,7 +151,7 @@ class LocalBench:
         self.hypervisor = self.made(stores)
 
     def made(self, stores: Sequence[LocalDatastore]) -> LocalHypervisor:
-        return LocalHypervisor(stores, [VM_A, VM_B], self.clock)
+        return LocalHypervisor(stores, [VM_A, VM_B], self.clock, policies=lambda: POLICIES)
 
     def end(self) -> None:
         loops = Loops(self.clock, [str(root) for root in (self.big, self.big.with_name("hidden"), self.small)])

@@ -42,6 +42,7 @@ from vmdkvol_esx.obstacles import of_place
 from vmdkvol_esx.ports import (
     AttachDisk,
     Change,
+    ChangePolicy,
     CloneDisk,
     CreateDisk,
     Datastore,
@@ -75,7 +76,7 @@ class SimulatedHypervisor(SimulatedPolicies):
         with self._now():
             if self._script.refusals:
                 raise self._script.refusals.popleft()
-            if isinstance(change, CreateDisk):
+            if isinstance(change, CreateDisk | ChangePolicy):
                 self.check_policy(change.policy)
             lost = self._script.lost_answers.popleft() if self._script.lost_answers else None
             if lost is False:
@@ -288,6 +289,8 @@ class SimulatedHypervisor(SimulatedPolicies):
                 self._detach(change)
             case GrowDisk():
                 self._grow(change)
+            case ChangePolicy():
+                self._put_under(change)
             case _:
                 assert_never(change)
 

@@ -34,6 +34,7 @@ from vmdkvol_esx.ports import (
     AttachDisk,
     AttachedDisk,
     Change,
+    ChangePolicy,
     CloneDisk,
     CreateDisk,
     DeleteDisk,
@@ -109,6 +110,10 @@ class QemuHypervisor(LocalHypervisor):
             case GrowDisk():
                 with self._giving:
                     return self._grow_file(change, operation)
+            case ChangePolicy():
+                with self._giving:
+                    self._check_nobody_has(change.disk)
+                    return super().submit(change, operation)
             case AttachDisk():
                 with self._giving:
                     self._give(change)

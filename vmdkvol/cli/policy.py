@@ -22,10 +22,14 @@ _STANDS = ("compliant", "not_compliant", "out_of_date", "not_applicable", "unkno
 _POLICIES = Table(
     ("name", "kind", "volumes", "vmgroups", "compliance", "description"), ("diskformat", "named_by"), (*_STANDS, "revision")
 )
-_VOLUMES = Table(("volume", "vmgroup", "datastore", "state", "compliance", "reason"), ("follows", "checked", "id"))
+_UNDER = Table(("volume", "vmgroup", "datastore", "state", "compliance", "reason"), ("follows", "checked", "id"))
 _names = completing.names("policies")
 _name = click.argument("name", required=False, shell_complete=_names)
 _flag = click.option("--name", "flag", metavar="NAME", shell_complete=_names, help="As vDVS had it; or an argument.")
+_volumes = click.argument("volumes", nargs=-1, required=True, metavar="VOLUME...", shell_complete=completing.names("volumes"))
+_vmgroup = click.option(
+    "--vmgroup", metavar="NAME", shell_complete=completing.names("vmgroups"), help="Whose, where several have one of that name."
+)
 _description = click.option("--description", metavar="TEXT", help="A line for people.")
 _diskformat = click.option("--diskformat", type=click.Choice(("thin", "thick")), help="Demand such disks.")
 
@@ -73,9 +77,9 @@ def volumes(name: str | None, flag: str | None, client: Client, view: View) -> N
     \b
     vmdkvol policy volumes gold --filter compliance!=compliant
     """
-    view.check(_VOLUMES)
+    view.check(_UNDER)
     wanted = one_name(name, flag, "policy")
-    view.show(_VOLUMES, [_volume(each) for each in client.pages(path_of("policies", wanted, "volumes"), "volumes")])
+    view.show(_UNDER, [_volume(each) for each in client.pages(path_of("policies", wanted, "volumes"), "volumes")])
 
 
 @command.command("create")
@@ -134,6 +138,38 @@ def rm(names: tuple[str, ...], flags: tuple[str, ...], client: Client, how: How)
     if not wanted:
         raise click.UsageError("name a policy", click.get_current_context(silent=True))
     return carry_out(client, {name: Change("DELETE", path_of("policies", name)) for name in wanted}, how, _said("is removed"))
+
+
+@command.command("apply")
+@click.argument("name", shell_complete=_names)
+@_volumes
+@_vmgroup
+@click.option("--over-allowed", is_flag=True, help="Also a policy that the volume's vmgroup may not use.")
+@change_options(working=True)
+@api_options
+def apply(name: str, volumes: tuple[str, ...], vmgroup: str | None, over_allowed: bool, client: Client, how: How) -> int:
+    """Put volumes under the policy NAME, mounted or not; their data stays what it is.
+
+    \b
+    vmdkvol policy apply gold db web
+    """
+    changes = {each: _assigned(each, vmgroup, {"policy": name, "over_allowed": over_allowed}) for each in volumes}
+    return carry_out(client, changes, how, lambda volume: f"volume {volume} is under policy {name}")
+
+
+@command.command("unset")
+@_volumes
+@_vmgroup
+@change_options(working=True)
+@api_options
+def unset(volumes: tuple[str, ...], vmgroup: str | None, client: Client, how: How) -> int:
+    """Put volumes under no policy of their own, but their datastore's."""
+    changes = {each: _assigned(each, vmgroup, {"policy": None}) for each in volumes}
+    return carry_out(client, changes, how, lambda volume: f"volume {volume} is under its datastore's own policy")
+
+
+def _assigned(volume: str, vmgroup: str | None, body: dict[str, Any]) -> Change:
+    return Change("POST", path_of("volumes", volume, "policy"), body | ({} if vmgroup is None else {"vmgroup": vmgroup}))
 
 
 def row_of(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,14 +153,21 @@ class DatastoreFiles:
 
     def resized(self, ref: DiskRef, size_bytes: int) -> None:
         """Let the descriptor say another size: whole old or whole new. The extent is for the caller."""
+        self._rewrite(ref, lambda data, name: vmdk.resized(data, name, size_bytes))
+
+    def noted(self, ref: DiskRef, key: str, value: str | None) -> None:
+        """Let the descriptor's note say this of ``key``, None: nothing: whole old or whole new."""
+        self._rewrite(ref, lambda data, name: vmdk.noted(data, name, key, value))
+
+    def _rewrite(self, ref: DiskRef, change: Callable[[bytes, str], bytes]) -> None:
         with self._opened(ref.path) as (folder, names):
             data = None if folder is None else files.read_whole(folder, names.descriptor, vmdk.MAX_BYTES)
             if folder is None or data is None:
                 raise VolumeLost(f"there is no disk at {ref.path}")
             disk_files.check_identity(vmdk.read(data, str(ref.path)), ref)
-            # What a grow that was killed here left.
+            # What one that was killed here left.
             files.remove_temporary(folder, names.descriptor)
-            files.replace(folder, names.descriptor, vmdk.resized(data, str(ref.path), size_bytes))
+            files.replace(folder, names.descriptor, change(data, str(ref.path)))
 
     def delete(self, ref: DiskRef, lock: Callable[[Extent], None]) -> None:
         """Take away all files of the disk; absent before is success. ``lock`` raises while anybody uses the extent."""

@@ -19,7 +19,7 @@ from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.local.extents import Step
 from vmdkvol_esx.local.loops import Loop, Loops
 from vmdkvol_esx.local.tasks import Tasks
-from vmdkvol_esx.ports import GrowDisk, TaskId
+from vmdkvol_esx.ports import ChangePolicy, GrowDisk, TaskId
 
 
 class Growing:
@@ -41,7 +41,7 @@ class Growing:
             )
         with files.extent(change.disk, writable=True) as extent:
             descriptor = extent.descriptor
-            self._holder(change, extent)
+            self.holder(change, extent)
         more = change.size_bytes - descriptor.size_bytes
         if not descriptor.thin and more > short_bytes:
             return self._tasks.start(change, operation, more, lambda step: self._carry_out(files, change, step))
@@ -51,7 +51,7 @@ class Growing:
 
     def _carry_out(self, files: DatastoreFiles, change: GrowDisk, step: Step) -> None:
         with files.extent(change.disk, writable=True) as extent:
-            loop = self._holder(change, extent)
+            loop = self.holder(change, extent)
             has = extent.descriptor.size_bytes
             if change.size_bytes < has:
                 raise InvalidSize(f"{change.disk.path} has {has} bytes and is not made smaller")
@@ -67,7 +67,7 @@ class Growing:
         except VolumeError as error:
             raise OutcomeUnknown(f"{change.disk.path} is larger, and /dev/loop{loop.number} is not: {error.text}") from error
 
-    def _holder(self, change: GrowDisk, extent: Extent) -> Loop | None:
+    def holder(self, change: GrowDisk | ChangePolicy, extent: Extent) -> Loop | None:
         """Return the loop device of the machine that has the disk, None for nobody's, which is locked; raise for all else."""
         if change.vm is None:
             self._lock(extent)

@@ -30,6 +30,7 @@ from vmdkvol_esx.ports import (
     AttachDisk,
     AttachedDisk,
     Change,
+    ChangePolicy,
     CloneDisk,
     CreateDisk,
     DeleteDisk,
@@ -89,6 +90,9 @@ class LocalHypervisor(Directories):
                 self._detach(change)
             case GrowDisk():
                 return self._growing.grow(self._store(change.disk.path), change, operation, _SHORT_ALLOCATION)
+            case ChangePolicy():
+                self._tasks.check(change)
+                self._policies.change(change, self._growing.holder)
             case _:
                 assert_never(change)
         return None

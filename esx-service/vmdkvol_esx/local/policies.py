@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 
 from vmdkvol.clock import Clock
-from vmdkvol.errors import InvalidOption, VolumeError, quoted
+from vmdkvol.errors import Unavailable, VolumeError
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol.sizes import short_size
 from vmdkvol.volume import DiskUuid
+from vmdkvol_esx.judging import NO_OTHER, check_demand, fits
 from vmdkvol_esx.local.datastore import DatastoreFiles
+from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.naming_policies import unknown
-from vmdkvol_esx.ports import DiskPath, DiskRef
+from vmdkvol_esx.ports import ChangePolicy, DiskPath, DiskRef
 from vmdkvol_esx.storage_policies import THICK, THIN, Followed, KnownPolicies, LocalPolicy
 
 # Under this key a disk's descriptor names the policy that it is under.
@@ -43,29 +44,39 @@ class Policies:
         known = {each.name: each for each in self._book()}
         if policy not in known:
             raise unknown(policy, known)
-        demanded = known[policy].diskformat
-        if not fits(demanded, thin=diskformat == THIN):
-            remedy = "leave out diskformat" if demanded == THIN else "add -o diskformat=zeroedthick"
-            raise InvalidOption(
-                f"storage policy {quoted(policy)} demands a {demanded} disk, and this one has diskformat={diskformat}",
-                remedy=f"{remedy}, or name another policy",
-                policy=policy,
-            )
+        change = "leave out diskformat" if known[policy].diskformat == THIN else "add -o diskformat=zeroedthick"
+        check_demand(known[policy], thin=diskformat == THIN, remedy=f"{change}, or name another policy")
+
+    def change(self, change: ChangePolicy, holder: Callable[[ChangePolicy, Extent], object]) -> None:
+        """Let the descriptor name the policy, at once. ``holder`` raises if another one has the disk than is said."""
+        known = {each.name: each for each in self._book()}
+        files = self._files(change.disk.path)
+        with files.extent(change.disk, writable=True) as extent:
+            holder(change, extent)
+            if extent.descriptor.note.get(NOTE) == change.policy:
+                return
+            if change.policy is not None:
+                if change.policy not in known:
+                    raise unknown(change.policy, known)
+                check_demand(known[change.policy], thin=extent.descriptor.thin, remedy=NO_OTHER)
+            files.noted(change.disk, NOTE, change.policy)
 
     def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
         """See ``StoragePolicies.followed``."""
         book, at = {each.name: each for each in self._book()}, self._clock.wall()
         found: dict[DiskUuid, Followed] = {}
+        unread: VolumeError | None = None
         for ref in disks:
-            # One that is damaged or not there says nothing; the others do.
-            with suppress(VolumeError):
+            try:
                 found[ref.uuid] = followed(self._files(ref.path), ref, book, at)
+            except Unavailable as error:
+                unread = error
+            except VolumeError:
+                # One that is damaged or not there says nothing; the others do.
+                continue
+        if unread is not None and not found:
+            raise unread
         return found
-
-
-def fits(demanded: str | None, *, thin: bool) -> bool:
-    """Tell whether a disk that is thin or not is what a policy demands."""
-    return demanded is None or (demanded == THIN) == thin
 
 
 def followed(files: DatastoreFiles, ref: DiskRef, book: Mapping[str, LocalPolicy], at: float) -> Followed:

@@ -118,6 +118,21 @@ def resized(data: bytes, name: str, size_bytes: int) -> bytes:
     return text
 
 
+def noted(data: bytes, name: str, key: str, value: str | None) -> bytes:
+    """Return the descriptor ``name`` with another value of its note, None: without, else as it is; raises as ``read``."""
+    before = read(data, name)
+    note = {each: text for each, text in before.note.items() if each != key} | ({} if value is None else {key: value})
+    text = re.sub(rb"(?m)^[ \t]*%s[ \t]*=.*\n?" % re.escape(f"{_NOTE}{_note_key(key)}".encode()), b"", data)
+    if value is not None:
+        # Before all else that it says: its last line is its identity, as ``write`` has it.
+        first, rest = text.split(b"\n", 1)
+        said = quote(value, safe=_PLAIN, errors="surrogatepass")
+        text = b"%s\n%s\n%s" % (first, f'{_NOTE}{key} = "{said}"'.encode(), rest)
+    if len(text) > MAX_BYTES or read(text, name) != replace(before, note=note):
+        raise MetadataDamaged(f"{name} cannot be written with another note")
+    return text
+
+
 def _geometry(sectors: int) -> tuple[int, int, int]:
     """Return cylinders, heads, sectors by VMware's rule; only old guests on BIOS look at them."""
     gib = sectors * SECTOR / (1 << 30)

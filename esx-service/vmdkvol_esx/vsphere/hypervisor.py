@@ -7,7 +7,7 @@ from typing import Protocol, assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import StaleRequest, VolumeInUse
+from vmdkvol.errors import BadRequest, StaleRequest, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import PolicyKind
@@ -17,6 +17,7 @@ from vmdkvol_esx.foreign_disks import ForeignDisk
 from vmdkvol_esx.ports import (
     AttachDisk,
     Change,
+    ChangePolicy,
     CloneDisk,
     CreateDisk,
     Datastore,
@@ -133,6 +134,11 @@ class VsphereHypervisor:
                 receipt = self._disks.submit(change, operation)
             case GrowDisk():
                 receipt = self._disks.submit(change, operation, lambda move: self._enlarge(move, operation))
+            case ChangePolicy():
+                raise BadRequest(
+                    f"the policy of {change.disk.path} is changed in vCenter, not here",
+                    remedy="make a new volume under the policy and copy the data, or edit the storage policy in vCenter",
+                )
             case _:
                 assert_never(change)
         return None if receipt is None else receipts.task_id(receipt)

@@ -24,6 +24,7 @@ from vmdkvol.policy_messages import (
     ListPolicies,
     ListPolicyVolumes,
     RemovePolicy,
+    SetVolumePolicy,
     UpdatePolicy,
 )
 from vmdkvol.resize_messages import ResizeVolume
@@ -134,6 +135,7 @@ ROUTES: tuple[Route, ...] = (
     Route(POST, "/v1/volumes/{volume}/detach", DetachVolume),
     Route(POST, "/v1/volumes/{volume}/resize", ResizeVolume),
     Route(POST, "/v1/volumes/{volume}/release", ReleaseVolume),
+    Route(POST, "/v1/volumes/{volume}/policy", SetVolumePolicy),
     _list("/v1/disks/{datastore}", ScanDisks),
     Route(POST, "/v1/disks/adopt", AdoptDisk, makes=True),
     Route(GET, "/v1/orphans", ListOrphans),

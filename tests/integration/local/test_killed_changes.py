@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.hypervisor_benches import BIG, MIB, VM_A, LocalBench, attached, do, made, new_disk
+from tests.contract.hypervisor_benches import BIG, MIB, POLICIES, VM_A, LocalBench, attached, do, made, new_disk
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import MetadataDamaged, VolumeLost, WrongDisk
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk
+from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk
 
 pytestmark = pytest.mark.integration
 MODE = "independent_persistent"
@@ -40,7 +40,8 @@ def killed_before(step: int, bench: LocalBench, change: Change) -> bool:
     if child == 0:
         _die_at(step)
         # A hypervisor of its own, as after a restart of the service: nothing of the parent's memory helps.
-        LocalHypervisor([LocalDatastore(BIG, str(bench.big))], [VM_A], SystemClock()).submit(change, uuid4())
+        stores = [LocalDatastore(BIG, str(bench.big))]
+        LocalHypervisor(stores, [VM_A], SystemClock(), policies=lambda: POLICIES).submit(change, uuid4())
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) in (0, 9)
@@ -157,6 +158,18 @@ def test_a_deletion_takes_away_what_a_killed_growth_left(bench: LocalBench) -> N
     for change in every_kill(bench, lambda: GrowDisk(made(bench), 8 * MIB)):
         do(bench, DeleteDisk(change.disk))
 
+        assert files(bench) == []
+
+
+def test_a_killed_change_of_a_policy_leaves_the_old_one_or_the_new_one_and_the_repeat_ends_it(bench: LocalBench) -> None:
+    for change in every_kill(bench, lambda: ChangePolicy(made(bench), "any")):
+        assert bench.hypervisor.disk(change.disk) is not None
+        assert bench.hypervisor.followed([change.disk])[change.disk.uuid].policy in (None, "any")
+
+        do(bench, change)
+
+        assert bench.hypervisor.followed([change.disk])[change.disk.uuid].policy == "any"
+        do(bench, DeleteDisk(change.disk))
         assert files(bench) == []
 
 

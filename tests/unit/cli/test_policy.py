@@ -77,6 +77,14 @@ def test_volumes_are_filtered_by_how_they_stand(terminal: Terminal) -> None:
         ("update gold --diskformat thin", "PATCH", "/v1/policies/gold", {"diskformat": "thin"}),
         ("update --name gold --unset diskformat", "PATCH", "/v1/policies/gold", {"unset": ["diskformat"]}),
         ("update gold --description=", "PATCH", "/v1/policies/gold", {"description": ""}),
+        ("apply gold db", "POST", "/v1/volumes/db/policy", {"policy": "gold", "over_allowed": False}),
+        (
+            "apply gold db --vmgroup dev --over-allowed",
+            "POST",
+            "/v1/volumes/db/policy",
+            {"policy": "gold", "over_allowed": True, "vmgroup": "dev"},
+        ),
+        ("unset db", "POST", "/v1/volumes/db/policy", {"policy": None}),
         ("rm gold", "DELETE", "/v1/policies/gold", None),
         ("rm --name gold --dry-run", "DELETE", "/v1/policies/gold?dry_run=true", None),
     ],
@@ -105,7 +113,17 @@ def test_what_a_name_draws_on_the_terminal_is_escaped(terminal: Terminal) -> Non
 
 @pytest.mark.parametrize(
     "command",
-    ["create", "create a --name b", "create a --diskformat zeroedthick", "update a", "update a --unset name", "rm", "volumes"],
+    [
+        "create",
+        "create a --name b",
+        "create a --diskformat zeroedthick",
+        "update a",
+        "update a --unset name",
+        "rm",
+        "volumes",
+        "apply gold",
+        "unset",
+    ],
 )
 def test_what_cannot_be_meant_is_asked_of_nobody(terminal: Terminal, command: str) -> None:
     said = terminal.answers(Says({})).run("policy", *command.split())

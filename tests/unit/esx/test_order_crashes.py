@@ -17,10 +17,12 @@ from tests.unit.esx.test_rebuilding import rebuilt
 from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume
 from vmdkvol.errors import VolumeNotFound
 from vmdkvol.points import Point
+from vmdkvol.policy_messages import SetVolumePolicy
 from vmdkvol.volume import State, new_disk_uuid
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
-from vmdkvol_esx.paths import disk_path
-from vmdkvol_esx.ports import CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import ChangePolicy, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
+from vmdkvol_esx.storage_policies import LocalPolicy
 
 P = Point
 
@@ -52,6 +54,20 @@ def _rename(site: AdminSite) -> Any:
 
 def _set(site: AdminSite) -> Any:
     return SetVolume(volume=_made(site), options=(("access", "read-only"),))
+
+
+def _policy(site: AdminSite) -> Any:
+    site.hypervisor.policies = ("gold", "silver")
+    site.hypervisor.local_policies = lambda: (LocalPolicy("gold"), LocalPolicy("silver"))
+    volume = site.create("db", policy="gold").id
+    site.format(volume)
+    site.attach(volume)
+    return SetVolumePolicy(volume=str(volume), policy="silver")
+
+
+def _is_under_silver(site: AdminSite) -> bool:
+    (record,), disks = site.records(), site.hypervisor.followed([disk_ref(each) for each in site.records()])
+    return (record.options.policy, [each.policy for each in disks.values()]) == ("silver", ["silver"])
 
 
 def _sever(site: AdminSite) -> Any:
@@ -130,6 +146,7 @@ WORK = {
         lambda site: site.records()[0].name == "db2",
     ),
     "set": Work(_set, (P.SET_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].options.access == "read-only"),
+    "policy": Work(_policy, (P.POLICY_BEGUN, *TASK, P.SIDECAR_WRITTEN), _is_under_silver),
     "trash": Work(
         _trash,
         (P.SIDECAR_WRITTEN, P.REMOVE_TRASHED),
@@ -144,13 +161,13 @@ DEATHS = [
     pytest.param(name, nth, id=f"{name}-{point}-{nth}") for name, work in WORK.items() for nth, point in enumerate(work.points)
 ]
 # Orders after which the volume is to be used.
-KEEPING = ("restore", "rename", "set", "sever", "sever-silent")
+KEEPING = ("restore", "rename", "set", "policy", "sever", "sever-silent")
 
 
 def _ready(name: str) -> tuple[AdminSite, Any]:
     site = AdminSite()
     order = WORK[name].prepare(site)
-    for change in (DetachDisk, DeleteDisk):
+    for change in (DetachDisk, DeleteDisk, ChangePolicy):
         site.hypervisor.takes(change, 1.0)
     return site, order
 

@@ -11,7 +11,18 @@ import pytest
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmId, VolumeId
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef, GrowDisk
+from vmdkvol_esx.ports import (
+    AttachDisk,
+    Change,
+    ChangePolicy,
+    CloneDisk,
+    CreateDisk,
+    DeleteDisk,
+    DetachDisk,
+    DiskPath,
+    DiskRef,
+    GrowDisk,
+)
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settling import Seen, Step, Told, decide, when_done
 
@@ -25,6 +36,7 @@ CHANGES: dict[str, Change] = {
     "attach": AttachDisk(VM, REF, "independent_persistent"),
     "detach": DetachDisk(VM, REF),
     "grow": GrowDisk(REF, 2 << 20),
+    "policy": ChangePolicy(REF, "gold"),
 }
 F, U, G, A = Step.FINISH, Step.UNDO, Step.GO_ON, Step.ASK
 #                     there absent elsewhere broken unknown
@@ -35,6 +47,7 @@ SETTLED = {
     "attach": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
     "detach": {Told.NOTHING: (G, F, F, F, A), Told.SUCCEEDED: (U, F, F, F, A), Told.FAILED: (U, F, F, F, A)},
     "grow": {Told.NOTHING: (F, U, U, G, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
+    "policy": {Told.NOTHING: (F, U, U, G, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
 }
 ROWS = [
     pytest.param(kind, told, seen, step, id=f"{kind}-{told}-{seen}")
@@ -88,6 +101,7 @@ RECORD = VolumeRecord(
     created_by="host-a",
 )
 READY = replace(RECORD, state=State.READY)
+GOLD = replace(CreateOptions(), policy="gold", given=frozenset({"policy"}))
 
 
 @pytest.mark.parametrize(
@@ -99,6 +113,7 @@ READY = replace(RECORD, state=State.READY)
         pytest.param("attach", READY, replace(READY, last_vm=VM), id="an-attach-names-its-vm"),
         pytest.param("detach", replace(READY, last_vm=VM), READY, id="a-detach-clears-the-suspicion"),
         pytest.param("grow", READY, replace(READY, size_bytes=2 << 20), id="a-disk-that-grew-has-its-new-size"),
+        pytest.param("policy", READY, replace(READY, options=GOLD), id="a-policy-that-was-laid-on-is-as-one-that-was-given"),
     ],
 )
 def test_the_record_follows_the_change(kind: str, before: VolumeRecord, expected: VolumeRecord | None) -> None:

@@ -11,7 +11,17 @@ from tests.doubles.hand_clock import HandClock
 from tests.reference import example_record
 from vmdkvol.volume import Doing, VmgroupId, VmId, VolumeId, Work
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, Progress
+from vmdkvol_esx.ports import (
+    AttachDisk,
+    Change,
+    ChangePolicy,
+    CloneDisk,
+    CreateDisk,
+    DeleteDisk,
+    DetachDisk,
+    GrowDisk,
+    Progress,
+)
 from vmdkvol_esx.records import Intent
 from vmdkvol_esx.underway import Subject, Underway
 
@@ -59,6 +69,7 @@ def test_work_has_the_time_of_its_intent_which_outlives_the_process(underway: Un
         (AttachDisk(VM, DISK, "persistent"), Doing.ATTACH),
         (DetachDisk(VM, DISK), Doing.DETACH),
         (GrowDisk(DISK, 1 << 30), Doing.GROW),
+        (ChangePolicy(DISK, "gold"), Doing.POLICY),
     ],
 )
 def test_every_change_has_its_kind(underway: Underway, change: Change, doing: Doing) -> None:

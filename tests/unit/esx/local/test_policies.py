@@ -107,7 +107,7 @@ def test_a_disk_that_a_policy_does_not_fit_is_refused(shelf: Shelf, policy: str,
     if fits:
         shelf.policies.check(policy, diskformat)
         return
-    with pytest.raises(InvalidOption, match=f"diskformat={diskformat}"):
+    with pytest.raises(InvalidOption, match=f"demands a {policy} disk"):
         shelf.policies.check(policy, diskformat)
 
 

@@ -270,3 +270,20 @@ def test_what_another_tool_wrote_is_kept_in_a_descriptor_for_another_size() -> N
 
     assert after.endswith(b'ddb.toolsVersion = "2147483647"\r\n')
     assert vmdk.read(after, "d.vmdk").size_bytes == 3 << 30
+
+
+@pytest.mark.parametrize("value", ["gold", 'a "b" = ü', "x" * 80])
+def test_a_note_comes_changes_and_goes_and_all_else_stays(value: str) -> None:
+    text = vmdk.write(PLAIN)
+    before = vmdk.read(text, "d.vmdk")
+
+    noted = vmdk.noted(vmdk.noted(text, "d.vmdk", "policy", "silver"), "d.vmdk", "policy", value)
+
+    assert vmdk.read(noted, "d.vmdk") == replace(before, note={**before.note, "policy": value})
+    assert noted.count(b"ddb.vmdkvol.policy") == 1
+    assert vmdk.noted(noted, "d.vmdk", "policy", None) == text
+
+
+def test_a_note_for_which_there_is_no_room_is_refused() -> None:
+    with pytest.raises(MetadataDamaged, match="another note"):
+        vmdk.noted(vmdk.write(PLAIN), "d.vmdk", "policy", "x" * vmdk.MAX_BYTES)
