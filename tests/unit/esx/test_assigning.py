@@ -18,6 +18,7 @@ from vmdkvol.errors import (
     OutcomeUnknown,
     PolicyNotFound,
     StaleRequest,
+    VolumeError,
     VolumeLost,
     VolumeNotFound,
 )
@@ -139,7 +140,7 @@ def test_of_two_administrators_the_second_is_told(site: AdminSite) -> None:
 
 
 @pytest.mark.parametrize("error", [NoSpace("full"), VolumeLost("gone")], ids=lambda error: error.code)
-def test_a_change_that_fails_leaves_the_old_policy_everywhere(site: AdminSite, error: Exception) -> None:
+def test_a_change_that_fails_leaves_the_old_policy_everywhere(site: AdminSite, error: VolumeError) -> None:
     site.hypervisor.refuse(error)
     with pytest.raises(type(error)):
         site.order(SetVolumePolicy(volume="db", policy="silver"))
