@@ -91,7 +91,7 @@ class Handover:
                 if not isinstance(found, Held):
                     return found
                 if found.vm in waiter.kept:
-                    raise self._in_use(found, heard=True)
+                    raise self._in_use(found, heard=True, kept=True)
                 if last:
                     raise self._in_use(found, heard)
                 heard = self._notify(found.vm, Wanted(volume))
@@ -121,7 +121,7 @@ class Handover:
             while self._changes.get(volume, 0) == seen and not until.passed:
                 self._changed.wait(until.left_s)
 
-    def _in_use(self, held: Held, heard: bool | None) -> VolumeInUse:
+    def _in_use(self, held: Held, heard: bool | None, *, kept: bool = False) -> VolumeInUse:
         """Return the error that tells mounted from unused-but-silent as far as that is known (corrections 13)."""
         name = self.name(held.vm)
         fields = {"volume": str(held.record.id), "holder": name}
@@ -132,8 +132,16 @@ class Handover:
                 why="silent",
                 **fields,
             )
+        if kept:
+            return VolumeInUse(
+                f"volume {held.record.name} is mounted on {name}, which was asked for it and did not give it back",
+                why="mounted",
+                **fields,
+            )
         return VolumeInUse(
-            f"volume {held.record.name} is mounted on {name}, which was asked for it and did not give it back",
-            why="mounted" if heard else "unknown",
+            f"volume {held.record.name} is on {name}, which was asked for it and has not answered: it is mounted there, or "
+            f"{name} stands still",
+            remedy="stop the containers that use it there; if that machine is stuck, an administrator can take it from there",
+            why="unknown",
             **fields,
         )

@@ -90,7 +90,7 @@ def _check_word(record: VolumeRecord, vm: VmId, name: str, word: str, stands: st
     said = "" if not word else f", and {word!r:.60} is not its name"
     raise ProofNeeded(
         f"volume {record.name}: {name} {stands}{said}",
-        remedy=f"switch {name} off, or give its name as what you know; what it has not written is lost then",
+        remedy=f"switch {name} off, or say that you know it with --i-know {name}: what it has not written is lost then",
         vm=name,
     )
 

@@ -110,7 +110,7 @@ def test_the_second_host_is_told_who_has_the_disk(site: Site) -> None:
         with pytest.raises(VolumeInUse) as refused:
             second.ask(Attach(volume), 30.0)
 
-        assert "attached to a" in str(refused.value) or "mounted on a" in str(refused.value)
+        assert "attached to a" in str(refused.value) or "is on a," in str(refused.value)
         first.ask(Detach(volume, attachment.generation))
 
 

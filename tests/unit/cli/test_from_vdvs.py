@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -42,6 +43,14 @@ def test_each_command_that_is_named_exists_with_its_flags(named: str) -> None:
 
     assert not isinstance(command, click.Group), named
     assert {word for word in rest if word.startswith("-")} <= flags
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_each_command_that_is_named_is_read_as_it_stands(named: str) -> None:
+    command, rest = resolved(shlex.split(named)[1:])
+
+    # Raises what a user would see as a mistake in the command line.
+    command.make_context(command.name, rest)
 
 
 def test_every_verb_of_vdvs_has_its_row() -> None:

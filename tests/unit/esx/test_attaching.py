@@ -83,7 +83,7 @@ def test_a_second_host_is_refused_within_ten_seconds_and_hears_the_first(unhurri
     volume = unhurried.create("db").id
     unhurried.attach(volume)
     began = unhurried.clock.monotonic()
-    with pytest.raises(VolumeInUse, match="mounted on host-a") as caught:
+    with pytest.raises(VolumeInUse, match="on host-a, which was asked for it and has not answered") as caught:
         unhurried.attach(volume, B)
     assert unhurried.clock.monotonic() - began < 10.0
     assert caught.value.fields["holder"] == "host-a"
