@@ -92,6 +92,7 @@ OUTSIDE = (
     "vmdkvol.channel",
     "vmdkvol.dialing",
     "vmdkvol.durable",
+    "vmdkvol.reading",
     "vmdkvol.stream",
     "vmdkvol.tls",
     "vmdkvol.unix_socket",
