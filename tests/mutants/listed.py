@@ -7,23 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.mutants import adapters, administrators, agent, channel, identity, service, vsphere
+from tests.mutants import adapters, administrators, agent, channel, identity, pages, service, vsphere
 from tests.mutants.mutant import By, Mutant
 from tests.mutants.trial import Outcome
 
 RESULTS = Path(__file__).with_name("results.json")
-MUTANTS: Mapping[str, Mutant] = {
-    mutant.id: mutant
-    for mutant in (
-        *agent.MUTANTS,
-        *service.MUTANTS,
-        *adapters.MUTANTS,
-        *vsphere.MUTANTS,
-        *identity.MUTANTS,
-        *channel.MUTANTS,
-        *administrators.MUTANTS,
-    )
-}
+_FILES = (agent, service, adapters, vsphere, identity, channel, administrators, pages)
+MUTANTS: Mapping[str, Mutant] = {mutant.id: mutant for file in _FILES for mutant in file.MUTANTS}
 
 
 @dataclass(frozen=True, slots=True)

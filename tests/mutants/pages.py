@@ -1,0 +1,64 @@
+"""Defects of the web page: of who comes in, whose form it is, what is carried out of a plan, and what foreign text becomes."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import ESX, By, Mutant
+
+_WEB = f"{ESX}/web"
+_LOGIN, _CHANGES = "tests/unit/esx/web/test_page_login.py", "tests/unit/esx/web/test_page_changes.py"
+
+
+def _defect(id: str, defect: str, file: str, old: str, new: str, test: str) -> Mutant:
+    return Mutant(id, defect, f"{_WEB}/{file}", old, new, ("I7",), (test,), By.TESTS)
+
+
+MUTANTS = (
+    _defect(
+        "any-form-will-do",
+        "a page of another site gives orders with the session, or the certificate, of whoever looks at it",
+        "pages/entering.py",
+        '    if not same(form.maybe("csrf") or "", entered.csrf):\n',
+        '    if not (form.maybe("csrf") or ""):\n',
+        f"{_CHANGES}::test_a_form_without_the_session_s_own_token_does_nothing",
+    ),
+    _defect(
+        "what-the-browser-says-is-not-heard",
+        "a page of another site that has got hold of a form's token gives orders",
+        "origins.py",
+        "    if site is not None and site not in _OWN:\n",
+        "    if site is not None and not site:\n",
+        f"{_CHANGES}::test_a_page_of_another_site_changes_nothing_even_with_the_right_token",
+    ),
+    _defect(
+        "a-revoked-token-stays-logged-in",
+        "somebody whose token was taken away goes on with the session that it began",
+        "pages/entering.py",
+        "        known = None if begun is None else self.login.tokens.still(begun)\n",
+        "        known = begun\n",
+        f"{_LOGIN}::test_a_revoked_token_ends_its_sessions_with_the_next_request",
+    ),
+    _defect(
+        "a-log-out-forgets-the-cookie-alone",
+        "whoever has copied the cookie goes on after the log out",
+        "pages/sessions.py",
+        "            self._open.pop(_hashed(given), None)\n",
+        "            self._open.get(_hashed(given))\n",
+        f"{_LOGIN}::test_a_log_out_ends_the_session_itself_and_not_the_cookie_alone",
+    ),
+    _defect(
+        "what-goes-back-is-markup",
+        "a name or a label that somebody chose becomes a part of an administrator's page",
+        "pages/words.py",
+        "    return escape(str(value))\n",
+        "    return Markup(str(value))\n",
+        "tests/unit/esx/web/test_pages.py::test_foreign_text_is_text_wherever_it_stands",
+    ),
+    _defect(
+        "clicked-twice-done-twice",
+        "an order is given again when somebody clicks twice, or loads the page again",
+        "pages/changing.py",
+        '        call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)\n',
+        "        call = call_id(Said(), visit.by, visit.call.id)\n",
+        f"{_CHANGES}::test_who_clicks_twice_gives_one_order_and_a_new_plan_is_another",
+    ),
+)
