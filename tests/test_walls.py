@@ -92,7 +92,6 @@ OUTSIDE = (
     "vmdkvol.channel",
     "vmdkvol.dialing",
     "vmdkvol.durable",
-    "vmdkvol.reading",
     "vmdkvol.stream",
     "vmdkvol.tls",
     "vmdkvol.unix_socket",
