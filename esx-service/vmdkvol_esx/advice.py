@@ -173,7 +173,7 @@ def _staying(store: Store) -> str:
     return f"{found}; most is free on {best.name}: {short_size(best.free_bytes)}"
 
 
-def _line(matter: Matter, blocks: bool, about: str, detail: str, todo: str = "") -> Advice:  # noqa: FBT001
+def _line(matter: Matter, blocks: bool, about: str, detail: str, todo: str = "") -> Advice:
     return Advice(matter, blocks, about, one_line(detail), todo)
 
 

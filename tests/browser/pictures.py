@@ -26,18 +26,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="vmdkvol-br-") as folder:
         site = DemoSite(Path(folder), wicked=False)
         try:
-            with chromium() as browser:
-                for number, (name, path, scheme) in enumerate(PICTURES, 1):
-                    with watched(browser, site.base, scheme=scheme, width=1280) as seen:
-                        seen.log_in(site.token(f"ann.{number}"))
-                        seen.go(path)
-                        seen.page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, "width": 1280, "height": 760})
+            _take(site)
         finally:
             site.close()
     for name, _, _ in PICTURES:
         size = (FOLDER / f"{name}.png").stat().st_size
         print(f"{name}: {size} bytes{'' if size <= MOST_BYTES else ', which is too much'}")
     return 0
+
+
+def _take(site: DemoSite) -> None:
+    with chromium() as browser:
+        for number, (name, path, scheme) in enumerate(PICTURES, 1):
+            with watched(browser, site.base, scheme=scheme, width=1280) as seen:
+                seen.log_in(site.token(f"ann.{number}"))
+                seen.go(path)
+                seen.page.screenshot(path=FOLDER / f"{name}.png", clip={"x": 0, "y": 0, "width": 1280, "height": 760})
 
 
 if __name__ == "__main__":

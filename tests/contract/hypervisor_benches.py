@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from tests.contract import given
+import pytest
+
+from tests.contract import given, proven
+from tests.contract.proven import Where
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
 from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DiskUuid
+from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.esx_hosts import EsxHost
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
@@ -37,6 +40,8 @@ from vmdkvol_esx.ports import (
 from vmdkvol_esx.storage_policies import LocalPolicy
 
 MIB = 1 << 20
+# The smallest step of a size that all hypervisors take.
+KIB = 1024
 NAMES = given.names()
 BIG, SMALL = NAMES.big, NAMES.small
 SMALL_BYTES = 24 * MIB
@@ -47,6 +52,22 @@ VM_A, VM_B = NAMES.first, NAMES.second
 NOBODY = UUID(int=1)
 # Where policies are made here.
 POLICIES = (LocalPolicy("any"), LocalPolicy("thick", diskformat="thick"), LocalPolicy("thin", diskformat="thin"))
+
+# How the tests of each bench are told apart (pytest -m).
+MARKS: Mapping[Where, Sequence[pytest.MarkDecorator]] = {
+    Where.SIMULATED: [],
+    Where.LOCAL: [pytest.mark.integration],
+    Where.VCENTER: [pytest.mark.integration, pytest.mark.vcsim_pure],
+    Where.ESXI: [pytest.mark.integration, pytest.mark.vcsim_pure],
+    Where.STRICT: [pytest.mark.integration, pytest.mark.vcsim_injected],
+    Where.REAL: [pytest.mark.integration],
+}
+
+
+def cases(test: str) -> list[object]:
+    """Return the benches that a promise of the suite is shown on, each with its marks."""
+    here = (Where.REAL,) if given.file() else proven.EVERYWHERE
+    return [pytest.param(each, marks=MARKS[each], id=each) for each in proven.shown(test) if each in here]
 
 
 class Bench(Protocol):
@@ -240,3 +261,30 @@ def attached(bench: Bench, vm: Vm = VM_A, *, size: int = 4 * MIB, diskformat: st
     disk = made(bench, size=size, diskformat=diskformat)
     do(bench, AttachDisk(vm.id, disk, "independent_persistent"))
     return disk
+
+
+def holders(bench: Bench, disk: DiskRef) -> list[VmId]:
+    lists = bench.hypervisor.devices(None).lists
+    return [vm for vm, disks in lists.items() if any(found.uuid == disk.uuid for found in disks)]
+
+
+def paths(bench: Bench, datastore: DatastoreName = BIG) -> list[str]:
+    return [disk.ref.path.path for disk in bench.hypervisor.disks(datastore)]
+
+
+def size(bench: Bench, disk: DiskRef) -> int | None:
+    found = bench.hypervisor.disk(disk)
+    return None if found is None else found.size_bytes
+
+
+def another(disk: DiskRef) -> DiskRef:
+    """The same place, another identity."""
+    return DiskRef(DiskUuid(uuid4()), disk.path)
+
+
+def long_create(bench: Bench) -> tuple[CreateDisk, TaskId]:
+    bench.slow(CreateDisk)
+    change = CreateDisk(new_disk(), LONG_BYTES, "eagerzeroedthick", {})
+    task = begin(bench, change)
+    assert task is not None
+    return change, task

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.hypervisor_benches import BIG, SMALL, VM_A, VM_B, Bench
+from tests.contract.hypervisor_benches import BIG, MARKS, SMALL, VM_A, VM_B, Bench
 from tests.contract.proven import Where
-from tests.contract.test_hypervisor import MARKS
 from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 
 HERE = (Where.SIMULATED, Where.LOCAL, Where.VCENTER, Where.ESXI, Where.STRICT)

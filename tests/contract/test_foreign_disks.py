@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.hypervisor_benches import BIG, MIB, VM_A, Bench, do, made
+from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, Bench, do, made
 from tests.contract.proven import Where
-from tests.contract.test_hypervisor import MARKS
 from tests.contract.vsphere_bench import SimulatorBench, SimulatorSite, bench_of, started
 from vmdkvol.errors import BadRequest, NotFound, TruthUnknown
 from vmdkvol.volume import DiskUuid

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.contract import given, proven
 from tests.contract.hypervisor_benches import (
     BIG,
+    KIB,
     LONG_BYTES,
     MIB,
     SMALL,
@@ -20,11 +20,17 @@ from tests.contract.hypervisor_benches import (
     VM_A,
     VM_B,
     Bench,
+    another,
     attached,
     begin,
+    cases,
     do,
+    holders,
+    long_create,
     made,
     new_disk,
+    paths,
+    size,
 )
 from tests.contract.proven import Where
 from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
@@ -49,29 +55,16 @@ from vmdkvol.errors import (
     WrongDisk,
 )
 from vmdkvol.names import DatastoreName
-from vmdkvol.volume import DiskUuid, VmId
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk, TaskId
+from vmdkvol.volume import VmId
+from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, TaskId
 
 MODE = "independent_persistent"
-# The smallest step of a size that all of them take.
-KIB = 1024
-MARKS: Mapping[Where, Sequence[pytest.MarkDecorator]] = {
-    Where.SIMULATED: [],
-    Where.LOCAL: [pytest.mark.integration],
-    Where.VCENTER: [pytest.mark.integration, pytest.mark.vcsim_pure],
-    Where.ESXI: [pytest.mark.integration, pytest.mark.vcsim_pure],
-    Where.STRICT: [pytest.mark.integration, pytest.mark.vcsim_injected],
-    Where.REAL: [pytest.mark.integration],
-}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test where its promise can be shown; why not elsewhere is in tests/contract/proven.py."""
     if "where" in metafunc.fixturenames:
-        here = (Where.REAL,) if given.file() else proven.EVERYWHERE
-        shown = [where for where in proven.shown(metafunc.function.__name__) if where in here]
-        cases = [pytest.param(each, marks=MARKS[each], id=each) for each in shown]
-        metafunc.parametrize("where", cases, indirect=True, scope="module")
+        metafunc.parametrize("where", cases(metafunc.function.__name__), indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -90,25 +83,6 @@ def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[
     bench = bench_of(where, site, tmp_path)
     yield bench
     bench.end()
-
-
-def holders(bench: Bench, disk: DiskRef) -> list[VmId]:
-    lists = bench.hypervisor.devices(None).lists
-    return [vm for vm, disks in lists.items() if any(found.uuid == disk.uuid for found in disks)]
-
-
-def paths(bench: Bench, datastore: DatastoreName = BIG) -> list[str]:
-    return [disk.ref.path.path for disk in bench.hypervisor.disks(datastore)]
-
-
-def size(bench: Bench, disk: DiskRef) -> int | None:
-    found = bench.hypervisor.disk(disk)
-    return None if found is None else found.size_bytes
-
-
-def another(disk: DiskRef) -> DiskRef:
-    """The same place, another identity."""
-    return DiskRef(DiskUuid(uuid4()), disk.path)
 
 
 # --- create ----------------------------------------------------------------------------------------------------
@@ -663,14 +637,6 @@ def test_a_clone_into_a_full_datastore_is_refused_each_time_and_works_when_there
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------
-
-
-def long_create(bench: Bench) -> tuple[CreateDisk, TaskId]:
-    bench.slow(CreateDisk)
-    change = CreateDisk(new_disk(), LONG_BYTES, "eagerzeroedthick", {})
-    task = begin(bench, change)
-    assert task is not None
-    return change, task
 
 
 def test_a_task_is_waited_for_by_anyone_and_again(bench: Bench) -> None:

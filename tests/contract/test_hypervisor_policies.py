@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.hypervisor_benches import BIG, MIB, VM_A, VM_B, Bench, attached, do, made, new_disk
+from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, VM_B, Bench, attached, do, made, new_disk
 from tests.contract.proven import Where
-from tests.contract.test_hypervisor import MARKS
 from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, StaleRequest, TruthUnknown, VolumeInUse, VolumeLost
 from vmdkvol.policy_messages import Compliance, PolicyKind

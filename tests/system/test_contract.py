@@ -16,7 +16,7 @@ import pytest
 
 from tests.contract import proven
 from tests.contract import test_hypervisor as suite
-from tests.contract.hypervisor_benches import VM_A, VM_B, LocalBench, attached, begin, do, made
+from tests.contract.hypervisor_benches import VM_A, VM_B, LocalBench, attached, begin, do, holders, made
 from tests.contract.proven import Where
 from tests.system.guest import Guest, Hardware
 from tests.system.hypervisor import QemuHypervisor
@@ -65,7 +65,7 @@ class QemuBench(LocalBench):
         return zlib.decompress(base64.b64decode(text), wbits=31)
 
     def _device(self, disk: DiskRef) -> tuple[Guest, str]:
-        [holder] = suite.holders(self, disk)
+        [holder] = holders(self, disk)
         guest = self._guests[holder]
         return guest, guest.wait_disk(disk.uuid)
 
@@ -132,11 +132,11 @@ def test_a_switched_off_machine_keeps_its_disk_until_it_is_taken_from_it(bench: 
 
     with pytest.raises(VolumeInUse, match=off.name):
         begin(bench, AttachDisk(VM_B.id, disk, "independent_persistent"))
-    assert suite.holders(bench, disk) == [off.id]
+    assert holders(bench, disk) == [off.id]
 
     do(bench, DetachDisk(off.id, disk, only_off=True))
     do(bench, AttachDisk(VM_B.id, disk, "independent_persistent"))
-    assert suite.holders(bench, disk) == [VM_B.id]
+    assert holders(bench, disk) == [VM_B.id]
 
 
 def test_a_disk_that_was_moved_since_is_not_taken_away_at_its_old_place(bench: QemuBench) -> None:
@@ -146,4 +146,4 @@ def test_a_disk_that_was_moved_since_is_not_taken_away_at_its_old_place(bench: Q
     with pytest.raises(StaleRequest):
         do(bench, DetachDisk(VM_A.id, elsewhere))
 
-    assert suite.holders(bench, disk) == [VM_A.id]
+    assert holders(bench, disk) == [VM_A.id]

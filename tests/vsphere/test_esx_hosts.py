@@ -62,7 +62,7 @@ def ref(name: str) -> Any:
     return SimpleNamespace(_moId=name)
 
 
-def mount(host: str, mode: str = "readWrite", accessible: bool | None = True) -> Any:  # noqa: FBT001
+def mount(host: str, mode: str = "readWrite", accessible: bool | None = True) -> Any:
     return SimpleNamespace(key=ref(host), mountInfo=SimpleNamespace(accessMode=mode, accessible=accessible))
 
 

@@ -56,8 +56,8 @@ def adopt(disk: str, name: str, vmgroup: str, options: tuple[str, ...], over_quo
     """Make the disk at DISK the volume NAME, where it lies and as it is. Not a byte of it is written, and it is never deleted.
 
     DISK is a place that `scan` lists. Its file system must be ext4, or what -o fstype says: it is never made, and a disk with
-    another one is refused at its first mount, which checks all of it. -o also takes access, attach-as, iops-limit, label,
-    layout (root unless it is given), mount-options and shares.
+    another one is refused at its first mount, which checks all of it. Other keys for -o: access, attach-as, iops-limit, label,
+    layout (root unless it is given), mount-options, shares.
 
     \b
     vmdkvol volume adopt "[ds1] databases/db.vmdk" db --vmgroup prod -o fstype=xfs
