@@ -1,0 +1,80 @@
+"""The page about a storage policy: an administrator types, and a machine of the vmgroup makes volumes in between."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.integration.api_site import ApiSite
+from tests.integration.identity_site import ask
+from tests.integration.typed_page import Page, create, machine
+from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.site import A
+from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, VolumeError
+from vmdkvol.line import Line
+from vmdkvol.orders import Order
+from vmdkvol.policy_messages import CreatePolicy, SetVolumePolicy
+from vmdkvol.vmgroup_messages import CreateVmgroup
+from vmdkvol.volume import VmId
+
+pytestmark = pytest.mark.integration
+WEB1 = VmId(UUID(int=0xA))
+
+
+@pytest.fixture
+def site() -> Iterator[ApiSite]:
+    with tempfile.TemporaryDirectory(prefix="vmdkvol-policy-") as folder:
+        made = ApiSite(Path(folder), tls=False, hosts={"web1": WEB1}, trash_retention_s=1000.0)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def refusal(line: Line, error: type[VolumeError], **options: str) -> str:
+    with pytest.raises(error) as found:
+        create(line, "refused", size="50mb", **options)
+    return str(found.value)
+
+
+def refusal_on_vsphere(order: Order) -> str:
+    """What the service says where the policies are a vCenter's."""
+    vcenter = AdminSite()
+    vcenter.hypervisor.policies = ("gold", "silver")
+    vcenter.create("db", A, policy="gold")
+    with pytest.raises(BadRequest) as found:
+        vcenter.order(order)
+    return str(found.value)
+
+
+def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None:
+    page, web1, admin = Page("policy.md", site), machine(site, "web1"), machine(site, "admin")
+    try:
+        ask(admin, CreateVmgroup(name="shop", default_datastore="ds1", vms=("web1",)))
+        create(web1, "app", size="50mb")
+        for _ in range(2):
+            page.shows(page.next())
+        create(web1, "db", size="50mb", policy="gold", diskformat="zeroedthick")
+        page.shows(refusal(web1, InvalidOption, policy="gold"))
+        page.shows(refusal(web1, PolicyNotFound, policy="bronze"))
+        for _ in range(2):
+            page.shows(page.next())
+        page.shows(refusal(web1, PolicyNotFound, policy="gold", diskformat="zeroedthick"))
+        create(web1, "web", size="50mb")
+        for _ in range(8):
+            page.shows(page.next())
+        page.shows(page.next(code=2))
+        for _ in range(2):
+            page.shows(page.next())
+        page.shows(page.next(code=5))
+        page.shows(page.next())
+        page.shows(refusal_on_vsphere(CreatePolicy(name="tin")))
+        page.shows(refusal_on_vsphere(SetVolumePolicy(volume="db", policy="silver")))
+        assert page.ended()
+    finally:
+        for line in (web1, admin):
+            line.close()
