@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import MetadataDamaged, VolumeError
+from vmdkvol.errors import MetadataDamaged, NotFound, Unavailable, VolumeError, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
@@ -133,7 +133,6 @@ class Housekeeping:
         match record.state:
             case State.READY | State.DAMAGED if there:
                 self._absent.pop(record.id, None)
-                self._retention.taken_out(record.id)
                 self._check_sidecar(record)
             case State.READY:
                 self._count_absent(record)
@@ -174,28 +173,44 @@ class Housekeeping:
         log(f"volume {new}", volume=record.name, id=str(volume), disk=str(disk_ref(record).path))
 
     def _look_at_trashed(self, record: VolumeRecord, *, there: bool) -> None:
-        if there:
-            # Before all else: a copy that is newer than the record keeps the disk.
-            self._check_sidecar(record)
+        """The copy before all else: one that is newer than the record keeps the disk, and so does one that was not read."""
+        try:
+            lies = there or bool(record.adopted) or self._lies_outside(record)
+        except Unavailable as error:
+            self._log.warning("trash not looked at", volume=record.name, id=str(record.id), error=str(error))
+            return
+        if lies and not self._check_sidecar(record):
+            return
         if self._retention.over(record, first_scan=self._scans == 0):
             self._guarded("emptying", record.id, lambda: self._removing.empty(record.id, self._deadline()))
 
+    def _lies_outside(self, record: VolumeRecord) -> bool:
+        """Tell whether its disk lies where the record says, though no list has it: out of our folders, or damaged."""
+        try:
+            return self._hypervisor.disk(disk_ref(record)) is not None
+        except MetadataDamaged:
+            return True
+        except (WrongDisk, NotFound):
+            return False
+
     # --- sidecars ------------------------------------------------------------------------------------------------
 
-    def _check_sidecar(self, record: VolumeRecord) -> None:
+    def _check_sidecar(self, record: VolumeRecord) -> bool:
+        """See that the copy says what the record says, or raise a doubt; False: that cannot be said now."""
         looked_at = hash(record)
         if self._right.get(record.id) == looked_at and record.id.int % self._shares != self._scans % self._shares:
-            return
+            return True
         self._right.pop(record.id, None)
         try:
             stands = self._sidecar_stands(record)
         except VolumeError as error:
             self._log.warning("sidecar not read", volume=record.name, error=str(error))
-            return
+            return not isinstance(error, Unavailable)
         if stands:
             self._right[record.id] = looked_at
         if not stands:
             self._in_lane(record.id, "sidecar", lambda: self._write_sidecar(record.id))
+        return True
 
     def _sidecar_stands(self, record: VolumeRecord) -> bool:
         content = self._hypervisor.read_sidecar(copy_path(record))
@@ -217,7 +232,7 @@ class Housekeeping:
         self._doubts.none(record.id)
         if record.state is State.TRASHED and copy.state is not State.TRASHED:
             # The service died while it was taken out of the trash: whoever ordered that has its whole time to do so again.
-            self._retention.begin_anew(record.id)
+            self._retention.begin_anew(record)
         # An attach changes these two and does not rewrite the sidecar.
         return replace(copy, generation=record.generation, last_vm=record.last_vm) == record
 

@@ -67,11 +67,13 @@ class Releasing:
         if record.state in (State.PREPARING, State.REMOVING):
             raise Busy(f"volume {record.name} is {record.state}", volume=record.name)
         self._doubts.check(record)
-        record, plan = self._planned(record)
+        record, plan, held = self._planned(record)
         plans.append(plan)
         if order.dry_run:
             return outcome(order, plan, record)
-        found = record if record.state is State.LOST else self._removing.freed(record, deadline)
+        # One that is lost is not read, unless a machine has it all the same: it must leave that one first.
+        gone = record.state is State.LOST and not held
+        found = record if gone else self._removing.freed(record, deadline)
         if isinstance(found, Held):
             return found
         self._log.warning("released by an order", volume=record.name, id=str(record.id), by=order.by.name)
@@ -79,8 +81,8 @@ class Releasing:
         self._handover.changed(record.id)
         return Outcome(plan, done=True, subject=str(record.id))
 
-    def _planned(self, record: VolumeRecord) -> tuple[VolumeRecord, Plan]:
-        """Return the record with its disk where it lies now, and what is done."""
+    def _planned(self, record: VolumeRecord) -> tuple[VolumeRecord, Plan, bool]:
+        """Return the record with its disk where it lies now, what is done, and whether a machine of ours has it."""
         record, owner = self._owners.found(record)
         if isinstance(owner, Foreign):
             raise foreign(record, owner.vms, self._handover)
@@ -90,4 +92,4 @@ class Releasing:
             steps = (Step("detach-volume", record.name, f"on {name}", "on no machine, if it is not in use"),)
         release = Step("release-volume", record.name, "a volume", f"the disk {disk_path(record)}, of nobody's")
         loses = f"the record of volume {record.name}; its disk stays at {disk_path(record)}, with all that is on it"
-        return record, Plan((*steps, release), loses)
+        return record, Plan((*steps, release), loses), bool(steps)

@@ -219,10 +219,13 @@ class Removing:
     def let_go(self, record: VolumeRecord) -> None:
         """Forget an adopted volume that no machine has; its disk is not touched. Within its lane.
 
-        The copy first: killed before the record goes, the volume stands as it stood, and the same again ends it.
+        The record is raised first: that is refused while a clone reads the disk, and nothing has changed then. Then the
+        copy goes: killed before the record does, the volume stands as it stood, and the same again ends it.
         """
         assert record.adopted, "a disk of ours without a record would be an orphan"
+        raised = replace(record, generation=record.generation + 1)
+        self._store.update(raised, expect=record.generation)
         self._hypervisor.write_sidecar(copy_path(record), None)
         self._at(Point.RELEASE_CLEARED)
-        self._store.delete(record.id, expect=record.generation)
+        self._store.delete(record.id, expect=raised.generation)
         self._log.warning("released", volume=record.name, id=str(record.id), disk=str(disk_ref(record).path))

@@ -15,6 +15,7 @@ from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DeleteDisk, DiskPath, DiskRef
+from vmdkvol_esx.records import VolumeRecord
 
 
 @pytest.fixture
@@ -307,6 +308,119 @@ def test_the_copy_of_what_is_in_the_trash_is_written_anew(content: bytes) -> Non
     site.hypervisor.write_sidecar(path_of(site, volume), content)
     scan(site)
     assert site.copy_of(site.record(volume)) == site.record(volume)
+
+
+# --- the trash, outside of our folders ---------------------------------------------------------------------------
+
+
+def moved_and_trashed(site: Site) -> VolumeRecord:
+    """A volume whose disk Storage vMotion took out of our folders, in the trash for its whole time."""
+    volume = site.create("db").id
+    attachment = site.attach(volume)
+    site.hypervisor.move(site.record(volume).disk_uuid, DiskPath(DS1, "host-a/host-a_1.vmdk"))
+    site.housekeeping.scan()
+    site.detach(attachment)
+    site.hypervisor.leaves_out_disks = True
+    site.remove(volume)
+    return site.record(volume)
+
+
+def restored_since(site: Site, old: VolumeRecord) -> None:
+    """What the copy says after the volume was taken out of the trash and used, in a database that was lost since."""
+    newer = replace(old, state=State.READY, trashed_at=None, generation=old.generation + 1)
+    site.hypervisor.write_sidecar(disk_path(old), sidecar.encode(newer))
+
+
+def test_what_an_old_database_has_in_the_trash_is_kept_also_where_no_listing_has_it() -> None:
+    """F40, F19."""
+    site = Site(retention_s=2000.0)
+    old = moved_and_trashed(site)
+    restored_since(site, old)
+    site.clock.skip(2001.0)
+    site.restart()
+    scan(site, 3)
+    assert site.record(old.id) == old
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+def test_the_trash_is_emptied_also_of_what_lies_outside_of_our_folders() -> None:
+    site = Site(retention_s=2000.0)
+    moved_and_trashed(site)
+    scan(site)
+    site.clock.skip(2001.0)
+    scan(site)
+    assert not site.records()
+    assert not site.hypervisor.truth().disks
+
+
+@pytest.mark.parametrize("trouble", ["damaged", "gone", "another-disk"])
+def test_a_disk_that_cannot_be_used_any_more_keeps_its_newer_copy_s_word(trouble: str) -> None:
+    """One that is damaged may still be saved; of one that is not there nothing is to be kept."""
+    site = Site(retention_s=2000.0)
+    old = moved_and_trashed(site)
+    restored_since(site, old)
+    match trouble:
+        case "damaged":
+            site.hypervisor.damage(disk_path(old), "truncated")
+        case "gone":
+            site.hypervisor.lose(disk_path(old))
+        case _:
+            site.hypervisor.swap(disk_path(old), DiskUuid(uuid4()))
+    site.clock.skip(2001.0)
+    site.restart()
+    scan(site, 3)
+    assert len(site.hypervisor.truth().disks) == (0 if trouble == "gone" else 1)
+    assert [record.id for record in site.records()] == ([] if trouble == "gone" else [old.id])
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_disk_whose_copy_cannot_be_read_now_stays_in_the_trash(*, outside: bool) -> None:
+    """F40: one lost answer must not be what an old database needs to delete a disk."""
+    site = Site(retention_s=2000.0)
+    old = moved_and_trashed(site)
+    site.hypervisor.leaves_out_disks = outside
+    restored_since(site, old)
+    site.clock.skip(2001.0)
+    site.restart()
+    site.hypervisor.sidecars_unread = TruthUnknown("503")
+    scan(site)
+    site.hypervisor.sidecars_unread = None
+    scan(site, 2)
+    assert site.record(old.id) == old
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+def test_a_disk_that_cannot_be_looked_at_now_stays_in_the_trash() -> None:
+    site = Site(retention_s=2000.0)
+    old = moved_and_trashed(site)
+    restored_since(site, old)
+    site.clock.skip(2001.0)
+    site.restart()
+    look = site.hypervisor.disk
+
+    def unread(ref: DiskRef) -> Any:
+        raise TruthUnknown("503")
+
+    site.hypervisor.disk = unread  # type: ignore[method-assign]
+    scan(site)
+    site.hypervisor.disk = look  # type: ignore[method-assign]
+    scan(site, 2)
+    assert site.record(old.id) == old
+    assert len(site.hypervisor.truth().disks) == 1
+
+
+@pytest.mark.parametrize("scans", [0, 1])
+def test_a_stay_in_the_trash_counts_by_itself_whatever_was_seen_between_two(scans: int) -> None:
+    site = Site(retention_s=2000.0)
+    trashed = moved_and_trashed(site)
+    scan(site)
+    site.clock.skip(1600.0)
+    site.store.update(replace(trashed, state=State.READY, trashed_at=None), expect=trashed.generation)
+    scan(site, scans)
+    site.remove(trashed.id)
+    site.clock.skip(800.0)
+    scan(site)
+    assert site.record(trashed.id).state is State.TRASHED
 
 
 # --- running -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +14,16 @@ from tests.unit.esx.test_adopting import PLACE, adopt, adopted, put
 from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Conflict, TruthUnknown, VolumeError, VolumeInUse, VolumeNotFound
+from vmdkvol.messages import CreateVolume
+from vmdkvol.names import VolumeRef
+from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Outcome
 from vmdkvol.orphan_messages import ListOrphans
 from vmdkvol.volume import Content, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, TrashVolume
+from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import adopted_place, copy_path
-from vmdkvol_esx.ports import DeleteDisk, DiskRef
+from vmdkvol_esx.ports import CloneDisk, DeleteDisk, DiskRef
 from vmdkvol_esx.rebuilding import rebuild
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store import open_store
@@ -122,6 +127,38 @@ def test_one_that_is_lost_is_released_too(site: AdminSite, disk: DiskRef, volume
     assert (site.records(), dict(site.hypervisor.truth().sidecars)) == ([], {})
 
 
+def lost_and_attached(site: AdminSite, volume: VolumeRecord) -> None:
+    """The device list of a machine has a disk that its datastore does not show."""
+    site.attach(volume.id, A)
+    record = site.record(volume.id)
+    site.store.update(replace(record, state=State.LOST), expect=record.generation)
+
+
+def test_one_that_is_lost_leaves_the_machine_that_has_it_first(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    lost_and_attached(site, volume)
+    site.hypervisor.power(A, running=False)
+    assert [step.verb for step in release(site).plan.steps] == ["detach-volume", "release-volume"]
+    check_given_back(site, disk)
+
+
+def test_one_that_is_lost_is_not_released_while_a_machine_uses_it(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    lost_and_attached(site, volume)
+    site.hypervisor.guest_uses(disk.uuid)
+    with pytest.raises(VolumeInUse):
+        release(site)
+    assert (site.record(volume.id).state, dict(site.hypervisor.truth().holders)) == (State.LOST, {disk.uuid: A})
+
+
+def test_while_it_is_copied_nothing_is_released(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    """A refusal leaves the second copy where it is: a rebuild would not know the volume."""
+    site.hypervisor.takes(CloneDisk, 500.0)
+    site.leave(CreateVolume(VolumeRef.parse("copy"), CreateOptions.parse({"clone-from": "db", "datastore": "ds1"})))
+    before = dict(site.hypervisor.truth().sidecars)
+    with pytest.raises(VolumeInUse, match="being copied"):
+        release(site)
+    assert (site.record(volume.id), dict(site.hypervisor.truth().sidecars)) == (volume, before)
+
+
 def test_a_datastore_that_does_not_answer_releases_nothing(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
     site.hypervisor.unreadable(DS1)
     with pytest.raises(VolumeError):
@@ -148,6 +185,33 @@ def test_the_emptied_trash_gives_the_disk_back() -> None:
     site.clock.sleep(25.0)
     site.housekeeping.scan()
     check_given_back(site, disk)
+
+
+def test_what_an_old_database_has_in_the_trash_and_was_taken_out_since_is_not_forgotten() -> None:
+    """F40: the copy in our folder says what was ordered later, and is all that still says it."""
+    site = AdminSite(retention_s=20.0)
+    disk = put(site)
+    site.remove(adopted(site).id)
+    (old,) = site.records()
+    newer = replace(old, state=State.READY, trashed_at=None, generation=old.generation + 1)
+    site.hypervisor.write_sidecar(copy_path(old), sidecar.encode(newer))
+    site.clock.skip(25.0)
+    site.restart()
+    for _ in range(3):
+        site.housekeeping.scan()
+    assert (site.records(), site.copy_of(old), list(site.hypervisor.truth().disks)) == ([old], newer, [disk.uuid])
+
+
+def test_one_that_a_killed_restore_left_in_the_trash_has_its_whole_time_again() -> None:
+    site = AdminSite(retention_s=20.0)
+    put(site)
+    site.remove(adopted(site).id)
+    (record,) = site.records()
+    site.hypervisor.write_sidecar(copy_path(record), sidecar.encode(replace(record, state=State.READY, trashed_at=None)))
+    site.clock.skip(25.0)
+    site.restart()
+    site.housekeeping.scan()
+    assert (site.records(), site.copy_of(record)) == ([record], record)
 
 
 def test_without_a_trash_docker_s_remove_gives_the_disk_back(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
