@@ -1,7 +1,7 @@
 """The audit as the service uses it: written for everybody, read by administrators, cut by its retention.
 
-A guest that floods the service does not fill it: of one machine only so many records an hour are written, and then one that
-says how many more there were.
+Who floods the service does not fill it: of one machine only so many records an hour are written, and of one administrator only
+so many of what changed nothing (an order that its role forbids, a login), and then one that says how many more there were.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from uuid import UUID
 from vmdkvol import frames
 from vmdkvol.audit_messages import AuditEntry, AuditLines, AuditPage, ExportAudit, NoteLogin, QueryAudit
 from vmdkvol.clock import Clock
-from vmdkvol.errors import BadRequest, VolumeError, one_line, quoted
+from vmdkvol.errors import BadRequest, NotPermitted, VolumeError, one_line, quoted
 from vmdkvol.messages import Call, Done, Request
+from vmdkvol.orders import Role
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
 from vmdkvol_esx import exporting
@@ -32,6 +33,8 @@ _MOST_TEXT = 240
 _PAGE_BYTES = frames.MAX_FRAME - 4096
 # Of one machine so many records in so long a time: a container that starts and stops every twelve seconds, day and night.
 GUESTS_RECORDS, GUESTS_TIME_S = 600, 3600.0
+# Of one administrator: at this rate the audit holds what was written before for months.
+PERSONS_RECORDS = 100
 # Machines that are counted at a time; more of them were never seen, and the rest is counted together.
 _MOST_COUNTED = 10_000
 # Whatever the clock says: a clock set forward by years does not empty the audit (F33).
@@ -41,10 +44,10 @@ _LOOK_AFTER = 256
 
 @dataclass(slots=True)
 class _Share:
-    """What one machine has had of its records since ``since``; ``more`` were not written, the last one with ``code``."""
+    """What one machine or person has had of its records since ``since``; ``more`` were left out, the last with ``result``."""
 
     since: float
-    name: str
+    first: AuditRecord
     written: int = 0
     more: int = 0
     result: str = ""
@@ -81,7 +84,7 @@ class Auditing:
         self._machines = machines
         self._left_out = () if attachments else (AttachDisk.__name__, DetachDisk.__name__)
         self._state = clock.condition()
-        self._shares: dict[VmId, _Share] = {}
+        self._shares: dict[VmId | str, _Share] = {}
         self._since_look = 0
         # Of shares that are over: what they held back.
         self._waiting: list[AuditRecord] = []
@@ -100,7 +103,9 @@ class Auditing:
     # --- writing -------------------------------------------------------------------------------------------------
 
     def note(self, record: AuditRecord) -> None:
-        """See ``ports.Audit``."""
+        """See ``ports.Audit``. What an administrator's role forbids is within its share, as what a guest does."""
+        if record.result == NotPermitted.code and record.role in tuple(Role) and not self.admit(record.actor, record):
+            return
         self.write_waiting()
         self._append(record)
         if self._due():
@@ -119,7 +124,9 @@ class Auditing:
 
     def note_login(self, request: NoteLogin, call: Call) -> Done:
         """See ``NoteLogin``. Raises what the database raises, so that who tells it keeps it until it is taken."""
-        self._trail.append(login(request, call.id, self._clock.wall()))
+        record = login(request, call.id, self._clock.wall())
+        if request.refused is not None or self.admit(record.actor, record):
+            self._trail.append(record)
         return Done()
 
     def alarm(self, event: str, fields: Mapping[str, object]) -> None:
@@ -182,42 +189,43 @@ class Auditing:
             self._since_look = (self._since_look + 1) % _LOOK_AFTER
             return self._since_look == 0
 
-    # --- shares of guests ----------------------------------------------------------------------------------------
+    # --- shares --------------------------------------------------------------------------------------------------
 
-    def admit(self, vm: VmId | None, record: AuditRecord) -> bool:
-        """Tell whether a record of what this machine did is to be written: its share is not used up. None: the service itself.
+    def admit(self, who: VmId | str | None, record: AuditRecord) -> bool:
+        """Tell whether a record of what this machine, or who has this name, did is to be written: its share is not used up.
 
-        One that is not is counted, and how many there were is told in a record of their own.
+        One that is not is counted, and how many there were is told in a record of their own. None: the service itself.
         """
         if record.verb in self._left_out:
             return False
-        if vm is None:
+        if who is None:
             return True
-        now = self._clock.monotonic()
+        now, most = self._clock.monotonic(), PERSONS_RECORDS if isinstance(who, str) else GUESTS_RECORDS
         with self._state:
-            if vm not in self._shares and len(self._shares) >= self._machines:
-                vm = VmId(UUID(int=0))
-            share = self._shares.get(vm)
+            if who not in self._shares and len(self._shares) >= self._machines:
+                who = VmId(UUID(int=0))
+            share = self._shares.get(who)
             if share is None or now - share.since >= GUESTS_TIME_S:
-                self._end(vm, share)
-                share = self._shares[vm] = _Share(now, record.actor)
-            if share.written >= GUESTS_RECORDS:
+                self._end(who, share)
+                share = self._shares[who] = _Share(now, record)
+            if share.written >= most:
                 share.more, share.result = share.more + 1, record.result
                 return False
             share.written += 1
             return True
 
-    def _end(self, vm: VmId, share: _Share | None) -> None:
+    def _end(self, who: VmId | str, share: _Share | None) -> None:
         if share is not None and share.more:
-            detail = f"{share.more} more records of this machine within {GUESTS_TIME_S:.0f} s were not written"
+            first, where = share.first, share.first.source if isinstance(who, str) else source(who)
+            detail = f"{share.more} more records of this actor within {GUESTS_TIME_S:.0f} s were not written"
             told = self._own("and-more", "audit", detail, share.result)
-            self._waiting.append(replace(told, actor=share.name, role=GUEST, source=source(vm)))
+            self._waiting.append(replace(told, actor=first.actor, role=first.role, source=where))
 
     def _end_shares(self) -> None:
         now = self._clock.monotonic()
         with self._state:
-            for vm in [vm for vm, share in self._shares.items() if now - share.since >= GUESTS_TIME_S]:
-                self._end(vm, self._shares.pop(vm))
+            for who in [who for who, share in self._shares.items() if now - share.since >= GUESTS_TIME_S]:
+                self._end(who, self._shares.pop(who))
 
     def _held_back(self) -> Sequence[AuditRecord]:
         if not self._waiting:

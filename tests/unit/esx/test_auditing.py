@@ -16,12 +16,12 @@ from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept as KeptLog
 from vmdkvol.audit_messages import AuditEntry, AuditPage, ExportAudit, Form, NoteLogin, QueryAudit
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, NoSpace, VolumeError
+from vmdkvol.errors import BadRequest, NoSpace, NotPermitted, VolumeError
 from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Role
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
-from vmdkvol_esx.auditing import GUESTS_RECORDS, GUESTS_TIME_S, NEVER_AGED, Auditing
+from vmdkvol_esx.auditing import GUESTS_RECORDS, GUESTS_TIME_S, NEVER_AGED, PERSONS_RECORDS, Auditing
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store import open_store
 from vmdkvol_esx.trail import Extent, Trail
@@ -185,6 +185,53 @@ def test_machines_without_end_are_counted_together() -> None:
     for number in range(1, 3 + 2 * GUESTS_RECORDS):
         flood(bench, VmId(UUID(int=number)), 1)
     assert bench.store.trail.extent().count == 3 + GUESTS_RECORDS
+
+
+def forbidden(bench: Bench, name: str, count: int) -> None:
+    told = {"actor": name, "role": "viewer", "source": "192.0.2.7", "verb": "destroy-volume", "result": NotPermitted.code}
+    for number in range(count):
+        bench.auditing.note(bench.record(number, **told))
+
+
+def test_a_viewer_who_is_refused_without_end_pushes_nothing_out_of_the_audit() -> None:
+    bench = Bench(most=1000)
+    bench.auditing.note(bench.record(1, target="the-evidence"))
+    forbidden(bench, "vera", 3000)
+    bench.auditing.tidy()
+    assert bench.told(target="the-evidence") == [("rm", "the-evidence")]
+    assert bench.store.trail.extent().count == 1 + PERSONS_RECORDS
+
+
+def test_how_often_more_a_viewer_was_refused_is_told_of_it_by_name_role_and_source(bench: Bench) -> None:
+    forbidden(bench, "vera", PERSONS_RECORDS + 50)
+    bench.clock.pass_time(GUESTS_TIME_S)
+    bench.auditing.tidy()
+    (more,) = bench.entries(verb="and-more")
+    assert (more.actor, more.role, more.source, more.result) == ("vera", "viewer", "192.0.2.7", NotPermitted.code)
+    assert more.detail.startswith("50 more records")
+
+
+def test_one_viewers_flood_takes_nothing_from_another_administrator(bench: Bench) -> None:
+    forbidden(bench, "vera", PERSONS_RECORDS + 1)
+    forbidden(bench, "vito", 1)
+    assert bench.entries(limit=1)[0].actor == "vito"
+
+
+def test_what_an_administrator_changed_is_written_however_often_it_was_refused_before(bench: Bench) -> None:
+    forbidden(bench, "vera", PERSONS_RECORDS + 1)
+    bench.auditing.note(bench.record(1, actor="vera", role="viewer", target="done-by-vera"))
+    assert bench.told(target="done-by-vera") == [("rm", "done-by-vera")]
+
+
+def test_who_logs_in_without_end_has_a_share_too(bench: Bench) -> None:
+    by = Actor("vera", Role.VIEWER, "192.0.2.7")
+    for _ in range(PERSONS_RECORDS + 20):
+        bench.ask(NoteLogin(by=by, door="page", source=by.source))
+    assert bench.store.trail.extent().count == PERSONS_RECORDS
+    bench.clock.pass_time(GUESTS_TIME_S)
+    bench.auditing.tidy()
+    (more,) = bench.entries(verb="and-more")
+    assert (more.actor, more.role, more.result) == ("vera", "viewer", "done")
 
 
 # --- retention ---------------------------------------------------------------------------------------------------
