@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ class ForeignDisk:
 class ForeignDisks(Protocol):
     """Everything here only reads."""
 
-    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+    def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         """Return the descriptors of disks in this folder and below it, whoever made them, in the order of their paths.
 
         ``""`` is the datastore's root; those in our own folder are left out. NotFound if there is no such folder, BadRequest if
-        it is no path or if more than ``MOST`` disks lie there, TruthUnknown if it cannot be listed.
+        it is no path or if more than ``MOST`` disks lie there, TruthUnknown if it cannot be listed. Unavailable
+        if it was not by the deadline.
         """
         ...
 

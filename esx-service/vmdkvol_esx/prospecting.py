@@ -7,7 +7,8 @@ from typing import Any
 
 from vmdkvol import frames
 from vmdkvol.adoption_messages import FoundDisk, FoundDisks, ScanDisks
-from vmdkvol.errors import BadRequest, DatastoreNotFound, VolumeError, VolumeInUse, one_line, quoted
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, Busy, DatastoreNotFound, VolumeError, VolumeInUse, one_line, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
 from vmdkvol.wire import answer_size
@@ -19,6 +20,8 @@ from vmdkvol_esx.ports import DeviceLists, DiskPath, DiskRef
 
 MOST_LISTED = 100
 _PAGE_BYTES = frames.MAX_FRAME - 1024
+# A page ends with what it has when less is left: a disk may take longer than who asked waits.
+_LEFT_S = 5.0
 
 
 class Prospecting:
@@ -28,22 +31,37 @@ class Prospecting:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._choosing = choosing
+        self._state = parts.clock.condition()
+        self._under_way = False
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers the message."""
-        return {ScanDisks: lambda request, _: self.scan(request)}
+        return {ScanDisks: lambda request, call: self.scan(request, call.deadline)}
 
-    def scan(self, request: ScanDisks) -> FoundDisks:
-        """See ``ScanDisks``."""
+    def scan(self, request: ScanDisks, deadline: Deadline) -> FoundDisks:
+        """See ``ScanDisks``. Busy while another one is under way: administrators have few workers, and one stays for long."""
+        with self._state:
+            if self._under_way:
+                raise Busy("another scan is under way", remedy="wait until it has ended, or name a folder in it")
+            self._under_way = True
+        try:
+            return self._page(request, deadline)
+        finally:
+            with self._state:
+                self._under_way = False
+
+    def _page(self, request: ScanDisks, deadline: Deadline) -> FoundDisks:
         if not 1 <= request.limit <= MOST_LISTED:
             raise BadRequest(f"a page has 1 to {MOST_LISTED} disks, not {request.limit}")
         datastore = self.datastore(request.datastore)
-        found = self._hypervisor.foreign(datastore, request.folder)
+        found = self._hypervisor.foreign(datastore, request.folder, deadline)
         left = [path for path in found if request.after is None or str(path) > request.after]
         lists = self._hypervisor.devices(None)
         shown: list[FoundDisk] = []
         room, last = _PAGE_BYTES, None
         for path in left[: request.limit]:
+            if last is not None and deadline.left_s < _LEFT_S:
+                break
             told = self._told(path, lists)
             room -= 0 if told is None else answer_size(told)
             if room < 0 and shown:

@@ -11,7 +11,8 @@ import pytest
 from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, Bench, do, made
 from tests.contract.proven import Where
 from tests.contract.vsphere_bench import SimulatorBench, SimulatorSite, bench_of, started
-from vmdkvol.errors import BadRequest, NotFound, TruthUnknown
+from vmdkvol.clock import Deadline, SystemClock
+from vmdkvol.errors import BadRequest, NotFound, TruthUnknown, Unavailable
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DetachDisk, DiskPath, DiskRef
 
@@ -115,3 +116,9 @@ def test_of_a_datastore_that_cannot_be_reached_nothing_is_said(bench: Bench) -> 
         bench.hypervisor.foreign(BIG, "")
     with pytest.raises(TruthUnknown):
         bench.hypervisor.foreign_disk(path)
+
+
+def test_a_listing_ends_when_nobody_waits_for_it_any_more(bench: Bench) -> None:
+    put(bench, "theirs/x.vmdk")
+    with pytest.raises(Unavailable):
+        bench.hypervisor.foreign(BIG, "", Deadline(SystemClock(), 0.0))

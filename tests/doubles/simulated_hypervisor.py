@@ -141,8 +141,10 @@ class SimulatedHypervisor(SimulatedPolicies):
             paths = {*self._disks, *self._sidecars}
             return sorted((path for path in paths if ours(path, datastore)), key=lambda path: path.path)
 
-    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+    def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         with self._now():
+            if deadline is not None and deadline.passed:
+                raise TruthUnknown(f"{datastore} was not listed in time")
             self._check_readable(datastore)
             if folder and ".." in folder.split("/"):
                 raise BadRequest(f"{folder!r} is not a folder on a datastore")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import DatastoreNotFound
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
@@ -28,8 +29,8 @@ class Directories:
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._named(datastore).traces()
 
-    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
-        return foreign.listed(self._named(datastore), datastore, folder)
+    def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
+        return foreign.listed(self._named(datastore), datastore, folder, deadline)
 
     def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
         return foreign.looked_at(self._store(path), path)

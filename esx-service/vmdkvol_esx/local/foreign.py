@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 
-from vmdkvol.errors import BadRequest, MetadataDamaged, NotFound, SnapshotPresent, VolumeError, quoted
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, MetadataDamaged, NotFound, SnapshotPresent, TruthUnknown, VolumeError, quoted
 from vmdkvol.names import DatastoreName
 from vmdkvol_esx import obstacles
 from vmdkvol_esx.foreign_disks import MOST, ForeignDisk
@@ -23,11 +24,11 @@ _MOST_NEIGHBOURS = 500
 Parts = tuple[str, ...]
 
 
-def listed(store: DatastoreFiles, name: DatastoreName, folder: str) -> Sequence[DiskPath]:
+def listed(store: DatastoreFiles, name: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
     """See ``ForeignDisks.foreign``. A link is not followed, and is no disk."""
     top = folder_parts(folder)
     with files.translated(f"datastore {name}"):
-        walk = ("/".join((*parts, file)) for parts, file in _walk(store, top) if obstacles.is_descriptor(file))
+        walk = ("/".join((*parts, file)) for parts, file in _walk(store, top, deadline) if obstacles.is_descriptor(file))
         found = list(islice(walk, MOST + 1))
     if len(found) > MOST:
         raise _too_many(name, folder, f"more than {MOST} disks")
@@ -55,13 +56,15 @@ def folder_parts(folder: str) -> Parts:
         ) from error
 
 
-def _walk(store: DatastoreFiles, top: Parts) -> Iterator[tuple[Parts, str]]:
+def _walk(store: DatastoreFiles, top: Parts, deadline: Deadline | None) -> Iterator[tuple[Parts, str]]:
     """Yield every regular file in ``top`` and below it with its folder, but for our own folder."""
     left, entries = [top], 0
     while left:
         parts = left.pop()
         if parts[:1] == (marker.TOP,):
             continue
+        if deadline is not None and deadline.passed:
+            raise TruthUnknown(f"datastore {store.name} was not listed in time", remedy="name a folder with fewer files")
         try:
             with store.folder(parts) as folder, os.scandir(folder) as scan:
                 found = [(each.name, each.is_dir(follow_symlinks=False), each.is_symlink()) for each in scan]

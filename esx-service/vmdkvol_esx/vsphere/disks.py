@@ -185,8 +185,8 @@ class Disks:
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._shelves.traces(datastore)
 
-    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
-        return self._foreign.listed(datastore, folder)
+    def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
+        return self._foreign.listed(datastore, folder, deadline)
 
     def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
         return self._foreign.looked_at(path)

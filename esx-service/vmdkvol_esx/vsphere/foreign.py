@@ -38,13 +38,13 @@ class Foreign:
         self._identities = identities
         self._clock = clock
 
-    def listed(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
+    def listed(self, datastore: DatastoreName, folder: str, until: Deadline | None = None) -> Sequence[DiskPath]:
         """See ``ForeignDisks.foreign``."""
         if folder and any(part in ("", ".", "..") or not part.isprintable() for part in folder.split("/")):
             raise BadRequest(
                 f"{quoted(folder)} is not a folder on a datastore", remedy="write it without a / at its ends, such as a/b"
             )
-        deadline = Deadline.after(self._clock, _LIST_S)
+        deadline = Deadline.after(self._clock, _LIST_S) if until is None else until.at_most(_LIST_S)
         found = self._looking.sure(
             datastore,
             deadline,

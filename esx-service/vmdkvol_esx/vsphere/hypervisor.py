@@ -167,8 +167,8 @@ class VsphereHypervisor:
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._disks.traces(datastore)
 
-    def foreign(self, datastore: DatastoreName, folder: str) -> Sequence[DiskPath]:
-        return self._disks.foreign(datastore, folder)
+    def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
+        return self._disks.foreign(datastore, folder, deadline)
 
     def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
         return self._disks.foreign_disk(path)

@@ -116,6 +116,13 @@ def test_policies_come_in_pages(vcenter: AdminSite) -> None:
     assert ([each.name for each in last.policies], last.next) == (["silver"], None)
 
 
+def test_a_page_ends_when_a_look_at_more_disks_would_come_too_late(vcenter: AdminSite) -> None:
+    first = vcenter.order(ListPolicies(compliance=True), seconds=1.0)
+    assert ([each.name for each in first.policies], first.next) == (["gold"], "gold")
+    last = vcenter.order(ListPolicies(compliance=True, after="gold"), seconds=1.0)
+    assert ([each.name for each in last.policies], last.next) == (["silver"], None)
+
+
 def test_volumes_come_in_pages_each_with_how_it_stands(vcenter: AdminSite) -> None:
     volumes = sorted((vcenter.create(name, A, policy="gold") for name in "abc"), key=lambda volume: str(volume.id))
     first = vcenter.order(ListPolicyVolumes(name="gold", limit=2))

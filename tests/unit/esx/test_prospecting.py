@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,11 +13,13 @@ from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, DS2, GB, A
 from vmdkvol import frames
 from vmdkvol.adoption_messages import FoundDisk, FoundDisks, ScanDisks
-from vmdkvol.errors import BadRequest, DatastoreNotFound, NotFound, TruthUnknown
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import BadRequest, Busy, DatastoreNotFound, NotFound, TruthUnknown
 from vmdkvol.volume import new_disk_uuid
 from vmdkvol.wire import dump
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.prospecting import Prospecting
 
 
 @pytest.fixture
@@ -123,3 +128,64 @@ def test_looking_changes_nothing(site: AdminSite) -> None:
     found(site)
     after = site.hypervisor.truth()
     assert (after.disks, after.sidecars, site.records()) == (before.disks, before.sidecars, [])
+
+
+class Slow:
+    """A hypervisor where something happens before a disk is looked at."""
+
+    def __init__(self, inner: Any, before: Callable[[], object]) -> None:
+        self._inner = inner
+        self._before = before
+
+    def foreign_disk(self, path: DiskPath) -> object:
+        self._before()
+        return self._inner.foreign_disk(path)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def prospecting(site: AdminSite, before: Callable[[], object]) -> Prospecting:
+    parts = replace(site.verbs.parts, hypervisor=Slow(site.hypervisor, before))  # type: ignore[arg-type]
+    return Prospecting(parts, site.choosing)
+
+
+def test_a_page_ends_before_who_asked_gives_up_and_the_next_one_goes_on(site: AdminSite) -> None:
+    refs = [put(site, f"theirs/{number}.vmdk") for number in range(5)]
+    slow = prospecting(site, lambda: site.clock.skip(4.0))
+    began, seen, after = site.clock.monotonic(), list[str](), None
+    for _ in range(10):
+        page = slow.scan(ScanDisks(datastore="ds1", after=after), Deadline.after(site.clock, 15.0))
+        assert site.clock.monotonic() - began < 15.0
+        began, after = site.clock.monotonic(), page.next
+        seen += [told.place for told in page.disks]
+        if after is None:
+            break
+    assert seen == [str(ref.path) for ref in refs]
+
+
+def test_a_page_gets_on_however_little_time_there_is(site: AdminSite) -> None:
+    put(site, "theirs/0.vmdk"), put(site, "theirs/1.vmdk")
+    page = prospecting(site, lambda: None).scan(ScanDisks(datastore="ds1"), Deadline.after(site.clock, 1.0))
+    assert (len(page.disks), page.next) == (1, page.disks[0].place)
+
+
+def test_one_scan_at_a_time_keeps_a_worker_and_another_one_is_refused(site: AdminSite) -> None:
+    put(site)
+    refused: list[str] = []
+
+    def meanwhile() -> None:
+        with pytest.raises(Busy) as told:
+            slow.scan(ScanDisks(datastore="ds1"), Deadline.after(site.clock, 15.0))
+        refused.append(told.value.text)
+
+    slow = prospecting(site, meanwhile)
+    for _ in range(2):
+        slow.scan(ScanDisks(datastore="ds1"), Deadline.after(site.clock, 15.0))
+    assert refused == ["another scan is under way"] * 2
+
+
+def test_a_scan_that_failed_stands_in_nobody_s_way(site: AdminSite) -> None:
+    for _ in range(2):
+        with pytest.raises(DatastoreNotFound):
+            site.order(ScanDisks(datastore="ds9"))
