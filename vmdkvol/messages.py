@@ -35,13 +35,14 @@ class Call:
 
     ``caller`` is set by the service from the channel's proof, never from a message; in a guest it is None. ``progress``
     is told, now and then, how many percent of the work are done: in a guest on the thread that asks and never less than
-    before, in the service on any thread; it must not wait.
+    before, in the service on any thread; it must not wait. ``version`` is the protocol's that its caller reads the answer in.
     """
 
     id: UUID
     deadline: Deadline
     caller: VmId | None = None
     progress: Callable[[int], None] = field(default=untold, compare=False, repr=False)
+    version: int = NEWEST_VERSION
 
 
 class Request(Generic[A]):

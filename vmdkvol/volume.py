@@ -115,7 +115,7 @@ class Doing(StrEnum):
 
 
 # The protocol versions that brought words: a guest of an older one hears of no work rather than of one that it cannot read.
-DOING_SINCE = {Doing.GROW: 4, Doing.POLICY: 4}
+DOING_SINCE = {Doing.GROW: 4, Doing.POLICY: 5}
 
 
 @dataclass(frozen=True, slots=True)

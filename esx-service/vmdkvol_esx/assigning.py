@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, Busy, VolumeError
+from vmdkvol.errors import BadRequest, Busy, Conflict, VolumeError
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.points import Point
@@ -66,6 +66,7 @@ class Assigning:
     # --- in the lane ---------------------------------------------------------------------------------------------
 
     def _assign(self, order: SetVolumePolicy, record: VolumeRecord, deadline: Deadline) -> Outcome:
+        _check_ours(record)
         record, vm = self._look(record)
         self._check_allowed(order, record, vm)
         seen = self._hypervisor.followed([disk_ref(record)]).get(record.disk_uuid)
@@ -131,3 +132,12 @@ class Assigning:
             whose = record.last_vm if vm is None else vm
             home = record.datastore if whose is None else self._hypervisor.vm_datastore(whose)
         rights.check_policy(group, record.datastore, home, order.policy)
+
+
+def _check_ours(record: VolumeRecord) -> None:
+    """Raise Conflict for an adopted disk: a policy is written into its descriptor, which is somebody else's."""
+    if record.adopted:
+        raise Conflict(
+            f"the disk of volume {record.name} is not vmdkvol's: no policy is written into it",
+            remedy="its owner says what it follows",
+        )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeInUse
+from vmdkvol.errors import Conflict, SnapshotPresent, TruthUnknown, VolumeInUse
 from vmdkvol.messages import Attach, Detach, Done, Keep
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
@@ -30,6 +30,7 @@ from vmdkvol_esx.rights import Verb
 # Of the work's own: it goes on when its caller has left, who is answered in time and joins it with the next Mount. A slow
 # hypervisor may take minutes; that the work stays in its lane meanwhile costs nobody, since its intent is open anyway.
 WORK_S = 600.0
+_KEEP_UUID_SINCE = 5
 
 
 class Attaching:
@@ -60,8 +61,8 @@ class Attaching:
     def attach(self, caller: VmId, request: Attach, deadline: Deadline, reply: Reply) -> Attachment:
         """Afterwards the caller has the disk, and every older Detach and Mark is refused.
 
-        Raises VolumeInUse naming the holder if another VM keeps it, NotPermitted, and what stands against the volume itself. A
-        volume that is being made is waited for, and not attached for a caller that has left by then.
+        Raises VolumeInUse naming the holder if another VM keeps it, NotPermitted, and what stands against the volume itself, or
+        against such an old agent. A volume that is being made is waited for, and not attached for who has left by then.
         """
         if self._lanes.busy(request.volume):
             record = self._existing(caller, request.volume)
@@ -71,7 +72,8 @@ class Attaching:
         def step() -> Attachment | Held:
             return self._lanes.run(
                 request.volume,
-                ("attach", caller),
+                # Who reads less than another agent of the machine does not get its answer.
+                ("attach", caller, reply.version),
                 lambda: self._attach(caller, request.volume, reply),
                 deadline,
                 f"attaching volume {request.volume}",
@@ -108,6 +110,7 @@ class Attaching:
         record = self._settled(caller, volume, deadline)
         home = self._permits.check_own(caller, Verb.ATTACH, record)
         check_ready(record)
+        _check_reads(record, reply.version)
         self._doubts.check(record)
         self._at(Point.ATTACH_LOCKED)
         record, owner = self._owners.freed(record, caller, deadline)
@@ -227,6 +230,15 @@ class Attaching:
         if devices is None:
             raise TruthUnknown(f"the device list of {self._handover.name(caller)} could not be read")
         return devices
+
+
+def _check_reads(record: VolumeRecord, version: int) -> None:
+    """Raise Conflict for an adopted disk and an agent that is not told that its file system keeps its UUID."""
+    if record.adopted and version < _KEEP_UUID_SINCE:
+        raise Conflict(
+            f"the disk of volume {record.name} was adopted, and the agent of this Docker host would write another UUID into it",
+            remedy="upgrade the agent of this Docker host",
+        )
 
 
 def foreign(record: VolumeRecord, vms: tuple[VmId, ...], handover: Handover) -> VolumeInUse:

@@ -16,12 +16,14 @@ class Reply:
     """Kept with the end of the work the answer costs no commit of its own, and no crash comes between the two (faults 7.1).
 
     Work that another call began, or that is no intent, leaves ``kept`` False: then the answer is kept when it is given.
+    ``version`` is the protocol's that the caller reads it in.
     """
 
-    def __init__(self, caller: VmId, call: UUID, write: Callable[[object], bytes]) -> None:
+    def __init__(self, caller: VmId, call: UUID, write: Callable[[object], bytes], version: int) -> None:
         self._caller = caller
         self._call = call
         self._write = write
+        self.version = version
         self.kept = False
 
     def of(self, answer: object) -> StoredAnswer:

@@ -142,7 +142,7 @@ class Requests:
         row = self._rows.get(type(request))
         if row is None:
             raise BadFrame(f"{type(request).__name__} is for those who have not said Hello")
-        reply = Reply(call.caller, call.id, partial(write, request))
+        reply = Reply(call.caller, call.id, partial(write, request), call.version)
         if not request.changes:
             return row(call.caller, request, call.deadline, reply)
         stored = self._store.stored_answer(call.caller, call.id)

@@ -181,7 +181,7 @@ class Server:
         vm = connection.vm
         if connection.welcome is None or vm is None:
             raise BadFrame(f"{type(request).__name__} came before Hello was answered")
-        known = Call(call.id, call.deadline, vm, partial(self._tell, vm, call.id))
+        known = Call(call.id, call.deadline, vm, partial(self._tell, vm, call.id), connection.welcome.version)
         return vm, request, partial(self._carry_out, self._handle, request, known, connection.welcome.version)
 
     def _pass_on(self, vm: VmId, connection: Connection, hello: Hello, call: Call) -> None:

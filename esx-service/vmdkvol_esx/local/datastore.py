@@ -167,7 +167,9 @@ class DatastoreFiles:
             disk_files.check_identity(vmdk.read(data, str(ref.path)), ref)
             # What one that was killed here left.
             files.remove_temporary(folder, names.descriptor)
-            files.replace(folder, names.descriptor, change(data, str(ref.path)))
+            # Also of a disk that somebody else made, who shall be able to read it afterwards.
+            whose = os.stat(names.descriptor, dir_fd=folder, follow_symlinks=False)
+            files.replace(folder, names.descriptor, change(data, str(ref.path)), whose)
 
     def delete(self, ref: DiskRef, lock: Callable[[Extent], None]) -> None:
         """Take away all files of the disk; absent before is success. ``lock`` raises while anybody uses the extent."""

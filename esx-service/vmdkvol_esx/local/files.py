@@ -123,11 +123,16 @@ def read_whole(directory: int, name: str, limit: int) -> bytes | None:
         return file.read(limit + 1)
 
 
-def write_new(directory: int, name: str, content: bytes) -> None:
-    """Make a file with this content, flushed. On an error it is gone again: a failed fsync is final (faults 7.10)."""
+def write_new(directory: int, name: str, content: bytes, like: os.stat_result | None = None) -> None:
+    """Make a file with this content, flushed, that has owner and mode of ``like``.
+
+    On an error it is gone again: a failed fsync is final (faults 7.10).
+    """
     descriptor = new_file(directory, name)
     try:
         with open(descriptor, "wb") as file:
+            if like is not None:
+                _own_alike(file.fileno(), like)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -136,20 +141,29 @@ def write_new(directory: int, name: str, content: bytes) -> None:
         raise
 
 
-def replace(directory: int, name: str, content: bytes) -> None:
+def replace(directory: int, name: str, content: bytes, like: os.stat_result | None = None) -> None:
     """Give the file this content: afterwards, and after a crash at any moment, the whole old or the whole new.
 
+    ``like`` says whose the new one is; without it, it is the service's alone.
     The temporary name is ``.<name>.<random>.tmp``, since two writers of one name would mix in a common one;
     ``remove_temporary`` takes away what a crash left.
     """
     temporary = f".{name}.{secrets.token_hex(4)}.tmp"
-    write_new(directory, temporary, content)
+    write_new(directory, temporary, content, like)
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         remove(directory, temporary)
         raise
     settle(directory, name)
+
+
+def _own_alike(file: int, like: os.stat_result) -> None:
+    now = os.fstat(file)
+    if (now.st_uid, now.st_gid) != (like.st_uid, like.st_gid):
+        os.fchown(file, like.st_uid, like.st_gid)
+    # After the owner: a change of it takes bits away.
+    os.fchmod(file, stat.S_IMODE(like.st_mode))
 
 
 def rename(directory: int, old: str, new: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,8 +12,10 @@ from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, DS2, GB, A, B
 from vmdkvol.admin_errors import NotAdoptable, VmgroupNotFound
 from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     BadRequest,
+    Conflict,
     DatastoreNotFound,
     InvalidOption,
     NameConflict,
@@ -24,11 +26,13 @@ from vmdkvol.errors import (
     TruthUnknown,
     VolumeError,
     VolumeInUse,
+    VolumeNotFound,
 )
+from vmdkvol.messages import Attach, Call, Detach, Request
 from vmdkvol.orders import Outcome
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan, Orphans
 from vmdkvol.site_messages import CordonDatastore
-from vmdkvol.vmgroup_messages import SetRight
+from vmdkvol.vmgroup_messages import CreateVmgroup, SetRight
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, State, VolumeId, new_disk_uuid
 from vmdkvol.volume_orders import InspectVolume
 from vmdkvol_esx import sidecar
@@ -68,6 +72,16 @@ def adopted(site: AdminSite, **more: Any) -> VolumeRecord:
     return record
 
 
+def adopted_by(site: AdminSite, vmgroup: str) -> VolumeRecord:
+    told = adopt(site, vmgroup=vmgroup)
+    return site.record(VolumeId(UUID(told.subject)))
+
+
+def ask_as(site: AdminSite, version: int, request: Request[Any]) -> Any:
+    """Ask as an agent of ``A`` that speaks this version of the protocol."""
+    return site.requests.answer(request, Call(uuid4(), Deadline.after(site.clock, 1000.0), A, version=version))
+
+
 # --- what comes of it ----------------------------------------------------------------------------------------------
 
 
@@ -86,6 +100,30 @@ def test_what_is_on_it_counts_as_somebody_s_from_the_first_moment_on(site: Admin
     attachment = site.attach(record.id)
     assert (attachment.content, attachment.filesystem_uuid, attachment.keep_uuid) == (Content.FORMATTED, None, True)
     assert attachment.disk_uuid == disk.uuid
+
+
+def test_an_agent_that_would_write_a_uuid_of_its_own_gets_no_adopted_disk(site: AdminSite, disk: DiskRef) -> None:
+    record = adopted(site)
+    with pytest.raises(Conflict, match="upgrade the agent"):
+        ask_as(site, 4, Attach(record.id))
+    assert (dict(site.hypervisor.truth().holders), site.record(record.id)) == ({}, record)
+    assert ask_as(site, 5, Attach(record.id)).keep_uuid
+
+
+def test_an_old_agent_gets_no_adopted_disk_that_its_machine_has_already(site: AdminSite, disk: DiskRef) -> None:
+    attachment = site.attach(adopted(site).id)
+    with pytest.raises(Conflict):
+        ask_as(site, 4, Attach(attachment.volume))
+    # What it has it hears of, and gives it back.
+    ask_as(site, 4, Detach(attachment.volume, attachment.generation))
+    assert dict(site.hypervisor.truth().holders) == {}
+
+
+def test_an_old_agent_gets_what_is_ours_and_hears_nothing_of_anothers(site: AdminSite, disk: DiskRef) -> None:
+    ask_as(site, 1, Attach(site.create("own", datastore="ds1").id))
+    site.order(CreateVmgroup(name="far", default_datastore="ds1"))
+    with pytest.raises(VolumeNotFound):
+        ask_as(site, 4, Attach(adopted_by(site, "far").id))
 
 
 def test_a_volume_of_ours_has_no_uuid_to_keep(site: AdminSite) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, A, B
+from tests.unit.esx.test_adopting import PLACE, adopt, put
 from vmdkvol.admin_errors import PolicyInUse
 from vmdkvol.errors import (
     BadRequest,
     Busy,
+    Conflict,
     InvalidOption,
     NoSpace,
     OutcomeUnknown,
@@ -74,6 +76,17 @@ def test_a_disk_that_somebody_put_under_another_one_is_brought_back(site: AdminS
     site.hypervisor.submit(ChangePolicy(disk_ref(record), "silver"), UUID(int=1))
     assert site.order(SetVolumePolicy(volume="db", policy="gold")).plan.steps != ()
     assert stands(site) == ("gold", "gold", "gold")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_nothing_is_written_into_a_disk_that_somebody_else_made(site: AdminSite, dry_run: bool) -> None:
+    put(site)
+    volume = VolumeId(UUID(adopt(site, PLACE, "theirs").subject))
+    before = site.record(volume)
+    site.hypervisor.submitted.clear()
+    with pytest.raises(Conflict, match="is not vmdkvol's"):
+        site.order(SetVolumePolicy(volume="theirs", policy="silver", dry_run=dry_run))
+    assert (site.record(volume), site.hypervisor.submitted) == (before, [])
 
 
 def test_a_mounted_volume_keeps_its_machine(site: AdminSite) -> None:

@@ -248,6 +248,15 @@ def test_an_agent_of_an_older_version_is_not_told_what_it_would_not_know(site: S
     assert (first and first.type, second and second.type, told and told.type) == ("Grown", "Wanted", "Wanted")
 
 
+def test_what_a_call_means_is_told_with_the_version_that_its_agent_reads(site: Site, handler: Gated) -> None:
+    for version in (2, NEWEST_VERSION):
+        guest = site.guest()
+        guest.hello(1, version)
+        guest.send_request(ListAttached())
+        guest.receive()
+    assert [seen.version for seen in handler.seen] == [2, NEWEST_VERSION]
+
+
 def test_a_notice_to_an_absent_agent_is_known_to_be_lost(site: Site) -> None:
     assert not site.server.notify(VM_1, Wanted(VOLUME))
 

@@ -116,6 +116,13 @@ def test_a_guest_that_does_not_know_that_disks_grow_hears_of_no_work(version: in
     assert received(growing, 4) == growing
 
 
+def test_a_guest_of_the_version_before_policies_hears_of_no_work() -> None:
+    laid = replace(INFO, work=Work(Doing.POLICY, 10, 0.0))
+
+    assert received(laid, 4) == replace(INFO, work=None)
+    assert received(laid, 5) == laid
+
+
 def test_every_doing_that_came_later_has_a_version_that_we_speak() -> None:
     assert all(2 < since <= NEWEST_VERSION for since in DOING_SINCE.values())
 

@@ -25,7 +25,7 @@ from vmdkvol.errors import (
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.local import extents, files
-from vmdkvol_esx.local.datastore import LocalDatastore
+from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, DeleteDisk, DiskPath, DiskRef, Vm
 
@@ -410,3 +410,19 @@ def test_the_same_long_create_is_joined(site: Site) -> None:
     assert first == second
     assert first is not None
     site.hypervisor.wait(first, Deadline.after(site.clock, 20), lambda percent: None)
+
+
+def test_a_descriptor_that_is_written_anew_stays_its_owners(site: Site) -> None:
+    disk = site.made()
+    descriptor = site.descriptor(disk)
+    descriptor.chmod(0o2664)
+    if os.geteuid() == 0:
+        os.chown(descriptor, 1234, 4321)
+        descriptor.chmod(0o2664)
+    before, text = descriptor.stat(), descriptor.read_text()
+
+    DatastoreFiles(LocalDatastore(STORE, str(site.root))).resized(disk, 2 * MIB)
+
+    after = descriptor.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert (descriptor.read_text() != text, after.st_ino != before.st_ino) == (True, True)
