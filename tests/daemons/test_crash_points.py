@@ -28,7 +28,7 @@ _NEVER_HERE = frozenset({Point.CHANGE_NOTED})
 # Passed by what administrators order, and by what follows: test_growing.py and test_orders.py have them.
 _ORDERS = (
     *("esx.resize.", "guest.growth.", "esx.restore.", "esx.rename.", "esx.set."),
-    *("esx.sever.", "esx.forget.", "esx.mend.", "esx.commission.", "esx.adopt.", "esx.release."),
+    *("esx.sever.", "esx.forget.", "esx.mend.", "esx.commission.", "esx.adopt.", "esx.release.", "esx.policy."),
 )
 ORDERED = [point for point in Point if point.value.startswith(_ORDERS)]
 _CASES = [(point, 1) for point in Point if point not in _NEVER_HERE and point not in ORDERED]

@@ -26,6 +26,7 @@ from vmdkvol.line import Line
 from vmdkvol.messages import Call, Request
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan
 from vmdkvol.points import Point
+from vmdkvol.policy_messages import CreatePolicy, SetVolumePolicy
 from vmdkvol.volume import State
 from vmdkvol.volume_orders import (
     CreateVolumeFor,
@@ -104,6 +105,12 @@ def _rename(admin: Administrator) -> Request[Any]:
 def _set(admin: Administrator) -> Request[Any]:
     admin.create("db")
     return SetVolume(volume="db", options=(("access", "read-only"),))
+
+
+def _follow(admin: Administrator) -> Request[Any]:
+    admin.create("db")
+    admin.ask(CreatePolicy(name="gold"))
+    return SetVolumePolicy(volume="db", vmgroup="_DEFAULT", policy="gold")
 
 
 def _commission(_: Administrator) -> Request[Any]:
@@ -196,6 +203,11 @@ WORK = {
         _set,
         _once(P.SET_RECORDED, P.SIDECAR_WRITTEN),
         lambda admin: (found := admin.volume("db")) is not None and found.row.access == "read-only",
+    ),
+    "policy": Work(
+        _follow,
+        _once(P.POLICY_BEGUN, *CHANGE, P.SIDECAR_WRITTEN),
+        lambda admin: (found := admin.volume("db")) is not None and found.row.policy == "gold",
     ),
     "commission": Work(
         _commission,

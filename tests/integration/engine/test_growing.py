@@ -28,7 +28,7 @@ SYNCED = "dd of=/data/records oflag=append conv=notrunc,fsync 2>/dev/null"
 WRITER = f"i=0; while true; do echo $i | {SYNCED} && echo $i > /new && mv /new /acked; i=$((i + 1)); done"
 ORDER = """
 import http.client, json, socket, sys
-connection = http.client.HTTPConnection("api", timeout=60)
+connection = http.client.HTTPConnection("localhost", timeout=60)
 connection.sock = socket.socket(socket.AF_UNIX)
 connection.sock.connect(sys.argv[1])
 body, path = json.dumps({"size_bytes": int(sys.argv[3])}), f"/v1/volumes/{sys.argv[2]}/resize{sys.argv[4]}"
