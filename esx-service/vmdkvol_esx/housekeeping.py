@@ -14,7 +14,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import MetadataDamaged, NotFound, Unavailable, VolumeError, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VolumeId
-from vmdkvol_esx import sidecar
+from vmdkvol_esx import claims, sidecar
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path, disk_ref
@@ -215,7 +215,7 @@ class Housekeeping:
     def _sidecar_stands(self, record: VolumeRecord) -> bool:
         content = self._hypervisor.read_sidecar(copy_path(record))
         if content is None:
-            return False
+            return bool(record.adopted) and self._adopted_anew(record)
         try:
             copy = sidecar.decode(content)
         except MetadataDamaged as error:
@@ -242,6 +242,14 @@ class Housekeeping:
         # An attach and a Mark since the record was read are no old database.
         if now is not None and now.generation < generation and self._doubts.newer_sidecar(now, generation):
             self._log.error("sidecar is newer than the record", volume=record.name, id=str(record.id))
+
+    def _adopted_anew(self, record: VolumeRecord) -> bool:
+        """Tell whether its disk became another volume's since, which the database that was put back does not know (F40)."""
+        other = claims.adopted_since(self._hypervisor, record)
+        # A copy of this record would stand beside that of its successor from then on, and a rebuild choose between them.
+        if other is not None and self._doubts.adopted_anew(record):
+            self._log.error("adopted anew as another volume", volume=record.name, id=str(record.id), other=str(other.id))
+        return other is not None
 
     def _write_sidecar(self, volume: VolumeId) -> None:
         record = self._store.volume(volume)

@@ -135,6 +135,10 @@ def _of_adopted(place: Place, record: VolumeRecord, known: Known) -> Orphan | No
     if other is not None and other.id == record.id:
         return None
     lies = f"the adopted disk [{record.datastore}] {record.path}"
+    if other is not None and record.created_at > other.created_at:
+        # All that is left of the later volume, for a rebuild.
+        detail = f"{lies} was adopted anew as this one, after volume {other.name}: an old database was put back; rebuild it"
+        return _orphan(OrphanKind.SIDECAR, place, detail)
     if other is not None:
         return _orphan(OrphanKind.SIDECAR, place, f"{lies} is volume {other.name} by now", Mending.REMOVE_SIDECAR)
     if place.disk is None:

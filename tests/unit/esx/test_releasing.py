@@ -13,7 +13,7 @@ from tests.unit.esx.site import DS1, DS2, A, B
 from tests.unit.esx.test_adopting import PLACE, adopt, adopted, put
 from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Conflict, TruthUnknown, VolumeError, VolumeInUse, VolumeNotFound
+from vmdkvol.errors import Conflict, MetadataDamaged, TruthUnknown, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.messages import CreateVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
@@ -23,7 +23,7 @@ from vmdkvol.volume import Content, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, TrashVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import adopted_place, copy_path
-from vmdkvol_esx.ports import CloneDisk, DeleteDisk, DiskRef
+from vmdkvol_esx.ports import CloneDisk, DeleteDisk, DiskPath, DiskRef
 from vmdkvol_esx.rebuilding import rebuild
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store import open_store
@@ -306,6 +306,72 @@ def test_a_rebuild_does_not_believe_a_copy_in_the_wrong_place(site: AdminSite, d
     site.hypervisor.lose(disk.path)
     site.hypervisor.write_sidecar(adopted_place(DS1, VolumeId(uuid4())), content)
     assert rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall()).restored == ()
+
+
+# --- after an old database was put back ------------------------------------------------------------------------------
+
+
+def put_back(site: AdminSite, volume: VolumeRecord) -> VolumeRecord:
+    """The volume was released and its disk adopted anew; a database that knows the first is put back. Return the second."""
+    release(site)
+    site.clock.sleep(1.0)
+    adopt(site, name="anew")
+    (later,) = site.records()
+    site.store.delete(later.id, expect=later.generation)
+    site.store.restore(volume)
+    site.restart()
+    return later
+
+
+def test_f40_a_disk_that_was_adopted_anew_is_not_the_former_volume_s(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    """T5: the later one may be another vmgroup's, and so is its name, which the refusal does not tell."""
+    later = put_back(site, volume)
+    for _ in range(2):
+        site.housekeeping.scan()
+    with pytest.raises(MetadataDamaged, match=r"adopted anew: an old database was put back.*vmdkvol-esxd rebuild") as refused:
+        site.attach(volume.id, A)
+    assert str(later.id) not in str(refused.value)
+    assert list(site.hypervisor.truth().sidecars) == [copy_path(later)]
+    assert site.log.events("error").count("adopted anew as another volume") == 1
+
+
+def test_f40_in_the_trash_of_an_old_database_it_is_kept_too(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    later = put_back(site, replace(volume, state=State.TRASHED, trashed_at=0.0))
+    site.housekeeping.scan()
+    assert ([each.id for each in site.records()], site.copy_of(later)) == ([volume.id], later)
+
+
+def test_f40_the_copy_of_the_later_volume_cannot_be_removed(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    later = put_back(site, volume)
+    (told,) = site.order(ListOrphans()).orphans
+    assert (told.where, told.actions, told.command) == (str(copy_path(later)), (), "")
+    assert "an old database was put back" in told.detail
+
+
+def test_f40_a_copy_that_an_earlier_volume_left_is_no_doubt(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    earlier = replace(volume, id=VolumeId(uuid4()), created_at=volume.created_at - 1.0)
+    site.hypervisor.write_sidecar(copy_path(earlier), sidecar.encode(earlier))
+    damaged = adopted_place(DS1, VolumeId(uuid4()))
+    site.hypervisor.write_sidecar(damaged, b"{}")
+    site.hypervisor.write_sidecar(copy_path(volume), None)
+    site.housekeeping.scan()
+    assert (site.copy_of(volume), site.attach(volume.id, A).volume) == (volume, volume.id)
+
+
+def test_f40_what_cannot_be_read_of_other_copies_writes_none(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    later = put_back(site, volume)
+    read = site.hypervisor.read_sidecar
+
+    def partly(disk: DiskPath) -> bytes | None:
+        if disk == copy_path(later):
+            raise TruthUnknown("503")
+        return read(disk)
+
+    site.hypervisor.read_sidecar = partly  # type: ignore[method-assign]
+    site.housekeeping.scan()
+    assert list(site.hypervisor.truth().sidecars) == [copy_path(later)]
 
 
 def test_nothing_ever_deletes_it(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
