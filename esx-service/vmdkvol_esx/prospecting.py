@@ -8,7 +8,7 @@ from typing import Any
 from vmdkvol import frames
 from vmdkvol.adoption_messages import FoundDisk, FoundDisks, ScanDisks
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, Busy, DatastoreNotFound, VolumeError, VolumeInUse, one_line, quoted
+from vmdkvol.errors import BadRequest, Busy, DatastoreNotFound, TruthUnknown, VolumeError, VolumeInUse, one_line, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
 from vmdkvol.wire import answer_size
@@ -89,6 +89,9 @@ class Prospecting:
         except VolumeInUse as error:
             holder = error.fields.get("holder")
             return holder if isinstance(holder, str) else error.text
+        if lists.unread:
+            silent = min(lists.unread, key=str)
+            raise TruthUnknown(f"{names.get(silent, str(silent))} may have {disk.path}, and its device list was not read")
         return None
 
     # --- one disk ------------------------------------------------------------------------------------------------
@@ -103,6 +106,14 @@ class Prospecting:
         except VolumeError as error:
             return FoundDisk(str(path), adoptable=False, reason=one_line(f"it cannot be read now: {error.text}"))
 
+    def _used(self, disk: DiskRef, lists: DeviceLists) -> tuple[str | None, str]:
+        """Return who has the disk, and what stands against taking it for that, or for nobody knows."""
+        try:
+            user = self.user_of(disk, lists)
+        except TruthUnknown as error:
+            return None, error.text
+        return user, "" if user is None else f"{user} has it"
+
     def _judged(self, disk: ForeignDisk, lists: DeviceLists) -> FoundDisk:
         record = None if disk.uuid is None else self._store.with_disk(disk.uuid)
         user, reason, volume = None, disk.obstacle, None
@@ -112,8 +123,7 @@ class Prospecting:
             copied = f"it has the identity of a volume's disk, [{record.datastore}] {record.path}: a copy?"
             reason = "it is a volume already" if here else copied
         elif disk.uuid is not None and not reason:
-            user = self.user_of(DiskRef(disk.uuid, disk.path), lists)
-            reason = "" if user is None else f"{user} has it"
+            user, reason = self._used(DiskRef(disk.uuid, disk.path), lists)
         return FoundDisk(
             str(disk.path),
             adoptable=not reason,

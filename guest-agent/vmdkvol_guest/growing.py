@@ -50,6 +50,9 @@ class Growing:
                 self._parts.growths.spanned(attachment.volume, attachment.size_bytes)
             elif attachment.options.access == "read-only":
                 self._left(attachment, size_bytes, "the volume's access is read-only", now=float("inf"))
+            elif attachment.keep_uuid and attachment.size_bytes == attachment.options.size_bytes:
+                # Its maker may have kept the rest free for something else, and nobody could take it back.
+                self._left(attachment, size_bytes, "somebody else made it, and no resize was ordered", now=float("inf"))
             else:
                 self._grow(attachment, device, size_bytes)
         except VolumeError as error:

@@ -104,6 +104,8 @@ def _seen(folder: int, names: disk_files.Names, path: DiskPath) -> ForeignDisk |
         obstacle = "it has no identity: write a line ddb.uuid of its own into its descriptor"
     elif state.st_nlink > 1:
         obstacle = f"its extent {descriptor.extent} has another name somewhere (a hard link)"
+    elif state.st_size > descriptor.offset_bytes + descriptor.size_bytes:
+        obstacle = f"its extent {descriptor.extent} goes on behind the disk: what lies there is not of it"
     else:
         obstacle = _shared(folder, names.descriptor, descriptor.extent, around)
     return ForeignDisk(path, descriptor.uuid, descriptor.size_bytes, state.st_blocks * 512, descriptor.thin, obstacle)

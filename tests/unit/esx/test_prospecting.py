@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from tests.unit.esx.admin_site import AdminSite
-from tests.unit.esx.site import DS1, DS2, GB, A
+from tests.unit.esx.site import DS1, DS2, GB, A, B
+from tests.unit.esx.test_adopting import adopt
 from vmdkvol import frames
 from vmdkvol.adoption_messages import FoundDisk, FoundDisks, ScanDisks
 from vmdkvol.clock import Deadline
@@ -63,6 +64,16 @@ def test_a_disk_that_a_machine_has_is_told_with_the_machine(site: AdminSite) -> 
     site.hypervisor.power(A, running=False)
     (told,) = found(site)
     assert (told.adoptable, told.used_by, told.reason) == (False, "host-a", "host-a has it")
+
+
+def test_a_disk_that_a_silent_machine_may_have_is_told_as_such_and_does_not_hide_the_page(site: AdminSite) -> None:
+    ref = put(site)
+    site.hypervisor.unread(B)
+    (told,) = found(site)
+    assert (told.adoptable, told.uuid, told.used_by, "host-b may have" in told.reason) == (False, str(ref.uuid), None, True)
+    with pytest.raises(TruthUnknown, match="host-b may have"):
+        adopt(site)
+    assert site.records() == []
 
 
 def test_a_disk_that_something_else_uses_is_told(site: AdminSite) -> None:

@@ -216,6 +216,24 @@ def test_an_adopted_disk_is_checked_in_full_once(host: Host) -> None:
     assert "check-full" not in host.guest.calls
 
 
+def test_an_adopted_disk_keeps_its_tail_until_a_resize_is_ordered(host: Host) -> None:
+    size = 100 << 20
+    kept = adopted(host, replace(THEIRS, spans=size // 2))
+    assert kept.info.size_bytes == size
+    kept.info = replace(kept.info, options=replace(kept.info.options, size_bytes=kept.info.size_bytes))
+
+    host.mount(ID2, "theirs")
+    host.settle(300.0)
+    assert (host.guest.calls.count("grow"), host.guest.disks[kept.disk].now.spans) == (0, size // 2)
+    status = host.driver.get("theirs").status
+    assert status is not None
+    assert "no resize was ordered" in str(dict(status)["filesystem"])
+
+    host.service.grow("theirs", 2 * size)
+    host.settle(1.0)
+    assert host.guest.disks[kept.disk].now.spans == 2 * size
+
+
 @pytest.mark.parametrize("content", [None, DiskContent("xfs", UUID(int=99))], ids=["blank", "another-kind"])
 def test_an_adopted_disk_with_something_else_is_refused_and_left_as_it_is(host: Host, content: DiskContent | None) -> None:
     kept = adopted(host, content)

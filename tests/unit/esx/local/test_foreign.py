@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -112,6 +113,21 @@ def test_an_extent_that_is_a_link_is_not_followed(site: Site, tmp_path: Path) ->
     (site.root / "x-flat.vmdk").unlink()
     (site.root / "x-flat.vmdk").symlink_to(secret)
     assert "link" in site.at("x.vmdk").obstacle
+
+
+@pytest.mark.parametrize("offset", [0, 16 * KIB])
+def test_an_extent_that_goes_on_behind_the_disk_is_left_alone(site: Site, offset: int) -> None:
+    """One partition of a raw file: the next begins where this disk ends, and a resize would swallow it."""
+    file = site.put("a/x.vmdk")
+    descriptor = vmdk.read(file.read_bytes(), "x")
+    file.write_bytes(vmdk.write(replace(descriptor, size_bytes=32 * KIB, offset_bytes=offset)))
+    assert "goes on behind the disk" in site.at("a/x.vmdk").obstacle
+
+
+def test_an_extent_that_begins_before_the_disk_and_ends_with_it_is_one(site: Site) -> None:
+    file = site.put("a/x.vmdk")
+    file.write_bytes(vmdk.write(replace(vmdk.read(file.read_bytes(), "x"), size_bytes=32 * KIB, offset_bytes=32 * KIB)))
+    assert site.at("a/x.vmdk").obstacle == ""
 
 
 def test_an_extent_that_is_too_short_is_damage(site: Site) -> None:
