@@ -22,6 +22,8 @@ LASTS = timedelta(days=397)
 _LEFT = timedelta(days=30)
 _EARLIER = timedelta(days=2)
 _MOST_NAME = 253
+# By this it is known as one that was made here.
+_SUBJECT = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vmdkvol")])
 
 
 def ensure_certificate(path: Path, hosts: Sequence[str], clock: Clock) -> bool:
@@ -32,13 +34,14 @@ def ensure_certificate(path: Path, hosts: Sequence[str], clock: Clock) -> bool:
     names = [_host(each) for each in hosts]
     now = datetime.fromtimestamp(clock.wall(), UTC)
     if path.exists() and _counts(path, names, now):
+        # Its key is nobody else's to read, whoever copied it here.
+        path.chmod(0o600)
         return False
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vmdkvol")])
     made = (
         x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
+        .subject_name(_SUBJECT)
+        .issuer_name(_SUBJECT)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLIER)
@@ -68,6 +71,8 @@ def _counts(path: Path, names: Sequence[x509.GeneralName], now: datetime) -> boo
         raise Conflict(f"{path} is no certificate with its key", remedy="move it away, or name another file") from error
     if kept.issuer != kept.subject:
         raise Conflict(f"{path} holds a certificate that an authority signed", remedy="use it, or name another file")
+    if kept.subject != _SUBJECT:
+        raise Conflict(f"{path} holds a certificate that was not made here", remedy="use it, or name another file")
     whole = key.public_key() == kept.public_key() and shown == list(names)
     return whole and kept.not_valid_before_utc <= now < kept.not_valid_after_utc - _LEFT
 

@@ -110,7 +110,6 @@ def test_the_pages_answer_with_what_the_core_says(site: ApiSite) -> None:
         found = site.far("GET", path, Cookie=cookie)
         assert (found.status, found.headers["Content-Type"]) == (200, "text/html; charset=utf-8"), path
         assert "default-src 'none'" in found.headers["Content-Security-Policy"]
-        assert found.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 def test_a_viewer_who_sends_a_form_is_refused_and_the_audit_has_the_try(site: ApiSite) -> None:

@@ -15,9 +15,9 @@ _BEARER = re.compile(r"\b(Bearer|Basic) +[\w\-.~+/=]+", re.IGNORECASE | re.ASCII
 _IN_URL = re.compile(r"://[^/\s:@\"']{1,200}:[^/\s@\"']{1,200}@")
 # `password = "..."` of TOML, `"token": "..."` of JSON, `secret=...` of a log line; not `token_file`, which is a path.
 _NAMED = re.compile(
-    r"""(?P<key>(?:password|passwd|passphrase|secret|token|authorization|cookie|private_key|api_key)["']?\s{0,20}[:=]\s{0,20})"""
+    r"""(?P<key>(?:password|passwd|passphrase|secret|token|authorization|cookie|private_key|api_key)(?:\\{0,8}["'])?\s{0,20}[:=]\s{0,20})"""
     r'''(?P<value>"""(?:(?!""").)*(?:"""|$)|'''
-    r"""'{3}(?:(?!'{3}).)*(?:'{3}|$)|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;}\]]+)""",
+    r"""'{3}(?:(?!'{3}).)*(?:'{3}|$)|\\{1,8}"(?:(?!\\{1,8}")[^\n])*(?:\\{1,8}")?|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;}\]]+)""",
     re.IGNORECASE | re.ASCII | re.DOTALL,
 )
 

@@ -152,7 +152,7 @@ def _tell_outcome(row: Route, answer: Outcome, response: Response) -> None:
         response.headers["Location"] = f"/v1/tasks/{answer.task}"
     elif row.makes and answer.done:
         response.status_code = 201
-        response.headers["Location"] = f"{row.path}/{quote(answer.subject, safe='')}"
+        response.headers["Location"] = f"{row.at or row.path}/{quote(answer.subject, safe='')}"
     if answer.revision is not None and answer.done:
         response.headers["ETag"] = f'"{answer.revision}"'
 

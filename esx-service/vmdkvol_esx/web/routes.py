@@ -65,6 +65,7 @@ class Route:
 
     ``cursor`` is the field that goes on with a listing: in the API it is always called ``after``. ``most`` is how many items
     of it one page can have; who asks for more gets that many. ``other`` is the name of a second row of the same message.
+    ``at`` is under which path lies what was made, where that is not the row's own.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Route:
     cursor: str | None = None
     most: int = 0
     other: str = ""
+    at: str = ""
 
     @property
     def name(self) -> str:
@@ -137,7 +139,7 @@ ROUTES: tuple[Route, ...] = (
     Route(POST, "/v1/volumes/{volume}/release", ReleaseVolume),
     Route(POST, "/v1/volumes/{volume}/policy", SetVolumePolicy),
     _list("/v1/disks/{datastore}", ScanDisks),
-    Route(POST, "/v1/disks/adopt", AdoptDisk, makes=True),
+    Route(POST, "/v1/disks/adopt", AdoptDisk, makes=True, at="/v1/volumes"),
     Route(GET, "/v1/orphans", ListOrphans),
     Route(POST, "/v1/orphans/mend", MendOrphan),
     Route(GET, "/v1/advice/maintenance", AdviseMaintenance),

@@ -27,6 +27,9 @@ CANARY = "hunter2-canary"
         pytest.param(f"password = '''\na'{CANARY}\n'''\nx", None, id="toml-literal-of-several-lines"),
         pytest.param(f'{{"token": "{CANARY}", "a": 1}}', f'{{"token": "{LEFT_OUT}", "a": 1}}', id="json"),
         pytest.param(f'"secret": "a\\"{CANARY}"', f'"secret": "{LEFT_OUT}"', id="a-quote-in-it"),
+        pytest.param(f'"{{\\"token\\": \\"abcdefgh {CANARY}\\"}}"', None, id="json-in-json"),
+        pytest.param(f'{{\\\\"token\\\\": \\\\"a {CANARY}\\\\"}}', None, id="json-in-json-in-json"),
+        pytest.param(f'\\"secret\\": \\"abc {CANARY}', None, id="json-in-json-that-is-cut-off"),
         pytest.param(f"token={CANARY} volume=db", f"token={LEFT_OUT} volume=db", id="log-line"),
         pytest.param(f"Authorization: Bearer {CANARY}", None, id="header"),
         pytest.param(f"sent bearer {CANARY}", f"sent bearer {LEFT_OUT}", id="bearer"),
@@ -49,6 +52,8 @@ def test_a_megabyte_of_what_begins_like_a_secret_is_read_in_a_moment() -> None:
     for text in (
         "token" * 200_000,
         "password=" + "a" * (1 << 20),
+        'token\\": \\"' * 100_000,
+        'token=\\"' + "\\" * 1_000_000,
         "://" + "a:" * 300_000,
         "-----BEGIN PRIVATE KEY-----" * 20_000,
     ):

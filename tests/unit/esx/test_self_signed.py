@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ssl
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.doubles.certificates import Authority
 from tests.doubles.hand_clock import HandClock
@@ -89,6 +93,37 @@ def test_a_certificate_of_an_authority_is_not_replaced(tmp_path: Path, clock: Ha
         ensure_certificate(theirs, HOSTS, clock)
 
     assert theirs.read_bytes() == before
+
+
+def theirs(clock: HandClock) -> bytes:
+    """What somebody made with `openssl req -x509`, for the same hosts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "vmdkvol.example.com")])
+    began = datetime.fromtimestamp(clock.wall(), UTC)
+    made = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(began).not_valid_after(began + timedelta(days=5))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_somebody_s_own_certificate_is_not_replaced(path: Path, clock: HandClock) -> None:
+    before = theirs(clock)
+    path.write_bytes(before)
+
+    with pytest.raises(Conflict, match="was not made here"):
+        ensure_certificate(path, HOSTS, clock)
+
+    assert path.read_bytes() == before
+
+
+def test_one_that_is_kept_is_its_owner_s_alone_again(path: Path, clock: HandClock) -> None:
+    ensure_certificate(path, HOSTS, clock)
+    path.chmod(0o644)
+
+    assert ensure_certificate(path, HOSTS, clock) is False
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("host", ["", "a b", "é.example", "a" * 254, "*", "x\n", "-", "a_b", "https://x"])

@@ -15,6 +15,8 @@ from vmdkvol_esx.web.token_file import Known
 
 IDLE_S, LONGEST_S = 30 * 60.0, 12 * 3600.0
 MOST_SESSIONS = 1000
+# Of one token: whoever has it logs nobody else out by logging in without end.
+MOST_OF_ONE = 20
 TRIES, TRIES_S = 10, 60.0
 _MOST_SOURCES = 1000
 
@@ -39,9 +41,15 @@ class Sessions:
         self._open: OrderedDict[str, Session] = OrderedDict()
 
     def begin(self, known: Known) -> str:
-        """Return the id of a new session of whoever showed this token. Of too many the one that was idle longest ends."""
+        """Return the id of a new session of whoever showed this token. Of too many the one that was idle longest ends.
+
+        Of too many of the same token it is one of these.
+        """
         made, now = self._new_id(), self._clock.monotonic()
         with self._lock:
+            mine = [key for key, each in self._open.items() if each.known.hash == known.hash]
+            for key in mine[: max(0, len(mine) + 1 - MOST_OF_ONE)]:
+                del self._open[key]
             self._open[_hashed(made)] = Session(known, now, now)
             while len(self._open) > MOST_SESSIONS:
                 self._open.popitem(last=False)

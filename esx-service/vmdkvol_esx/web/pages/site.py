@@ -125,8 +125,6 @@ def _around(app: Flask, door: Door, gate: Gate) -> None:
         response.headers["X-Request-Id"] = _call()
         still = request.path.startswith(f"{_STATIC}/") and response.status_code == 200
         response.headers["Cache-Control"] = "private, max-age=86400" if still else "no-store"
-        if request.is_secure:
-            response.headers["Strict-Transport-Security"] = "max-age=31536000"
         return response
 
 
@@ -275,7 +273,7 @@ def _first(error: VolumeError) -> str:
 
 
 def _error_page(error: VolumeError, status: int) -> Response:
-    values = {"error": error, "heading": heading(status), "request_id": _call()}
+    values = {"error": error, "heading": heading(status, error, sent=request.endpoint == "change"), "request_id": _call()}
     response = make_response(render_template("error.html", **values), status)
     seconds = problems.retry_after(error)
     if seconds is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -111,7 +112,17 @@ def _own_differing(visit: Visit) -> Differing:
     return Differing(rows, group["revision"], had)
 
 
+def _right_gone_differing(visit: Visit) -> Differing:
+    return _right_beside(visit, ("taken away",) * 4)
+
+
 def _right_differing(visit: Visit) -> Differing:
+    form = visit.form
+    limits = (form.maybe("max_bytes") or _NO_LIMIT, form.maybe("total_bytes") or _NO_LIMIT)
+    return _right_beside(visit, (_may(form.flag("allow_create")), *limits, _lines(form.lines("policies")) or _ANY))
+
+
+def _right_beside(visit: Visit, mine: tuple[str, ...]) -> Differing:
     form = visit.form
     group = visit.ask(GetVmgroup(name=form.text("name")))
     place = form.text("datastore")
@@ -121,21 +132,15 @@ def _right_differing(visit: Visit) -> Differing:
     else:
         limits = (_limit(right["max_bytes"]), _limit(right["total_bytes"]))
         now = (_may(right["allow_create"]), *limits, _lines(right["policies"]) or _ANY)
-    mine = (
-        _may(form.flag("allow_create")),
-        form.maybe("max_bytes") or _NO_LIMIT,
-        form.maybe("total_bytes") or _NO_LIMIT,
-        _lines(form.lines("policies")) or _ANY,
-    )
     names = ("May create", "Largest volume", "Quota", "Policies")
     return Differing(tuple(zip(names, now, mine, strict=True)), group["revision"])
 
 
-def _members_differing(visit: Visit) -> Differing:
-    """Return how many there are now; who joins and who leaves does not hang on what else was changed."""
+def _members_differing(visit: Visit, what: str) -> Differing:
+    """Return who is in it now beside those that join or leave, which does not hang on what else was changed."""
     group = visit.ask(GetVmgroup(name=visit.form.text("name")))
     names = _lines(member["name"] for member in group["members"])
-    return Differing((("Machines", names or "none", _lines(visit.form.lines("vms"))),), group["revision"])
+    return Differing((("Machines", names or "none", f"{what}: {_lines(visit.form.lines('vms'))}"),), group["revision"])
 
 
 def _gone_differing(visit: Visit) -> Differing:
@@ -210,7 +215,7 @@ CHANGES = (
         lambda form: AddMembers(name=form.text("name"), vms=_vms(form)),
         "Put machines into vmgroup {name}",
         "they are in vmgroup {name}",
-        _members_differing,
+        partial(_members_differing, what="those that join"),
     ),
     _row(
         "remove-members",
@@ -218,7 +223,7 @@ CHANGES = (
         lambda form: RemoveMembers(name=form.text("name"), vms=_vms(form)),
         "Take a machine out of vmgroup {name}",
         "it is out of vmgroup {name}",
-        _members_differing,
+        partial(_members_differing, what="those that leave"),
     ),
     _row(
         "set-right",
@@ -234,6 +239,6 @@ CHANGES = (
         lambda form: RemoveRight(name=form.text("name"), datastore=datastore_or_word(form.text("datastore"))),
         "Take the rights on {datastore} from vmgroup {name}",
         "vmgroup {name} has no rights of its own on {datastore}",
-        _right_differing,
+        _right_gone_differing,
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from vmdkvol.errors import one_line
+from vmdkvol.errors import OutcomeUnknown, ServiceUnreachable, StillWorking, VolumeError, one_line
 from vmdkvol.progress import duration
 from vmdkvol.sizes import format_size, short_size
 
@@ -30,8 +30,12 @@ _HEADINGS = {
 }
 
 
-def heading(status: int) -> str:
-    """Return what the page of an error with this HTTP status is called."""
+def heading(status: int, error: VolumeError | None = None, *, sent: bool = False) -> str:
+    """Return what the page of an error with this HTTP status is called. ``sent``: an order was on its way when it came."""
+    if isinstance(error, StillWorking):
+        return "It is still being done"
+    if sent and isinstance(error, ServiceUnreachable | OutcomeUnknown):
+        return "Whether it was done is not known"
     return _HEADINGS.get(status, "That cannot be done now")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.esx.web.page_site import BASE, TASK, VOLUME, Site, detail, forms, heading
 from vmdkvol.admin_errors import ProofNeeded
-from vmdkvol.errors import NoSpace, NotPermitted, ServiceUnreachable, StaleRequest, StillWorking
+from vmdkvol.errors import NoSpace, NotPermitted, OutcomeUnknown, ServiceUnreachable, StaleRequest, StillWorking
 from vmdkvol.orders import Actor, Outcome, Plan, Role
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.task_messages import CancelTask
@@ -148,6 +148,28 @@ def test_what_is_refused_is_one_line_with_its_code_and_remedy(site: Site, error:
     assert f"<code>{getattr(error, 'code', '')}</code>" in found.text
     assert str(error).partition(";")[0] in found.text
     assert found.headers["X-Request-Id"] in found.text
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StillWorking("volume db: still being enlarged"), "It is still being done"),
+        (ServiceUnreachable("the service does not answer"), "Whether it was done is not known"),
+        (OutcomeUnknown("the change was sent"), "Whether it was done is not known"),
+    ],
+)
+def test_of_an_order_that_may_have_been_carried_out_it_is_not_said_that_it_was_not(
+    site: Site, error: Exception, said: str
+) -> None:
+    browser = site.entered()
+    planned = browser.send(ONE, "trash-volume")
+    site.outcome = error
+    assert heading(browser.confirm(planned)) == said
+
+
+def test_a_plan_that_the_service_did_not_answer_was_not_done(site: Site) -> None:
+    site.outcome = ServiceUnreachable("the service does not answer")
+    assert heading(site.entered().send(ONE, "trash-volume")) == "That cannot be done now"
 
 
 # --- whose form it is ------------------------------------------------------------------------------------------------

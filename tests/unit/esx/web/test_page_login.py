@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.web.page_site import BASE, Site, forms, heading, known
 from vmdkvol.orders import Actor, Role
-from vmdkvol_esx.web.pages.sessions import IDLE_S, LONGEST_S, MOST_SESSIONS, TRIES
+from vmdkvol_esx.web.pages.sessions import IDLE_S, LONGEST_S, MOST_OF_ONE, MOST_SESSIONS, TRIES, Sessions
 
 COOKIE = "__Host-vmdkvol"
 
@@ -150,13 +151,29 @@ def test_nobody_is_logged_in_for_more_than_twelve_hours(site: Site) -> None:
     assert browser.get("/ui/").status_code == 401
 
 
-def test_of_too_many_sessions_the_one_that_was_idle_longest_ends(site: Site) -> None:
+def test_who_logs_in_without_end_logs_nobody_else_out(site: Site) -> None:
+    other, token = site.entered(name="bob"), site.token("ann", Role.VIEWER)
+    for _ in range(MOST_SESSIONS + 1):
+        site.browser().log_in(token)
+    assert other.get("/ui/").status_code == 200
+
+
+def test_of_too_many_sessions_of_all_the_one_that_was_idle_longest_ends() -> None:
+    clock, ids = HandClock(), iter(str(number) for number in range(2 * MOST_SESSIONS))
+    sessions = Sessions(clock, lambda: next(ids))
+    begun = [sessions.begin(known("ann", Role.VIEWER, f"token-{number}")) for number in range(MOST_SESSIONS)]
+    sessions.find(begun[0])
+    sessions.begin(known("bob", Role.VIEWER, "one more"))
+    assert [sessions.find(each) is not None for each in begun[:3]] == [True, False, True]
+
+
+def test_of_too_many_sessions_of_one_token_the_one_that_was_idle_longest_ends(site: Site) -> None:
     token = site.token("ann", Role.VIEWER)
     first, second = site.browser(), site.browser()
     first.log_in(token)
     second.log_in(token)
     first.get("/ui/")
-    for _ in range(MOST_SESSIONS - 1):
+    for _ in range(MOST_OF_ONE - 1):
         site.browser().log_in(token)
     assert first.get("/ui/").status_code == 200
     assert second.get("/ui/").status_code == 401

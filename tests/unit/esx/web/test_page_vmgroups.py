@@ -245,6 +245,25 @@ def test_the_second_is_shown_both_and_nothing_is_done(site: Site, browser: Brows
     assert all(order.dry_run for order in site.orders())
 
 
+def test_who_takes_a_right_away_too_late_is_not_said_to_want_one_without_limits(site: Site, browser: Browser) -> None:
+    found = late(site, browser, "remove-right")
+
+    assert (found.status_code, heading(found)) == (412, "Somebody else was faster")
+    assert found.text.count("taken away") == 4
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"), [("add-members", "those that join: web7"), ("remove-members", "those that leave: web7")]
+)
+def test_who_changes_machines_too_late_is_shown_which_join_or_leave(
+    site: Site, browser: Browser, verb: str, words: str
+) -> None:
+    found = late(site, browser, verb, vms="web7")
+
+    assert found.status_code == 412
+    assert words in found.text
+
+
 def test_the_second_plans_on_what_is_now(site: Site, browser: Browser) -> None:
     edit = {"new_name": "prod", "default_datastore": "ds1", "description": "mine", "defaults": "size=20gb"}
     shown = late(site, browser, "update-vmgroup", **edit)

@@ -39,6 +39,12 @@ def test_a_row_fits_its_message(route: Route) -> None:
     assert route.cursor is None or {route.cursor, "limit"} <= names
 
 
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.makes], ids=lambda route: route.name)
+def test_what_was_made_can_be_read_where_the_answer_says(route: Route) -> None:
+    place = route.at or route.path
+    assert [each for each in ROUTES if each.method == GET and re.fullmatch(rf"{place}/\{{[a-z_]+\}}", each.path)]
+
+
 def test_the_description_is_a_right_one_also_of_what_is_not_served_yet() -> None:
     validate(document(ROUTES))
 
