@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from vmdkvol.errors import BadRequest, DatastoreNotFound, MetadataDamaged, TruthUnknown, Unavailable, VolumeError
+from vmdkvol.errors import (
+    BadRequest,
+    DatastoreNotFound,
+    MetadataDamaged,
+    SnapshotPresent,
+    TruthUnknown,
+    Unavailable,
+    VolumeError,
+)
 from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref, is_adopted_copy
@@ -107,14 +115,24 @@ def collect(hypervisor: Hypervisor) -> Iterator[Found]:
 
 
 def adopted_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
-    """Return the disk, wherever it lies, of the adopted volume whose copy is at this place; None for any other place."""
+    """Return the disk, wherever it lies, of the adopted volume whose copy is at this place; None for any other place.
+
+    None too if it is damaged or has a snapshot: the volume has a name all the same. One that a machine has may not
+    tell who it is; then the machine's device list does.
+    """
     content = hypervisor.read_sidecar(path) if is_adopted_copy(path) else None
     if content is None:
         return None
+    record = sidecar.decode(content)
     try:
-        return hypervisor.disk(disk_ref(sidecar.decode(content)))
-    except DatastoreNotFound:
+        return hypervisor.disk(disk_ref(record))
+    except (DatastoreNotFound, MetadataDamaged, SnapshotPresent):
         return None
+    except TruthUnknown:
+        lists = hypervisor.devices(None).lists.values()
+        if not any(device.uuid == record.disk_uuid for devices in lists for device in devices):
+            raise
+        return Disk(disk_ref(record), record.size_bytes, 0, {})
 
 
 def read_record(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRecord:

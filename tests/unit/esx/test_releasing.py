@@ -23,7 +23,7 @@ from vmdkvol.volume import Content, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, TrashVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import adopted_place, copy_path
-from vmdkvol_esx.ports import CloneDisk, DeleteDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, CloneDisk, DeleteDisk, Disk, DiskPath, DiskRef
 from vmdkvol_esx.rebuilding import rebuild
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.store import open_store
@@ -378,3 +378,30 @@ def test_nothing_ever_deletes_it(site: AdminSite, disk: DiskRef, volume: VolumeR
     """Should all else fail: the one place where files of volumes are deleted does not take it."""
     site.verbs.removing.destroy(site.record(volume.id), Deadline.after(site.clock, 60.0))
     check_given_back(site, disk)
+
+
+def rebuilt(site: AdminSite) -> list[VolumeId]:
+    store = open_store(None, site.clock)
+    return [record.id for record in rebuild(store, site.hypervisor, site.log, 1.0).restored]
+
+
+def test_an_adopted_disk_that_is_damaged_keeps_its_record_in_a_rebuild(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    site.hypervisor.damage(disk.path, "it is cut off")
+    assert rebuilt(site) == [volume.id]
+
+
+def locked(ref: DiskRef) -> Disk | None:
+    """As vSphere: who has a disk has its file, so that the disk does not tell who it is."""
+    raise TruthUnknown(f"{ref.path} is locked")
+
+
+def test_an_adopted_disk_that_a_machine_has_is_known_by_its_list_in_a_rebuild(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    site.hypervisor.disk = locked  # type: ignore[method-assign]
+    with pytest.raises(TruthUnknown):
+        rebuilt(site)
+    site.hypervisor.submit(AttachDisk(A, disk, "persistent"), uuid4())
+    assert rebuilt(site) == [volume.id]
