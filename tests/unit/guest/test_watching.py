@@ -28,6 +28,7 @@ NAMES = {
     "vmdkvol_build_info": {"version", "protocol", "component"},
     "vmdkvol_operation_duration_seconds": {"op", "result", "backend"},
     "vmdkvol_operations_in_flight": {"op"},
+    "vmdkvol_lock_wait_seconds": {"lock"},
     "vmdkvol_channel_up": set(),
     "vmdkvol_channel_reconnects": set(),
 }
@@ -62,6 +63,7 @@ def told(made: Figures, name: str) -> dict[tuple[str, ...], float]:
 def test_the_names_and_labels_are_those_that_were_promised() -> None:
     made = figures()
     ask(made, "/VolumeDriver.Mount")
+    made.waited("volume", 0.1)
     families = text_string_to_metric_families(made.render())
     found = {each.name: {label for sample in each.samples for label in sample.labels} - {"le"} for each in families}
     assert found == NAMES
