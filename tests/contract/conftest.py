@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.contract import given
+from tests.contract.hypervisor_benches import Bench
 from tests.contract.proven import Where
 from tests.contract.store_benches import SQL_STORES, STORES, SqlStores, Stores
+from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 from tests.doubles.hand_clock import HandClock
 from tests.vsphere.simulators import program
 from vmdkvol_esx.ports import Store
@@ -29,6 +31,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any(item.get_closest_marker(mark) for item in session.items for mark in ("vcsim_pure", "vcsim_injected"))
     if wanted and not session.config.option.collectonly:
         program()
+
+
+@pytest.fixture(scope="module")
+def site(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSite | None]:
+    """What the benches of a hypervisor's suite share; ``where`` is the suite's own."""
+    with started(where, tmp_path_factory.mktemp(where) / "simulator") as found:
+        yield found
+
+
+@pytest.fixture
+def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[Bench]:
+    """A hypervisor of the kind that ``where`` says, with nothing on it."""
+    made = bench_of(where, site, tmp_path)
+    yield made
+    made.end()
 
 
 @pytest.fixture

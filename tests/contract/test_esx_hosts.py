@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.contract.hypervisor_benches import BIG, MARKS, SMALL, VM_A, VM_B, Bench
 from tests.contract.proven import Where
-from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 
 HERE = (Where.SIMULATED, Where.LOCAL, Where.VCENTER, Where.ESXI, Where.STRICT)
 BENCHES = [pytest.param(each, marks=MARKS[each], id=each) for each in HERE]
@@ -18,19 +14,6 @@ BENCHES = [pytest.param(each, marks=MARKS[each], id=each) for each in HERE]
 @pytest.fixture(scope="module", params=BENCHES)
 def where(request: pytest.FixtureRequest) -> Where:
     return Where(request.param)
-
-
-@pytest.fixture(scope="module")
-def site(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSite | None]:
-    with started(where, tmp_path_factory.mktemp(where) / "simulator") as found:
-        yield found
-
-
-@pytest.fixture
-def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[Bench]:
-    bench = bench_of(where, site, tmp_path)
-    yield bench
-    bench.end()
 
 
 def test_only_where_there_is_one_kernel_there_are_no_hosts(bench: Bench, where: Where) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, Bench, do, made
 from tests.contract.proven import Where
-from tests.contract.vsphere_bench import SimulatorBench, SimulatorSite, bench_of, started
+from tests.contract.vsphere_bench import SimulatorBench
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, NotFound, TruthUnknown, Unavailable
 from vmdkvol.volume import DiskUuid
@@ -23,19 +21,6 @@ BENCHES = [pytest.param(each, marks=MARKS[each], id=each) for each in (Where.SIM
 @pytest.fixture(scope="module", params=BENCHES)
 def where(request: pytest.FixtureRequest) -> Where:
     return Where(request.param)
-
-
-@pytest.fixture(scope="module")
-def site(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSite | None]:
-    with started(where, tmp_path_factory.mktemp(where) / "simulator") as found:
-        yield found
-
-
-@pytest.fixture
-def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[Bench]:
-    bench = bench_of(where, site, tmp_path)
-    yield bench
-    bench.end()
 
 
 def put(bench: Bench, path: str) -> DiskPath:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -33,7 +31,6 @@ from tests.contract.hypervisor_benches import (
     size,
 )
 from tests.contract.proven import Where
-from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     Busy,
@@ -70,19 +67,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def where(request: pytest.FixtureRequest) -> Where:
     return Where(request.param)
-
-
-@pytest.fixture(scope="module")
-def site(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSite | None]:
-    with started(where, tmp_path_factory.mktemp(where) / "simulator") as found:
-        yield found
-
-
-@pytest.fixture
-def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[Bench]:
-    bench = bench_of(where, site, tmp_path)
-    yield bench
-    bench.end()
 
 
 # --- create ----------------------------------------------------------------------------------------------------

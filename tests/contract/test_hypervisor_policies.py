@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, VM_B, Bench, attached, do, made, new_disk
 from tests.contract.proven import Where
-from tests.contract.vsphere_bench import SimulatorSite, bench_of, started
 from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, StaleRequest, TruthUnknown, VolumeInUse, VolumeLost
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol_esx.ports import ChangePolicy, CreateDisk, DiskRef
@@ -22,19 +18,6 @@ EVERYWHERE = [*OURS, pytest.param(Where.STRICT, marks=MARKS[Where.STRICT], id=Wh
 @pytest.fixture(scope="module", params=EVERYWHERE)
 def where(request: pytest.FixtureRequest) -> Where:
     return Where(request.param)
-
-
-@pytest.fixture(scope="module")
-def site(where: Where, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatorSite | None]:
-    with started(where, tmp_path_factory.mktemp(where) / "simulator") as found:
-        yield found
-
-
-@pytest.fixture
-def bench(where: Where, site: SimulatorSite | None, tmp_path: Path) -> Iterator[Bench]:
-    bench = bench_of(where, site, tmp_path)
-    yield bench
-    bench.end()
 
 
 def policy_of(bench: Bench, disk: DiskRef) -> str | None:
