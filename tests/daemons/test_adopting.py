@@ -6,10 +6,7 @@ The disk is two files with a real ext4 in them. What is asserted of them is thei
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -36,15 +33,6 @@ ADOPT = AdoptDisk(disk=PLACE, vmgroup="_DEFAULT", name="db")
 RELEASE = ReleaseVolume(volume="db")
 THEIRS = UUID(int=0xF00D)
 CLOCK = SystemClock()
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    root = Path(tempfile.mkdtemp(prefix="vmdkvol-site-"))
-    made = Site(root)
-    yield made
-    made.close()
-    shutil.rmtree(root)
 
 
 @pytest.fixture

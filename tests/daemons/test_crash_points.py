@@ -6,11 +6,8 @@ The user repeats what failed, as Docker does with a broken connection. Afterward
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,15 +32,6 @@ _CASES = [(point, 1) for point in Point if point not in _NEVER_HERE and point no
 _CASES += [(point, time) for point in _EVERY_CHANGE for time in (2, 3, 4, 5)]
 # Written at create, at both marks of the format, and before a removal.
 _CASES += [(Point.SIDECAR_WRITTEN, time) for time in (2, 3)]
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    root = Path(tempfile.mkdtemp(prefix="vmdkvol-site-"))
-    made = Site(root)
-    yield made
-    made.close()
-    shutil.rmtree(root)
 
 
 class Revived:

@@ -7,9 +7,6 @@ size, the data is whole, and nothing is left.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,15 +32,6 @@ CLOCK = SystemClock()
 CHANGES = (Point.CHANGE_SUBMITTED, Point.CHANGE_DONE, Point.CHANGE_FINISHED)
 CASES = [(point, 1) for point in ORDERED if point.value.startswith(("esx.resize.", "guest.growth."))]
 CASES += [(point, 1) for point in (*CHANGES, Point.SIDECAR_WRITTEN)]
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    root = Path(tempfile.mkdtemp(prefix="vmdkvol-site-"))
-    made = Site(root)
-    yield made
-    made.close()
-    shutil.rmtree(root)
 
 
 def order(site: Site, volume: str) -> Outcome:

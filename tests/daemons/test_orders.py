@@ -7,8 +7,7 @@ the same, the data is whole, and no other volume was touched.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,14 +234,11 @@ CASES = [pytest.param(name, point, time, id=f"{name}-{point}-{time}") for name i
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    root = Path(tempfile.mkdtemp(prefix="vmdkvol-site-"))
-    made = Site(root)
-    config = made.service.config
+def site(site: Site) -> Site:
+    """What is in the trash stays there."""
+    config = site.service.config
     config.write_text(f"trash_retention_s = 1000.0\n{config.read_text()}")
-    yield made
-    made.close()
-    shutil.rmtree(root)
+    return site
 
 
 def test_every_point_of_an_order_is_killed_at() -> None:
