@@ -29,6 +29,7 @@ from vmdkvol.orders import Actor, Outcome
 from vmdkvol.wire import dump
 from vmdkvol_esx.web import problems
 from vmdkvol_esx.web.asked import Said, call_id, message, path_parts
+from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.openapi import document
@@ -83,13 +84,7 @@ def create_app(door: Door, routes: Iterable[Route]) -> Flask:
 
 
 def _around(app: Flask, door: Door) -> None:
-    inner = app.wsgi_app
-
-    def wsgi_app(environ: Any, start_response: Any) -> Any:
-        with door.bound(request=str(environ.setdefault("vmdkvol.id", door.new_id()))):
-            return inner(environ, start_response)
-
-    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = numbered(app.wsgi_app, door.new_id, door.bound)  # type: ignore[method-assign, assignment]
 
     @app.before_request
     def check() -> None:

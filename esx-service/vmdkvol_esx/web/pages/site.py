@@ -25,6 +25,7 @@ from vmdkvol.orders import OrderFor
 from vmdkvol.request_ids import derived
 from vmdkvol_esx.web import problems
 from vmdkvol_esx.web.asked import path_parts
+from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.front import ORDER_S, QUERY_S, Door
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.origins import check_origin
@@ -93,13 +94,7 @@ def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -
 
 
 def _around(app: Flask, door: Door, gate: Gate) -> None:
-    inner = app.wsgi_app
-
-    def wsgi_app(environ: Any, start_response: Any) -> Any:
-        with door.bound(request=str(environ.setdefault("vmdkvol.id", door.new_id()))):
-            return inner(environ, start_response)
-
-    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+    app.wsgi_app = numbered(app.wsgi_app, door.new_id, door.bound)  # type: ignore[method-assign, assignment]
 
     @app.before_request
     def check() -> None:
