@@ -16,8 +16,7 @@ from vmdkvol.cli.render import Table, View, output_option, show, show_facts, vie
 from vmdkvol.cli.several import for_each
 from vmdkvol.cli.waiting import check_ready, look_at_volume, screen, wait, work_of
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import VolumeError, one_line
-from vmdkvol.options import OPTIONS, CreateOptions
+from vmdkvol.errors import one_line
 from vmdkvol.progress import words
 from vmdkvol.sizes import format_size, short_size
 
@@ -138,6 +137,8 @@ def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def detail_of(detail: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything about a volume under the keys that ``-o json`` promises."""
+    from vmdkvol.told_options import in_words  # what reads values costs more than a list
+
     return row_of({**detail["row"], "left_s": detail["left_s"]}) | {
         "seconds_left": detail["left_s"],
         "device": detail["address"],
@@ -145,22 +146,10 @@ def detail_of(detail: Mapping[str, Any]) -> dict[str, Any]:
         "vmgroup_id": detail["vmgroup_id"],
         "disk_uuid": detail["disk_uuid"],
         "filesystem_uuid": detail["filesystem_uuid"],
-        "options": _options(detail["options"]),
+        "options": in_words(detail["options"]),
         "adopted": detail.get("adopted"),
         "trouble": detail["trouble"],
     }
-
-
-def _options(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, as they are written after ``-o``; of a newer service as it tells them."""
-    from vmdkvol.wire import load  # what reads values costs more than a list
-
-    try:
-        options = load(CreateOptions, dict(said))
-    except VolumeError:
-        return {key: said.get(key) for key in said["given"]}
-    given = (option for option in OPTIONS.values() if option.field in options.given)
-    return {option.key: option.show(getattr(options, option.field)) for option in given}
 
 
 def _facts(row: Mapping[str, Any]) -> dict[str, Any]:

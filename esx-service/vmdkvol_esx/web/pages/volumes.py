@@ -8,12 +8,11 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from vmdkvol.errors import BadRequest, VolumeError, quoted
-from vmdkvol.options import OPTIONS, CreateOptions
+from vmdkvol.errors import BadRequest, quoted
 from vmdkvol.task_messages import ListTasks
+from vmdkvol.told_options import in_words
 from vmdkvol.volume import State, VolumeId
 from vmdkvol.volume_orders import InspectVolume, ListAllVolumes
-from vmdkvol.wire import load
 from vmdkvol_esx.web.pages.visit import Drawn, Page, Unknown, Visit
 
 ROWS = 100
@@ -116,21 +115,11 @@ def inspect(visit: Visit, volume: str) -> Drawn:
     detail = visit.ask(InspectVolume(volume=volume, vmgroup=visit.query.maybe("vmgroup")))
     row = detail["row"]
     tasks = visit.try_ask(ListTasks(ended=True, volume=VolumeId(UUID(row["id"])), limit=10))
-    values = {"detail": detail, "row": row, "options": _options(detail["options"]), "tasks": tasks, "unknown": Unknown}
+    values = {"detail": detail, "row": row, "options": in_words(detail["options"]), "tasks": tasks, "unknown": Unknown}
     return Drawn("volume.html", {**values, "work": _words(row, detail["left_s"]), "settable": _SETTABLE})
 
 
 _SETTABLE = ("access", "attach-as", "iops-limit", "label", "mount-options", "shares")
-
-
-def _options(said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options that were given, as after ``-o``; of a newer service as it tells them."""
-    try:
-        options = load(CreateOptions, dict(said))
-    except VolumeError:
-        return {key: said.get(key) for key in said["given"]}
-    given = (option for option in OPTIONS.values() if option.field in options.given)
-    return {option.key: option.show(getattr(options, option.field)) for option in given}
 
 
 PAGES = (Page("/ui/volumes", show, "Volumes"), Page("/ui/volumes/<volume>", inspect))
