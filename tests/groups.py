@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -56,12 +57,16 @@ _NOTHING = 5
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A group that is through: pytest's exit code (negative: the signal that ended it) and all that it wrote."""
+    """A group that is through: pytest's exit code (negative: the signal that ended it) and all that it wrote.
+
+    ``computed_s`` is the processor time of all that it started, too: what the run can end in is the sum, by the processors.
+    """
 
     group: str
     code: int
     seconds: float
     output: str
+    computed_s: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -119,10 +124,13 @@ class Running:
 
     def ended(self) -> Ended | None:
         """Return how it ended, None while it runs."""
+        before = _computed_s()
         code = self._process.poll()
         if code is None:
             return None
-        return Ended(self.group, code, time.monotonic() - self._began, self.log.read_text("utf-8", "replace"))
+        seconds = time.monotonic() - self._began
+        # What a process that has ended computed, with all that it waited for, is counted as soon as one asks for its end.
+        return Ended(self.group, code, seconds, self.log.read_text("utf-8", "replace"), _computed_s() - before)
 
     def progress(self) -> str:
         done = sum(map(len, _DOTS.findall(self.log.read_text("utf-8", "replace"))))
@@ -137,6 +145,11 @@ class Running:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _computed_s() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
 
 
 def each_ended(shares: Mapping[str, Sequence[str]], options: Sequence[str], logs: Path) -> Iterator[Ended]:
@@ -183,7 +196,8 @@ def report(end: Ended) -> None:
     if not end.passed:
         say(end.output.rstrip())
     counts = ", ".join(f"{n} {what}" for what, n in end.counts.items()) or "nothing selected"
-    say(f"== {end.group}: {counts} in {end.seconds:.0f} s{'' if end.passed else ' -- FAILED, see above'}")
+    times = f"{end.seconds:.0f} s, {end.computed_s:.0f} s of a processor"
+    say(f"== {end.group}: {counts} in {times}{'' if end.passed else ' -- FAILED, see above'}")
 
 
 def main(options: Sequence[str] = (), shares: Mapping[str, Sequence[str]] | None = None, logs: Path = LOGS) -> int:
@@ -210,7 +224,8 @@ def main(options: Sequence[str] = (), shares: Mapping[str, Sequence[str]] | None
     if all(end.code == _NOTHING for end in all_ended):
         failed.append("no test was selected")
     total = sum((end.counts for end in all_ended), Counter[str]())
-    say(f"== all: {', '.join(f'{n} {what}' for what, n in total.items())} in {time.monotonic() - began:.0f} s")
+    times = f"{time.monotonic() - began:.0f} s, {sum(end.computed_s for end in all_ended):.0f} s of a processor"
+    say(f"== all: {', '.join(f'{n} {what}' for what, n in total.items())} in {times}")
     for name in failed:
         say(f"FAILED {name}")
     return 1 if failed else 0

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.groups import GROUPS, REST, ROOT, SYSTEM, Ended, all_files, main, shared_out
+from tests.groups import GROUPS, REST, ROOT, SYSTEM, Ended, all_files, each_ended, main, shared_out
 
 GREEN = "def test_green():\n    pass\n"
 RED = "def test_red():\n    assert 1 == 2\n\ndef test_green():\n    pass\n"
 BROKEN = "import nowhere\n"
 KILLED = "import os\n\ndef test_that_ends_it():\n    os._exit(9)\n"
+# Its command computes so long by its own clock, however busy the machine is.
+BUSY = "import subprocess, sys\n\ndef test_busy():\n    "
+BUSY += "subprocess.run([sys.executable, '-c', 'import time\\nwhile time.process_time() < 1: pass'])\n"
 SLOW = "import time\n\ndef test_slow():\n    time.sleep(60)\n"
 
 
@@ -85,6 +88,16 @@ def test_a_run_in_which_all_passes_says_how_many(tmp_path: Path, capfd: pytest.C
     assert "== first: 1 passed" in said
     assert "== all: 2 passed" in said
     assert "FAILED" not in said
+
+
+@pytest.mark.integration
+def test_what_a_group_computed_is_told_with_that_of_its_commands(tmp_path: Path) -> None:
+    shares = {"busy": [file(tmp_path, "busy", BUSY)], "idle": [file(tmp_path, "idle", GREEN)]}
+
+    computed = {end.group: end.computed_s for end in each_ended(shares, (), tmp_path)}
+
+    assert computed["busy"] > 1
+    assert computed["busy"] > computed["idle"] > 0
 
 
 @pytest.mark.integration
