@@ -46,7 +46,7 @@ UNUSABLE = """() => {
   for (const id of new Set(ids)) if (ids.filter((each) => each === id).length > 1) found.push(`twice: #${id}`);
   for (const each of document.querySelectorAll("[aria-labelledby], [aria-describedby], label[for]")) {
     const named = each.getAttribute("aria-labelledby") || each.getAttribute("aria-describedby") || each.getAttribute("for");
-    if (!document.getElementById(named)) found.push(`names nothing: ${named}`);
+    for (const id of named.split(" ")) if (!document.getElementById(id)) found.push(`names nothing: ${id}`);
   }
   for (const image of document.querySelectorAll("svg, img")) {
     if (!image.getAttribute("aria-label") && !image.getAttribute("alt")) found.push(`no words: ${image.outerHTML}`);

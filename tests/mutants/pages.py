@@ -6,6 +6,7 @@ from tests.mutants.mutant import ESX, By, Mutant
 
 _WEB = f"{ESX}/web"
 _LOGIN, _CHANGES = "tests/unit/esx/web/test_page_login.py", "tests/unit/esx/web/test_page_changes.py"
+_AGAIN = "tests/unit/esx/web/test_page_again.py"
 
 
 def _defect(id: str, defect: str, file: str, old: str, new: str, test: str) -> Mutant:
@@ -60,5 +61,21 @@ MUTANTS = (
         '        call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)\n',
         "        call = call_id(Said(), visit.by, visit.call.id)\n",
         f"{_CHANGES}::test_who_clicks_twice_gives_one_order_and_a_new_plan_is_another",
+    ),
+    _defect(
+        "a-second-try-has-seen-the-newest",
+        "a form that comes back with a wrong field overwrites what somebody else changed meanwhile, unseen",
+        "pages/templates/forms.html",
+        '{% if was and was.text("revision") %}',
+        '{% if was and not was.at and was.text("revision") %}',
+        f"{_AGAIN}::test_what_somebody_else_changed_meanwhile_is_not_overwritten_by_the_second_try",
+    ),
+    _defect(
+        "a-proof-proves-itself",
+        "a proof that was wrong, and the one after it, is filled in by the page",
+        "pages/again.py",
+        "        found = () if name in _TYPED_ANEW else self.form.fields.get(name, ())\n",
+        "        found = self.form.fields.get(name, ())\n",
+        f"{_AGAIN}::test_a_proof_is_typed_anew",
     ),
 )

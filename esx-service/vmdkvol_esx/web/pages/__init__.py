@@ -12,7 +12,9 @@ added:
    Filters: ``size``, ``moment``, ``passed``. Macros: ``draw.html`` (bar, pager, facts) and ``forms.html``.
 3. A change is a row of ``CHANGES`` (``changing.Change``), and a form made with ``forms.order``, which draws nothing for a role
    that may not give the order. It is planned first, by a dry run; the page with the plan, and what would be lost, carries out.
-   With ``revision`` in the form it is refused if somebody else was faster. Nothing is changed by a GET.
+   A field is handed ``was``, what was in a form that was refused: the row's ``page`` draws it again (``again.Again``), and two
+   forms of one verb on a page have a ``mark`` each. With ``revision`` in the form it is refused if somebody else was faster.
+   Nothing is changed by a GET.
 4. ``data-live`` on an element with an ``id``: while it is there, the element is fetched again every two seconds.
    There is no inline style and no inline script: the content security policy forbids both.
 """

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vmdkvol.errors import NotFound, StaleRequest, quoted
+from vmdkvol.errors import NotFound, StaleRequest, VolumeError, quoted
 from vmdkvol.orders import OrderFor
 from vmdkvol_esx.web.asked import Said, call_id
+from vmdkvol_esx.web.pages.again import CSRF, KEY, REVISION, Again, wrong_field
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Visit
-
-# What stands in a form beside the order's own fields.
-CSRF, REVISION, KEY = "csrf", "revision", "key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +32,8 @@ class Change:
     """A row: the order that a form means. ``verb`` is its name in the address and in ``forms.order``.
 
     ``read`` returns the order, and raises what is wrong with a field. ``title`` is what is asked, with a verb and no full stop;
-    ``said`` is what is true afterwards; ``back`` is the path of the page to go on at. ``differing`` reads what is shown to who
-    was not the first; None: the error alone.
+    ``said`` is what is true afterwards; ``back`` is the path of the page to go on at. ``page`` shows the page with the form.
+    ``differing`` reads what is shown to who was not the first; None: the error alone.
     """
 
     verb: str
@@ -44,6 +42,7 @@ class Change:
     title: Callable[[Form], str]
     said: Callable[[Form], str]
     back: Callable[[Form], str]
+    page: Callable[[Visit], Drawn]
     differing: Callable[[Visit], Differing] | None = None
 
 
@@ -60,11 +59,11 @@ class Changes:
     def plan(self, visit: Visit, verb: str) -> Drawn:
         """Show what the order would do, and ask whether it is meant. Nothing is changed."""
         row = self._row(verb)
-        order, expect = row.read(visit.form), visit.form.number(REVISION)
         try:
+            order, expect = row.read(visit.form), visit.form.number(REVISION)
             outcome = visit.order(order, call=visit.call.id, dry_run=True, expect=expect)
-        except StaleRequest as error:
-            return _conflict(visit, row, error)
+        except VolumeError as error:
+            return _refused(visit, row, error)
         kept = [(name, value) for name, values in visit.form.fields.items() if name not in (CSRF, KEY) for value in values]
         values = {"verb": verb, "title": row.title(visit.form), "plan": outcome["plan"], "kept": kept}
         return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": row.back(visit.form)})
@@ -72,12 +71,12 @@ class Changes:
     def carry_out(self, visit: Visit, verb: str) -> Away | Drawn:
         """Give the order, once for each plan that was shown: who clicks twice hears the same twice."""
         row, form = self._row(verb), visit.form
-        order, expect = row.read(form), form.number(REVISION)
-        call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)
         try:
+            order, expect = row.read(form), form.number(REVISION)
+            call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)
             outcome = visit.order(order, call=call, dry_run=False, expect=expect)
-        except StaleRequest as error:
-            return _conflict(visit, row, error)
+        except VolumeError as error:
+            return _refused(visit, row, error)
         return _after(row, form, outcome)
 
     def _row(self, verb: str) -> Change:
@@ -85,6 +84,22 @@ class Changes:
         if row is None:
             raise NotFound(f"there is no change {quoted(verb, 40)}", remedy="use the forms of the page")
         return row
+
+
+def _refused(visit: Visit, row: Change, error: VolumeError) -> Drawn:
+    """Show what helps to give the order in another way; raise the error if nothing does."""
+    if isinstance(error, StaleRequest):
+        return _conflict(visit, row, error)
+    at = wrong_field(error, visit.form)
+    if at is None:
+        raise error
+    try:
+        page = row.page(visit)
+    except VolumeError:
+        # The object of the form is not there, or nothing can be read now: there is no page to be led back to.
+        raise error from None
+    again = Again(visit.form, error, at)
+    return Drawn(page.template, {**page.values, "again": again, "tried": again.of}, status=422, refused=error)
 
 
 def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
@@ -95,7 +110,7 @@ def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
     replaced = {CSRF, KEY, REVISION, *(name for name, _ in found.fields)}
     kept = [(name, value) for name, values in form.fields.items() if name not in replaced for value in values]
     values = {"verb": row.verb, "error": error, "differing": found, "kept": [*kept, *found.fields], "back": row.back(form)}
-    return Drawn("conflict.html", values, status=412)
+    return Drawn("conflict.html", values, status=412, refused=error)
 
 
 def _after(row: Change, form: Form, outcome: Mapping[str, Any]) -> Away:

@@ -35,6 +35,10 @@ def _at(form: Form) -> str:
     return f"/ui/datastores/{quote(form.text('name'), safe='')}"
 
 
+def _one(visit: Visit) -> Drawn:
+    return inspect(visit, visit.form.text("name"))
+
+
 PAGES = (Page("/ui/datastores", show, "Datastores"), Page("/ui/datastores/<name>", inspect))
 CHANGES = (
     Change(
@@ -44,6 +48,7 @@ CHANGES = (
         lambda form: f"Have no new volumes made on {form.text('name')}",
         lambda form: f"{form.text('name')} takes no new volumes; those on it go on",
         _at,
+        _one,
     ),
     Change(
         "uncordon-datastore",
@@ -52,5 +57,6 @@ CHANGES = (
         lambda form: f"Have volumes made on {form.text('name')} again",
         lambda form: f"{form.text('name')} takes new volumes",
         _at,
+        _one,
     ),
 )

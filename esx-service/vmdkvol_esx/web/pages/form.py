@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
@@ -12,6 +13,8 @@ from vmdkvol.sizes import parse_size
 
 _MOST_FIELDS = 200
 _KIND = "application/x-www-form-urlencoded"
+# In an error: the name of the field that it is about.
+FIELD = "form_field"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,15 @@ class Form:
         """Return the field, without blanks around it; BadRequest if it is empty, not there or there twice."""
         found = self.maybe(name)
         if found is None:
-            raise BadRequest(f"the field {name} is empty", remedy="go back and fill it in")
+            raise BadRequest("this is empty", remedy="fill it in", form_field=name)
         return found
 
     def maybe(self, name: str) -> str | None:
         """As ``text``, but None for one that is empty or not there."""
         found = self.fields.get(name, ())
         if len(found) > 1:
-            raise BadRequest(f"the field {name} is there {len(found)} times", remedy="send the form from the page")
+            times = f"the field {quoted(name, 40)} is there {len(found)} times"
+            raise BadRequest(times, remedy="send the form from the page", form_field=name)
         return (found[0].strip() or None) if found else None
 
     def flag(self, name: str) -> bool:
@@ -62,7 +66,8 @@ class Form:
 
     def size(self, name: str) -> int:
         """Return the bytes that a field such as ``20gb`` means; InvalidSize."""
-        return parse_size(self.text(name))
+        with about(name):
+            return parse_size(self.text(name))
 
     def several(self, name: str) -> tuple[str, ...]:
         """Return every value of a field that may be there several times."""
@@ -78,7 +83,7 @@ class Form:
         for line in self.lines(name):
             key, separator, value = line.partition("=")
             if not separator or not key.strip():
-                raise BadRequest(f"{quoted(line)} is no option", remedy="write KEY=VALUE, one a line")
+                raise BadRequest(f"{quoted(line)} is no option", remedy="write KEY=VALUE, one a line", form_field=name)
             found.append((key.strip(), value.strip()))
         return tuple(found)
 
@@ -88,5 +93,15 @@ class Form:
         if found is None:
             return None
         if not found.isascii() or not found.isdigit() or len(found) > 18:
-            raise BadRequest(f"{name} is a number, not {quoted(found, 40)}")
+            raise BadRequest(f"{name} is a number, not {quoted(found, 40)}", form_field=name)
         return int(found)
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Have every BadRequest that is raised in here say that it is about this field."""
+    try:
+        yield
+    except BadRequest as error:
+        error.fields.setdefault(FIELD, name)
+        raise

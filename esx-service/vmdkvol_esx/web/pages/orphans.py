@@ -41,5 +41,6 @@ CHANGES = (
         lambda form: f"Mend {form.text('where')}: {_DOES[_action(form)]}",
         lambda form: f"{form.text('where')} is mended",
         lambda form: "/ui/orphans",
+        show,
     ),
 )

@@ -48,7 +48,7 @@ def inspect(visit: Visit, name: str) -> Drawn:
         "policy": found["policy"],
         "vmgroups": found["vmgroups"],
         "volumes": volumes,
-        "next": None if following is None else f"?{urlencode({'after': following})}",
+        "next": None if following is None else f"/ui/policies/{quote(name, safe='')}?{urlencode({'after': following})}",
         "unknown": Unknown,
         "is_local": found["policy"]["kind"] == PolicyKind.LOCAL,
         "look": _LOOK,
@@ -92,6 +92,10 @@ def _at(form: Form) -> str:
     return f"/ui/policies/{quote(form.text('name'), safe='')}"
 
 
+def _one(visit: Visit) -> Drawn:
+    return inspect(visit, visit.form.text("name"))
+
+
 PAGES = (Page("/ui/policies", show, "Policies"), Page("/ui/policies/<name>", inspect))
 CHANGES = (
     Change(
@@ -101,6 +105,7 @@ CHANGES = (
         lambda form: f"Create the policy {form.text('name')}",
         lambda form: f"policy {form.text('name')} is there",
         _at,
+        show,
     ),
     Change(
         "update-policy",
@@ -109,6 +114,7 @@ CHANGES = (
         lambda form: f"Change policy {form.text('name')}",
         lambda form: f"policy {form.text('name')} is changed; disks stay as they are",
         _at,
+        _one,
         _differing,
     ),
     Change(
@@ -118,5 +124,6 @@ CHANGES = (
         lambda form: f"Remove the policy {form.text('name')}",
         lambda form: f"policy {form.text('name')} is removed",
         lambda form: "/ui/policies",
+        _one,
     ),
 )

@@ -67,17 +67,18 @@ def warm(app: Flask) -> None:
 
 def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -> None:
     def view(show: Callable[..., Drawn | Away | Sent], **path: str) -> Response:
-        return _seen(show(_visit(door), **path), notes)
+        return _seen(show(_visit(door), **path), door, notes)
 
     def planned(verb: str) -> Response:
-        return _seen(changes.plan(_visit(door), verb), notes)
+        return _seen(changes.plan(_visit(door), verb), door, notes)
 
     def carried_out(verb: str) -> Response:
         visit = _visit(door)
         done = changes.carry_out(visit, verb)
-        by = visit.by
-        door.log.info("order", request=_call(), path=request.path, by=by.name, role=by.role.value, source=by.source)
-        return _seen(done, notes)
+        if isinstance(done, Away):
+            by = visit.by
+            door.log.info("order", request=_call(), path=request.path, by=by.name, role=by.role.value, source=by.source)
+        return _seen(done, door, notes)
 
     for page in PAGES:
         app.add_url_rule(page.path, page.path, partial(view, page.show), methods=[_GET])
@@ -150,12 +151,14 @@ def _query() -> str:
     return request.query_string.decode("latin-1")
 
 
-def _seen(found: Drawn | Away | Sent, notes: Notes) -> Response:
+def _seen(found: Drawn | Away | Sent, door: Door, notes: Notes) -> Response:
     if isinstance(found, Sent):
         response = Response(found.text, content_type=found.media)
         response.headers["Content-Disposition"] = f'attachment; filename="{found.name}"'
         return response
     if isinstance(found, Drawn):
+        if found.refused is not None:
+            _note(door, found.refused, found.status)
         return make_response(render_template(found.template, **found.values), found.status)
     note = notes.put(g.entered.csrf, found.said) if found.said else ""
     return _to(f"{found.to}{'&' if '?' in found.to else '?'}said={note}" if note else found.to)
@@ -219,6 +222,10 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
             "static": lambda name: url_for("static", filename=name, v=marks[name]),
             "version": __version__,
             "now": door.clock.wall(),
+            "request_id": _call(),
+            # Of a page with a form that was refused they are others, see changing.
+            "again": None,
+            "tried": lambda mark: None,
         }
 
 
@@ -233,8 +240,7 @@ def _errors(app: Flask, door: Door) -> None:
     @app.errorhandler(VolumeError)
     def refused(error: VolumeError) -> Response:
         status = problems.status_of(error, expected=request.method == _POST)
-        what = {"method": request.method, "path": request.path, "status": status, "code": error.code, "reason": error.text}
-        door.log.info("refused", request=_call(), **what)
+        _note(door, error, status)
         if isinstance(error, NotAuthenticated):
             response = _login_page(_first(error), status, to=_here() if request.method == _GET else "")
             response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'
@@ -256,6 +262,11 @@ def _errors(app: Flask, door: Door) -> None:
     def crashed(error: Exception) -> Response:
         door.log.exception("crashed", request=_call(), method=request.method, path=request.path)
         return _error_page(Internal(f"{type(error).__name__} in {request.method} {quoted(request.path, 60)}"), 500)
+
+
+def _note(door: Door, error: VolumeError, status: int) -> None:
+    what = {"method": request.method, "path": request.path, "status": status, "code": error.code, "reason": error.text}
+    door.log.info("refused", request=_call(), **what)
 
 
 def _here() -> str:

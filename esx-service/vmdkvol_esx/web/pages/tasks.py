@@ -41,5 +41,6 @@ CHANGES = (
         lambda form: f"Cancel the task {_cancelled(form)}",
         lambda form: "the task has ended, and nothing is left of it",
         lambda form: f"/ui/tasks/{_cancelled(form)}",
+        lambda visit: one(visit, visit.form.text("task")),
     ),
 )

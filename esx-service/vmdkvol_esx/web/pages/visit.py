@@ -18,11 +18,12 @@ from vmdkvol_esx.web.plain import Plain
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A page: its template and the values in it."""
+    """A page: its template and the values in it. ``refused``: the order for which it is the answer."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
+    refused: VolumeError | None = None
 
 
 @dataclass(frozen=True, slots=True)

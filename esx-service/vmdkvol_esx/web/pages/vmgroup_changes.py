@@ -21,9 +21,10 @@ from vmdkvol.vmgroup_messages import (
     SetRight,
     UpdateVmgroup,
 )
+from vmdkvol_esx.web.pages import vmgroups
 from vmdkvol_esx.web.pages.changing import Change, Differing
-from vmdkvol_esx.web.pages.form import Form
-from vmdkvol_esx.web.pages.visit import Visit
+from vmdkvol_esx.web.pages.form import Form, about
+from vmdkvol_esx.web.pages.visit import Drawn, Visit
 
 _NO_LIMIT = "no limit"
 _ANY = "any"
@@ -78,7 +79,8 @@ def _set_right(form: Form) -> SetRight:
 
 def _size(form: Form, name: str) -> int | None:
     text = form.maybe(name)
-    return None if text is None else parse_size(text)
+    with about(name):
+        return None if text is None else parse_size(text)
 
 
 def datastore_or_word(text: str) -> str:
@@ -89,7 +91,7 @@ def datastore_or_word(text: str) -> str:
 def _vms(form: Form) -> tuple[str, ...]:
     found = form.lines("vms")
     if not found:
-        raise BadRequest("no machine is named", remedy="write their names or ids, one a line")
+        raise BadRequest("no machine is named", remedy="write their names or ids, one a line", form_field="vms")
     return found
 
 
@@ -168,6 +170,10 @@ def _at(field: str) -> Callable[[Form], str]:
     return lambda form: f"/ui/vmgroups/{quote(form.text(field), safe='')}"
 
 
+def _one(visit: Visit) -> Drawn:
+    return vmgroups.inspect(visit, visit.form.text("name"))
+
+
 def _row(
     verb: str,
     message: type[OrderFor[Any]],
@@ -176,6 +182,7 @@ def _row(
     said: str,
     differing: Callable[[Visit], Differing] | None,
     back: Callable[[Form], str] | None = None,
+    page: Callable[[Visit], Drawn] = _one,
 ) -> Change:
     """Return a row whose words have ``{name}`` and ``{datastore}`` of the form in them."""
 
@@ -184,11 +191,19 @@ def _row(
             "{name}", form.maybe("name") or ""
         )
 
-    return Change(verb, message, read, worded(title), worded(said), back or _at("name"), differing)
+    return Change(verb, message, read, worded(title), worded(said), back or _at("name"), page, differing)
 
 
 CHANGES = (
-    _row("create-vmgroup", CreateVmgroup, _create, "Create the vmgroup {name}", "vmgroup {name} is there", None),
+    _row(
+        "create-vmgroup",
+        CreateVmgroup,
+        _create,
+        "Create the vmgroup {name}",
+        "vmgroup {name} is there",
+        None,
+        page=vmgroups.show,
+    ),
     _row(
         "update-vmgroup",
         UpdateVmgroup,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from vmdkvol.errors import BadRequest, quoted
@@ -61,7 +61,7 @@ def used(group: Mapping[str, Any]) -> int:
 def _following(name: str, members: Any) -> str | None:
     if isinstance(members, Unknown) or members["next"] is None:
         return None
-    return f"?{urlencode({'after': members['next']})}"
+    return f"/ui/vmgroups/{quote(name, safe='')}?{urlencode({'after': members['next']})}"
 
 
 def _datastores(visit: Visit) -> list[str]:

@@ -19,8 +19,10 @@ from vmdkvol.volume_orders import (
     SetVolume,
     TrashVolume,
 )
+from vmdkvol_esx.web.pages import volumes
 from vmdkvol_esx.web.pages.changing import Change
 from vmdkvol_esx.web.pages.form import Form
+from vmdkvol_esx.web.pages.visit import Drawn, Visit
 
 
 def _create(form: Form) -> CreateVolumeFor:
@@ -34,7 +36,8 @@ def _create(form: Form) -> CreateVolumeFor:
 def _set(form: Form) -> SetVolume:
     options, unset = form.pairs("options"), form.several("unset")
     if not options and not unset:
-        raise BadRequest("nothing is to be changed", remedy="write KEY=VALUE, or tick what goes back to its default")
+        remedy = "write KEY=VALUE, or tick what goes back to its default"
+        raise BadRequest("nothing is to be changed", remedy=remedy, form_field="options")
     return SetVolume(volume=form.text("volume"), options=options, unset=unset)
 
 
@@ -46,8 +49,19 @@ def _at(form: Form) -> str:
     return f"/ui/volumes/{quote(form.text('volume'), safe='')}"
 
 
+def _one(visit: Visit) -> Drawn:
+    return volumes.inspect(visit, visit.form.text("volume"))
+
+
 def _row(
-    verb: str, message: type[OrderFor[Any]], read: Callable[[Form], OrderFor[Any]], title: str, said: str, *, stays: bool = True
+    verb: str,
+    message: type[OrderFor[Any]],
+    read: Callable[[Form], OrderFor[Any]],
+    title: str,
+    said: str,
+    *,
+    stays: bool = True,
+    page: Callable[[Visit], Drawn] = _one,
 ) -> Change:
     """Return a row whose words have ``{name}``, the volume's name by the form, in them."""
 
@@ -57,11 +71,11 @@ def _row(
     def back(form: Form) -> str:
         return _at(form) if stays and form.maybe("volume") else "/ui/volumes"
 
-    return Change(verb, message, read, worded(title), worded(said), back)
+    return Change(verb, message, read, worded(title), worded(said), back, page)
 
 
 CHANGES = (
-    _row("create-volume", CreateVolumeFor, _create, "Create the volume {name}", "volume {name} is ready"),
+    _row("create-volume", CreateVolumeFor, _create, "Create the volume {name}", "volume {name} is ready", page=volumes.show),
     _row("set-volume", SetVolume, _set, "Change options of {name}", "volume {name} is changed"),
     Change(
         "rename-volume",
@@ -70,6 +84,7 @@ CHANGES = (
         lambda form: f"Rename {form.maybe('name') or ''} to {form.text('new_name')}",
         lambda form: f"the volume's name is {form.text('new_name')} now",
         _at,
+        _one,
     ),
     Change(
         "resize-volume",
@@ -78,6 +93,7 @@ CHANGES = (
         lambda form: f"Enlarge {form.maybe('name') or ''} to {form.text('size')}",
         lambda form: f"volume {form.maybe('name') or ''} has {short_size(form.size('size'))}",
         _at,
+        _one,
     ),
     _row(
         "trash-volume",

@@ -344,7 +344,7 @@ def test_a_task_is_cancelled(site: Site) -> None:
     ],
 )
 def test_a_field_that_says_nothing_is_no_order(site: Site, verb: str, fields: dict[str, str]) -> None:
-    assert site.entered().send(ONE, verb, **fields).status_code == 400
+    assert site.entered().send(ONE, verb, **fields).status_code == 422
     assert site.orders() == []
 
 

@@ -107,7 +107,7 @@ def test_what_cannot_be_taken_back_needs_the_place(site: Site, browser: Browser)
 def test_an_action_that_there_is_not_is_refused(site: Site, browser: Browser) -> None:
     [form, _] = [each for each in forms(browser.get("/ui/orphans")) if "orphan" in each.action]
 
-    assert browser.post(form.action, {**form.fields, "action": "burn"}).status_code == 400
+    assert browser.post(form.action, {**form.fields, "action": "burn"}).status_code == 422
     assert site.orders() == []
 
 
