@@ -41,10 +41,11 @@ class Point(StrEnum):
     RESIZE_LOCKED = "esx.resize.locked"
     RESIZE_BEGUN = "esx.resize.begun"
     RESIZE_REPLYING = "esx.resize.replying"
-    # an administrator creates for a vmgroup, restores, renames, sets options, lays a policy on, takes a disk away
+    # an administrator creates for a vmgroup, restores, renames, moves, sets options, lays a policy on, takes a disk away
     COMMISSION_BEGUN = "esx.commission.begun"
     RESTORE_RECORDED = "esx.restore.recorded"
     RENAME_RECORDED = "esx.rename.recorded"
+    MOVE_RECORDED = "esx.move.recorded"
     SET_RECORDED = "esx.set.recorded"
     POLICY_BEGUN = "esx.policy.begun"
     SEVER_BEGUN = "esx.sever.begun"

@@ -194,6 +194,20 @@ class RenameVolume(Order):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoveVolume(Order):
+    """Afterwards the volume is in ``to_vmgroup`` (name or id) with all that is on it, and there for no machine of its old one.
+
+    Its disk stays where it lies. VolumeInUse while a machine has it, NameConflict if that vmgroup has a live volume of its
+    name, PolicyNotFound if its policy is not allowed there; QuotaExceeded beyond that vmgroup's limits, unless ``over_quota``.
+    """
+
+    volume: str
+    to_vmgroup: str
+    vmgroup: str | None = None
+    over_quota: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DetachVolume(Order):
     """Afterwards no machine is known to have the disk, and what its last one still asks, with an older generation, is refused.
 
@@ -217,5 +231,6 @@ VOLUME_REQUESTS: tuple[type[Request[object]], ...] = (
     RestoreVolume,
     SetVolume,
     RenameVolume,
+    MoveVolume,
     DetachVolume,
 )

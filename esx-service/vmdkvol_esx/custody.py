@@ -1,8 +1,8 @@
-"""Volumes out of the trash, with other options, under another name: changes of a record and of its copy.
+"""Volumes out of the trash, with other options, another name, another vmgroup: changes of a record and of its copy.
 
 What a rebuild would read must never be what empties a volume that was wanted back, or gives its name to another one: for a
-volume out of the trash and for a new name the copy comes first, with the old generation. Killed before the record follows,
-housekeeping sees that it differs and puts it back. Other options take nothing with them: there the record comes first.
+volume out of the trash, a new name and a new vmgroup the copy comes first, with the old generation. Killed before the record
+follows, housekeeping sees that it differs and puts it back. Other options take nothing with them: there the record comes first.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
+from vmdkvol.admin_errors import VmgroupNotFound
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Busy, InvalidOption, NameConflict, VolumeError, VolumeInUse, VolumeLost, quoted
 from vmdkvol.messages import Call, Request
@@ -19,8 +20,9 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import ALIASES, OPTIONS, CreateOptions, check_mount_option
 from vmdkvol.orders import Order, Outcome, Plan, Step
 from vmdkvol.points import Point
-from vmdkvol.volume import Content, State
-from vmdkvol.volume_orders import RenameVolume, RestoreVolume, SetVolume
+from vmdkvol.volume import Content, State, VmgroupId
+from vmdkvol.volume_orders import MoveVolume, RenameVolume, RestoreVolume, SetVolume
+from vmdkvol_esx import regrouping
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
@@ -36,6 +38,12 @@ from vmdkvol_esx.records import VolumeRecord
 SETTABLE = ("access", "attach-as", "iops-limit", "label", "mount-options", "shares")
 # Longer than any that is allowed, and short enough to look at.
 _MAX_TEXT = 16 << 10
+
+
+class Keep(Protocol):
+    """Stores a record without an intent: as ``Store.update``."""
+
+    def __call__(self, record: VolumeRecord, /, *, expect: int) -> None: ...
 
 
 class Custody:
@@ -54,7 +62,7 @@ class Custody:
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what each message is answered with."""
-        return {RestoreVolume: self.restore, SetVolume: self.set, RenameVolume: self.rename}
+        return {RestoreVolume: self.restore, SetVolume: self.set, RenameVolume: self.rename, MoveVolume: self.move}
 
     # --- out of the trash ----------------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class Custody:
         self._doubts.check(record)
         _check_datastore(record, ref)
         self._check_name_free(record, ref.text, "use another name, or rename that one first")
-        record = self._on_no_machine(record)
+        record = self._on_no_machine(record, "its name")
         plan = Plan((Step("rename-volume", record.name, record.name, ref.text),))
         if order.dry_run:
             return outcome(order, plan, record)
@@ -142,14 +150,45 @@ class Custody:
         self._log.warning("renamed", volume=ref.text, id=str(record.id), was=record.name)
         return self._finished(order, plan, renamed)
 
-    def _on_no_machine(self, record: VolumeRecord) -> VolumeRecord:
-        """Return the record, with its disk where it lies now: for Docker a mounted volume keeps its name (corrections 29)."""
+    # --- another vmgroup -----------------------------------------------------------------------------------------
+
+    def move(self, order: MoveVolume, call: Call) -> Outcome:
+        """See ``MoveVolume``. A volume that is in that vmgroup already is a success."""
+        group = self._ordering.choosing.vmgroup(order.to_vmgroup)
+        return self._ordering.run(order, call, partial(self._move, order, group))
+
+    def _move(self, order: MoveVolume, to: VmgroupId, record: VolumeRecord, _: Deadline) -> Outcome:
+        if record.state is not State.DAMAGED:
+            check_ready(record)
+        if record.vmgroup == to:
+            return outcome(order, Plan(), record)
+        self._doubts.check(record)
+        group = self._store.group_by_id(to)
+        if group is None:
+            raise VmgroupNotFound(f"vmgroup {quoted(order.to_vmgroup)} was removed meanwhile")
+        self._check_name_free(replace(record, vmgroup=to), record.name, "rename one of the two first")
+        regrouping.check_fits(group, record, None if order.over_quota else self._store.usage(to).get(record.datastore, 0))
+        record = self._on_no_machine(record, "its vmgroup")
+        plan = Plan((regrouping.step(record, self._ordering.choosing.names().get(record.vmgroup), group),))
+        if order.dry_run:
+            return outcome(order, plan, record)
+        # Its disk's path keeps the id of the vmgroup that it was made for: whose it is, the record says.
+        store = partial(self._store.regroup, over_quota=order.over_quota)
+        moved = self._copied_first(record, replace(record, vmgroup=to, last_vm=None), store)
+        self._at(Point.MOVE_RECORDED)
+        self._log.warning("moved", volume=record.name, id=str(record.id), was=str(record.vmgroup), vmgroup=str(to))
+        return self._finished(order, plan, moved)
+
+    # --- shared --------------------------------------------------------------------------------------------------
+
+    def _on_no_machine(self, record: VolumeRecord, what: str) -> VolumeRecord:
+        """Return the record, with its disk where it lies now: for Docker a mounted volume keeps ``what`` (corrections 29)."""
         record, owner = self._owners.found(record)
         match owner:
             case HeldBy(vm=vm) | LeftBehind(vm=vm):
                 name = self._handover.name(vm)
                 raise VolumeInUse(
-                    f"volume {record.name} is attached to {name}; a volume keeps its name while a machine has it",
+                    f"volume {record.name} is attached to {name}; a volume keeps {what} while a machine has it",
                     remedy="stop the containers that use it; its disk leaves the machine some seconds later",
                     holder=name,
                 )
@@ -158,19 +197,17 @@ class Custody:
             case _:
                 return record
 
-    # --- shared --------------------------------------------------------------------------------------------------
-
     def _check_name_free(self, record: VolumeRecord, name: str, remedy: str) -> None:
         other = self._store.find(record.vmgroup, name)
         if other is not None and other.id != record.id:
-            raise NameConflict(f"there is a volume {name} ({other.id}) in its vmgroup", remedy=remedy, name=name)
+            raise NameConflict(f"there is a volume {name} ({other.id}) in that vmgroup", remedy=remedy, name=name)
 
-    def _copied_first(self, before: VolumeRecord, changed: VolumeRecord) -> VolumeRecord:
+    def _copied_first(self, before: VolumeRecord, changed: VolumeRecord, store: Keep | None = None) -> VolumeRecord:
         """Let the copy say it, then the record; return that. Raises what stands against either: then nothing has changed."""
         self._journal.write_sidecar(changed)
         recorded = replace(changed, generation=before.generation + 1)
         try:
-            self._store.update(recorded, expect=before.generation)
+            (store or self._store.update)(recorded, expect=before.generation)
         except VolumeError:
             self._write_copy(before)
             raise

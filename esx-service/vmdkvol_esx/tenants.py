@@ -7,7 +7,7 @@ from typing import Protocol
 
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import VmgroupId, VmId
-from vmdkvol_esx.records import Group, Tenancy, Vmgroup
+from vmdkvol_esx.records import Group, Tenancy, Vmgroup, VolumeRecord
 
 
 class Tenants(Protocol):
@@ -51,6 +51,13 @@ class Tenants(Protocol):
         VmgroupNotEmpty while it has a volume, in any state. ``unmoved_since`` as for ``put_group``: of who is in it.
         """
         ...
+
+    def regroup(self, record: VolumeRecord, *, expect: int, over_quota: bool = False) -> None:
+        """Store an existing record, which may be in another group by now: its former group's machines hear that it is gone.
+
+        As ``Store.update``. QuotaExceeded, unless ``over_quota``, if it is beyond a limit of the group that it comes into, of
+        the right that ``rights.find`` names for a machine whose own files lie where the volume does.
+        """
 
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
         """Return the bytes of the group's volumes on each datastore, at capacity, the trash included."""

@@ -24,7 +24,7 @@ _EVERY_CHANGE = (Point.CHANGE_SUBMITTED, Point.CHANGE_DONE, Point.CHANGE_FINISHE
 _NEVER_HERE = frozenset({Point.CHANGE_NOTED})
 # Passed by what administrators order, and by what follows: test_growing.py and test_orders.py have them.
 _ORDERS = (
-    *("esx.resize.", "guest.growth.", "esx.restore.", "esx.rename.", "esx.set."),
+    *("esx.resize.", "guest.growth.", "esx.restore.", "esx.rename.", "esx.move.", "esx.set."),
     *("esx.sever.", "esx.forget.", "esx.mend.", "esx.commission.", "esx.adopt.", "esx.release.", "esx.policy."),
 )
 ORDERED = [point for point in Point if point.value.startswith(_ORDERS)]

@@ -26,12 +26,14 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan
 from vmdkvol.points import Point
 from vmdkvol.policy_messages import CreatePolicy, SetVolumePolicy
+from vmdkvol.vmgroup_messages import CreateVmgroup
 from vmdkvol.volume import State
 from vmdkvol.volume_orders import (
     CreateVolumeFor,
     DestroyVolume,
     DetachVolume,
     InspectVolume,
+    MoveVolume,
     RenameVolume,
     RestoreVolume,
     SetVolume,
@@ -101,6 +103,14 @@ def _rename(admin: Administrator) -> Request[Any]:
     return RenameVolume(volume="db", new_name="back")
 
 
+def _move(admin: Administrator) -> Request[Any]:
+    admin.create("db")
+    found = admin.volume("db")
+    assert found is not None
+    admin.ask(CreateVmgroup(name="red", default_datastore=found.row.datastore))
+    return MoveVolume(volume="db", to_vmgroup="red")
+
+
 def _set(admin: Administrator) -> Request[Any]:
     admin.create("db")
     return SetVolume(volume="db", options=(("access", "read-only"),))
@@ -167,6 +177,11 @@ def _is_back(admin: Administrator) -> bool:
     return (_state(admin, "back"), _state(admin, "db")) == (State.READY, None)
 
 
+def _is_red(admin: Administrator) -> bool:
+    found, copies = admin.volume("db"), {str(copy.id): str(copy.vmgroup) for copy in _copies(admin)}
+    return found is not None and found.row.vmgroup == "red" and copies[str(found.row.id)] == found.vmgroup_id
+
+
 def _is_severed(admin: Administrator) -> bool:
     found = admin.volume("db")
     return found is not None and found.row.must_check and found.vm is None and admin.site.loops() == []
@@ -198,6 +213,7 @@ def _once(*points: Point) -> tuple[tuple[Point, int], ...]:
 WORK = {
     "restore": Work(_restore, ((P.SIDECAR_WRITTEN, 1), (P.RESTORE_RECORDED, 1), (P.SIDECAR_WRITTEN, 2)), _is_back),
     "rename": Work(_rename, ((P.SIDECAR_WRITTEN, 1), (P.RENAME_RECORDED, 1), (P.SIDECAR_WRITTEN, 2)), _is_back),
+    "move": Work(_move, ((P.SIDECAR_WRITTEN, 1), (P.MOVE_RECORDED, 1), (P.SIDECAR_WRITTEN, 2)), _is_red),
     "set": Work(
         _set,
         _once(P.SET_RECORDED, P.SIDECAR_WRITTEN),

@@ -274,6 +274,19 @@ class MemoryStore(MemoryPolicies):
         self._groups.remove(vmgroup, expect, used, self._stored(), self._change + 1)
         self._change += 1
 
+    @_alone
+    def regroup(self, record: VolumeRecord, *, expect: int, over_quota: bool = False) -> None:
+        before, change = self.volume(record.id), self._change
+        self._check_idle(record.id)
+        self._check_generation(record.id, expect)
+        moved = before is not None and before.vmgroup != record.vmgroup
+        if moved and not over_quota:
+            self._claim(record)
+            self._groups.check_room(record, record.size_bytes, self._stored(), record.datastore)
+        self.update(record, expect=expect)
+        if before is not None and moved:
+            self._note_gone(record.id, before.vmgroup, change + 1)
+
     def _used_since(self, change: int | None) -> dict[VmId, str]:
         return {
             record.last_vm: record.name
@@ -322,7 +335,10 @@ class MemoryStore(MemoryPolicies):
         found = self._records.pop(volume, None)
         if found is not None:
             self._change += 1
-            self._removed.append((volume, found[0].vmgroup, self._change))
+            self._note_gone(volume, found[0].vmgroup, self._change)
+
+    def _note_gone(self, volume: VolumeId, vmgroup: VmgroupId, change: int) -> None:
+        self._removed.append((volume, vmgroup, change))
         while len(self._removed) > self.remembered:
             self._floor = self._removed.pop(0)[2]
 

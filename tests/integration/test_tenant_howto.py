@@ -36,6 +36,7 @@ def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None
     page, web1, web2 = Page("tenant.md", site), machine(site, "web1"), machine(site, "web2")
     try:
         create(web1, "before", size="100mb")
+        create(web1, "old-data", size="100mb")
         makes_it(page, web1, web2)
         limits_it(page, web1, web2)
         changes_it(page, web1, web2)
@@ -52,7 +53,7 @@ def makes_it(page: Page, web1: Line, web2: Line) -> None:
     assert all(word in said for word in ("web1", "web2", "ds1", "ds2"))
     said = page.next()
     assert all(word in said for word in ("create-vmgroup", "add-member", "web2"))
-    assert names(web1) == names(web2) == ["before"]
+    assert names(web1) == names(web2) == ["before", "old-data"]
     assert "vmgroup shop is created" in page.next()
     assert names(web1) == names(web2) == []
     with pytest.raises(NotPermitted):
@@ -78,9 +79,13 @@ def changes_it(page: Page, web1: Line, web2: Line) -> None:
     said = page.next()
     assert "vmgroup webshop no longer has web2" in said
     ask(web1, RemoveVolume(volume.id))
+    said = page.next()
+    assert all(word in said for word in ("move-volume", "vmgroup _DEFAULT", "old-data is in vmgroup webshop now"))
+    assert names(web1) == names(web2) == ["old-data"]
 
 
 def takes_it_away(page: Page, web1: Line, web2: Line) -> None:
+    ask(web1, RemoveVolume(ask(web1, GetVolume(VolumeRef.parse("old-data"))).id))
     assert "vmgroup webshop is removed" in page.next()
     assert names(web1) == names(web2) == ["before"]
     ask(web1, RemoveVolume(ask(web1, GetVolume(VolumeRef.parse("before"))).id))

@@ -1,4 +1,4 @@
-"""`vmdkvol volume create|rm|restore|set|rename|resize|detach`: what an administrator may change of a volume."""
+"""`vmdkvol volume create|rm|restore|set|rename|move|resize|detach`: what an administrator may change of a volume."""
 
 from __future__ import annotations
 
@@ -128,6 +128,30 @@ def rename(name: str, new_name: str, vmgroup: str | None, client: Client, how: H
     return carry_out(client, {name: change}, how, _said(f"is now {new_name}"))
 
 
+@click.command("move")
+@_name
+@click.option(
+    "--to-vmgroup",
+    metavar="NAME",
+    required=True,
+    shell_complete=completing.names("vmgroups"),
+    help="Whose it is afterwards.",
+)
+@_vmgroup
+@click.option("--over-quota", is_flag=True, help="Also beyond that vmgroup's limits.")
+@change_options()
+@api_options
+def move(name: str, to_vmgroup: str, vmgroup: str | None, over_quota: bool, client: Client, how: How) -> int:
+    """Give the volume NAME to another vmgroup, while no machine has it. For its old one there is no such volume then.
+
+    \b
+    vmdkvol volume move db --to-vmgroup prod
+    """
+    body = _of(vmgroup) | {"to_vmgroup": to_vmgroup, "over_quota": over_quota}
+    change = Change("POST", path_of("volumes", name, "move"), body)
+    return carry_out(client, {name: change}, how, _said(f"is in vmgroup {to_vmgroup} now"))
+
+
 @click.command("resize")
 @_name
 @click.argument("size")
@@ -161,7 +185,7 @@ def detach(name: str, vmgroup: str | None, force: bool, i_know: str | None, clie
     return carry_out(client, {name: change}, how, _said("is on no machine"), question=f"Detach {name}?")
 
 
-COMMANDS: Sequence[click.Command] = (create, rm, restore, set_options, rename, resize, detach)
+COMMANDS: Sequence[click.Command] = (create, rm, restore, set_options, rename, move, resize, detach)
 
 
 def pairs(texts: Sequence[str]) -> list[list[str]]:

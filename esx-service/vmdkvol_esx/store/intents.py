@@ -79,8 +79,20 @@ def enlist(transaction: Transaction, record: VolumeRecord, *, over_quota: bool) 
         raise StaleRequest(f"volume {record.name} ({record.id}) is not new", volume=str(record.id))
     volumes.put(transaction, record, volumes.next_change(transaction))
     if not over_quota:
-        reserving.check_adopted(transaction, record)
+        reserving.check_taken_in(transaction, record, None)
     cordons.check_not_cordoned(transaction, record)
+
+
+def regroup(transaction: Transaction, record: VolumeRecord, expect: int, *, over_quota: bool) -> None:
+    """See ``Tenants.regroup``."""
+    before = volumes.fetch(transaction, record.id)
+    change = volumes.next_change(transaction)
+    volumes.replace(transaction, record, expect, change)
+    if before is None or before.vmgroup == record.vmgroup:
+        return
+    volumes.note_gone(transaction, record.id, str(before.vmgroup), change)
+    if not over_quota:
+        reserving.check_taken_in(transaction, record, record.datastore)
 
 
 def _check_source(transaction: Transaction, source: VolumeId, clone: VolumeRecord) -> None:

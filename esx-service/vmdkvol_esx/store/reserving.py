@@ -44,11 +44,11 @@ def check_begun(transaction: Transaction, intent: Intent, record: VolumeRecord, 
     check_room(transaction, group, record, added, home)
 
 
-def check_adopted(transaction: Transaction, record: VolumeRecord) -> None:
-    """Raise QuotaExceeded if a disk that becomes a volume is beyond a limit; it is stored already."""
+def check_taken_in(transaction: Transaction, record: VolumeRecord, home: DatastoreName | None) -> None:
+    """Raise QuotaExceeded if the whole volume, which is new in its vmgroup, is beyond a limit; it is stored already."""
     own = fetch(transaction, record.vmgroup)
     assert own is not None, "a record's vmgroup is there"
-    check_room(transaction, Group(own, rights_of(transaction, own.id)), record, record.size_bytes, None)
+    check_room(transaction, Group(own, rights_of(transaction, own.id)), record, record.size_bytes, home)
 
 
 def check_room(transaction: Transaction, group: Group, record: VolumeRecord, added: int, home: DatastoreName | None) -> None:

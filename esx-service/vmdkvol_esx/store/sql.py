@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from vmdkvol.clock import Clock
-from vmdkvol.errors import Busy, StaleRequest
+from vmdkvol.errors import Busy
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.identities import Identity, Ticket
@@ -75,11 +75,7 @@ class SqlStore(SqlPolicies, SqlCordons):
 
     def update(self, record: VolumeRecord, *, expect: int) -> None:
         with self._database.writing() as transaction:
-            volumes.check_idle(transaction, record.id)
-            volumes.check_generation(transaction, record.id, expect)
-            if record.generation < expect:
-                raise StaleRequest(f"volume {record.name}: a generation never goes back", volume=str(record.id))
-            volumes.put(transaction, record, volumes.next_change(transaction))
+            volumes.replace(transaction, record, expect, volumes.next_change(transaction))
 
     def delete(self, volume: VolumeId, *, expect: int) -> None:
         with self._database.writing() as transaction:
@@ -202,6 +198,10 @@ class SqlStore(SqlPolicies, SqlCordons):
         """Take over the vmgroups of another database, for a rebuild; see ``vmgroups.adopt``."""
         with self._database.writing() as transaction:
             return vmgroups.adopt(transaction, groups, volumes.next_change(transaction))
+
+    def regroup(self, record: VolumeRecord, *, expect: int, over_quota: bool = False) -> None:
+        with self._database.writing() as transaction:
+            intents.regroup(transaction, record, expect, over_quota=over_quota)
 
     def usage(self, vmgroup: VmgroupId) -> Mapping[DatastoreName, int]:
         with self._database.reading() as transaction:

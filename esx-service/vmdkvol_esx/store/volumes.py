@@ -199,12 +199,26 @@ def check_idle(transaction: Transaction, volume: VolumeId) -> None:
         )
 
 
+def replace(transaction: Transaction, record: VolumeRecord, expect: int, change: int) -> None:
+    """Store an existing record that has the generation ``expect`` and no work; see ``ports.Store.update``."""
+    check_idle(transaction, record.id)
+    check_generation(transaction, record.id, expect)
+    if record.generation < expect:
+        raise StaleRequest(f"volume {record.name}: a generation never goes back", volume=str(record.id))
+    put(transaction, record, change)
+
+
 def forget(transaction: Transaction, volume: VolumeId, change: int) -> None:
     """Delete the record and remember its id as removed; not there is fine."""
     gone = transaction.first(_DELETE, key=str(volume))
     if gone is None:
         return
-    transaction.change(_REMOVE, change=change, volume=str(volume), vmgroup=gone["vmgroup"])
+    note_gone(transaction, volume, gone["vmgroup"], change)
+
+
+def note_gone(transaction: Transaction, volume: VolumeId, vmgroup: str, change: int) -> None:
+    """Remember for the machines of this vmgroup that the volume is none of theirs any more."""
+    transaction.change(_REMOVE, change=change, volume=str(volume), vmgroup=vmgroup)
     count = transaction.first(_HOW_MANY_REMOVED)
     too_many = 0 if count is None else count["count"] - REMEMBERED
     if too_many > 0:

@@ -174,6 +174,20 @@ CREATE = {"vmgroup": "_DEFAULT", "name": "db", "options": [], "over_quota": Fals
             id="set",
         ),
         pytest.param("rename db db2", "POST", "/v1/volumes/db/rename", {"new_name": "db2"}, id="rename"),
+        pytest.param(
+            "move db --to-vmgroup prod",
+            "POST",
+            "/v1/volumes/db/move",
+            {"to_vmgroup": "prod", "over_quota": False},
+            id="move",
+        ),
+        pytest.param(
+            "move db --vmgroup dev --to-vmgroup prod --over-quota",
+            "POST",
+            "/v1/volumes/db/move",
+            {"vmgroup": "dev", "to_vmgroup": "prod", "over_quota": True},
+            id="move-of-a-vmgroup",
+        ),
         pytest.param("detach db", "POST", "/v1/volumes/db/detach", {"force": False}, id="detach"),
         pytest.param(
             "detach db --force --i-know web1 --yes",

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, DS2, GB, A, B
+from tests.unit.esx.tenants import EVERYTHING, RED
 from vmdkvol.errors import (
     Busy,
     CheckFailed,
@@ -30,10 +31,11 @@ from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Outcome
 from vmdkvol.points import Point
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
-from vmdkvol.volume_orders import RenameVolume, RestoreVolume, SetVolume
+from vmdkvol.volume_orders import MoveVolume, RenameVolume, RestoreVolume, SetVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.ports import CloneDisk, CreateDisk
+from vmdkvol_esx.records import Group, Vmgroup
 
 SIZE = {"size": "1gb"}
 
@@ -193,7 +195,7 @@ def test_a_name_that_is_taken_in_the_last_moment_leaves_record_and_copy_in_the_t
 # --- every order -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["restore", "set", "rename"])
+@pytest.fixture(params=["restore", "set", "rename", "move"])
 def order(request: pytest.FixtureRequest, site: AdminSite, volume: VolumeId) -> Any:
     match request.param:
         case "restore":
@@ -201,6 +203,9 @@ def order(request: pytest.FixtureRequest, site: AdminSite, volume: VolumeId) -> 
             return RestoreVolume(volume=str(volume))
         case "set":
             return SetVolume(volume=str(volume), options=(("access", "read-only"),))
+        case "move":
+            site.store.put_group(Group(Vmgroup(RED, "red", DS1), EVERYTHING), expect=None)
+            return MoveVolume(volume=str(volume), to_vmgroup="red")
         case _:
             return RenameVolume(volume=str(volume), new_name="db2")
 

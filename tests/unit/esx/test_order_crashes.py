@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, A, B, Killed
+from tests.unit.esx.tenants import EVERYTHING, RED
 from tests.unit.esx.test_crashes import TASK, Passed
 from tests.unit.esx.test_rebuilding import rebuilt
 from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume
@@ -19,9 +20,18 @@ from vmdkvol.errors import VolumeNotFound
 from vmdkvol.points import Point
 from vmdkvol.policy_messages import SetVolumePolicy
 from vmdkvol.volume import State, new_disk_uuid
-from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
+from vmdkvol.volume_orders import (
+    DestroyVolume,
+    DetachVolume,
+    MoveVolume,
+    RenameVolume,
+    RestoreVolume,
+    SetVolume,
+    TrashVolume,
+)
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import ChangePolicy, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
+from vmdkvol_esx.records import Group, Vmgroup
 from vmdkvol_esx.storage_policies import LocalPolicy
 
 P = Point
@@ -50,6 +60,11 @@ def _restore(site: AdminSite) -> Any:
 
 def _rename(site: AdminSite) -> Any:
     return RenameVolume(volume=_made(site), new_name="db2")
+
+
+def _move(site: AdminSite) -> Any:
+    site.store.put_group(Group(Vmgroup(RED, "red", DS1), EVERYTHING), expect=None)
+    return MoveVolume(volume=_made(site), to_vmgroup="red")
 
 
 def _set(site: AdminSite) -> Any:
@@ -145,6 +160,11 @@ WORK = {
         (P.SIDECAR_WRITTEN, P.RENAME_RECORDED, P.SIDECAR_WRITTEN),
         lambda site: site.records()[0].name == "db2",
     ),
+    "move": Work(
+        _move,
+        (P.SIDECAR_WRITTEN, P.MOVE_RECORDED, P.SIDECAR_WRITTEN),
+        lambda site: [(each.name, each.vmgroup) for each in site.records()] == [("db", RED)],
+    ),
     "set": Work(_set, (P.SET_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].options.access == "read-only"),
     "policy": Work(_policy, (P.POLICY_BEGUN, *TASK, P.SIDECAR_WRITTEN), _is_under_silver),
     "trash": Work(
@@ -161,7 +181,7 @@ DEATHS = [
     pytest.param(name, nth, id=f"{name}-{point}-{nth}") for name, work in WORK.items() for nth, point in enumerate(work.points)
 ]
 # Orders after which the volume is to be used.
-KEEPING = ("restore", "rename", "set", "policy", "sever", "sever-silent")
+KEEPING = ("restore", "rename", "move", "set", "policy", "sever", "sever-silent")
 
 
 def _ready(name: str) -> tuple[AdminSite, Any]:
