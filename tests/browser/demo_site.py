@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from tests.integration.api_site import ApiSite
 from tests.integration.identity_site import CLOCK, ask
@@ -18,7 +18,8 @@ from vmdkvol.messages import Attach, CreateVolume, Detach, ListVolumes
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Role
-from vmdkvol.volume import Attachment, VmId
+from vmdkvol.volume import Attachment, VmId, new_disk_uuid
+from vmdkvol_esx.local import vmdk
 
 DATASTORES = ("ds1", "ds2")
 HOSTS = {name: VmId(UUID(int=number)) for number, name in enumerate(("shop-1", "shop-2", "reports-1", "lone"), start=10)}
@@ -29,6 +30,7 @@ _WEEK_S = 7 * 86400.0
 # So slow that one can look on.
 _COPY = 4.0
 _SLOW_MB = 64
+_MIB = 1 << 20
 # What people, and those who wish them ill, call things. As text each of them is harmless.
 WICKED = "<img src=x onerror=alert(1)>"
 
@@ -67,6 +69,14 @@ class DemoSite:
         copy = [["clone-from", source], ["datastore", "ds1"]]
         body = {"vmgroup": "demo-shop", "name": name, "options": copy}
         self._copies.append(CLOCK.start("copy", lambda: self.order("POST", "/v1/volumes", body)))
+
+    def stranger(self, datastore: str, place: str) -> None:
+        """Put a disk there that somebody else made: ``folder/x.vmdk``."""
+        path = self.api.root / datastore / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flat = f"{path.stem}-flat.vmdk"
+        (path.parent / flat).write_bytes(b"\1" * _MIB)
+        path.write_bytes(vmdk.write(vmdk.Descriptor(_MIB, flat, new_disk_uuid(uuid4()))))
 
     def close(self) -> None:
         for copy in self._copies:

@@ -71,6 +71,14 @@ MUTANTS = (
         f"{_AGAIN}::test_what_somebody_else_changed_meanwhile_is_not_overwritten_by_the_second_try",
     ),
     _defect(
+        "an-invitation-stays-with-the-page",
+        "a machine that is invited from the page gets no token, and nobody is told of one",
+        "pages/machines.py",
+        '        lambda form: EnrollVm(vm=form.text("vm"), give=True),\n',
+        '        lambda form: EnrollVm(vm=form.text("vm")),\n',
+        "tests/unit/esx/web/test_page_adopting.py::test_an_invited_machine_gets_its_token_itself_and_the_page_never_shows_it",
+    ),
+    _defect(
         "a-proof-proves-itself",
         "a proof that was wrong, and the one after it, is filled in by the page",
         "pages/again.py",

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from vmdkvol.audit_messages import ExportAudit, Form, QueryAudit
 from vmdkvol.errors import BadRequest, quoted
+from vmdkvol_esx.web.pages.again import Again
+from vmdkvol_esx.web.pages.form import FIELD, about
 from vmdkvol_esx.web.pages.visit import Drawn, Page, Sent, Visit
 
 ROWS = 100
@@ -24,9 +26,19 @@ _MEDIA = {Form.JSON: "application/x-ndjson", Form.CSV: "text/csv; charset=utf-8"
 def show(visit: Visit) -> Drawn:
     """Show the records that fit the filters, the newest first, a hundred at a time."""
     kept = _kept(visit)
-    page = visit.ask(QueryAudit(**_asked(kept), before=visit.query.number("before"), limit=ROWS))
+    filters = {"filters": {name: kept.get(name) for name in (*_TIMES, *_TEXTS, "request")}, "slip": None}
+    try:
+        asked = QueryAudit(**_asked(kept), before=visit.query.number("before"), limit=ROWS)
+    except BadRequest as error:
+        at = error.fields.get(FIELD)
+        if at not in (*_TIMES, "request"):
+            raise
+        nothing = {"entries": (), "missing": 0, "next": None, "first": None, "exports": (), "altered": False}
+        slip = Again(visit.query, error, str(at))
+        return Drawn("audit.html", {**nothing, **filters, "slip": slip}, status=422, refused=error)
+    page = visit.ask(asked)
     values = {
-        "filters": {name: kept.get(name) for name in (*_TIMES, *_TEXTS, "request")},
+        **filters,
         "entries": page["entries"],
         "missing": page["missing"],
         "next": None if page["next"] is None else _link(kept, before=str(page["next"])),
@@ -63,9 +75,13 @@ def _kept(visit: Visit) -> Mapping[str, str]:
 
 def _asked(kept: Mapping[str, str]) -> dict[str, Any]:
     asked: dict[str, Any] = {name: kept.get(name) for name in _TEXTS}
-    asked |= {name: _moment(kept[name]) for name in _TIMES if name in kept}
+    for name in _TIMES:
+        if name in kept:
+            with about(name):
+                asked[name] = _moment(kept[name])
     if "request" in kept:
-        asked["request"] = _id(kept["request"])
+        with about("request"):
+            asked["request"] = _id(kept["request"])
     return asked
 
 

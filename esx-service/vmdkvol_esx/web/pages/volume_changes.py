@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.errors import BadRequest
 from vmdkvol.orders import OrderFor
+from vmdkvol.policy_messages import SetVolumePolicy
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.sizes import short_size
 from vmdkvol.volume_orders import (
@@ -43,6 +45,14 @@ def _set(form: Form) -> SetVolume:
 
 def _detach(form: Form) -> DetachVolume:
     return DetachVolume(volume=form.text("volume"), force=form.flag("force"), i_know=form.maybe("i_know") or "")
+
+
+def _set_policy(form: Form) -> SetVolumePolicy:
+    return SetVolumePolicy(volume=form.text("volume"), policy=form.maybe("policy"), over_allowed=form.flag("over_allowed"))
+
+
+def _policy(form: Form) -> str:
+    return f"the policy {form.maybe('policy')}" if form.maybe("policy") else "its datastore's own policy"
 
 
 def _at(form: Form) -> str:
@@ -116,6 +126,23 @@ CHANGES = (
         lambda form: DestroyVolume(volume=form.text("volume"), i_know=form.maybe("i_know") or ""),
         "Delete {name} and its data for good",
         "volume {name} is deleted for good",
+        stays=False,
+    ),
+    Change(
+        "set-volume-policy",
+        SetVolumePolicy,
+        _set_policy,
+        lambda form: f"Put {form.maybe('name') or ''} under {_policy(form)}",
+        lambda form: f"volume {form.maybe('name') or ''} is under {_policy(form)}",
+        _at,
+        _one,
+    ),
+    _row(
+        "release-volume",
+        ReleaseVolume,
+        lambda form: ReleaseVolume(volume=form.text("volume")),
+        "Release {name}",
+        "volume {name} is released: its disk is nobody's, and lies where it lay",
         stays=False,
     ),
     _row("detach-volume", DetachVolume, _detach, "Take {name} off its machine", "volume {name} is on no machine"),

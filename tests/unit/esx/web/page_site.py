@@ -16,6 +16,9 @@ from werkzeug.test import Client, TestResponse
 
 from tests.doubles.hand_clock import HandClock
 from vmdkvol import durable
+from vmdkvol.admin_messages import ListVms, Standing, VmInfo, VmPage
+from vmdkvol.adoption_messages import FoundDisk, FoundDisks, ScanDisks
+from vmdkvol.advice_messages import Advice, AdviseMaintenance, MaintenanceAdvice, Matter, TargetKind
 from vmdkvol.findings import OK, WARN, Finding
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import CreateOptions
@@ -23,7 +26,7 @@ from vmdkvol.orders import Actor, Outcome, Plan, Role, Step
 from vmdkvol.site_messages import CordonInfo, DatastoreRow, DatastoreRows, ListDatastores
 from vmdkvol.task_messages import Count, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, Tasks, TaskState
 from vmdkvol.vmgroup_messages import DatastoreUsage, ListVmgroups, RightInfo, VmgroupInfo, VmgroupPage
-from vmdkvol.volume import Content, Doing, State, VmgroupId, VolumeId
+from vmdkvol.volume import Content, Doing, State, VmgroupId, VmId, VolumeId
 from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeDetail, VolumeRow, VolumeRows
 from vmdkvol.watch_messages import ReadVitals, Vitals
 from vmdkvol_esx.web.beside import beside
@@ -43,6 +46,11 @@ VOLUME = VolumeRow(
     "independent_persistent", State.READY, Content.FORMATTED, False, "docker1", True, False, "docker1", None, None, 1.0, "ann",
     None, 7,
 )  # fmt: skip
+DISK = FoundDisk("[ds1] databases/orders.vmdk", True, "", "60-0d", 40 * GB, 7 * GB, "thin")
+VM = VmInfo(VmId(UUID(int=10)), "docker1", Standing.ENROLLED, True, True, 2_000_000.0)
+ADVICE = MaintenanceAdvice(
+    "ds1", TargetKind.DATASTORE, False, (Advice(Matter.ATTACHED, True, "db", "docker1 has it", "docker stop db"),), 2
+)
 TASK = TaskInfo(UUID(int=9), VOLUME.id, "db", Doing.CLONE, TaskState.RUNNING, 1.0, None, 43, 240)
 OUTCOME = Outcome(Plan((Step("do", "db", "before", "after"),), "what was there"), False, str(VOLUME.id), 7)
 
@@ -65,6 +73,9 @@ def answers() -> dict[type, Any]:
         SiteStatus: SiteInfo("1.0", 12, 3600.0, (Count("ready", 3), Count("lost", 1)), 1, ("docker1",), 1, ("a disk is lost",)),
         ListDatastores: DatastoreRows((store(cordon=CordonInfo("ann", 1.0, "repair"), warnings=("nearly full",)),)),
         ListVmgroups: VmgroupPage((group,)),
+        ListVms: VmPage((VM,)),
+        ScanDisks: FoundDisks((DISK, replace(DISK, place="[ds1] web/web.vmdk", adoptable=False, reason="a machine's"))),
+        AdviseMaintenance: ADVICE,
         ListTasks: Tasks((TASK,)),
         GetTask: TASK,
         ListAllVolumes: VolumeRows((VOLUME,)),

@@ -146,7 +146,7 @@ def test_every_filter_is_asked_for_and_kept_in_the_links(site: Site, browser: Br
     assert "before=3" in found
 
 
-@pytest.mark.parametrize("query", ["since=yesterday", "until=1", "request=x", "before=x", "actor=a&actor=b"])
+@pytest.mark.parametrize("query", ["before=x", "actor=a&actor=b", "since=1&since=2"])
 def test_a_filter_that_cannot_be_read_is_refused(site: Site, browser: Browser, query: str) -> None:
     assert browser.get(f"/ui/audit?{query}").status_code == 400
     assert not any(isinstance(each, QueryAudit) for each in site.asked)

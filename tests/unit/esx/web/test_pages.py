@@ -10,7 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.unit.esx.web.page_site import TASK, VOLUME, Site, detail, heading, store
+from tests.unit.esx.web.page_site import ADVICE, DISK, TASK, VM, VOLUME, Site, detail, heading, store
+from vmdkvol.admin_messages import ListVms, VmPage
+from vmdkvol.adoption_messages import FoundDisks, ScanDisks
+from vmdkvol.advice_messages import Advice, AdviseMaintenance, Matter
 from vmdkvol.errors import HypervisorUnreachable, ServiceUnreachable, VolumeNotFound
 from vmdkvol.findings import FAIL, Finding
 from vmdkvol.options import CreateOptions
@@ -23,7 +26,9 @@ from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeRows
 from vmdkvol.watch_messages import ReadVitals, Vitals
 
 ONE = f"/ui/volumes/{VOLUME.id}"
-PAGES = ("/ui/", "/ui/volumes", ONE, "/ui/tasks", f"/ui/tasks/{TASK.id}", "/ui/health")
+DISKS, ADOPT, ADVICE_PAGE = "/ui/datastores/ds1/disks", "/ui/adopt?disk=[ds1]+x.vmdk", "/ui/maintenance?target=ds1"
+PAGES = ("/ui/", "/ui/volumes", ONE, "/ui/machines", DISKS, "/ui/tasks", f"/ui/tasks/{TASK.id}", "/ui/health")
+NOT_IN_THE_NAVIGATION = (ADOPT, ADVICE_PAGE)
 # What a browser, a terminal or a reader could take for something else than text.
 FOREIGN = "<script>alert(1)</script>\"'><img src=x onerror=y>{{6*7777}}\u202egnp\x1b[31m\r\nX-Evil: 1&lt;"
 POLICY = (
@@ -47,7 +52,7 @@ def test_a_page_has_one_heading_its_place_in_the_navigation_and_a_way_past_it(si
     assert '<html lang="en">' in found.text
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, *NOT_IN_THE_NAVIGATION])
 def test_every_field_has_a_label_and_every_id_is_there_once(site: Site, path: str) -> None:
     text = site.entered().get(path).text
     ids = re.findall(r'\bid="([^"]+)"', text)
@@ -131,6 +136,11 @@ def _foreign() -> dict[type, Any]:
         SiteStatus: SiteInfo(FOREIGN, 12, 3600.0, (Count(FOREIGN, 3),), 1, (FOREIGN,), 1, (FOREIGN,)),
         ListDatastores: DatastoreRows((datastore,)),
         ListVmgroups: VmgroupPage((group,)),
+        ListVms: VmPage((replace(VM, name=FOREIGN),)),
+        ScanDisks: FoundDisks(
+            (replace(DISK, place=FOREIGN, reason=FOREIGN, used_by=FOREIGN, volume=FOREIGN, adoptable=False),)
+        ),
+        AdviseMaintenance: replace(ADVICE, target=FOREIGN, advice=(Advice(Matter.WORK, True, FOREIGN, FOREIGN, FOREIGN),)),
         ListTasks: Tasks((task, replace(task, state=TaskState.DONE, ended_at=2.0))),
         GetTask: task,
         ListAllVolumes: VolumeRows((row,), warnings=(FOREIGN,)),
@@ -141,7 +151,7 @@ def _foreign() -> dict[type, Any]:
     }
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, ADVICE_PAGE])
 def test_foreign_text_is_text_wherever_it_stands(site: Site, path: str) -> None:
     site.answers = _foreign()
     found = site.entered().get(path)
