@@ -20,7 +20,7 @@ from vmdkvol.volume import Attachment, Content, VmId, VolumeId, VolumeInfo
 # The protocol versions that this code speaks. A field with "since" in its metadata is left out for a peer of an older one,
 # which reads strictly, and for everybody while it has its default.
 OLDEST_VERSION = 1
-NEWEST_VERSION = 5
+NEWEST_VERSION = 6
 
 A = TypeVar("A", covariant=True)
 

@@ -135,7 +135,8 @@ class Work:
 class VolumeInfo:
     """One volume as the service tells it. ``name`` is exactly what was created; sizes are bytes; times are UTC seconds.
 
-    ``work`` (since version 2) is what is being done to it at this moment.
+    ``work`` (since version 2) is what is being done to it at this moment. ``vmgroup_name`` (since version 6) is empty for
+    ``_DEFAULT``, and from a service that does not tell it.
     """
 
     id: VolumeId
@@ -151,6 +152,7 @@ class VolumeInfo:
     created_by: str
     attached_to: Holder | None = None
     work: Work | None = field(default=None, metadata={"since": 2})
+    vmgroup_name: str = field(default="", metadata={"since": 6})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from vmdkvol import frames
 from vmdkvol.errors import Busy, CheckFailed, TruthUnknown, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Attachments, GetVolume, ListAttached, ListVolumes, VolumePage
 from vmdkvol.names import VolumeRef
-from vmdkvol.volume import Attachment, Doing, State, VmgroupId, VmId, VolumeId, VolumeInfo
+from vmdkvol.volume import DEFAULT_VMGROUP, Attachment, Doing, State, VmgroupId, VmId, VolumeId, VolumeInfo
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
@@ -59,7 +59,7 @@ class Listing:
                 remedy=f"ask an administrator: vmgroup {group.vmgroup.name} has no right on datastore {record.datastore}",
                 name=request.ref.text,
             )
-        return self.describe(record)
+        return self._infos([record], group.vmgroup.name)[0]
 
     def named(self, vmgroup: VmgroupId, ref: VolumeRef) -> VolumeRecord:
         """Return the live volume of exactly this name; VolumeNotFound gives the right spelling if there is one."""
@@ -75,7 +75,7 @@ class Listing:
 
     def describe(self, record: VolumeRecord) -> VolumeInfo:
         """Return what is to be told of one volume; its holder and its use of space as of a moment ago (``glance``)."""
-        return self._infos([record])[0]
+        return self._infos([record], self._store.vmgroup_names().get(record.vmgroup, ""))[0]
 
     def page(self, caller: VmId, request: ListVolumes) -> VolumePage:
         """Return the next page of what the caller's vmgroup has and may use, as many volumes as go into one frame.
@@ -93,7 +93,7 @@ class Listing:
         limit = max(1, min(request.limit, MAX_PAGE))
         records = self._store.page(vmgroup, request.after, limit, since)
         hidden = _GONE if request.preparing else _HIDDEN
-        infos = iter(self._infos([record for record in records if record.state not in hidden and sees(record)]))
+        infos = iter(self._infos([each for each in records if each.state not in hidden and sees(each)], group.vmgroup.name))
         left = _PAGE_BYTES - answer_size(VolumePage((), None, change, gone))
         shown: list[VolumeInfo] = []
         last: VolumeId | None = None
@@ -155,7 +155,8 @@ class Listing:
         # From the records: an engine asks every driver about names that are not its own, and the hypervisor has no part in it.
         return self._store.elsewhere(vmgroup, ref.text)
 
-    def _infos(self, records: Sequence[VolumeRecord]) -> list[VolumeInfo]:
+    def _infos(self, records: Sequence[VolumeRecord], vmgroup: str) -> list[VolumeInfo]:
+        """Return what is told of volumes of the vmgroup of this name."""
         if not records:
             # The feeding of an agent that misses nothing asks the hypervisor nothing.
             return []
@@ -175,6 +176,7 @@ class Listing:
                 created_by=record.created_by,
                 attached_to=holders.get(record.disk_uuid),
                 work=self._underway.of(record.id),
+                vmgroup_name="" if record.vmgroup == DEFAULT_VMGROUP else vmgroup,
             )
             for record in records
         ]

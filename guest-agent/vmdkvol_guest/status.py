@@ -41,7 +41,7 @@ def status(
         "allocated-bytes": info.allocated_bytes,
         "state": info.state.value,
         "content": info.content.value,
-        "vmgroup": "_DEFAULT" if info.vmgroup == DEFAULT_VMGROUP else str(info.vmgroup),
+        "vmgroup": "_DEFAULT" if info.vmgroup == DEFAULT_VMGROUP else info.vmgroup_name or str(info.vmgroup),
         "layout": info.options.layout,
         "labels": dict(info.options.labels),
         # The engine shows the options as they were typed, on the creating host only, and can lose them.

@@ -81,7 +81,8 @@ def test_only_the_machines_of_its_new_vmgroup_see_and_attach_it(site: AdminSite,
         site.ask(GetVolume(VolumeRef.parse("db")), A)
     with pytest.raises(VolumeNotFound):
         site.ask(Attach(volume), A)
-    assert site.ask(GetVolume(VolumeRef.parse("db")), B).content is Content.FORMATTED
+    seen = site.ask(GetVolume(VolumeRef.parse("db")), B)
+    assert (seen.content, seen.vmgroup_name) == (Content.FORMATTED, "red")
     assert site.attach(volume, B).volume == volume
 
 

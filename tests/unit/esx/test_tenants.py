@@ -380,3 +380,13 @@ def test_a_machine_of_another_name_for_a_volume_hears_no_more_than_that_it_is_no
     with pytest.raises(VolumeNotFound) as caught:
         site.ask(GetVolume(VolumeRef.parse("db")), B)
     assert "ds1" not in str(caught.value)
+
+
+def test_a_volume_is_told_with_the_name_that_its_vmgroup_has_now(site: Tenants) -> None:
+    made, known = site.create("db"), site.page().change
+    assert made.vmgroup_name == "red"
+
+    site.change(name="blue")
+
+    assert [info.vmgroup_name for info in site.page(since=known).volumes] == ["blue"]
+    assert site.create("other", B, datastore="ds1").vmgroup_name == ""

@@ -106,8 +106,10 @@ def test_a_clone_says_its_source_without_the_datastore_and_its_own_size() -> Non
     assert found["options"]["size"] == "20gb"  # type: ignore[index]
 
 
-def test_another_vmgroup_is_shown_by_its_id() -> None:
-    assert shown(replace(INFO, vmgroup=VmgroupId(UUID(int=9))))["vmgroup"] == str(UUID(int=9))
+def test_another_vmgroup_is_shown_by_its_name_and_by_its_id_if_an_older_service_does_not_tell_that() -> None:
+    other = replace(INFO, vmgroup=VmgroupId(UUID(int=9)))
+    assert shown(replace(other, vmgroup_name="red"))["vmgroup"] == "red"
+    assert shown(other)["vmgroup"] == str(UUID(int=9))
 
 
 def test_status_is_json() -> None:

@@ -123,6 +123,13 @@ def test_a_guest_of_the_version_before_policies_hears_of_no_work() -> None:
     assert received(laid, 5) == laid
 
 
+def test_the_name_of_the_vmgroup_is_left_out_for_an_agent_of_the_version_before_and_where_there_is_none() -> None:
+    named = replace(INFO, vmgroup_name="red")
+
+    assert (received(named, 5), received(named, 6)) == (INFO, named)
+    assert "vmgroup_name" not in wire.dump(INFO)
+
+
 def test_every_doing_that_came_later_has_a_version_that_we_speak() -> None:
     assert all(2 < since <= NEWEST_VERSION for since in DOING_SINCE.values())
 
