@@ -150,7 +150,8 @@ class ForeignPage(Denied):
     remedy = "open the service's own page; nothing was done"
     explanation = (
         "A browser says which page makes it send a request. Changes are taken from the service's own page and from programs, "
-        "not from pages of others; and root's socket answers, through a tunnel, for `localhost` alone."
+        "not from pages of others. Root's socket is reached by a browser through a tunnel as `localhost`: under any other name "
+        "the page is taken for a foreign one."
     )
 
 

@@ -60,6 +60,12 @@ def short_size(size_bytes: int) -> str:
     return f"{size_bytes / _FACTORS[unit]:.1f}{unit}b"
 
 
+def compared(first: int, second: int) -> tuple[str, str]:
+    """Return two sizes that a text compares: as ``short_size`` has them, exact where different ones would read alike."""
+    one, other = short_size(first), short_size(second)
+    return (format_size(first), format_size(second)) if one == other else (one, other)
+
+
 def vdvs_capacity(size_bytes: int) -> str:
     """Return vDVS's form for Status: a truncated integer with KB, MB or GB, no TB (vdvs-facts 5.2)."""
     for unit, factor in (("GB", _FACTORS["g"]), ("MB", _FACTORS["m"]), ("KB", _FACTORS["k"])):

@@ -12,7 +12,7 @@ from vmdkvol.admin_errors import InvalidLimit, RightNotFound
 from vmdkvol.errors import BadRequest, quoted
 from vmdkvol.names import ALL_DATASTORES, VM_DATASTORE, DatastoreName, datastore_name
 from vmdkvol.orders import Step
-from vmdkvol.sizes import format_size
+from vmdkvol.sizes import format_size, short_size
 from vmdkvol.vmgroup_messages import RemoveRight, SetRight
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.group_texts import check_unset, policies_of
@@ -130,7 +130,7 @@ def _beyond(right: Right, used: Mapping[DatastoreName, int]) -> str:
     if total is None:
         return ""
     places = used if right.datastore in WORDS else {right.datastore} & used.keys()
-    full = [f"{format_size(used[place])} on {place}" for place in sorted(places) if used[place] >= total]
+    full = [f"{short_size(used[place])} on {place}" for place in sorted(places) if used[place] >= total]
     return f" (in use: {', '.join(full[:3])}; nothing new fits there)" if full else ""
 
 

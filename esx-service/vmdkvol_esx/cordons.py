@@ -40,6 +40,7 @@ def takes_none(datastore: DatastoreName) -> NotPermitted:
         f"datastore {datastore} takes no new volumes now",
         remedy="use another datastore, or ask an administrator to uncordon it",
         datastore=datastore,
+        cordoned=True,
     )
 
 

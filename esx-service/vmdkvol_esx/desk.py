@@ -24,6 +24,7 @@ from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.callers import Caller, Proof, require_root
 from vmdkvol_esx.ports import Audit, Log
 from vmdkvol_esx.records import AuditRecord
+from vmdkvol_esx.remedies import for_administrators
 from vmdkvol_esx.repeats import REFUSALS, Refused, plain, read, write
 
 # (message, call) -> answer; ``message.by`` is who asks.
@@ -147,8 +148,11 @@ class Desk:
         try:
             answer = row(request, call)
         except VolumeError as error:
-            self._note(request, call, error.code, str(error))
-            raise
+            told = for_administrators(request, error)
+            self._note(request, call, told.code, str(told))
+            if told is error:
+                raise
+            raise told from error
         except Exception as error:
             self._note(request, call, "internal", type(error).__name__)
             raise

@@ -8,7 +8,7 @@ from uuid import UUID
 from vmdkvol.errors import InvalidOption, NoSpace
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.sizes import format_size
+from vmdkvol.sizes import compared
 from vmdkvol.volume import Content, State, VmgroupId, VolumeId, new_disk_uuid
 from vmdkvol_esx.copying import FIRST_GENERATION, clone_content, clone_options
 from vmdkvol_esx.paths import disk_ref, new_path
@@ -38,9 +38,9 @@ def draft(
     if size is None:
         raise InvalidOption(f"volume {ref} has no size")
     if options.diskformat != "thin" and size > datastore.free_bytes:
+        needed, free = compared(size, datastore.free_bytes)
         raise NoSpace(
-            f"datastore {datastore.name} has {format_size(datastore.free_bytes)} free, "
-            f"a disk of {format_size(size)} with diskformat={options.diskformat} needs more",
+            f"datastore {datastore.name} has {free} free, a disk of {needed} with diskformat={options.diskformat} needs more",
             datastore=datastore.name,
         )
     content, filesystem_uuid, copied = (Content.UNFORMATTED, None, ()) if source is None else clone_content(source)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vmdkvol.errors import InvalidSize, MetadataDamaged, NoSpace, NotPermitted, TruthUnknown, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.orders import Plan, Step
-from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size
+from vmdkvol.sizes import MAX_SIZE, SECTOR, compared, format_size
 from vmdkvol.volume import Content, VmId
 from vmdkvol_esx.ports import Datastore
 from vmdkvol_esx.records import VolumeRecord
@@ -85,10 +85,11 @@ def _check_room(found: Found, size_bytes: int, datastore: Datastore) -> None:
     if found.record.options.diskformat == "thin":
         # It takes room as it is written; one that its whole datastore could not hold can never be filled.
         if size_bytes > datastore.capacity_bytes:
-            raise _no_room(found, f"{format_size(size_bytes)} of {format_size(datastore.capacity_bytes)} in all", datastore)
+            needed, whole = compared(size_bytes, datastore.capacity_bytes)
+            raise _no_room(found, f"{needed} of {whole} in all", datastore)
     elif size_bytes - found.size_bytes > datastore.free_bytes:
-        more = format_size(size_bytes - found.size_bytes)
-        raise _no_room(found, f"{more} more, {format_size(datastore.free_bytes)} are free", datastore)
+        more, free = compared(size_bytes - found.size_bytes, datastore.free_bytes)
+        raise _no_room(found, f"{more} more, {free} are free", datastore)
 
 
 def _no_room(found: Found, needs: str, datastore: Datastore) -> VolumeError:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from vmdkvol.errors import Field, InvalidSize, NotPermitted, PolicyNotFound, QuotaExceeded
 from vmdkvol.names import ALL_DATASTORES, VM_DATASTORE, DatastoreName
-from vmdkvol.sizes import format_size
+from vmdkvol.sizes import format_size, short_size
 from vmdkvol_esx.records import Group, Right, Vmgroup
 
 _MARKERS = (VM_DATASTORE, ALL_DATASTORES)
@@ -117,19 +117,23 @@ def check_limits(
         return
     where = f"vmgroup {vmgroup.name} on datastore {datastore}"
     fields: dict[str, Field] = {"vmgroup": vmgroup.name, "datastore": datastore, "used": used, "trashed": trashed}
+    # The row that an administrator changes: that of the datastore itself, or one for several.
+    fields["right"] = right.datastore
     if right.max_bytes and size > right.max_bytes:
         raise QuotaExceeded(
             f"a volume of {format_size(size)} is larger than {format_size(right.max_bytes)}, the most for {where}",
             remedy=f"use size={format_size(right.max_bytes)} or less, or ask an administrator for more",
             limit=right.max_bytes,
+            limits="volume-maxsize",
             **fields,
         )
     if right.total_bytes and used + added > right.total_bytes:
-        in_trash = f" ({format_size(trashed)} of it in the trash)" if trashed else ""
+        in_trash = f" ({short_size(trashed)} of it in the trash)" if trashed else ""
         raise QuotaExceeded(
             f"{format_size(added)} more is beyond {format_size(right.total_bytes)}, the total for {where}: "
-            f"{format_size(used)} is used{in_trash}",
+            f"{short_size(used)} is used{in_trash}",
             remedy="the trash empties by itself; or ask an administrator for more" if trashed else None,
             limit=right.total_bytes,
+            limits="volume-totalsize",
             **fields,
         )

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from vmdkvol.errors import MetadataDamaged, NoSpace
+from vmdkvol.sizes import compared
 
 # Told how many bytes are done; raises to end the work early.
 Step = Callable[[int], None]
@@ -32,7 +33,8 @@ def check_room(directory: int, needed: int, what: str) -> None:
     state = os.fstatvfs(directory)
     free = state.f_bavail * state.f_frsize
     if free < needed:
-        raise NoSpace(f"{what} needs {needed} bytes, its datastore has {free} free", needed=needed, free=free)
+        wanted, left = compared(needed, free)
+        raise NoSpace(f"{what} needs {wanted}, its datastore has {left} free", needed=needed, free=free)
 
 
 def make(extent: int, size_bytes: int, diskformat: str, step: Step) -> None:

@@ -162,6 +162,8 @@ def test_what_is_wrong_is_refused_and_nothing_is_changed(
     assert (said.code, said.out) == (code, ""), said.err
     assert said.err.endswith(f"[{says}]\n"), said.err
     assert len(said.err.splitlines()) == 1
+    # Who reads this is one.
+    assert "ask an administrator" not in said.err
     assert state(site) == before
 
 

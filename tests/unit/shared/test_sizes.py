@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmdkvol.errors import InvalidSize
-from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size, vdvs_capacity, short_size
+from vmdkvol.sizes import MAX_SIZE, SECTOR, format_size, parse_size, vdvs_capacity, short_size, compared
 
 GIB = 1 << 30
 
@@ -165,3 +165,16 @@ def test_status_shows_sizes_as_vdvs_did(size_bytes: int, shown: str) -> None:
 )
 def test_a_short_size_is_exact_where_that_is_short(size: int, said: str) -> None:
     assert short_size(size) == said
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        pytest.param(8 << 40, 5 * GIB + 1, ("8tb", "5.0gb"), id="short"),
+        pytest.param(GIB, GIB - SECTOR, ("1gb", "1024.0mb"), id="near-each-other-in-two-units"),
+        pytest.param(5 * GIB + SECTOR, 5 * GIB + 2 * SECTOR, ("5242880.5kb", "5242881kb"), id="exact-where-they-would-read-alike"),
+        pytest.param(0, 0, ("0kb", "0kb"), id="the-same"),
+    ],
+)
+def test_two_sizes_that_differ_read_differently(first: int, second: int, said: tuple[str, str]) -> None:
+    assert compared(first, second) == said
