@@ -11,7 +11,7 @@ from vmdkvol.cli.main import cli
 
 # What click does not wrap begins with this.
 _AS_IT_STANDS = "\b\n"
-_SHARED = ("api", "directory", "output", "filters", "sort", "columns", "dry_run", "yes", "no_wait")
+_SHARED = ("api", "directory", "output", "filters", "sort", "columns", "dry_run", "if_revision", "yes", "no_wait")
 
 
 def commands(name: str = "vmdkvol", command: click.Command = cli) -> Iterator[tuple[str, click.Command]]:

@@ -43,25 +43,39 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How the user wants it; ``yes`` is a word that was given before it was asked for, ``wait``: until long work has ended."""
+    """How the user wants it; ``yes`` is a word that was given before it was asked for, ``wait``: until long work has ended.
+
+    ``revision``: only if the object has it.
+    """
 
     output: str = "table"
     dry_run: bool = False
     yes: bool = False
     wait: bool = True
+    revision: int | None = None
 
 
-def change_options(*, losing: bool = False, working: bool = False, short: bool = True) -> Callable[[F], F]:
+def change_options(
+    *, losing: bool = False, working: bool = False, short: bool = True, revised: bool = False
+) -> Callable[[F], F]:
     """Return what adds ``--dry-run`` and ``-o`` to a command, which gets them as ``how``.
 
-    ``losing``: and ``--yes``, for what cannot be taken back; ``working``: and ``--no-wait``, for what may take long. Not
-    ``short``: the command's ``-o`` is something else.
+    ``losing``: and ``--yes``, for what cannot be taken back; ``working``: and ``--no-wait``, for what may take long;
+    ``revised``: and ``--if-revision``, for what changes an object that has one. Not ``short``: its ``-o`` is something else.
     """
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
-        def command(*args: Any, output: str, dry_run: bool, yes: bool = False, no_wait: bool = False, **kwargs: Any) -> Any:
-            return function(*args, how=How(output, dry_run, yes, not no_wait), **kwargs)
+        def command(
+            *args: Any,
+            output: str,
+            dry_run: bool,
+            if_revision: int | None = None,
+            yes: bool = False,
+            no_wait: bool = False,
+            **kwargs: Any,
+        ) -> Any:
+            return function(*args, how=How(output, dry_run, yes, not no_wait, if_revision), **kwargs)
 
         decorated: Any = command
         if working:
@@ -73,6 +87,13 @@ def change_options(*, losing: bool = False, working: bool = False, short: bool =
         decorated = click.option(*flags, type=formats, default="table", help="How the plan or the outcome is printed.")(
             decorated
         )
+        if revised:
+            decorated = click.option(
+                "--if-revision",
+                type=click.IntRange(min=0),
+                metavar="NUMBER",
+                help="Only if it has this revision, as -o json shows it: nobody has changed it since.",
+            )(decorated)
         decorated = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")(decorated)
         if losing:
             decorated = click.option("--yes", is_flag=True, help="Do not ask.")(decorated)
@@ -95,6 +116,7 @@ def carry_out(
     ``done`` says in words what is so afterwards. With a ``question`` the plans are made first, and what they lose is
     confirmed; ``word`` as ``confirm`` takes it.
     """
+    changes = _for_revision(changes, how.revision)
     several = Several(changes)
     if how.dry_run:
         show_outcomes(list(several.each(lambda name: _ask(client, changes[name], dry_run=True)).values()), how.output)
@@ -109,6 +131,14 @@ def carry_out(
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
     return several.exit_code()
+
+
+def _for_revision(changes: Mapping[str, Change], revision: int | None) -> Mapping[str, Change]:
+    if revision is None:
+        return changes
+    if len(changes) > 1:
+        raise click.UsageError("--if-revision is for one name at a time", click.get_current_context(silent=True))
+    return {name: replace(change, expect=revision) for name, change in changes.items()}
 
 
 def _as_planned(change: Change, plan: Outcome) -> Change:

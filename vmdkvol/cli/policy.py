@@ -114,7 +114,7 @@ def create(
     type=click.Choice(("description", "diskformat")),
     help="Have this say nothing again: description or diskformat.",
 )
-@change_options()
+@change_options(revised=True)
 @api_options
 def update(name: str | None, flag: str | None, client: Client, how: How, **fields: Any) -> int:
     """Change what the local policy NAME says. Disks stay as they are: see then which are not compliant."""
@@ -130,7 +130,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 @command.command("rm")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_names)
 @click.option("--name", "flags", metavar="NAME", multiple=True, shell_complete=_names, help="As vDVS had it; or an argument.")
-@change_options()
+@change_options(revised=True)
 @api_options
 def rm(names: tuple[str, ...], flags: tuple[str, ...], client: Client, how: How) -> int:
     """Remove local policies that no volume is under and no vmgroup names."""
@@ -145,7 +145,7 @@ def rm(names: tuple[str, ...], flags: tuple[str, ...], client: Client, how: How)
 @_volumes
 @_vmgroup
 @click.option("--over-allowed", is_flag=True, help="Also a policy that the volume's vmgroup may not use.")
-@change_options(working=True)
+@change_options(working=True, revised=True)
 @api_options
 def apply(name: str, volumes: tuple[str, ...], vmgroup: str | None, over_allowed: bool, client: Client, how: How) -> int:
     """Put volumes under the policy NAME, mounted or not; their data stays what it is.
@@ -160,7 +160,7 @@ def apply(name: str, volumes: tuple[str, ...], vmgroup: str | None, over_allowed
 @command.command("unset")
 @_volumes
 @_vmgroup
-@change_options(working=True)
+@change_options(working=True, revised=True)
 @api_options
 def unset(volumes: tuple[str, ...], vmgroup: str | None, client: Client, how: How) -> int:
     """Put volumes under no policy of their own, but their datastore's."""

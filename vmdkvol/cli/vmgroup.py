@@ -140,7 +140,7 @@ def create(
     type=click.Choice(("description", "defaults", "policies")),
     help="Have this say nothing again: description, defaults or policies.",
 )
-@change_options()
+@change_options(revised=True)
 @api_options
 def update(name: str | None, flag: str | None, client: Client, how: How, **fields: Any) -> int:
     """Change what is given of the vmgroup NAME; everything else stays. `--default KEY=` takes one default away."""
@@ -159,7 +159,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 @click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
 @click.option("--remove-volumes", is_flag=True, help="Put all of its volumes into the trash first.")
 @click.option("--force", is_flag=True, help="Take its virtual machines out with it; not those that have a volume attached.")
-@change_options(losing=True)
+@change_options(losing=True, revised=True)
 @api_options
 def rm(names: tuple[str, ...], flags: tuple[str, ...], remove_volumes: bool, force: bool, client: Client, how: How) -> int:
     """Remove vmgroups that have no members and no volumes.

@@ -67,7 +67,7 @@ def command() -> None:
 @_datastore
 @click.option("--allow-create", is_flag=True, help="Let it create and remove; without, only mount.")
 @_with_limits
-@change_options()
+@change_options(revised=True)
 @api_options
 def add(name: str | None, flag: str | None, datastore: str, client: Client, how: How, **said: Any) -> int:
     """Let the vmgroup NAME use a datastore.
@@ -91,7 +91,7 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
 @_datastore
 @click.option("--allow-create", type=bool, metavar="true|false", help="Whether it may create and remove there.")
 @_with_limits
-@change_options()
+@change_options(revised=True)
 @api_options
 def set_right(name: str | None, flag: str | None, datastore: str, client: Client, how: How, **said: Any) -> int:
     """Change what is given of the vmgroup's right on a datastore; everything else stays.
@@ -108,7 +108,7 @@ def set_right(name: str | None, flag: str | None, datastore: str, client: Client
 @_name
 @_flag
 @_datastore
-@change_options()
+@change_options(revised=True)
 @api_options
 def rm(name: str | None, flag: str | None, datastore: str, client: Client, how: How) -> int:
     """Take the vmgroup's right on a datastore away. Its volumes there stay, and it cannot use them until it has one again."""

@@ -46,7 +46,7 @@ def command() -> None:
 @_names
 @_name
 @_vms
-@change_options()
+@change_options(revised=True)
 @api_options
 def add(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Add virtual machines to the vmgroup NAME.
@@ -62,7 +62,7 @@ def add(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], clien
 @_names
 @_name
 @_vms
-@change_options()
+@change_options(revised=True)
 @api_options
 def rm(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Take virtual machines out of the vmgroup NAME, also deleted ones by the name that they had. They are in _DEFAULT then."""
@@ -75,7 +75,7 @@ def rm(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client
 @_names
 @_name
 @_vms
-@change_options()
+@change_options(revised=True)
 @api_options
 def replace(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Have exactly these virtual machines in the vmgroup NAME."""

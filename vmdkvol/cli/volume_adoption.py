@@ -71,7 +71,7 @@ def adopt(disk: str, name: str, vmgroup: str, options: tuple[str, ...], over_quo
 @click.option(
     "--vmgroup", metavar="NAME", shell_complete=completing.names("vmgroups"), help="Whose, where several have one of that name."
 )
-@change_options(losing=True)
+@change_options(losing=True, revised=True)
 @api_options
 def release(name: str, vmgroup: str | None, client: Client, how: How) -> int:
     """Forget the adopted volume NAME. Its disk stays where it lies, with all that is on it; the plan says where."""

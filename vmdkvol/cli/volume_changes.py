@@ -53,7 +53,7 @@ def create(name: str, vmgroup: str, options: tuple[str, ...], over_quota: bool, 
 @_names
 @_vmgroup
 @click.option("--permanently", is_flag=True, help="Delete one that is in the trash, lost or damaged, with its data, for good.")
-@change_options(losing=True, working=True)
+@change_options(losing=True, working=True, revised=True)
 @api_options
 def rm(names: tuple[str, ...], vmgroup: str | None, permanently: bool, client: Client, how: How) -> int:
     """Put volumes into the trash, from where `restore` brings them back until the trash is emptied."""
@@ -75,7 +75,7 @@ def _removal(client: Client, name: str, vmgroup: str | None, *, permanently: boo
 @_name
 @_vmgroup
 @click.option("--new-name", metavar="NAME", help="Under this name, if its own is taken.")
-@change_options()
+@change_options(revised=True)
 @api_options
 def restore(name: str, vmgroup: str | None, new_name: str | None, client: Client, how: How) -> int:
     """Bring the volume NAME back from the trash, with all that is on it."""
@@ -91,7 +91,7 @@ def restore(name: str, vmgroup: str | None, new_name: str | None, client: Client
 @_vmgroup
 @click.option("--options", "listed", metavar='"KEY=VALUE, ..."', help="As vDVS had it; or further arguments.")
 @click.option("--unset", metavar="KEY", multiple=True, help="Back to the default.")
-@change_options()
+@change_options(revised=True)
 @api_options
 def set_options(
     words: tuple[str, ...],
@@ -120,7 +120,7 @@ def set_options(
 @_name
 @click.argument("new_name")
 @_vmgroup
-@change_options()
+@change_options(revised=True)
 @api_options
 def rename(name: str, new_name: str, vmgroup: str | None, client: Client, how: How) -> int:
     """Give the volume NAME the name NEW_NAME, while no machine has it. For Docker there is no volume of the old name then."""
@@ -139,7 +139,7 @@ def rename(name: str, new_name: str, vmgroup: str | None, client: Client, how: H
 )
 @_vmgroup
 @click.option("--over-quota", is_flag=True, help="Also beyond that vmgroup's limits.")
-@change_options()
+@change_options(revised=True)
 @api_options
 def move(name: str, to_vmgroup: str, vmgroup: str | None, over_quota: bool, client: Client, how: How) -> int:
     """Give the volume NAME to another vmgroup, while no machine has it. For its old one there is no such volume then.
@@ -156,7 +156,7 @@ def move(name: str, to_vmgroup: str, vmgroup: str | None, over_quota: bool, clie
 @_name
 @click.argument("size")
 @_vmgroup
-@change_options(working=True)
+@change_options(working=True, revised=True)
 @api_options
 def resize(name: str, size: str, vmgroup: str | None, client: Client, how: How) -> int:
     """Make the volume NAME SIZE large, such as 40gb; never smaller. Its file system follows, at once where it is mounted."""
@@ -171,7 +171,7 @@ def resize(name: str, size: str, vmgroup: str | None, client: Client, how: How) 
 @_vmgroup
 @click.option("--force", is_flag=True, help="Take it from a machine that is off or gone.")
 @click.option("--i-know", metavar="MACHINE", help="The machine that may be using it: what it has not written is lost.")
-@change_options(losing=True, working=True)
+@change_options(losing=True, working=True, revised=True)
 @api_options
 def detach(name: str, vmgroup: str | None, force: bool, i_know: str | None, client: Client, how: How) -> int:
     """Take the volume NAME off its machine: a running one is asked to give it back, and keeps it while it uses it.

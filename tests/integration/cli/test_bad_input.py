@@ -213,6 +213,23 @@ def test_the_second_of_two_administrators_of_one_vmgroup_gets_a_conflict(site: A
     assert state(site) == before
 
 
+def test_the_second_of_two_who_type_from_what_they_saw_gets_a_conflict_with_both_revisions(site: ApiSite, typed: Type) -> None:
+    seen = json.loads(typed("vmgroup", "inspect", "ops", "-o", "json").out)[0]["revision"]
+    first = typed("vmgroup", "update", "ops", "--description", "hers", "--if-revision", str(seen))
+    before = state(site)
+    second = typed("vmgroup", "update", "ops", "--description", "his", "--if-revision", str(seen))
+    row = typed(
+        *["vmgroup", "access", "set", "ops", "--datastore", "ds1", "--volume-maxsize", "1gb", "--if-revision"], str(seen)
+    )
+    dry = typed("vmgroup", "update", "ops", "--description", "his", "--if-revision", str(seen), "--dry-run")
+    assert (first.code, second.code, row.code, dry.code) == (0, 5, 5, 5)
+    for said in (second, row, dry):
+        assert f"revision {seen + 1}" in said.err
+        assert str(seen) in said.err.replace(f"revision {seen + 1}", "")
+        assert said.err.endswith("[stale-request]\n")
+    assert state(site) == before
+
+
 def from_afar(site: ApiSite, token: str, *command: str) -> Said:
     """Type a command on another machine, as a process of its own."""
     file = site.root / "my-token"
