@@ -78,7 +78,10 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Everything there is. ``deleted_with_vm`` are disks that went because their VM was destroyed (corrections 31)."""
+    """Everything there is. ``deleted_with_vm`` are disks that went because their VM was destroyed (corrections 31).
+
+    ``unread`` are the VMs whose device list nobody can read.
+    """
 
     disks: Mapping[DiskUuid, Disk]
     holders: Mapping[DiskUuid, VmId]
@@ -86,6 +89,7 @@ class Truth:
     history: tuple[Hold, ...]
     deleted_with_vm: tuple[DiskUuid, ...]
     open_tasks: int
+    unread: frozenset[VmId]
 
 
 @dataclass(slots=True)
@@ -156,6 +160,7 @@ class SimulatedState:
                 (*self._history, *current),
                 tuple(self._deleted_with_vm),
                 sum(not task.done for task in self._tasks.values()),
+                frozenset(self._unread),
             )
 
     def takes(self, kind: type[Change], seconds: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from tests.doubles.memory_guest import Disks, MemoryGuest
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
-from tests.doubles.simulated_state import shown
+from tests.doubles.simulated_state import Truth, shown
 from tests.simulation.invariants import Oracle
 from vmdkvol.clock import Clock
 from vmdkvol.errors import VolumeInUse
@@ -59,6 +60,11 @@ class Datacenter(SimulatedHypervisor):
         super().unread(vm, unread=unread)
         self._read_again_at = self._clock.monotonic()
 
+    def truth(self) -> Truth:
+        """As it is; ``unread`` are also VMs whose lists may have been unread when the answer of now was found."""
+        truth = super().truth()
+        return replace(truth, unread=frozenset(self._guests)) if self._was_unread() else truth
+
     def _was_unread(self) -> bool:
         """Tell whether a list may have been unread when the service looked: the change comes some time after its look."""
         return bool(self._unread) or self._clock.monotonic() - self._read_again_at < _FROM_LOOK_TO_CHANGE_S
@@ -66,6 +72,8 @@ class Datacenter(SimulatedHypervisor):
     def _do(self, change: Change) -> None:
         if self._changes(change) and not any(intent.change.disk.uuid == change.disk.uuid for intent in self._intents()):
             self._oracle.unfounded(change)
+        if isinstance(change, AttachDisk):
+            self._oracle.served(change.vm, change.disk.uuid)
         try:
             super()._do(change)
         except VolumeInUse as error:

@@ -29,4 +29,11 @@ FOUND: Mapping[str, str] = {
         "eNpdj9EKwjAMRf8lz0GaKJv7llKkm3EUaytd537fuDFQH0II59yEWMt483ESNGgOWxG3TE3TEju0FoYivgqgmozgRx8SIJAxj147YC2zuC2sPkzVl6o26UZI"
         "eQE8KvsR8lP5Tv_i9xDjxY-S6urwmiVWzG3XnejMq5ZfUpYSapX08b4WDDEn2e_3MoWrTrQ9uWvOvQF1LEQp"
     ),
+    # A disk attached by hand to a machine whose list nobody could read, and its volume removed: the oracle's own mistake, which
+    # did not know that the record may go into the trash then, and that the file stays (corrections 38).
+    "a-disk-by-hand-where-nobody-can-look": (
+        "eNp9kF0OgyAQhO_C86aBRUXPQoxBpa2pPw1imt6-K9SqLw0hJMs3zAxaS7iafraAwC887CLnigvMihK0Zo2zxlsGGglh5ma6kQETnA81nSyqyygmAZu9cZ"
+        "5wDjmw2s5dS2JJ1ydmehIidsC7hR4RSESaCKlQKrWSL9cFc7X5pEQklA3TrMhWoumn0VZmbKvdOayD36HDwfNPiWbxIZ-kAX5zCaRgSZ6LFajf1Z08o9tB"
+        "uIxkFcd4quzsYB4xAhWA7Zt-SFl-ANuians="
+    ),
 }

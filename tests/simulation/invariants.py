@@ -110,6 +110,7 @@ class Oracle:
         # How large each disk was last, and those that were made larger.
         self._sizes: dict[DiskUuid, int] = {}
         self._grown: set[DiskUuid] = set()
+        self._served: set[tuple[VmId, DiskUuid]] = set()
         self._ledgers: dict[DiskUuid, Ledger] = {}
         self._names: dict[str, Named] = {}
         # Every disk that there ever was, with the key of its volume.
@@ -170,6 +171,10 @@ class Oracle:
         """I7: no VM gets a disk of another vmgroup."""
         if disk.note["vmgroup"] != self._groups[vm]:
             self.fail("I7", f"{disk.ref.path} of another vmgroup is attached to {vm.hex[-1]}")
+
+    def served(self, vm: VmId, disk: DiskUuid) -> None:
+        """The service itself has this VM given the disk: it knows from now on that the VM may have it."""
+        self._served.add((vm, disk))
 
     def grew(self, disk: Disk) -> None:
         """A disk has this size from now on."""
@@ -315,7 +320,10 @@ class Oracle:
         holder = None if ticket.disk is None else truth.holders.get(ticket.disk)
         if ticket.disk is not None:
             self._check_trash(ticket, ticket.disk, truth)
-        if holder is not None and ticket.alone:
+        # Whoever attached it by hand to a VM whose list cannot be read: into the trash it goes all the same, and its file
+        # stays until that list was read (corrections 38).
+        unknown = holder in truth.unread and (holder, ticket.disk) not in self._served
+        if holder is not None and ticket.alone and not unknown:
             self.fail("I6", f"remove {ticket.name} was answered, and a VM has the disk")
 
     def _check_trash(self, ticket: Ticket, disk: DiskUuid, truth: Truth) -> None:
