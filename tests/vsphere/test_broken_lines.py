@@ -298,8 +298,9 @@ def half_closing(*answers: bytes) -> Callable[[socket.socket], None]:
             if asked.startswith(b"GET"):
                 connection.sendall(reply(VERSIONS))
                 continue
-            connection.sendall(left.pop(0) if len(left) > 1 else left[0])
-            if len(left) == 1 and b"Login" not in asked and b"RetrieveServiceContent" not in asked:
+            last = len(left) == 1
+            connection.sendall(left[0] if last else left.pop(0))
+            if last and b"Login" not in asked and b"RetrieveServiceContent" not in asked:
                 return
 
     return served

@@ -89,8 +89,10 @@ def test_a_machine_that_stays_busy_is_busy_at_the_deadline(one: World) -> None:
     receipt = one.begin(coming(one, disk))
     assert receipt is not None
 
+    # The last try begins after pauses of 3.15 s, and the next would come after the deadline: on a busy machine, too, it is not
+    # reached within a try, of which nobody could say how it ends.
     with pytest.raises(Busy):
-        one.reconfiguring.finish(receipt, soon(4.0), untold)
+        one.reconfiguring.finish(receipt, soon(5.1), untold)
 
     assert one.simulator.calls()["ReconfigVM_Task"] < 12
 
