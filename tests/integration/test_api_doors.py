@@ -222,6 +222,23 @@ def test_a_certificate_that_does_not_count_ends_the_handshake(shared: ApiSite, w
         shared.far("GET", "/v1/vms", certificate=shown)
 
 
+def test_what_did_not_even_come_to_tls_stands_in_the_audit_once_with_how_often(alone: ApiSite) -> None:
+    stranger = Authority(alone.root / "state", "strangers").administrator("carol", "admin")
+    for _ in range(3):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            alone.far("GET", "/v1/vms", certificate=stranger)
+    # Who only looks whether the port is open has tried nothing.
+    socket.create_connection(("127.0.0.1", alone.port), 10.0).close()
+    eventually(lambda: len(audited(alone, verb="log-in")) == 1, "the audit has the first")
+    alone.stop()
+    alone.start()
+
+    more, first = audited(alone, verb="log-in")
+    assert (first["actor"], first["source"], first["target"]) == ("unknown", "127.0.0.1", "tls")
+    assert first["detail"].startswith("no TLS: certificate verify failed: ")
+    assert more["detail"] == f"2 more were refused like this: {first['detail']}"
+
+
 def test_nothing_is_said_in_the_clear_at_the_secured_door(shared: ApiSite) -> None:
     with socket.create_connection(("127.0.0.1", shared.port), 10.0) as connection:
         connection.sendall(b"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\n\r\n")

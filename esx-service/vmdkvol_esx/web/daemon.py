@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import uuid4
 
 from vmdkvol import __version__, logs
@@ -24,9 +23,9 @@ from vmdkvol_esx.web.pages.sessions import Sessions, Tries
 from vmdkvol_esx.web.pages.site import create_pages, warm
 from vmdkvol_esx.web.places import Places
 from vmdkvol_esx.web.plain import READING
-from vmdkvol_esx.web.refusals import Refusals
+from vmdkvol_esx.web.refusals import TLS, Refusals
 from vmdkvol_esx.web.routes import served
-from vmdkvol_esx.web.serving import serve_doors
+from vmdkvol_esx.web.serving import Served, serve_doors
 from vmdkvol_esx.web.token_file import Tokens
 from vmdkvol_esx.web.watching import Asking
 from vmdkvol_esx.web_setting import WebSetting
@@ -47,8 +46,8 @@ def _leave(output: logs.Output, code: int) -> NoReturn:
     os._exit(code)
 
 
-def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
-    """Return what a worker serves, and what ends it."""
+def _made(settings: ServiceSettings) -> Served:
+    """Return what a worker serves."""
     clock, log = SystemClock(), logs.get("web")
     line = Line(
         UnixAddress(Path(settings.admin_socket)),
@@ -73,7 +72,7 @@ def _made(settings: ServiceSettings) -> tuple[Any, Callable[[], None]]:
     warm(pages)
     app = beside(create_app(door, served()), pages)
     log.info("serving", version=__version__)
-    return app, partial(_end, refusals, line)
+    return Served(app, partial(_end, refusals, line), partial(refusals.refused, TLS))
 
 
 def _end(refusals: Refusals, line: Line) -> None:

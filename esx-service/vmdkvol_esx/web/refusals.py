@@ -20,6 +20,9 @@ from vmdkvol_esx.ports import Log
 
 # Of one source; somebody who mistypes a token tries it a few times.
 SOURCE_MOST, SOURCE_S = 5, 60.0
+# What did not even speak TLS is a scanner, or a program that is set up wrongly and tries on and on: the first one says it.
+TLS = "tls"
+TLS_MOST = 1
 # Of all sources together: at this rate the audit holds what was written before for months.
 ALL_MOST, ALL_S = 100, 3600.0
 # Sources that are counted apart; more of them at a time are one.
@@ -40,25 +43,31 @@ class _Share:
     told: int = 0
     more: int = 0
 
+    @property
+    def full(self) -> bool:
+        return self.told >= (TLS_MOST if self.last.door == TLS else SOURCE_MOST)
+
 
 class Few:
     """Which refusals are told one by one. Values only: the time is handed in, nothing is sent."""
 
     def __init__(self) -> None:
-        self._shares: dict[str, _Share] = {}
+        # By source, and whether it was TLS that failed: the one is no part of the other's share.
+        self._shares: dict[tuple[str, bool], _Share] = {}
         self._all: _Share | None = None
 
     def admit(self, refusal: NoteLogin, now: float) -> bool:
         """Tell whether this one is told; else it is counted, and ``over`` tells of it later."""
         whole = self._all = self._all or _Share(now, replace(refusal, source=MANY))
-        share = self._shares.get(refusal.source)
+        key = refusal.source, refusal.door == TLS
+        share = self._shares.get(key)
         if share is None and len(self._shares) < _MOST_SOURCES:
-            share = self._shares[refusal.source] = _Share(now, refusal)
-        if share is None or share.told < SOURCE_MOST and whole.told >= ALL_MOST:
+            share = self._shares[key] = _Share(now, refusal)
+        if share is None or not share.full and whole.told >= ALL_MOST:
             whole.last, whole.more = replace(refusal, source=MANY), whole.more + 1
             return False
         share.last = refusal
-        if share.told >= SOURCE_MOST:
+        if share.full:
             share.more += 1
             return False
         share.told, whole.told = share.told + 1, whole.told + 1
@@ -69,10 +78,10 @@ class Few:
         whole = self._all
         if whole is None:
             return
-        for source, share in list(self._shares.items()):
+        for key, share in list(self._shares.items()):
             if not end and now - share.since < SOURCE_S:
                 continue
-            del self._shares[source]
+            del self._shares[key]
             if share.more and whole.told < ALL_MOST:
                 whole.told += 1
                 yield replace(share.last, more=share.more)

@@ -32,13 +32,31 @@ from vmdkvol.listening import READ_S, BoundedWorker, Connection, connections
 from vmdkvol_esx.web import problems
 from vmdkvol_esx.web_setting import WebSetting
 
-Make = Callable[[], tuple[Any, Callable[[], None]]]
 Leave = Callable[[int], NoReturn]
 
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a worker serves, and what ends that. ``turned_away`` hears from which address no TLS came about, and why."""
+
+    app: Any
+    end: Callable[[], None]
+    turned_away: Callable[[str, str], None]
+
+
+Make = Callable[[], Served]
 GRACEFUL_S = 115
 _PATIENCE_S, _PAUSE_S = 10.0, 0.1
 _MOST_CONNECTIONS = 1024
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
+
+
+class NoTls(ssl.SSLError):
+    """The handshake failed: nobody has come in, and nobody is there who could read an answer."""
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        super().__init__(*error.args)
+        self.why = tls_trouble(error)
 
 
 class ApiConnection(Connection):
@@ -72,8 +90,15 @@ class SecureConnection(ApiConnection):
         self.sock.settimeout(READ_S)
         try:
             self.sock = sock.ssl_wrap_socket(self.sock, self.cfg)
+            # Else it would be made at the first read, where nobody can tell it from a connection that broke off later.
+            self.sock.do_handshake()
         except TimeoutError as error:
             raise ConnectionResetError(errno.ECONNRESET, "no TLS handshake in time") from error
+        except ssl.SSLEOFError:
+            # It left without a word, as a probe does that only looks whether the port is open.
+            raise
+        except ssl.SSLError as error:
+            raise NoTls(error) from error
         self.parser = get_parser(self.cfg, self.sock, self.client)
 
 
@@ -86,6 +111,8 @@ class ApiWorker(BoundedWorker):
         if isinstance(exc, ssl.SSLError):
             # Nobody is there who could read an answer: the handshake failed, or the peer broke off.
             self.log.info("TLS refused: %s", exc)
+            if isinstance(exc, NoTls):
+                self.app.turned_away(str(addr[0]), exc.why)
             return
         if isinstance(exc, ParseException):
             status, reason = _LIMITS.get(type(exc), (400, "Bad Request"))
@@ -148,7 +175,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
     def __init__(self, bind: Bind, make: Make) -> None:
         self._bind = bind
         self._make = make
-        self._end: Callable[[], None] | None = None
+        self._served: Served | None = None
         super().__init__()
 
     def load_config(self) -> None:
@@ -175,12 +202,17 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        served, self._end = self._make()
-        return served
+        self._served = self._make()
+        return self._served.app
+
+    def turned_away(self, source: str, reason: str) -> None:
+        """Tell of a connection that did not become one."""
+        if self._served is not None:
+            self._served.turned_away(source, reason)
 
     def _ending(self, _arbiter: object, _worker: object) -> None:
-        if self._end is not None:
-            self._end()
+        if self._served is not None:
+            self._served.end()
 
 
 def serve_doors(setting: WebSetting, make: Make, leave: Leave) -> NoReturn:
@@ -212,7 +244,14 @@ def _guard(path: Path) -> int:
             return lock
 
 
-def _unguarded(guard: int, make: Make) -> tuple[Any, Callable[[], None]]:
+def tls_trouble(error: ssl.SSLError) -> str:
+    """Return why no TLS came about, as OpenSSL has it: ``certificate verify failed: certificate has expired``."""
+    said = (error.reason or "the peer speaks no TLS").replace("_", " ").lower()
+    why = getattr(error, "verify_message", "")
+    return f"no TLS: {said}{f': {why}' if why else ''}"
+
+
+def _unguarded(guard: int, make: Make) -> Served:
     """The guard is the master's: a worker that outlives it keeps nobody from the socket."""
     os.close(guard)
     return make()

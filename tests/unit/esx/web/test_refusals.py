@@ -16,7 +16,7 @@ from vmdkvol.audit_messages import NoteLogin
 from vmdkvol.errors import ServiceUnreachable
 from vmdkvol.messages import Call, Done
 from vmdkvol.orders import Actor, Role
-from vmdkvol_esx.web.refusals import ALL_MOST, ALL_S, MANY, SOURCE_MOST, SOURCE_S, Few, Refusals
+from vmdkvol_esx.web.refusals import ALL_MOST, ALL_S, MANY, SOURCE_MOST, SOURCE_S, TLS, Few, Refusals
 
 ALICE = Actor("alice", Role.ADMIN, "192.0.2.9")
 
@@ -34,6 +34,14 @@ def test_the_first_ones_of_a_source_are_told_and_the_others_counted() -> None:
     assert told == [True] * SOURCE_MOST + [False] * 7
     assert list(few.over(SOURCE_S - 1.0)) == []
     assert [(each.source, each.more) for each in few.over(SOURCE_S)] == [("192.0.2.1", 7)]
+
+
+def test_of_failed_handshakes_the_first_is_told_and_the_others_counted_beside_refused_logins() -> None:
+    few = Few()
+    failed = NoteLogin(door=TLS, source="192.0.2.1", refused="no TLS: wrong version number")
+    assert [few.admit(failed, 0.0) for _ in range(1000)] == [True] + [False] * 999
+    assert [few.admit(refusal(), 1.0) for _ in range(SOURCE_MOST + 1)] == [True] * SOURCE_MOST + [False]
+    assert [(each.door, each.more) for each in few.over(SOURCE_S + 1.0)] == [(TLS, 999), ("api", 1)]
 
 
 def test_the_count_has_the_reason_of_the_last_one() -> None:
