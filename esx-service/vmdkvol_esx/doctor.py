@@ -16,7 +16,7 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.findings import FAIL, OK, WARN, Finding, of_access, of_error
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import VmId
-from vmdkvol_esx import checkup, reaching
+from vmdkvol_esx import api_certificate, checkup, reaching
 from vmdkvol_esx.local.datastore import DatastoreFiles, LocalDatastore
 from vmdkvol_esx.ports import Log
 from vmdkvol_esx.settings import ServiceSettings, VsphereSetting
@@ -62,6 +62,10 @@ class Doctor:
         else:
             yield from self._vsphere(setting)
         yield from self._asked("database", self._database)
+        web = self.settings.web
+        if web is not None and web.listen is not None and web.certificate_file is not None:
+            certificate, key = web.certificate_file, web.key_file or web.certificate_file
+            yield from self._asked(api_certificate.CHECK, lambda: self._api(certificate, key))
 
     # --- vSphere -------------------------------------------------------------------------------------------------
 
@@ -189,6 +193,18 @@ class Doctor:
         room = os.statvfs(there)
         size, volumes = (None, 0) if looked is None else (looked.size_bytes, looked.volumes)
         yield checkup.database(str(path), size, volumes, room.f_bavail * room.f_frsize)
+
+    def _api(self, certificate: str, key: str) -> Iterator[Finding]:
+        # The library costs 0.1 s, and most have no API.
+        from vmdkvol_esx.pem import kept
+
+        try:
+            seen = kept(Path(certificate), Path(key))
+        except VolumeError as error:
+            # Without it the API does not serve.
+            yield Finding(FAIL, api_certificate.CHECK, error.text, "put it there as PEM, or name another file under [web]")
+            return
+        yield api_certificate.judge(certificate, key, seen, self.clock.wall())
 
     def _look(self) -> Looked | None:
         deadline = self._within(ASK_S)
