@@ -81,7 +81,7 @@ def daemons(layout: Layout, identity: Identity) -> list[Daemon]:
         service_config(layout, identity),
         lambda: all(_service_answers(layout, host) for host in identity.hosts),
     )
-    return [service, _web(layout, identity), *(_agent(layout, host) for host in identity.hosts)]
+    return [service, _web(layout, identity), *(_agent(layout, host) for host in identity.engines)]
 
 
 def recorded(layout: Layout, name: str) -> Process | None:
@@ -142,10 +142,10 @@ def _refuse_taken_port(layout: Layout, identity: Identity) -> None:
 
 def _make_directories(layout: Layout, identity: Identity) -> None:
     # Containers of any uid pass through the directories above a mount point (field case C09).
-    for directory in (RUN_DIRECTORY, *(host.run_directory for host in identity.hosts)):
+    for directory in (RUN_DIRECTORY, *(host.run_directory for host in identity.engines)):
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         directory.chmod(0o711)
-    names = [SERVICE, *(host.name for host in identity.hosts)]
+    names = [SERVICE, *(host.name for host in identity.engines)]
     for directory in (*layout.own, *map(layout.state, names), *map(layout.datastore, identity.datastores)):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 

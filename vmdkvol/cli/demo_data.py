@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vmdkvol.cli.paths import path_of
+from vmdkvol.errors import Conflict, Denied
 from vmdkvol.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -72,8 +73,14 @@ TENANTS = (
 
 
 # Name, what for, and the disk format that it demands.
-GOLD, BULK = "demo-gold", "demo-bulk"
-POLICIES = ((GOLD, "Backed up every hour", None), (BULK, "What may be slow", "thin"))
+GOLD, BULK, FULL = "demo-gold", "demo-bulk", "demo-written-in-full"
+POLICIES = (
+    (GOLD, "Backed up every hour", None),
+    (BULK, "What may be slow", "thin"),
+    (FULL, "No surprise when the datastore is full", None),
+)
+# It demands that only since there were volumes under it: they do not comply.
+LATER = {FULL: "thick"}
 
 
 def _labels(*pairs: str) -> tuple[tuple[str, str], ...]:
@@ -83,13 +90,13 @@ def _labels(*pairs: str) -> tuple[tuple[str, str], ...]:
 VOLUMES = (
     Wanted(SHOP, "orders-db", 0, "120gb", (*_labels("app=orders", "tier=gold"), ("policy", GOLD))),
     Wanted(SHOP, "orders-wal", 0, "40gb", (*_labels("app=orders", "tier=gold"), ("policy", GOLD))),
-    Wanted(SHOP, "payments-db", 0, "80gb", (*_labels("app=payments", "tier=gold"), ("attach-as", "persistent"))),
+    Wanted(SHOP, "payments-db", 0, "80gb", (*_labels("app=payments", "tier=gold"), ("policy", FULL))),
     Wanted(SHOP, "customers-db", 0, "100gb", _labels("app=customers", "owner=mei")),
     Wanted(SHOP, "search-index", 0, "60gb", (("diskformat", "thin"), *_labels("app=search", "rebuild=yes"))),
     Wanted(SHOP, "pictures", 1, "95gb", (*_labels("app=catalogue"), ("access", "read-only"))),
     Wanted(SHOP, "sessions", 1, "8gb", (*_labels("app=web", "lose=yes"), ("fstype", "ext4"))),
     Wanted(SHOP, "mail-queue", 1, "12gb", _labels("app=mail")),
-    Wanted(SHOP, "catalogue-cache", 1, "30gb", _labels("app=catalogue", "lose=yes")),
+    Wanted(SHOP, "catalogue-cache", 1, "30gb", (*_labels("app=catalogue", "lose=yes"), ("fstype", "ext4"))),
     Wanted(SHOP, "prices-2024", 0, "5gb", _labels("app=prices"), trashed=True),
     Wanted(SHOP, "cart-old", 1, "10gb", _labels("app=web"), trashed=True),
     Wanted(REPORTS, "warehouse", 1, "600gb", _labels("app=warehouse", "tier=silver")),
@@ -129,9 +136,33 @@ def fill(client: Client, datastores: Sequence[str]) -> Iterator[str]:
             continue
         _make(client, wanted, datastores)
         yield f"volume {wanted.name} of {wanted.vmgroup} is made{' and removed' if wanted.trashed else ''}"
+    yield from _demand_more(client)
     if not cordoned:
+        yield from _try_in_vain(client, datastores[0])
         client.order("POST", path_of("datastores", ARCHIVE, "cordon"), {"reason": _CORDON})
         yield f"datastore {ARCHIVE} is cordoned"
+
+
+def _demand_more(client: Client) -> Iterator[str]:
+    for name, diskformat in LATER.items():
+        policy = client.get(path_of("policies", name))["policy"]
+        if policy["diskformat"] is None:
+            client.order("PATCH", path_of("policies", name), {"diskformat": diskformat}, expect=policy["revision"])
+            yield f"policy {name} demands {diskformat} disks"
+
+
+def _try_in_vain(client: Client, datastore: str) -> Iterator[str]:
+    """Order what cannot be, so that the audit has refusals in it: beyond a limit, onto a name, a policy in use."""
+    much = [["size", "400gb"], ["datastore", datastore]]
+    for method, path, body in (
+        ("POST", path_of("volumes"), {"vmgroup": STAGING, "name": "all-of-it", "options": much}),
+        ("POST", path_of("volumes", "search-index", "rename"), {"vmgroup": STAGING, "new_name": "orders-db"}),
+        ("DELETE", path_of("policies", GOLD), None),
+    ):
+        try:
+            client.order(method, path, body)
+        except (Conflict, Denied) as error:
+            yield f"refused, for the audit: {error.text}"
 
 
 def _found(client: Client, tenant: Tenant, datastore: str) -> None:

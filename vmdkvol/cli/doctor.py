@@ -46,7 +46,7 @@ def examine(layout: Layout) -> Iterator[Finding]:
     if identity is None:
         checks.append(lambda: iter([Finding(OK, "sandbox", f"none in {layout.root}", "start one with `vmdkvol sandbox up`")]))
     else:
-        checks += [partial(_agent, host) for host in identity.hosts]
+        checks += [partial(_agent, host) for host in identity.engines]
         checks.append(partial(_service, layout, identity))
     for check in checks:
         try:

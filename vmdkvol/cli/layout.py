@@ -25,6 +25,7 @@ PLUGIN_DIRECTORY = Path("/run/docker/plugins")
 RUN_DIRECTORY = Path("/run/vmdkvol")
 # The page of a sandbox is for who sits at this machine, or has a tunnel to it.
 PAGE_HOST = "127.0.0.1"
+_DEMO_SUFFIXES = ("shop", "reports")
 # A driver's name becomes the name of a socket, and Docker takes no other characters in one.
 _DRIVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}")
 
@@ -49,13 +50,25 @@ class SandboxHost:
 class Identity:
     """What must survive ``down`` and ``up``: volumes are attached to hosts by these ids, and lie on these datastores.
 
-    ``page_port`` is where the web page is, None: nowhere. With ``trash`` a removed volume is kept for a week.
+    ``page_port`` is where the web page is, None: nowhere. With ``trash`` a removed volume is kept for a week. A
+    ``demo`` has machines without an engine, and work so slow that one can look on.
     """
 
     hosts: tuple[SandboxHost, ...]
     datastores: tuple[str, ...]
     page_port: int | None = None
     trash: bool = False
+    demo: bool = False
+
+    @property
+    def engines(self) -> tuple[SandboxHost, ...]:
+        """The hosts that have an agent, and a driver for an engine."""
+        return tuple(host for host in self.hosts if not (self.demo and host.name in self.demo_hosts))
+
+    @property
+    def demo_hosts(self) -> tuple[str, ...]:
+        """What the machines of a demo are called, after the first host."""
+        return tuple(f"{self.hosts[0].name[:30]}-{suffix}" for suffix in _DEMO_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +162,9 @@ class Layout:
             data = json.loads(self.identity_file.read_text(encoding="utf-8"))
             hosts = tuple(SandboxHost(str(host["name"]), str(UUID(host["vm"]))) for host in data["hosts"])
             port = None if data.get("page_port") is None else int(data["page_port"])
-            return Identity(hosts, tuple(str(name) for name in data["datastores"]), port, bool(data.get("trash")))
+            return Identity(
+                hosts, tuple(str(name) for name in data["datastores"]), port, bool(data.get("trash")), bool(data.get("demo"))
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:

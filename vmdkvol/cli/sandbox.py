@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from vmdkvol.cli import devices, processes
+from vmdkvol.cli import demo_life, devices, processes
 from vmdkvol.cli.asking import directory_option, plugin_answers
 from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, refuse_impossible, trouble
 from vmdkvol.cli.demo_data import ARCHIVE, fill
@@ -45,7 +45,7 @@ def command() -> None:
 @click.option(
     "--demo-data",
     is_flag=True,
-    help="Fill it with three vmgroups, volumes and a trash that can be looked at, and serve the web page.",
+    help="Fill it with three vmgroups, volumes, machines that use some, a trash and work under way, and serve the web page.",
 )
 @output
 def up(directory: Path, hosts: tuple[str, ...], output: str, **wanted: Any) -> None:
@@ -82,14 +82,17 @@ def _wanted(
         identity = with_page(identity, page_port)
     if demo_data:
         # Added behind those that the sandbox has anyhow.
-        identity = replace(extended(identity, [], [ARCHIVE]), trash=True)
+        identity = replace(extended(identity, identity.demo_hosts, [ARCHIVE]), trash=True, demo=True)
     return identity
 
 
 def _fill(layout: Layout, identity: Identity) -> None:
-    """Have the demo's vmgroups and volumes; what is made is told on stderr."""
-    with contextlib.closing(make_client(f"unix://{layout.web_address.path}", None)) as client:
+    """Have the demo's vmgroups and volumes, and what uses them; what is made is told on stderr."""
+    address = f"unix://{layout.web_address.path}"
+    with contextlib.closing(make_client(address, None)) as client:
         for line in fill(client, [name for name in identity.datastores if name != ARCHIVE]):
+            click.echo(line, err=True)
+        for line in demo_life.enliven(client, layout, identity):
             click.echo(line, err=True)
 
 
@@ -172,7 +175,7 @@ def _process_rows(layout: Layout, identity: Identity) -> list[dict[str, Any]]:
     addresses = [str(layout.service_address(host.name).path) for host in identity.hosts]
     rows = [_process_row(layout, service.name, "service", ",".join(addresses), answers=service.answers())]
     rows.append(_process_row(layout, web.name, "web", str(layout.web_address.path), answers=web.answers()))
-    for host, agent in zip(identity.hosts, agents, strict=True):
+    for host, agent in zip(identity.engines, agents, strict=True):
         answers = plugin_answers(host.plugin_socket)
         row = _process_row(layout, agent.name, "agent", str(host.plugin_socket), answers=answers)
         rows.append({**row, "vm": host.vm, "service": str(layout.service_address(host.name))})

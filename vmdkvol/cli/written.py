@@ -7,6 +7,10 @@ from vmdkvol.settings import dump_toml
 
 # What is demonstrated is also how a volume comes back.
 _TRASH_S = 7 * 86400.0
+# What is copied, or written in full, in a demo is real, and takes some minutes, so that one can look on.
+COPY_MIB_S = 2.0
+# Work of minutes is not waited for: what is cut off is undone, or goes on, at the next start.
+_DRAIN_S = 1.0
 _HEAD = "# Written by `vmdkvol sandbox up`, and written again by the next one.\n"
 
 
@@ -19,6 +23,7 @@ def service_config(layout: Layout, identity: Identity) -> str:
     web = {**given.get("web", {}), **_page(layout, identity), "socket": str(layout.web_address.path)}
     return _HEAD + dump_toml(
         {
+            **({"copy_mib_s": COPY_MIB_S, "drain_s": _DRAIN_S} if identity.demo else {}),
             **given,
             "state_dir": str(layout.state(SERVICE)),
             "admin_socket": str(layout.admin_address.path),

@@ -13,12 +13,13 @@ import pytest
 from tests.integration.api_site import ApiSite
 from vmdkvol.addresses import UnixAddress
 from vmdkvol.cli.client import Client
-from vmdkvol.cli.demo_data import ARCHIVE, POLICIES, TENANTS, VOLUMES, fill
+from vmdkvol.cli.demo_data import ARCHIVE, FULL, LATER, POLICIES, TENANTS, VOLUMES, fill
 from vmdkvol.cli.endpoint import Endpoint
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import ServiceUnreachable
 
 pytestmark = pytest.mark.integration
+REFUSED = {"quota-exceeded": "create-volume-for", "name-conflict": "rename-volume", "policy-in-use": "remove-policy"}
 DATASTORES = ("ds1", "ds2")
 WEEK_S = 7 * 86400.0
 
@@ -72,7 +73,7 @@ def vmgroups(site: ApiSite) -> dict[str, dict[str, Any]]:
 def test_all_of_it_is_there_and_the_same_again_makes_nothing(site: ApiSite) -> None:
     made = filled(site)
 
-    assert len(made) == len(POLICIES) + len(TENANTS) + len(VOLUMES) + 1
+    assert len(made) == len(POLICIES) + len(TENANTS) + len(VOLUMES) + len(LATER) + len(REFUSED) + 1
     assert {name: len(each["rights"]) for name, each in vmgroups(site).items() if name != "_DEFAULT"} == {
         tenant.name: len(tenant.rights) for tenant in TENANTS
     }
@@ -83,6 +84,23 @@ def test_all_of_it_is_there_and_the_same_again_makes_nothing(site: ApiSite) -> N
     assert {row["datastore"] for row in found.values()} == {*DATASTORES, ARCHIVE}
     assert site.unix("GET", f"/v1/datastores/{ARCHIVE}").json["cordon"]["by"] == "root"
     assert filled(site) == []
+
+
+def test_some_volumes_do_not_comply_and_some_orders_were_refused(site: ApiSite) -> None:
+    filled(site)
+
+    counts = site.unix("GET", f"/v1/policies/{FULL}").json["policy"]["compliance"]
+    assert (counts["compliant"], counts["not_compliant"]) == (0, 1)
+    entries = site.unix("GET", "/v1/audit?limit=500").json["entries"]
+    assert {each["result"]: each["verb"] for each in entries if each["result"] != "done"} == REFUSED
+
+
+def test_a_demand_that_somebody_made_stays(site: ApiSite) -> None:
+    filled(site)
+    assert site.unix("PATCH", f"/v1/policies/{FULL}", {"diskformat": "thin"}).status == 200
+
+    assert filled(site) == []
+    assert site.unix("GET", f"/v1/policies/{FULL}").json["policy"]["diskformat"] == "thin"
 
 
 def test_what_broke_off_is_completed(site: ApiSite) -> None:

@@ -145,6 +145,34 @@ def test_the_users_settings_reach_the_service_but_not_which_hosts_there_are(tmp_
     assert [host["name"] for host in config["hosts"]] == [HOST.name]
 
 
+def test_of_a_demo_work_is_slow_a_stop_is_quick_and_its_machines_have_no_engine(tmp_path: Path) -> None:
+    demo = Identity((HOST, SandboxHost("vsphere-shop", HOST.vm), SandboxHost("other", HOST.vm)), ("ds1",), demo=True)
+
+    service = tomllib.loads(service_config(Layout.at(tmp_path), demo))
+
+    assert (service["copy_mib_s"], service["drain_s"]) == (2.0, 1.0)
+    assert [host["name"] for host in service["hosts"]] == [HOST.name, "vsphere-shop", "other"]
+    assert [host.name for host in demo.engines] == [HOST.name, "other"]
+
+
+def test_what_is_no_demo_has_an_engine_for_each_host_whatever_it_is_called() -> None:
+    assert len(Identity((HOST, SandboxHost("vsphere-shop", HOST.vm)), ("ds1",)).engines) == 2
+
+
+def test_the_users_settings_count_in_a_demo_too(tmp_path: Path) -> None:
+    (tmp_path / "service.toml").write_text("copy_mib_s = 20.0\n")
+
+    assert tomllib.loads(service_config(Layout.at(tmp_path), Identity((HOST,), ("ds1",), demo=True)))["copy_mib_s"] == 20.0
+
+
+def test_the_machines_of_a_demo_have_names_that_are_drivers_names_however_long_the_first_is(tmp_path: Path) -> None:
+    first = SandboxHost("x" * 41, HOST.vm)
+
+    names = Identity((first,), ()).demo_hosts
+
+    assert [host.name for host in extended(Identity((first,), ()), names, []).hosts] == ["x" * 41, *names]
+
+
 def test_the_users_settings_of_the_api_reach_it_but_not_where_its_socket_is(tmp_path: Path) -> None:
     (tmp_path / "service.toml").write_text('[web]\nlisten = "127.0.0.1:1020"\nsocket = "/elsewhere"\n')
 
