@@ -32,8 +32,9 @@ from vmdkvol.orders import ROOT, Outcome, Plan, Step
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
 from vmdkvol.volume import Content, DiskUuid, State, VmgroupId, VolumeId
-from vmdkvol_esx import rights, sidecar
+from vmdkvol_esx import rights
 from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.claims import claims
 from vmdkvol_esx.copying import FIRST_GENERATION
 from vmdkvol_esx.cordons import takes_none
 from vmdkvol_esx.foreign_disks import ForeignDisk
@@ -41,7 +42,7 @@ from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.orphans import parse_place
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_path, is_adopted_copy
+from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.placing import check_in_order
 from vmdkvol_esx.ports import DiskPath, DiskRef
 from vmdkvol_esx.prospecting import Prospecting
@@ -63,6 +64,7 @@ class Adopting:
         self._new_id = parts.new_id
         self._at = parts.at
         self._log = parts.log
+        self._doubts = parts.doubts
         self._choosing = choosing
         self._prospecting = prospecting
         self._journal = journal
@@ -118,6 +120,7 @@ class Adopting:
         if order.dry_run:
             return Outcome(plan, done=False)
         self._store.enlist(record, over_quota=order.over_quota)
+        self._doubts.compared(record.id)
         self._at(Point.ADOPT_RECORDED)
         self._log.warning("adopted", volume=record.name, id=str(record.id), disk=str(path), by=order.by.name)
         try:
@@ -161,19 +164,16 @@ class Adopting:
         return disk, disk.uuid, disk.size_bytes
 
     def _check_not_claimed(self, path: DiskPath, uuid: DiskUuid) -> None:
-        """Raise NotAdoptable if another service, or a database that was lost, has a record of this disk."""
-        for place in self._hypervisor.traces(path.datastore):
-            if not is_adopted_copy(place) or self._knows(place):
-                continue
-            try:
-                claim = sidecar.decode(self._hypervisor.read_sidecar(place) or b"")
-            except MetadataDamaged:
-                continue
-            if claim.disk_uuid == uuid or disk_path(claim) == path:
-                raise NotAdoptable(
-                    f"{quoted(str(path))}: a record at {place} says that it is volume {claim.name} of another service",
-                    remedy="see `vmdkvol orphans ls`",
-                )
+        """Raise NotAdoptable if another service, or a database that was lost or is an old one, has a record of this disk."""
+        try:
+            for place, claim in claims(self._hypervisor, path.datastore, self._knows):
+                if claim.disk_uuid == uuid or disk_path(claim) == path:
+                    raise NotAdoptable(
+                        f"{quoted(str(path))}: a record at {place} says that it is volume {claim.name} of another service",
+                        remedy="see `vmdkvol orphans ls`",
+                    )
+        except MetadataDamaged as error:
+            raise NotAdoptable(f"{quoted(str(path))}: it may be a volume already: {error.text}", remedy=error.remedy) from error
 
     def _knows(self, place: DiskPath) -> bool:
         """Tell whether the copy at this place is of a volume of ours."""

@@ -16,6 +16,7 @@ from vmdkvol.policy_messages import PolicyKind, SetVolumePolicy
 from vmdkvol.volume import Content, VmId
 from vmdkvol_esx import rights
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.judging import NO_OTHER, check_demand
@@ -39,7 +40,7 @@ class Assigning:
     def __init__(self, parts: Parts, ordering: Ordering, journal: Journal, owners: Owners, handover: Handover) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._at = parts.at
         self._log = parts.log
         self._ordering = ordering
@@ -98,7 +99,7 @@ class Assigning:
     def _look(self, record: VolumeRecord) -> tuple[VolumeRecord, VmId | None]:
         """Return the record, where its disk lies now, and who has it; raise what is against any change of it."""
         check_ready(record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, owner = self._owners.found(record)
         match owner:
             case Free():

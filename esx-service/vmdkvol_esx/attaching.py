@@ -12,6 +12,7 @@ from vmdkvol.messages import Attach, Detach, Done, Keep
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, State, VmId, VolumeId
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.following import Following
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
@@ -51,7 +52,7 @@ class Attaching:
         self._clock = parts.clock
         self._journal = journal
         self._handover = handover
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._owners = owners
         self._following = following
         self._permits = permits
@@ -111,7 +112,7 @@ class Attaching:
         home = self._permits.check_own(caller, Verb.ATTACH, record)
         check_ready(record)
         _check_reads(record, reply.version)
-        self._doubts.check(record)
+        self._comparing.check(record)
         self._at(Point.ATTACH_LOCKED)
         record, owner = self._owners.freed(record, caller, deadline)
         self._at(Point.ATTACH_CHECKED)

@@ -23,6 +23,7 @@ from vmdkvol.points import Point
 from vmdkvol.volume import State, VmId, VolumeId, VolumeInfo
 from vmdkvol_esx import rights
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.defaulting import completed
 from vmdkvol_esx.drafting import New, draft
 from vmdkvol_esx.handover import Handover, Held
@@ -59,7 +60,7 @@ class Creating:
         self._owners = owners
         self._new_id = parts.new_id
         self._at = parts.at
-        self._doubts, self._log = parts.doubts, parts.log
+        self._comparing, self._log = Comparing(parts), parts.log
 
     def create(self, caller: VmId, request: CreateVolume, deadline: Deadline, reply: Reply) -> VolumeInfo:
         """Afterwards one volume of this name exists, ready, with these options; it may have existed before.
@@ -191,7 +192,7 @@ class Creating:
         if record is None:
             raise VolumeLost("the source of the clone was removed")
         check_ready(record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, owner = self._owners.freed(record, None, deadline)
         match owner:
             case HeldBy(vm=vm) | LeftBehind(vm=vm):

@@ -24,6 +24,7 @@ from vmdkvol.volume import Content, State, VmgroupId
 from vmdkvol.volume_orders import MoveVolume, RenameVolume, RestoreVolume, SetVolume
 from vmdkvol_esx import regrouping
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
@@ -52,7 +53,7 @@ class Custody:
     def __init__(self, parts: Parts, ordering: Ordering, journal: Journal, owners: Owners, handover: Handover) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._at = parts.at
         self._log = parts.log
         self._ordering = ordering
@@ -78,7 +79,7 @@ class Custody:
         if record.state is not State.TRASHED:
             check_ready(record)
             raise NameConflict(f"volume {record.name} is not in the trash", remedy="rename it if it is to have another name")
-        self._doubts.check(record)
+        self._comparing.check(record)
         _check_datastore(record, ref)
         self._check_name_free(record, name, "give another one as its new name")
         if self._hypervisor.disk(disk_ref(record)) is None:
@@ -101,7 +102,7 @@ class Custody:
     def _set(self, order: SetVolume, wanted: Mapping[str, Any], record: VolumeRecord, _: Deadline) -> Outcome:
         if record.state is not State.DAMAGED:
             check_ready(record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         # Such as mount options that another file system has: as at its creation.
         options = _changed(record.options, wanted).checked()
         for word in options.mount_options:
@@ -138,7 +139,7 @@ class Custody:
             check_ready(record)
         if record.name == ref.text:
             return outcome(order, Plan(), record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         _check_datastore(record, ref)
         self._check_name_free(record, ref.text, "use another name, or rename that one first")
         record = self._on_no_machine(record, "its name")
@@ -162,7 +163,7 @@ class Custody:
             check_ready(record)
         if record.vmgroup == to:
             return outcome(order, Plan(), record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         group = self._store.group_by_id(to)
         if group is None:
             raise VmgroupNotFound(f"vmgroup {quoted(order.to_vmgroup)} was removed meanwhile")

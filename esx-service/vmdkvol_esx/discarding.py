@@ -19,6 +19,7 @@ from vmdkvol.sizes import format_size
 from vmdkvol.volume import State
 from vmdkvol.volume_orders import DestroyVolume, TrashVolume
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.ordering import Ordering, outcome
@@ -39,7 +40,7 @@ class Discarding:
     def __init__(self, parts: Parts, ordering: Ordering, removing: Removing, owners: Owners, handover: Handover) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._at = parts.at
         self._log = parts.log
         self._ordering = ordering
@@ -71,7 +72,7 @@ class Discarding:
         if record.state is State.TRASHED:
             return outcome(order, Plan(), record)
         check_ready(record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, plan = self._planned(record)
         plans.append(plan)
         if order.dry_run:
@@ -124,7 +125,7 @@ class Discarding:
             raise Conflict(
                 f"volume {record.name} is {record.state}: only what is in the trash is destroyed", remedy="trash it first"
             )
-        self._doubts.check(record)
+        self._comparing.check(record)
         lost = record.state is State.LOST
         loses = f"the record of volume {record.name}" if lost else f"all that is on volume {record.name}"
         if record.adopted and not lost:

@@ -14,10 +14,10 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import MetadataDamaged, NotFound, Unavailable, VolumeError, WrongDisk
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VolumeId
-from vmdkvol_esx import claims, sidecar
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import copy_path, disk_ref
+from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
@@ -59,6 +59,7 @@ class Housekeeping:
         self._whereabouts = whereabouts
         self._log = parts.log
         self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._retention = Retention(parts.clock, retention_s)
         self._scans, self.scanned_at = 0, parts.clock.monotonic()
         self._absent: dict[VolumeId, int] = {}
@@ -121,6 +122,7 @@ class Housekeeping:
 
     def _forget_others(self, volumes: Set[VolumeId]) -> None:
         self._retention.forget_others(volumes)
+        self._doubts.forget_others(volumes)
         memories: tuple[dict[VolumeId, Any], ...] = (self._absent, self._right)
         for memory in memories:
             for gone in memory.keys() - volumes:
@@ -147,7 +149,15 @@ class Housekeeping:
         """A disk that the listing left out is asked for by itself: damaged is not lost, unread is nothing at all."""
         try:
             found = self._hypervisor.disk(disk_ref(record))
+        except Unavailable as error:
+            # Such as an adopted one that a machine has, which does not say who it is meanwhile. Its copy lies elsewhere.
+            self._absent.pop(record.id, None)
+            self._log.warning("disk not looked at", volume=record.name, id=str(record.id), error=str(error))
+            if record.adopted:
+                self._check_sidecar(record)
+            return
         except VolumeError as error:
+            self._absent.pop(record.id, None)
             self._log.error("disk cannot be used", volume=record.name, id=str(record.id), error=str(error))
             return
         if found is not None:
@@ -213,43 +223,12 @@ class Housekeeping:
         return True
 
     def _sidecar_stands(self, record: VolumeRecord) -> bool:
-        content = self._hypervisor.read_sidecar(copy_path(record))
-        if content is None:
-            return bool(record.adopted) and self._adopted_anew(record)
-        try:
-            copy = sidecar.decode(content)
-        except MetadataDamaged as error:
-            self._log.warning("sidecar damaged", volume=record.name, id=str(record.id), error=str(error))
-            # A newer version's sidecar is whole: it is kept, what it says beyond our record is not ours to drop.
-            return error.fields.get("other_version") is True
-        if copy.id != record.id:
-            # Moved by hand. A stray one whose volume is not known may be the last word on it: that is for a person.
-            self._log.error("sidecar of another volume", volume=record.name, id=str(record.id), other=str(copy.id))
-            return self._store.volume(copy.id) is None
-        if copy.generation > record.generation:
-            self._doubt(record, copy.generation)
-            return True
-        self._doubts.none(record.id)
-        if record.state is State.TRASHED and copy.state is not State.TRASHED:
+        compared = self._comparing.compare(record)
+        copy = compared.copy
+        if copy is not None and record.state is State.TRASHED and copy.state is not State.TRASHED:
             # The service died while it was taken out of the trash: whoever ordered that has its whole time to do so again.
             self._retention.begin_anew(record)
-        # An attach changes these two and does not rewrite the sidecar.
-        return replace(copy, generation=record.generation, last_vm=record.last_vm) == record
-
-    def _doubt(self, record: VolumeRecord, generation: int) -> None:
-        """The database is older than the disk, as when a backup was put back: fail closed, for a person (F40)."""
-        now = self._store.volume(record.id)
-        # An attach and a Mark since the record was read are no old database.
-        if now is not None and now.generation < generation and self._doubts.newer_sidecar(now, generation):
-            self._log.error("sidecar is newer than the record", volume=record.name, id=str(record.id))
-
-    def _adopted_anew(self, record: VolumeRecord) -> bool:
-        """Tell whether its disk became another volume's since, which the database that was put back does not know (F40)."""
-        other = claims.adopted_since(self._hypervisor, record)
-        # A copy of this record would stand beside that of its successor from then on, and a rebuild choose between them.
-        if other is not None and self._doubts.adopted_anew(record):
-            self._log.error("adopted anew as another volume", volume=record.name, id=str(record.id), other=str(other.id))
-        return other is not None
+        return compared.stands
 
     def _write_sidecar(self, volume: VolumeId) -> None:
         record = self._store.volume(volume)

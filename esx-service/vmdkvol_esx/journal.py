@@ -23,6 +23,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.deeds import deed, doing, named
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
@@ -51,6 +52,7 @@ class Journal:
         self._at = parts.at
         self._log = parts.log
         self._sighting = Sighting(parts)
+        self._comparing = Comparing(parts)
         self._underway = underway
         self._glance = glance
         # Of the work under way in this process, by intent.
@@ -71,6 +73,8 @@ class Journal:
         request, now = self._parts.request(), self._clock.wall()
         intent = Intent(self._parts.operation(request), record.id, change, caller, now, source, before, request=request)
         self._store.begin(intent, record, home=home, over_quota=over_quota)
+        if before is None:
+            self._parts.doubts.compared(record.id)
         return intent
 
     def carry_out(
@@ -110,7 +114,11 @@ class Journal:
                 self._clock.sleep(min(_BUSY_S, deadline.left_s))
 
     def write_sidecar(self, record: VolumeRecord) -> None:
-        """Put the second copy of the record where it belongs (``paths.copy_path``); durable on return."""
+        """Put the second copy of the record where it belongs (``paths.copy_path``); durable on return.
+
+        MetadataDamaged, and nothing is written, if the one that lies there knows more than this record.
+        """
+        self._comparing.check(record)
         self._hypervisor.write_sidecar(copy_path(record), sidecar.encode(record))
         self._at(Point.SIDECAR_WRITTEN)
 
@@ -134,6 +142,9 @@ class Journal:
             case Step.UNDO:
                 self._undo(intent, told)
             case Step.GO_ON:
+                if isinstance(intent.change, DeleteDisk):
+                    # An old database may have begun to delete what was taken out of the trash since.
+                    self._comparing.check(intent.before or record)
                 self._send(intent, record, self._parts.operation(intent.request), deadline)
             case Step.WAIT:
                 raise StillWorking(f"{doing(intent, record)} has not ended")
@@ -231,12 +242,19 @@ class Journal:
         The generation goes back too: nobody was told the raised one, as ``list_attached`` tells the one before it.
         """
         if isinstance(intent.change, CreateDisk | CloneDisk):
+            # An old database may be about to make what was made since, and has somebody's data.
+            self._check_undone(intent)
             self._do(DeleteDisk(intent.change.disk), intent)
         elif isinstance(intent.change, AttachDisk) and told is Told.NOTHING:
             # It may be on its way, with its task id lost: seen on no VM, the disk would come to this one a moment after
             # it was given to another. A detach is done after it, or finds nothing to do.
             self._do(DetachDisk(intent.change.vm, intent.change.disk), intent)
         self._abandon(intent)
+
+    def _check_undone(self, intent: Intent) -> None:
+        record = self._store.volume(intent.volume)
+        if record is not None:
+            self._comparing.check(record)
 
     def _do(self, change: DeleteDisk | DetachDisk | GrowDisk, intent: Intent) -> None:
         deadline = Deadline.after(self._clock, _UNDO_S)

@@ -9,6 +9,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, StaleRequest, VolumeNotFound
 from vmdkvol.messages import Done, Mark
 from vmdkvol.volume import Content, State, VmId, VolumeId, content_may_become, may_become
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.parts import Parts
@@ -28,7 +29,7 @@ class Marking:
         self._clock = parts.clock
         self._journal = journal
         self._permits = permits
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._log = parts.log
 
     def mark(self, caller: VmId, request: Mark, deadline: Deadline, _: Reply) -> Done:
@@ -52,7 +53,7 @@ class Marking:
         record = self._markable(caller, request.volume)
         if record.state not in (State.READY, State.DAMAGED):
             check_ready(record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         check_generation(record, request.generation)
         if record.last_vm != caller:
             raise StaleRequest(f"volume {record.name} was not attached to this machine last")

@@ -108,7 +108,12 @@ class MendingOrphans:
                 record = sidecar.decode(content) if disk is None else read_record(self._hypervisor, path, disk)
         except MetadataDamaged as error:
             unreadable = error.text
-        return Place(path, disk, damage, record, unreadable)
+        return Place(path, disk, damage, record, unreadable, record is not None and self._is_later(record))
+
+    def _is_later(self, record: VolumeRecord) -> bool:
+        """As ``claims.adopted_since`` of the volume that our records say has this one's adopted disk."""
+        other = self._store.with_disk(record.disk_uuid) if record.adopted else None
+        return other is not None and other.id != record.id and self._hypervisor.read_sidecar(copy_path(other)) is None
 
     def _damage(self, path: DiskPath) -> str:
         """Return what is wrong with what is no disk in a listing; empty: nothing lies there."""

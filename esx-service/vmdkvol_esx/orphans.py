@@ -27,6 +27,7 @@ class Place:
     """What lies at one place of our folders. ``disk`` None: none that can be read; ``damage`` says why, "" that there is none.
 
     ``record`` is what the second copy beside it says; None: there is none, or ``unreadable`` says what is wrong with it.
+    ``later``: its disk is another volume's by our records, which has no copy: it was adopted anew after that one.
     """
 
     path: DiskPath
@@ -34,6 +35,7 @@ class Place:
     damage: str = ""
     record: VolumeRecord | None = None
     unreadable: str = ""
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def _of_adopted(place: Place, record: VolumeRecord, known: Known) -> Orphan | No
     if other is not None and other.id == record.id:
         return None
     lies = f"the adopted disk [{record.datastore}] {record.path}"
-    if other is not None and record.created_at > other.created_at:
+    if other is not None and place.later:
         # All that is left of the later volume, for a rebuild.
         detail = f"{lies} was adopted anew as this one, after volume {other.name}: an old database was put back; rebuild it"
         return _orphan(OrphanKind.SIDECAR, place, detail)

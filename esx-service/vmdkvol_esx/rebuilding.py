@@ -13,6 +13,7 @@ from vmdkvol.errors import (
     TruthUnknown,
     Unavailable,
     VolumeError,
+    WrongDisk,
 )
 from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
@@ -117,8 +118,8 @@ def collect(hypervisor: Hypervisor) -> Iterator[Found]:
 def adopted_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
     """Return the disk, wherever it lies, of the adopted volume whose copy is at this place; None for any other place.
 
-    None too if it is damaged or has a snapshot: the volume has a name all the same. One that a machine has may not
-    tell who it is; then the machine's device list does.
+    None too if it is damaged, has a snapshot, or if another one lies there: the volume has a name all the same, and what is
+    not its disk is refused at an attach. One that a machine has may not tell who it is; then the machine's device list does.
     """
     content = hypervisor.read_sidecar(path) if is_adopted_copy(path) else None
     if content is None:
@@ -126,7 +127,7 @@ def adopted_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
     record = sidecar.decode(content)
     try:
         return hypervisor.disk(disk_ref(record))
-    except (DatastoreNotFound, MetadataDamaged, SnapshotPresent):
+    except (DatastoreNotFound, MetadataDamaged, SnapshotPresent, WrongDisk):
         return None
     except TruthUnknown:
         lists = hypervisor.devices(None).lists.values()

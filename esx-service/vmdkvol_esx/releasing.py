@@ -15,6 +15,7 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.volume import State
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.ordering import Ordering, outcome
 from vmdkvol_esx.owners import Owners
@@ -31,7 +32,7 @@ class Releasing:
     """For any thread."""
 
     def __init__(self, parts: Parts, ordering: Ordering, removing: Removing, owners: Owners, handover: Handover) -> None:
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._log = parts.log
         self._ordering = ordering
         self._removing = removing
@@ -66,7 +67,7 @@ class Releasing:
             )
         if record.state in (State.PREPARING, State.REMOVING):
             raise Busy(f"volume {record.name} is {record.state}", volume=record.name)
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, plan, held = self._planned(record)
         plans.append(plan)
         if order.dry_run:

@@ -13,6 +13,7 @@ from vmdkvol.points import Point
 from vmdkvol.progress import words
 from vmdkvol.volume import Doing, State, VmId, VolumeId, Work
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
@@ -55,7 +56,7 @@ class Removing:
         self._underway = underway
         self._permits = permits
         self._hypervisor = parts.hypervisor
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._owners = owners
         self._at = parts.at
         self._log = parts.log
@@ -127,7 +128,7 @@ class Removing:
 
     def freed(self, record: VolumeRecord, deadline: Deadline, *, speaking: VmId | None = None) -> VolumeRecord | Held:
         """Return the record of a volume that nobody uses, or who has it. Raises what stands against it. Within its lane."""
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, owner = self._owners.freed(record, None, deadline, speaking=speaking)
         match owner:
             case HeldBy(vm=vm) | LeftBehind(vm=vm):
@@ -193,7 +194,7 @@ class Removing:
         if record is None or record.state is not State.TRASHED:
             return
         # An old database that was put back may have in the trash what was taken out of it since.
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, owner = self._owners.freed(record, None, deadline)
         # One machine of somebody else's that is out of reach must not keep every deleted volume of the site for ever
         # (corrections 38): one that somebody attached by hand is held by its lock.

@@ -21,6 +21,7 @@ from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Content, VmId
 from vmdkvol_esx import growth, rights
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.growth import Found, Holding
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
@@ -48,7 +49,7 @@ class Resizing:
         self._owners = owners
         self._handover = handover
         self._underway = underway
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._at = parts.at
         self._log = parts.log
 
@@ -78,7 +79,7 @@ class Resizing:
     def _look(self, record: VolumeRecord) -> Found:
         """Return the volume as it stands; raise what is against a growth of any size."""
         check_ready(record)
-        self._doubts.check(record)
+        self._comparing.check(record)
         record, owner = self._owners.found(record)
         match owner:
             case Free():

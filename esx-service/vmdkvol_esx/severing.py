@@ -9,7 +9,7 @@ from itertools import chain, repeat
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, VolumeError
+from vmdkvol.errors import Busy, Unavailable, VolumeError
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.points import Point
@@ -17,6 +17,7 @@ from vmdkvol.volume import State, VmId
 from vmdkvol.volume_orders import DetachVolume
 from vmdkvol_esx import severance
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.following import Following
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
@@ -40,7 +41,7 @@ class Severing:
         self, parts: Parts, ordering: Ordering, journal: Journal, owners: Owners, handover: Handover, following: Following
     ) -> None:
         self._store = parts.store
-        self._doubts = parts.doubts
+        self._comparing = Comparing(parts)
         self._at = parts.at
         self._log = parts.log
         self._ordering = ordering
@@ -111,7 +112,7 @@ class Severing:
         The copy first: killed in the middle and rebuilt from it, the volume is checked once too often, and never too seldom.
         """
         fenced = severance.fenced(record)
-        self._write_copy(replace(fenced, generation=record.generation))
+        copied = self._write_copy(replace(fenced, generation=record.generation))
         self._log.warning("taking a disk", volume=record.name, id=str(record.id), why=decided.why, by=order.by.name)
         if decided.vm is None:
             fenced = replace(fenced, last_vm=None)
@@ -124,25 +125,34 @@ class Severing:
         self._at(Point.SEVER_RECORDED)
         self._handover.changed(record.id)
         taken = self._store.volume(record.id) or fenced
-        self._write_copy(taken)
+        if copied:
+            # The first one was compared with the generation that the database had.
+            self._write_copy(taken)
         return taken
 
-    def _write_copy(self, record: VolumeRecord) -> None:
+    def _write_copy(self, record: VolumeRecord) -> bool:
         if record.state is State.LOST:
             # Where its disk lay may be another one's by now.
-            return
+            return False
         try:
             self._journal.write_sidecar(record)
         except VolumeError as error:
             # The record is the first copy, and housekeeping writes the second one again.
             self._log.warning("sidecar not written", volume=record.name, error=str(error))
+            return False
+        return True
 
     # --- shared --------------------------------------------------------------------------------------------------
 
     def _check_state(self, record: VolumeRecord) -> None:
         if record.state in (State.PREPARING, State.REMOVING):
             raise Busy(f"volume {record.name} is {record.state}", volume=record.name)
-        self._doubts.check(record)
+        try:
+            self._comparing.check(record)
+        except Unavailable as error:
+            # Taking a disk away harms nothing that an old database does not know of, and a datastore that does not answer is
+            # when it is needed. The copy is not written over unread (``Journal.write_sidecar``).
+            self._log.warning("sidecar not read", volume=record.name, id=str(record.id), error=str(error))
 
     def _name(self, owner: Free | Here | HeldBy | LeftBehind | Unread, record: VolumeRecord) -> str:
         vm: VmId | None = owner.vm if isinstance(owner, HeldBy | LeftBehind | Unread) else record.last_vm

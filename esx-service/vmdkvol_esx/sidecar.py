@@ -33,14 +33,14 @@ def encode(record: VolumeRecord) -> bytes:
 def decode(content: bytes) -> VolumeRecord:
     """Return the record in a sidecar; raise MetadataDamaged for anything that ``encode`` did not write (F40).
 
-    A sidecar of a newer version is refused too (the field ``other_version``): what it means is not known here.
+    A sidecar of a newer version is refused too (see ``is_newer``): what it means is not known here.
     """
     data = _parsed(content)
     if data["version"] != VERSION:
         raise MetadataDamaged(
             f"the sidecar has version {quoted(data['version'], 40)}, this service reads {VERSION}",
             remedy="upgrade the service",
-            other_version=True,
+            newer_version=_is_later(data["version"]),
         )
     if data["sha256"] != _checksum(data["record"]):
         raise MetadataDamaged("the sidecar's checksum does not match its record")
@@ -51,6 +51,15 @@ def decode(content: bytes) -> VolumeRecord:
     if data["generation"] != record.generation:
         raise MetadataDamaged("the sidecar's generation is not its record's")
     return record
+
+
+def is_newer(error: MetadataDamaged) -> bool:
+    """Tell whether ``decode`` refused what a newer version wrote, which is kept and believed to say more than we know."""
+    return error.fields.get("newer_version") is True
+
+
+def _is_later(version: object) -> bool:
+    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from vmdkvol.volume import DEFAULT_VMGROUP, Content, State, VolumeId, new_disk_u
 from vmdkvol.volume_orders import InspectVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path
-from vmdkvol_esx.ports import AttachDisk, CreateDisk, DiskPath, DiskRef
+from vmdkvol_esx.ports import AttachDisk, CreateDisk, Disk, DiskPath, DiskRef
 from vmdkvol_esx.records import VolumeRecord
 
 PLACE = "[ds1] theirs/x.vmdk"
@@ -392,6 +392,36 @@ def test_an_adopted_disk_that_is_gone_is_lost_and_comes_back(site: AdminSite, di
     site.hypervisor.submit(CreateDisk(disk, GB, "thin", {}), uuid4())
     site.housekeeping.scan()
     assert site.record(record.id).state is State.READY
+
+
+def test_an_adopted_disk_that_cannot_be_looked_at_is_not_counted_as_gone(site: AdminSite, disk: DiskRef) -> None:
+    """A machine that has it has its file, on vSphere: between two sights of nothing that is no third one."""
+    record, look = adopted(site), site.hypervisor.disk
+
+    def absent(ref: DiskRef) -> Disk | None:
+        return None
+
+    def unread(ref: DiskRef) -> Disk | None:
+        raise TruthUnknown("somebody has it")
+
+    for answer in (absent, unread, absent, unread, unread):
+        site.hypervisor.disk = answer  # type: ignore[method-assign]
+        site.housekeeping.scan()
+    site.hypervisor.disk = look  # type: ignore[method-assign]
+    assert site.record(record.id).state is State.READY
+
+
+def test_the_copy_of_an_adopted_disk_that_a_machine_has_is_looked_after(site: AdminSite, disk: DiskRef) -> None:
+    record = adopted(site)
+    site.hypervisor.write_sidecar(copy_path(record), b"garbage")
+
+    def unread(ref: DiskRef) -> Disk | None:
+        raise TruthUnknown("somebody has it")
+
+    site.hypervisor.disk = unread  # type: ignore[method-assign]
+    site.housekeeping.scan()
+    assert site.copy_of(record) == record
+    assert "disk cannot be used" not in site.log.events("error")
 
 
 def test_the_copy_of_a_lost_record_is_told_and_mended(site: AdminSite, disk: DiskRef) -> None:

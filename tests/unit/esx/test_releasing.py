@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ import pytest
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, DS2, A, B
 from tests.unit.esx.test_adopting import PLACE, adopt, adopted, put
+from vmdkvol.admin_errors import NotAdoptable
 from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Conflict, MetadataDamaged, TruthUnknown, VolumeError, VolumeInUse, VolumeNotFound
@@ -293,11 +295,23 @@ def test_a_rebuild_keeps_the_name_of_one_whose_disk_is_away(site: AdminSite, dis
     assert (record.name, record.path) == ("db", "theirs/x.vmdk")
 
 
-def test_a_rebuild_leaves_out_another_disk_in_its_place(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+def test_a_rebuild_keeps_the_name_of_one_with_another_disk_in_its_place(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    """I6: Docker would forget a volume that there is not. What lies there is not attached for it."""
     site.hypervisor.lose(disk.path)
-    put(site)
-    rebuilt = rebuild(open_store(None, site.clock), site.hypervisor, site.log, site.clock.wall())
-    assert (rebuilt.restored, len(rebuilt.left_out)) == ((), 1)
+    stranger = put(site)
+    store = open_store(None, site.clock)
+    (record,) = rebuild(store, site.hypervisor, site.log, site.clock.wall()).restored
+    assert (record.name, record.disk_uuid) == ("db", disk.uuid)
+    site.store = store
+    site.restart()
+    for _ in range(3):
+        site.housekeeping.scan()
+    assert site.record(volume.id).state is State.READY
+    with pytest.raises(VolumeError):
+        site.attach(volume.id, A)
+    assert (dict(site.hypervisor.truth().holders), site.hypervisor.content(stranger.uuid)) == ({}, "somebody's")
 
 
 def test_a_rebuild_does_not_believe_a_copy_in_the_wrong_place(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
@@ -343,6 +357,15 @@ def test_f40_in_the_trash_of_an_old_database_it_is_kept_too(site: AdminSite, dis
     assert ([each.id for each in site.records()], site.copy_of(later)) == ([volume.id], later)
 
 
+def test_f40_a_clock_that_was_set_back_does_not_let_the_later_copy_be_removed(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    later = put_back(site, volume)
+    site.hypervisor.write_sidecar(copy_path(later), sidecar.encode(replace(later, created_at=0.0)))
+    (told,) = site.order(ListOrphans()).orphans
+    assert (told.where, told.actions) == (str(copy_path(later)), ())
+
+
 def test_f40_the_copy_of_the_later_volume_cannot_be_removed(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
     later = put_back(site, volume)
     (told,) = site.order(ListOrphans()).orphans
@@ -350,14 +373,71 @@ def test_f40_the_copy_of_the_later_volume_cannot_be_removed(site: AdminSite, dis
     assert "an old database was put back" in told.detail
 
 
-def test_f40_a_copy_that_an_earlier_volume_left_is_no_doubt(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
-    earlier = replace(volume, id=VolumeId(uuid4()), created_at=volume.created_at - 1.0)
-    site.hypervisor.write_sidecar(copy_path(earlier), sidecar.encode(earlier))
-    damaged = adopted_place(DS1, VolumeId(uuid4()))
-    site.hypervisor.write_sidecar(damaged, b"{}")
+@pytest.mark.parametrize("back_s", [0.0, 3600.0])
+def test_f40_a_clock_that_was_set_back_does_not_hide_the_later_volume(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord, back_s: float
+) -> None:
+    later = put_back(site, volume)
+    site.hypervisor.write_sidecar(copy_path(later), sidecar.encode(replace(later, created_at=volume.created_at - back_s)))
+    with pytest.raises(MetadataDamaged, match="adopted anew"):
+        site.attach(volume.id, A)
+
+
+def moved_with_its_copy(site: AdminSite, later: VolumeRecord) -> None:
+    """As after a machine that had the later volume's disk was moved to another datastore."""
+    moved = replace(later, datastore=DS2)
+    site.hypervisor.write_sidecar(copy_path(moved), sidecar.encode(moved))
+    site.hypervisor.write_sidecar(copy_path(later), None)
+
+
+def test_f40_the_later_volume_is_found_on_every_datastore(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    moved_with_its_copy(site, put_back(site, volume))
+    with pytest.raises(MetadataDamaged, match="adopted anew"):
+        site.attach(volume.id, A)
+
+
+def test_f40_a_disk_whose_record_lies_on_another_datastore_is_not_adopted(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    later = put_back(site, volume)
+    moved_with_its_copy(site, later)
+    site.store.delete(volume.id, expect=volume.generation)
+    with pytest.raises(NotAdoptable, match=r"a record at \[ds2\].*says that it is volume anew"):
+        adopt(site, name="third")
+
+
+def test_f40_another_datastore_that_cannot_be_read_stands_in_nobody_s_way(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    """It may be gone for good, and an adopted disk has nothing to do with it in nearly every case."""
     site.hypervisor.write_sidecar(copy_path(volume), None)
+    site.hypervisor.unreadable(DS2)
+    site.restart()
+    assert site.attach(volume.id, A).volume == volume.id
+
+
+def test_a_damaged_copy_of_whatever_is_no_doubt(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.hypervisor.write_sidecar(adopted_place(DS1, VolumeId(uuid4())), b"{}")
+    site.hypervisor.write_sidecar(copy_path(volume), None)
+    site.restart()
     site.housekeeping.scan()
     assert (site.copy_of(volume), site.attach(volume.id, A).volume) == (volume, volume.id)
+
+
+def written_by_a_newer_version(record: VolumeRecord) -> bytes:
+    return json.dumps({**json.loads(sidecar.encode(record)), "version": sidecar.VERSION + 1}).encode()
+
+
+def test_f40_a_copy_that_a_newer_version_wrote_may_be_of_this_disk(
+    site: AdminSite, disk: DiskRef, volume: VolumeRecord
+) -> None:
+    later = put_back(site, volume)
+    site.hypervisor.write_sidecar(copy_path(later), written_by_a_newer_version(later))
+    with pytest.raises(MetadataDamaged, match=r"newer version.*upgrade the service"):
+        site.attach(volume.id, A)
+    site.store.delete(volume.id, expect=volume.generation)
+    with pytest.raises(NotAdoptable, match=r"may be a volume already.*upgrade the service"):
+        adopt(site, name="third")
 
 
 def test_f40_what_cannot_be_read_of_other_copies_writes_none(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
