@@ -33,10 +33,15 @@ class FoundDisk:
 
 @dataclass(frozen=True, slots=True)
 class FoundDisks:
-    """Some disks in the order of their places. ``next`` is the ``after`` of the next page, None on the last."""
+    """Some disks in the order of their places. ``next`` is the ``after`` of the next page, None on the last.
+
+    ``uncompared``: so many disks in the device lists of virtual machines do not say who they are. That one of these disks is
+    one of them is seen by its place alone, which another name of its datastore hides.
+    """
 
     disks: tuple[FoundDisk, ...]
     next: str | None = None
+    uncompared: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,12 +161,14 @@ class AttachedDisk:
 class DeviceLists:
     """One bulk read. ``unread`` are VMs that exist and did not answer: for them nothing is known (corrections 38).
 
-    ``vms``: of a read of all, those of ``Hypervisor.vms`` as the same read shows them.
+    ``vms``: of a read of all, those of ``Hypervisor.vms`` as the same read shows them. ``nameless``: of a read of all, where
+    disks of anybody's lie that are in no list, since they do not say who they are; None is nowhere that is known.
     """
 
     lists: Mapping[VmId, tuple[AttachedDisk, ...]]
     unread: frozenset[VmId] = frozenset()
     vms: tuple[Vm, ...] = ()
+    nameless: Mapping[VmId, tuple[DiskPath | None, ...]] = field(default_factory=dict)
 
     def of(self, vm: VmId) -> tuple[AttachedDisk, ...] | None:
         """Return the VM's list; None if it was not read, also if the answer just leaves it out: that is not "nothing"."""

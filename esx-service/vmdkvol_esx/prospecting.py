@@ -69,7 +69,8 @@ class Prospecting:
             last = path
             if told is not None:
                 shown.append(told)
-        return FoundDisks(tuple(shown), None if last is None or last == left[-1] else str(last))
+        uncompared = sum(map(len, lists.nameless.values()))
+        return FoundDisks(tuple(shown), None if last is None or last == left[-1] else str(last), uncompared)
 
     def datastore(self, text: str) -> DatastoreName:
         """Return the name of a datastore of ours; DatastoreNotFound."""
@@ -83,6 +84,9 @@ class Prospecting:
         names = {vm.id: vm.name for vm in lists.vms}
         for vm, devices in lists.lists.items():
             if any(device.uuid == disk.uuid or device.path == disk.path for device in devices):
+                return names.get(vm, str(vm))
+        for vm, places in lists.nameless.items():
+            if disk.path in places:
                 return names.get(vm, str(vm))
         try:
             self._hypervisor.check_unused(disk)

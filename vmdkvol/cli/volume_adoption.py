@@ -33,8 +33,21 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
     vmdkvol volume scan ds1 --folder databases --filter adoptable=true
     """
     view.check(_DISKS)
-    pages = client.pages(path_of("disks", datastore), "disks", {"folder": folder.strip("/") or None})
+    uncompared: list[int] = []
+    pages = client.pages(
+        path_of("disks", datastore),
+        "disks",
+        {"folder": folder.strip("/") or None},
+        # An API of a version before does not say it.
+        lambda page: uncompared.append(page.get("uncompared", 0)),
+    )
     view.show(_DISKS, [row_of(disk) for disk in pages])
+    if max(uncompared, default=0):
+        click.echo(
+            f"vmdkvol: {max(uncompared)} disks of virtual machines do not say who they are and cannot be compared but by "
+            "their places: look whose a disk is before it is adopted",
+            err=True,
+        )
 
 
 @click.command("adopt")

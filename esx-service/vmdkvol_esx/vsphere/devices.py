@@ -56,6 +56,15 @@ def fitted_disks(devices: Sequence[Any], identify: Callable[[DiskPath], DiskUuid
     return tuple(found)
 
 
+def nameless_disks(devices: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+    """Return where the other disks lie: outside of our folder, and without an identity. See ``Machine.nameless``."""
+    roots = [_root(each.backing)[0] for each in devices if isinstance(each, Device.VirtualDisk)]
+    paths = [(root, getattr(root, "fileName", None) or "") for root in roots if read_uuid(getattr(root, "uuid", None)) is None]
+    return tuple(
+        (getattr(getattr(root, "datastore", None), "_moId", ""), path) for root, path in paths if our_path(path) is None
+    )
+
+
 def our_path(text: str) -> DiskPath | None:
     """Return the path if it lies in our folder on its datastore, whose name may have brackets of its own."""
     name, inside, rest = text.partition(f"] {FOLDER}/")

@@ -12,7 +12,7 @@ from vmdkvol.clock import Clock
 from vmdkvol.volume import DiskUuid, VmId
 from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.vsphere.connecting import Service
-from vmdkvol_esx.vsphere.devices import context_id, fitted_disks, scsi_controllers, snapshot_name
+from vmdkvol_esx.vsphere.devices import context_id, fitted_disks, nameless_disks, scsi_controllers, snapshot_name
 from vmdkvol_esx.vsphere.faults import Failed, Meaning
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.reading import Found, Values, all_in, each_of
@@ -158,6 +158,7 @@ class Inventory:
             disks=fitted_disks(devices, lambda path: self._identified(service, path)),
             snapshot=snapshot_name(values.get("snapshot.currentSnapshot"), values.get("snapshot.rootSnapshotList") or ()),
             context_id=context_id(devices),
+            nameless=nameless_disks(devices),
         )
 
     def _identified(self, service: Service, path: DiskPath) -> DiskUuid | None:

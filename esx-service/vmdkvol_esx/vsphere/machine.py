@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
+from vmdkvol_esx.ports import DiskPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Machine:
     """``ref`` is the server's own id. ``running`` is False only for one that is positively switched off.
 
     ``version`` changes with every change of its configuration; empty if the server gives none. ``hardware`` names its
-    generation ("vmx-19"), ``snapshot`` the snapshot that it runs on. ``context_id`` is that of its VMCI device.
+    generation ("vmx-19"), ``snapshot`` the snapshot that it runs on. ``context_id`` is that of its VMCI device. ``nameless``:
+    the server's id of the datastore and the path of each disk outside of our folder that does not say who it is.
     """
 
     ref: str
@@ -58,6 +61,7 @@ class Machine:
     disks: tuple[Fitted, ...] = ()
     snapshot: str | None = None
     context_id: int | None = None
+    nameless: tuple[tuple[str, str], ...] = ()
 
     @property
     def unidentified(self) -> tuple[Fitted, ...]:
@@ -72,3 +76,11 @@ class Machine:
     def without_devices(self) -> Machine:
         """Return the machine without the server's own descriptions, which are large."""
         return replace(self, disks=tuple(replace(disk, device=None) for disk in self.disks))
+
+
+def nameless(
+    machines: Mapping[VmId, Machine], located: Callable[[str, str], DiskPath | None]
+) -> Mapping[VmId, tuple[DiskPath | None, ...]]:
+    """Return ``DeviceLists.nameless`` of these machines."""
+    found = {vm: tuple(located(*each) for each in machine.nameless) for vm, machine in machines.items()}
+    return {vm: places for vm, places in found.items() if places}

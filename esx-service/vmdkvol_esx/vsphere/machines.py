@@ -19,7 +19,7 @@ from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.contexts import Contexts
 from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
 from vmdkvol_esx.vsphere.inventory import Glimpse, Identify, Inventory, unless_gone
-from vmdkvol_esx.vsphere.machine import Machine
+from vmdkvol_esx.vsphere.machine import Machine, nameless
 from vmdkvol_esx.vsphere.moves import Located
 from vmdkvol_esx.vsphere.reading import PAGE
 from vmdkvol_esx.vsphere.roll import Roll
@@ -94,7 +94,7 @@ class Machines:
             return DeviceLists(lists | dict.fromkeys(absent - hidden, ()), frozenset(unread))
         ours = frozenset(self._hosts)
         lists = {vm: disks for vm, disks in lists.items() if disks or vm in ours}
-        return DeviceLists(lists, frozenset(unread), self._existing(site.seen, hidden))
+        return DeviceLists(lists, frozenset(unread), self._existing(site.seen, hidden), nameless(site.machines, self.located))
 
     def vm(self, vm: VmId) -> Vm | None:
         """Return any machine by its instance UUID; None if it is positively not there, TruthUnknown if that is not known."""

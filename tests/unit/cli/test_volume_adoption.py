@@ -23,6 +23,19 @@ def test_disks_are_listed_with_what_stands_against_each(terminal: Terminal) -> N
     assert terminal.asked[0].target == "/v1/disks/ds1?limit=1000&folder=a"
 
 
+def test_how_many_disks_cannot_be_compared_is_said(terminal: Terminal) -> None:
+    said = terminal.answers(Says(dump(FoundDisks((FREE,), uncompared=3)))).run("volume", "scan", "ds1")
+    assert "3 disks of virtual machines do not say who they are" in said.err
+    assert "[ds1] a/x.vmdk" in said.out
+
+
+def test_an_api_of_before_does_not_say_it(terminal: Terminal) -> None:
+    page = dump(FoundDisks((FREE,)))
+    del page["uncompared"]
+    said = terminal.answers(Says(page)).run("volume", "scan", "ds1")
+    assert (said.code, said.err) == (0, "")
+
+
 def test_programs_get_every_key(terminal: Terminal) -> None:
     said = terminal.answers(Says(dump(FoundDisks((FREE,))))).run("volume", "scan", "ds1", "-o", "json")
     (row,) = json.loads(said.out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -78,6 +78,8 @@ class Hypervisor(SimulatedHypervisor):
     homes_fail: VolumeError | None = None
     # As vCenter.
     stops_nothing = False
+    # Disks of machines that do not say who they are.
+    nameless: Mapping[VmId, tuple[DiskPath | None, ...]] = {}  # noqa: RUF012 - replaced, never changed
     # As if they lay outside of our folders.
     leaves_out_disks = False
 
@@ -94,7 +96,8 @@ class Hypervisor(SimulatedHypervisor):
     def devices(self, vms: Collection[VmId] | None) -> DeviceLists:
         found = super().devices(vms)
         lists = {vm: disks for vm, disks in found.lists.items() if vm not in self.leaves_out}
-        return replace(found, lists=lists, vms=tuple(vm for vm in found.vms if vm.id not in self.disowned))
+        ours = tuple(vm for vm in found.vms if vm.id not in self.disowned)
+        return replace(found, lists=lists, vms=ours, nameless=self.nameless)
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:
         return [] if self.leaves_out_disks else super().disks(datastore)

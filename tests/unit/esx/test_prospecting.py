@@ -15,7 +15,7 @@ from tests.unit.esx.test_adopting import adopt
 from vmdkvol import frames
 from vmdkvol.adoption_messages import FoundDisk, FoundDisks, ScanDisks
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, Busy, DatastoreNotFound, NotFound, TruthUnknown
+from vmdkvol.errors import BadRequest, Busy, DatastoreNotFound, NotFound, TruthUnknown, VolumeInUse
 from vmdkvol.volume import new_disk_uuid
 from vmdkvol.wire import dump
 from vmdkvol_esx.paths import disk_ref
@@ -64,6 +64,17 @@ def test_a_disk_that_a_machine_has_is_told_with_the_machine(site: AdminSite) -> 
     site.hypervisor.power(A, running=False)
     (told,) = found(site)
     assert (told.adoptable, told.used_by, told.reason) == (False, "host-a", "host-a has it")
+
+
+def test_a_disk_of_a_machine_that_does_not_say_who_it_is_is_known_by_its_place(site: AdminSite) -> None:
+    ref, other = put(site), DiskPath(DS1, "elsewhere/y.vmdk")
+    site.hypervisor.nameless = {B: (ref.path, None), A: (other,)}
+    told: FoundDisks = site.order(ScanDisks(datastore="ds1"))
+    (disk,) = told.disks
+    assert (disk.adoptable, disk.used_by, told.uncompared) == (False, "host-b", 3)
+    with pytest.raises(VolumeInUse, match="host-b has it"):
+        adopt(site)
+    assert site.records() == []
 
 
 def test_a_disk_that_a_silent_machine_may_have_is_told_as_such_and_does_not_hide_the_page(site: AdminSite) -> None:

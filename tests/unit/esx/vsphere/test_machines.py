@@ -17,7 +17,7 @@ from vmdkvol.volume import DiskUuid, ScsiAddress
 from vmdkvol_esx.ports import AttachedDisk, DiskPath, DiskRef
 from vmdkvol_esx.vsphere.devices import our_path
 from vmdkvol_esx.vsphere.faults import Failed, Meaning, Trouble
-from vmdkvol_esx.vsphere.machine import Controller
+from vmdkvol_esx.vsphere.machine import Controller, Machine, nameless
 from vmdkvol_esx.vsphere.slots import DISKS
 
 
@@ -350,10 +350,24 @@ def test_a_delta_without_a_known_snapshot_is_one_all_the_same(site: ToldSite) ->
     assert site.machines(1).devices(None).of(vm_id(1)) == (attached(1, "?"),)
 
 
-def test_what_has_no_identity_and_is_not_in_our_folder_is_nobodys_business(site: ToldSite) -> None:
+def test_what_has_no_identity_and_is_not_in_our_folder_is_told_apart(site: ToldSite) -> None:
+    """It is none of ours, and may be a disk that somebody wants to adopt: also of a machine that is out of reach."""
     site.vm(1, disk_device(1), disk_device(2, path="[ds1] host-1/host-1.vmdk", uuid=None))
+    site.vm(2, disk_device(3, path="[ds1] theirs/x.vmdk", uuid=None), **{"runtime.connectionState": "disconnected"})
 
-    assert site.machines(1).devices(None).of(vm_id(1)) == (attached(1),)
+    told = site.machines(1).devices(None)
+
+    assert told.of(vm_id(1)) == (attached(1),)
+    assert told.nameless == {vm_id(1): (None,), vm_id(2): (None,)}
+
+
+def test_of_what_has_no_identity_the_place_is_said() -> None:
+    path = DiskPath(DatastoreName("ds1"), "theirs/x.vmdk")
+    machine = Machine("vm-1", vm_id(1), "host-1", True, True, nameless=(("datastore-7", "[called] theirs/x.vmdk"),))
+
+    told = nameless({vm_id(1): machine}, lambda place, text: path if place == "datastore-7" else None)
+
+    assert told == {vm_id(1): (path,)}
 
 
 def test_a_holder_is_named_by_identity_and_by_path_where_there_is_no_other_way(site: ToldSite) -> None:
