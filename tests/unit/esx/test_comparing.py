@@ -14,8 +14,9 @@ from tests.unit.esx.site import DS1, GB, A
 from vmdkvol.errors import MetadataDamaged, NoSpace, TruthUnknown
 from vmdkvol.messages import Mark
 from vmdkvol.orders import Outcome
+from vmdkvol.vmgroup_messages import CreateVmgroup
 from vmdkvol.volume import Content, State, VolumeId
-from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
+from vmdkvol.volume_orders import DestroyVolume, DetachVolume, MoveVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DeleteDisk, DiskPath
@@ -26,7 +27,9 @@ Change = Callable[[AdminSite, VolumeRecord], object]
 
 @pytest.fixture
 def site() -> AdminSite:
-    return AdminSite()
+    site = AdminSite()
+    site.order(CreateVmgroup(name="shop", default_datastore="ds1"))
+    return site
 
 
 @pytest.fixture
@@ -58,6 +61,7 @@ CHANGES: list[object] = [
     pytest.param(lambda site, old: site.resize(old.id, 200 * GB // 2), id="resize"),
     pytest.param(lambda site, old: site.order(TrashVolume(volume="db")), id="trash"),
     pytest.param(lambda site, old: site.order(RenameVolume(volume="db", new_name="new")), id="rename"),
+    pytest.param(lambda site, old: site.order(MoveVolume(volume="db", to_vmgroup="shop")), id="move"),
     pytest.param(lambda site, old: site.order(SetVolume(volume="db", options=(("label", "a=b"),))), id="set"),
     pytest.param(lambda site, old: site.order(DetachVolume(volume="db", force=True, i_know="db")), id="force"),
 ]
