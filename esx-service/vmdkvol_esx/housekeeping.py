@@ -153,8 +153,9 @@ class Housekeeping:
             # Such as an adopted one that a machine has, which does not say who it is meanwhile. Its copy lies elsewhere.
             self._absent.pop(record.id, None)
             self._log.warning("disk not looked at", volume=record.name, id=str(record.id), error=str(error))
-            if record.adopted:
-                self._check_sidecar(record)
+            if not record.adopted:
+                return
+            self._check_sidecar(record)
             return
         except VolumeError as error:
             self._absent.pop(record.id, None)
