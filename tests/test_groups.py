@@ -35,12 +35,14 @@ def test_each_test_file_is_in_one_group_and_every_group_has_some() -> None:
 
 
 def test_a_file_belongs_to_the_group_with_the_longest_path_and_else_to_the_rest() -> None:
-    groups = {"inner": ("tests/a/b",), "outer": ("tests/a",), REST: ()}
+    groups = {"inner": ("tests/a/b",), "one": ("tests/a/b/test_v.py",), "outer": ("tests/a",), REST: ()}
+    files = ["tests/test_x.py", "tests/a/b/test_v.py", "tests/a/b/test_y.py", "tests/a/test_z.py", "tests/ab/test_w.py"]
 
-    shares = shared_out(["tests/test_x.py", "tests/a/b/test_y.py", "tests/a/test_z.py", "tests/ab/test_w.py"], groups)
+    shares = shared_out(files, groups)
 
     assert shares == {
         "inner": ["tests/a/b/test_y.py"],
+        "one": ["tests/a/b/test_v.py"],
         "outer": ["tests/a/test_z.py"],
         REST: ["tests/ab/test_w.py", "tests/test_x.py"],
     }

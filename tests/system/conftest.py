@@ -22,7 +22,13 @@ GuestMaker = Callable[..., Guest]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with the two Docker hosts come last, one after another: until then their guests do not run beside others."""
+    """Tests with the two Docker hosts come last, one after another: until then their guests do not run beside others.
+
+    A guest's start, and its image's, take minutes on a machine that has other tests to serve.
+    """
+    for item in items:
+        if item.get_closest_marker("timeout") is None and item.get_closest_marker("system") is not None:
+            item.add_marker(pytest.mark.timeout(900))
     items.sort(key=lambda item: "docker_hosts" in getattr(item, "fixturenames", ()))
 
 
