@@ -33,7 +33,8 @@ from vmdkvol_esx.web.token_file import TokenFile, Tokens
 pytestmark = pytest.mark.integration
 CLOCK = SystemClock()
 EXAMPLES = 12
-Api = tuple[Any, Mapping[str, str]]
+# The description, the headers of an administrator, and what a path may name that is there.
+Api = tuple[Any, Mapping[str, str], Mapping[str, str]]
 # What is there, so that not every answer is "not found".
 THERE = {"name": "tenant", "vm": "docker1", "vms": "docker1", "datastore": "ds1"}
 # A name that no grammar of a schema tells is refused with 400, and that is right.
@@ -42,7 +43,7 @@ NOT_ASKED = [positive_data_acceptance]
 
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
-    """The description as the API gives it over a real core, and the headers of an administrator."""
+    """The description as the API gives it over a real core, with a vmgroup, a machine and a volume there."""
     with tempfile.TemporaryDirectory(prefix="vmdkvol-fuzz-") as folder:
         root = Path(folder)
         (root / "ds1").mkdir()
@@ -61,10 +62,15 @@ def api() -> Iterator[Api]:
         login = Login(Tokens(root / "tokens.json", CLOCK, log), log)
         app = create_app(Door(line.ask, login.actor, Health(), CLOCK, log, uuid4, logs.bound), served())
         shown = {"Authorization": f"Bearer {token.reveal()}"}
-        app.test_client().post("/v1/vmgroups", json={"name": "tenant", "default_datastore": "ds1"}, headers=shown)
+        client = app.test_client()
+        client.post("/v1/vmgroups", json={"name": "tenant", "default_datastore": "ds1"}, headers=shown)
+        volume = {"vmgroup": "tenant", "name": "db", "options": [["size", "10mb"]]}
+        made = client.post("/v1/volumes", json=volume, headers=shown)
+        assert made.status_code == 201
         try:
             found = schemathesis.openapi.from_wsgi("/v1/openapi.json", app, headers=shown)
-            yield found, shown
+            # By its id: it is renamed, trashed and restored on the way.
+            yield found, shown, {**THERE, "volume": made.get_json()["subject"]}
         finally:
             line.close()
             service.stop()
@@ -73,7 +79,7 @@ def api() -> Iterator[Api]:
 @pytest.mark.parametrize("route", served(), ids=lambda route: route.name)
 def test_each_answer_is_as_the_description_says_and_none_is_a_failure_of_ours(api: Api, route: Route) -> None:
     """No 5xx, the described status, type and fields, nothing without a token, nothing for a method that is not there."""
-    schema, shown = api
+    schema, shown, known = api
     operation = schema[route.path][route.method]
 
     @settings(
@@ -87,7 +93,7 @@ def test_each_answer_is_as_the_description_says_and_none_is_a_failure_of_ours(ap
     @given(case=operation.as_strategy(), there=st.booleans())
     def asked(case: Any, there: bool) -> None:
         if there:
-            case.path_parameters = {name: THERE.get(name, text) for name, text in (case.path_parameters or {}).items()}
+            case.path_parameters = {name: known.get(name, text) for name, text in (case.path_parameters or {}).items()}
         case.call_and_validate(headers=shown, excluded_checks=NOT_ASKED)
 
     asked()
