@@ -129,6 +129,7 @@ OUTSIDE = (
     "vmdkvol_esx.cli",
     "vmdkvol_esx.composing",
     "vmdkvol_esx.metrics",
+    "vmdkvol_esx.figures",
     "vmdkvol_esx.monitoring",
     "vmdkvol_esx.registry",
     "vmdkvol_esx.certificates",

@@ -151,8 +151,8 @@ def _compose(
     disks = hypervisor if around is None else around(hypervisor)
     store.set_default_datastore(DEFAULT_VMGROUP, settings.default)
     watch = open_watch(settings, clock, store, disks, alarms, later.connected)
-    later.timed = watch.metrics.asked_vsphere
-    lanes, auditing = Lanes(clock, "volume", watch.metrics.waited), watch.auditing
+    later.timed = watch.figures.asked_vsphere
+    lanes, auditing = Lanes(clock, "volume", watch.figures.waited), watch.auditing
     registry = _open_registry(settings, store, disks, clock, alarms, later)
     parts = Parts(store, disks, lanes, clock, uuid4, log, at, request=lambda: logs.bound_id("call"), admit=auditing.admit)
     verbs = make_verbs(parts, notify=later.notify, retention_s=settings.trash_retention_s)

@@ -1,101 +1,75 @@
 """The service's figures for Prometheus. The only module that knows its library; names and buckets never change without a word.
 
-Everything here belongs to one registry that is made here: nothing is the process's, so two services in one process count apart.
+Loaded when somebody asks for figures: the library costs a start 0.05 s and more. What is counted until then, ``figures`` keeps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from vmdkvol.errors import BY_CODE, one_line
+from vmdkvol.errors import one_line
 from vmdkvol.volume import VmId
+from vmdkvol_esx.counts import OPERATION_BUCKETS, Counted, Spread
 from vmdkvol_esx.measuring import Readings
-from vmdkvol_esx.observing import INTERNAL, OK, Guest
+from vmdkvol_esx.observing import Guest
 
-# 50 and 110 are when Docker is answered at the latest.
-OPERATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 50.0, 110.0, 180.0)
 _LABEL = 120
-_RESULTS = frozenset({OK, INTERNAL, *BY_CODE})
 
 
 class Metrics:
-    """``Meter``, and what renders readings. For any thread."""
+    """Renders what was counted and read of one moment."""
 
     def __init__(
         self,
         *,
         version: str,
         protocol: int,
-        backend: str,
+        counted: Counted,
+        guests: Mapping[VmId, Guest],
         connected: Callable[[VmId], bool],
-        unwritten: Callable[[], int],
+        unwritten: int,
     ) -> None:
         """``connected`` tells whether a machine's agent is there, ``unwritten`` how many records the audit lacks."""
-        self._backend = backend
-        # The agents that said Hello; set by whoever knows them.
-        self.guests: Callable[[], Mapping[VmId, Guest]] = dict
+        self._built = (version, str(protocol), "service")
+        self._counted = counted
+        self._guests = guests
         self._connected = connected
         self._unwritten = unwritten
-        self._registry = registry = CollectorRegistry(auto_describe=False)
-        Gauge(
-            "vmdkvol_build_info",
-            "1, with the version and the newest protocol of this program.",
-            ["version", "protocol", "component"],
-            registry=registry,
-        ).labels(version, str(protocol), "service").set(1)
-        self._operations = Histogram(
-            "vmdkvol_operation_duration_seconds",
-            "How long requests took, by what came of them.",
-            ["op", "result", "backend"],
-            buckets=OPERATION_BUCKETS,
-            registry=registry,
-        )
-        self._in_flight = Gauge("vmdkvol_operations_in_flight", "Requests that are being worked on.", ["op"], registry=registry)
-        self._waits = Histogram(
-            "vmdkvol_lock_wait_seconds",
-            "How long work waited for what was before it on the same object.",
-            ["lock"],
-            buckets=OPERATION_BUCKETS,
-            registry=registry,
-        )
-
-        self._vsphere = Histogram(
-            "vmdkvol_vsphere_request_seconds",
-            "How long calls of the vSphere API took, by what came of them.",
-            ["method", "result"],
-            buckets=OPERATION_BUCKETS,
-            registry=registry,
-        )
-
-    # --- told as it happens --------------------------------------------------------------------------------------
-
-    def began(self, op: str) -> None:
-        self._in_flight.labels(op).inc()
-
-    def ended(self, op: str, result: str, seconds: float) -> None:
-        self._in_flight.labels(op).dec()
-        self._operations.labels(op, result if result in _RESULTS else INTERNAL, self._backend).observe(seconds)
-
-    def waited(self, lock: str, seconds: float) -> None:
-        """Work waited so long for its turn."""
-        self._waits.labels(lock).observe(seconds)
-
-    def asked_vsphere(self, method: str, result: str, seconds: float) -> None:
-        """vSphere was asked for one of the methods that our own code calls; ``result`` is a word of our code, too."""
-        self._vsphere.labels(method, result).observe(seconds)
-
-    # --- read when asked -----------------------------------------------------------------------------------------
 
     def render(self, readings: Readings) -> str:
         """Return everything in Prometheus' text format."""
-        text = "".join(_lines(generate_latest(self._registry).decode()))
-        once = CollectorRegistry(auto_describe=False)
-        once.register(_Once([*self._of_readings(readings), *self._of_guests()]))
-        return text + generate_latest(once).decode()
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Once([*self._of_counts(), *self._of_readings(readings), *self._of_guests()]))
+        return generate_latest(registry).decode()
+
+    def _of_counts(self) -> Iterator[Metric]:
+        counted, words = self._counted, "1, with the version and the newest protocol of this program."
+        yield _gauge("vmdkvol_build_info", words, ("version", "protocol", "component"), {self._built: 1})
+        yield _histogram(
+            "vmdkvol_operation_duration_seconds",
+            "How long requests took, by what came of them.",
+            ("op", "result", "backend"),
+            counted.operations,
+        )
+        in_flight = {(op,): count for op, count in counted.in_flight.items()}
+        yield _gauge("vmdkvol_operations_in_flight", "Requests that are being worked on.", ("op",), in_flight)
+        yield _histogram(
+            "vmdkvol_lock_wait_seconds",
+            "How long work waited for what was before it on the same object.",
+            ("lock",),
+            counted.waits,
+        )
+        yield _histogram(
+            "vmdkvol_vsphere_request_seconds",
+            "How long calls of the vSphere API took, by what came of them.",
+            ("method", "result"),
+            counted.vsphere,
+        )
 
     def _of_readings(self, readings: Readings) -> Iterator[Metric]:
         oldest = {(): readings.oldest_s}
@@ -137,7 +111,7 @@ class Metrics:
         yield _gauge("vmdkvol_volume_used_bytes", "What a volume's disk takes on its datastore.", labels, used)
 
     def _of_guests(self) -> Iterator[Metric]:
-        guests = self.guests()
+        guests = self._guests
         yield _gauge(
             "vmdkvol_guest_info",
             "1 for each agent that is connected.",
@@ -157,7 +131,7 @@ class Metrics:
             again.add_metric([_label(name)], count)
         yield again
         yield CounterMetricFamily(
-            "vmdkvol_audit_unwritten", "Records of the audit that the database did not take.", value=self._unwritten()
+            "vmdkvol_audit_unwritten", "Records of the audit that the database did not take.", value=self._unwritten
         )
 
 
@@ -180,14 +154,13 @@ def _gauge(name: str, words: str, labels: tuple[str, ...], values: Mapping[Any, 
     return family
 
 
+def _histogram(name: str, words: str, labels: tuple[str, ...], spreads: Mapping[tuple[str, ...], Spread]) -> Metric:
+    family = HistogramMetricFamily(name, words, labels=labels)
+    for key, spread in sorted(spreads.items()):
+        bounds = [*map(str, OPERATION_BUCKETS), "+Inf"]
+        family.add_metric(tuple(map(_label, key)), list(zip(bounds, accumulate(spread.counts), strict=True)), spread.seconds)
+    return family
+
+
 def _label(text: str) -> str:
     return one_line(text, _LABEL)
-
-
-def _lines(text: str) -> Iterator[str]:
-    created = False
-    for line in text.splitlines(keepends=True):
-        # When a counter began, as a figure of its own, is of no use here, and a second name for each.
-        created = line.split(" ")[2].endswith("_created") if line.startswith("#") else created
-        if not created:
-            yield line

@@ -18,9 +18,9 @@ from vmdkvol_esx.alarms import Alarms
 from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.backends import slot_counter
 from vmdkvol_esx.certificates import Certificates
+from vmdkvol_esx.figures import Figures
 from vmdkvol_esx.housekeeping import Housekeeping
 from vmdkvol_esx.measuring import Measuring
-from vmdkvol_esx.metrics import Metrics
 from vmdkvol_esx.observing import Observer
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.settings import ServiceSettings
@@ -43,7 +43,7 @@ class Watch:
     hypervisor: Hypervisor
     auditing: Auditing
     observer: Observer
-    metrics: Metrics
+    figures: Figures
 
     def rows(self, housekeeping: Housekeeping, registry: Registry | None) -> Mapping[type[Request[Any]], Answer]:
         """Return what answers each request about the audit, figures and health."""
@@ -54,7 +54,7 @@ class Watch:
             self.clock,
             logs.get("metrics"),
             uuid4,
-            self.metrics.render,
+            self.figures.render,
             lambda: housekeeping.strays.count,
             each_volume=self.settings.metrics_volumes,
             free_slots=slot_counter(self.hypervisor),
@@ -101,16 +101,17 @@ def open_watch(
     )
     store.trail.lost, alarms.heard = auditing.lost, auditing.alarm
     auditing.tidy()
-    metrics = Metrics(
+    figures = Figures(
+        clock,
         version=__version__,
         protocol=NEWEST_VERSION,
         backend="local" if settings.vsphere is None else "vsphere",
         connected=connected,
         unwritten=lambda: auditing.unwritten,
     )
-    observer = Observer(metrics, clock, (*REQUESTS, *NOUNS, *OWN))
-    metrics.guests = observer.guests
-    return Watch(settings, clock, store, hypervisor, auditing, observer, metrics)
+    observer = Observer(figures, clock, (*REQUESTS, *NOUNS, *OWN))
+    figures.guests = observer.guests
+    return Watch(settings, clock, store, hypervisor, auditing, observer, figures)
 
 
 def logged(answer: Answer) -> Answer:

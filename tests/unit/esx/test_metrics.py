@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,9 +25,10 @@ from vmdkvol.volume import VmId, VolumeId
 from vmdkvol.watch_messages import MetricsText, ReadMetrics
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.callers import Caller, Proof
+from vmdkvol_esx.counts import OPERATION_BUCKETS
 from vmdkvol_esx.expiry import Expiry
+from vmdkvol_esx.figures import Figures
 from vmdkvol_esx.measuring import Measuring, Quota, Readings, Size, Tally
-from vmdkvol_esx.metrics import OPERATION_BUCKETS, Metrics
 from vmdkvol_esx.observing import Observer
 from vmdkvol_esx.ports import Datastore
 
@@ -66,8 +68,10 @@ FULL = Readings(
 )
 
 
-def metrics(unwritten: int = 0) -> Metrics:
-    return Metrics(version="1.2.3", protocol=4, backend="local", connected=lambda vm: True, unwritten=lambda: unwritten)
+def metrics(unwritten: int = 0) -> Figures:
+    return Figures(
+        SystemClock(), version="1.2.3", protocol=4, backend="local", connected=lambda vm: True, unwritten=lambda: unwritten
+    )
 
 
 def families(text: str) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def value(text: str, name: str, labels: Mapping[str, str]) -> float | None:
     return None
 
 
-def observed(meter: Metrics, clock: HandClock | None = None) -> Observer:
+def observed(meter: Figures, clock: HandClock | None = None) -> Observer:
     made = Observer(meter, clock or HandClock(), REQUESTS)
     meter.guests = made.guests
     return made
@@ -295,6 +299,18 @@ def test_two_services_in_one_process_count_apart_and_a_new_one_from_nothing() ->
     assert count(two.render(NOTHING), "attach", "ok") is None
 
 
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.0, "0.05"), (0.05, "0.05"), (0.051, "0.1"), (180.0, "180.0"), (181, "+Inf")]
+)
+def test_what_took_as_long_as_a_bound_is_within_it(seconds: float, bucket: str) -> None:
+    made = metrics()
+    made.waited("volume", seconds)
+    samples = families(made.render(NOTHING))["vmdkvol_lock_wait_seconds"].samples
+    within = [sample.labels["le"] for sample in samples if sample.name.endswith("_bucket") and sample.value == 1.0]
+    assert within[0] == bucket
+    assert samples[-1].value == seconds
+
+
 def test_calls_of_vsphere_are_counted_by_method_and_by_what_came_of_them() -> None:
     made = metrics()
     for result in ("ok", "ok", "lost"):
@@ -310,7 +326,7 @@ def test_calls_of_vsphere_are_counted_by_method_and_by_what_came_of_them() -> No
 # --- what is read when somebody asks -----------------------------------------------------------------------------
 
 
-def measuring(site: Site, *, each_volume: bool = False, made: Metrics | None = None) -> Measuring:
+def measuring(site: Site, *, each_volume: bool = False, made: Figures | None = None) -> Measuring:
     render = (made or metrics()).render
     return Measuring(site.store, site.hypervisor, site.clock, site.log, uuid4, render, lambda: 4, each_volume=each_volume)
 
@@ -465,3 +481,14 @@ def test_parts_fit_a_frame_in_every_script_and_are_the_whole_when_they_are_joine
 def test_a_text_that_fits_is_one_part_and_no_text_too() -> None:
     assert parts_of("a\nb\n") == ["a\nb\n"]
     assert parts_of("") == [""]
+
+
+@pytest.mark.integration
+def test_a_service_that_nobody_asked_for_figures_has_not_loaded_the_library() -> None:
+    program = (
+        "import sys, vmdkvol_esx.composing; from vmdkvol.clock import SystemClock; from vmdkvol_esx.figures import Figures;"
+        "Figures(SystemClock(), version='1', protocol=1, backend='local', connected=bool, unwritten=int).waited('volume', 1.0);"
+        "print([each for each in sys.modules if each.startswith('prometheus_client')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
