@@ -1,6 +1,7 @@
 """Which machines an order on a vmgroup means, and whether they may come and go.
 
-A machine changes its vmgroup only while it has no volume's disk: what it has mounted would be another tenant's.
+A machine changes its vmgroup only while it has no volume's disk: what it has mounted would be another tenant's. Disks of the
+vmgroup that it comes into are no obstacle: after a loss of the database its containers run on, and it comes back to them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Membership:
         return tuple(found)
 
     def check_movable(self, before: Group, after: Group) -> None:
-        """Raise unless each machine that comes or goes may: it is in no other vmgroup and has no volume's disk."""
+        """Raise unless each machine that comes or goes may: it is in no other vmgroup, and has no disk but those of the one
+        that it comes into."""
         was, now = ({each.vm: each.name for each in group.members} for group in (before, after))
         self._check_elsewhere(before.vmgroup.id, {vm: name for vm, name in now.items() if vm not in was})
         moved = {vm: name for vm, name in {**was, **now}.items() if (vm in was) != (vm in now)}
@@ -56,7 +58,10 @@ class Membership:
             devices = lists.of(vm)
             if devices is None:
                 raise TruthUnknown(f"which disks {quoted(name)} has could not be read, so it stays in its vmgroup", vm=name)
+            comes_into = after.vmgroup.id if vm in now else None
             for record in filter(None, (self._store.with_disk(device.uuid) for device in devices)):
+                if record.vmgroup == comes_into:
+                    continue
                 raise VolumeInUse(
                     f"volume {record.name} is attached to {quoted(name)}, which cannot change its vmgroup meanwhile",
                     remedy="stop the containers that use its volumes; one that is not mounted is given back within minutes",

@@ -59,6 +59,15 @@ MUTANTS = (
         f"{_UNIT}/test_vmgroups.py::test_a_machine_with_a_volumes_disk_does_not",
     ),
     _defect(
+        "a-machine-comes-with-a-disk-of-any-vmgroup",
+        "a machine that has disks of two vmgroups is put into one of them, with both",
+        "membership.py",
+        "                if record.vmgroup == comes_into:\n",
+        "                if comes_into is not None:\n",
+        ("I7",),
+        f"{_UNIT}/test_vmgroups.py::test_a_machine_with_disks_of_two_vmgroups_comes_to_neither",
+    ),
+    _defect(
         "a-volume-moves-with-its-machine-left-behind",
         "a volume that a machine of its vmgroup has attached is given to another vmgroup",
         "custody.py",

@@ -560,6 +560,36 @@ def attach_of(office: Office, order: Order) -> None:
         office.site.attach(office.site.create("db", A).id, A)
 
 
+def lost(office: Office, name: str, *machines: VmId) -> None:
+    """As after a rebuild without the old database: of the vmgroup there is the id, and no members."""
+    group = office.group(name)
+    gone = tuple(each for each in group.members if each.vm not in machines)
+    office.site.store.put_group(replace(group, members=gone), expect=group.vmgroup.revision)
+
+
+@pytest.mark.parametrize(
+    "order", [AddMembers(name="dev", vms=("host-a",)), ReplaceMembers(name="dev", vms=("host-a",))], ids=moves
+)
+def test_a_machine_comes_back_to_its_volumes_while_it_has_their_disks(office: Office, order: Order) -> None:
+    office.make("dev", "host-a")
+    volume = office.site.create("db", A)
+    office.site.attach(volume.id, A)
+    lost(office, "dev", A)
+    assert office.ask(order).done
+    assert office.members() == ["host-a"]
+    assert [each.volume for each in office.site.attached(A)] == [volume.id]
+
+
+def test_a_machine_with_disks_of_two_vmgroups_comes_to_neither(office: Office) -> None:
+    office.make("dev", "host-a")
+    office.site.attach(office.site.create("db", A).id, A)
+    lost(office, "dev", A)
+    office.site.attach(office.site.create("other", A).id, A)
+    with pytest.raises(VolumeInUse, match="other is attached to 'host-a'"):
+        office.ask(AddMembers(name="dev", vms=("host-a",)))
+    assert office.members() == []
+
+
 @pytest.mark.parametrize("order", MOVES, ids=moves)
 def test_a_machine_whose_disks_cannot_be_read_does_not(office: Office, order: Order) -> None:
     before_a_move(office, order)
