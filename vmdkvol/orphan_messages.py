@@ -43,8 +43,8 @@ class Mending(StrEnum):
 class Orphan:
     """``where`` is the disk's place as ``[datastore] path``, or the volume's id: what ``MendOrphan`` takes.
 
-    ``actions`` are what can be done here, the safest first; ``command`` is the one to begin with, a dry run. None of both: a
-    person must look, ``detail`` says at what.
+    ``actions`` are what can be done here, the safest first; ``command`` is the one to begin with, a dry run. For a vmgroup that
+    is not an action of ``MendOrphan``. None of both: a person must look, ``detail`` says at what.
     """
 
     kind: OrphanKind

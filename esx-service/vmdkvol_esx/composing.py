@@ -100,6 +100,7 @@ class _Later:
         self.server: Server | None = None
         self.callers: Callers | None = None
         self.timed: Timed = untimed
+        self.strays: Callable[[], int] = lambda: 0
 
     def notify(self, vm: VmId, notice: Notice) -> bool:
         return self.server is not None and self.server.notify(vm, notice)
@@ -164,6 +165,7 @@ def _compose(
         retention_s=settings.trash_retention_s,
         every_s=settings.housekeeping_s,
     )
+    later.strays = lambda: housekeeping.strays.count
     enrolling = None if registry is None else registry.enrolling
     requests = Requests(verbs, service=NAME, renewing=None if enrolling is None else enrolling.renew)
     witness = Witness(requests.answer, auditing, clock, name=verbs.handover.name, volume=store.volume)
@@ -253,7 +255,7 @@ def _open_admin(
         ended=later.note if registry is None else registry.ended,
         give=token_giver(settings, verbs.parts.hypervisor),
     )
-    nouns = noun_rows(verbs, store, later.connected, NAME)
+    nouns = noun_rows(verbs, store, later.connected, NAME, lambda: later.strays())
     desk = open_desk({**enrolments.rows(), **watched, **nouns}, store, clock, watch.auditing)
     return admin_server(settings, logged(watch.observer.around(desk.answer)), clock, NAME, listen)
 

@@ -32,10 +32,11 @@ from vmdkvol_esx.vmgroups import Vmgroups
 Rows = Mapping[type[Request[Any]], Callable[[Any, Call], Any]]
 
 
-def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], service: str) -> Rows:
+def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], service: str, strays: Callable[[], int]) -> Rows:
     """Return what each message is answered by whose noun needs no more than the use cases and their ports.
 
-    ``connected`` tells whether a machine's agent is there, ``service`` is the program and its version.
+    ``connected`` tells whether a machine's agent is there, ``service`` is the program and its version, ``strays`` how many
+    disks without a record the last scan saw.
     """
     parts, choosing = verbs.parts, Choosing(verbs.parts.store)
     ordering = Ordering(parts, choosing, verbs.journal, verbs.underway)
@@ -49,7 +50,7 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Custody(parts, ordering, verbs.journal, verbs.owners, verbs.handover).rows(),
         **Severing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.following).rows(),
         **Tasking(parts, ledger, verbs.underway, verbs.glance).rows(),
-        **Standing(parts, ledger, connected, service).rows(),
+        **Standing(parts, ledger, connected, service, strays).rows(),
         **Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway).rows(),
         **Vmgroups(parts, discarding.trash).rows(),
         **prospecting.rows(),

@@ -6,6 +6,7 @@ Nothing is mended by itself: each finding names what a person may order, the saf
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -77,7 +78,7 @@ def at_place(place: Place, known: Known) -> Orphan | None:
 
 def of_records(known: Known) -> Iterator[Orphan]:
     """Yield what is wrong with records: lost volumes, and volumes whose vmgroup nobody has named."""
-    strangers: dict[VmgroupId, int] = {}
+    strangers: dict[VmgroupId, list[VolumeRecord]] = {}
     for record in known.by_disk.values():
         if record.state is State.LOST:
             detail = f"its disk was not found at [{record.datastore}] {record.path}"
@@ -90,12 +91,26 @@ def of_records(known: Known) -> Iterator[Orphan]:
                 actions=(Mending.FORGET,),
                 command=_command(str(record.id), Mending.FORGET),
             )
-        # A rebuild gives a vmgroup that it does not know its id as a name.
-        if known.vmgroups.get(record.vmgroup) in (None, str(record.vmgroup)):
-            strangers[record.vmgroup] = strangers.get(record.vmgroup, 0) + 1
-    for group, count in strangers.items():
-        detail = f"{count} volumes are in a vmgroup that was lost with a database; give it a name, members and rights"
-        yield Orphan(OrphanKind.VMGROUP, str(group), detail)
+        if is_nameless(record.vmgroup, known.vmgroups.get(record.vmgroup)):
+            strangers.setdefault(record.vmgroup, []).append(record)
+    for group, records in strangers.items():
+        yield _of_nameless(group, records, known.vmgroups.get(group))
+
+
+def is_nameless(group: VmgroupId, name: str | None) -> bool:
+    """Tell whether a vmgroup was lost with a database: a rebuild gives one that it does not know its id as a name."""
+    return name in (None, str(group))
+
+
+def _of_nameless(group: VmgroupId, records: Sequence[VolumeRecord], name: str | None) -> Orphan:
+    count = "1 volume is" if len(records) == 1 else f"{len(records)} volumes are"
+    detail = f"{count} in a vmgroup that was lost with a database: give it a name and its default datastore, then its machines"
+    places = Counter(record.datastore for record in records)
+    place = min(places, key=lambda each: (-places[each], each))
+    # Any name will do for a beginning; with the datastore it gets the right to use its volumes there.
+    update = ("vmgroup", "update", str(group), "--new-name", f"found-{str(group)[:8]}", "--default-datastore", place)
+    told = "" if name is None else command(*update, "--dry-run")
+    return Orphan(OrphanKind.VMGROUP, str(group), detail, volume=records[0].name, command=told)
 
 
 def of_attached(known: Known, listed: Mapping[DiskUuid, DiskPath]) -> Iterator[Orphan]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdkvol.errors import VolumeError, one_line
@@ -11,6 +11,7 @@ from vmdkvol.task_messages import Count, SiteInfo, SiteStatus
 from vmdkvol.volume import State, VmId
 from vmdkvol_esx import filling
 from vmdkvol_esx.ledger import Ledger
+from vmdkvol_esx.orphans import is_nameless
 from vmdkvol_esx.parts import Parts
 
 # A site of a thousand vmgroups may have many; the list of vmgroups has all of them.
@@ -22,15 +23,26 @@ _LOOK = {
 
 
 class Standing:
-    """``connected`` tells whether a machine's agent is there now, ``service`` is the program and its version."""
+    """``connected`` tells whether a machine's agent is there now, ``service`` is the program and its version.
 
-    def __init__(self, parts: Parts, ledger: Ledger, connected: Callable[[VmId], bool], service: str) -> None:
+    ``strays`` tells how many disks without a record the last scan saw.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        ledger: Ledger,
+        connected: Callable[[VmId], bool],
+        service: str,
+        strays: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._clock = parts.clock
         self._ledger = ledger
         self._connected = connected
         self._service = service
+        self._strays = strays
         self._began = parts.clock.monotonic()
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
@@ -54,6 +66,7 @@ class Standing:
         except VolumeError as error:
             trouble.append(str(error))
         trouble += [text.format(states[state]) for state, text in _LOOK.items() if states.get(state)]
+        trouble += self._lost_halves()
         trouble += self._quotas()
         return SiteInfo(
             version=self._service,
@@ -65,6 +78,18 @@ class Standing:
             datastores=datastores,
             trouble=tuple(trouble),
         )
+
+    def _lost_halves(self) -> Iterator[str]:
+        """Tell of what a lost database leaves behind, and of disks that nobody has a record of: no person would look for it."""
+        names = self._store.vmgroup_names()
+        nameless = sum(is_nameless(key, name) and self._store.volume_count(key) > 0 for key, name in names.items())
+        if nameless:
+            yield (
+                f"{nameless} vmgroups were lost with a database, and no machine is in them: `vmdkvol orphans ls` has the "
+                "command that names each; then put its machines in (`vmdkvol vmgroup vm add`)"
+            )
+        if strays := self._strays():
+            yield f"{strays} disks have no record: `vmdkvol orphans ls` has the command for each"
 
     def _quotas(self) -> Sequence[str]:
         groups = (group for group in self._store.groups() if any(right.total_bytes is not None for right in group.rights))

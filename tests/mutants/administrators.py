@@ -59,6 +59,15 @@ MUTANTS = (
         f"{_UNIT}/test_vmgroups.py::test_a_machine_with_a_volumes_disk_does_not",
     ),
     _defect(
+        "a-lost-vmgroup-is-no-trouble",
+        "after a rebuild without the old vmgroups the status says that all is well, while no machine has its volumes",
+        "standing.py",
+        "        if nameless:\n",
+        "        if False:\n",
+        ("I6",),
+        f"{_UNIT}/test_tasking.py::test_a_vmgroup_that_was_lost_with_a_database_is_trouble_until_it_has_a_name",
+    ),
+    _defect(
         "a-machine-comes-with-a-disk-of-any-vmgroup",
         "a machine that has disks of two vmgroups is put into one of them, with both",
         "membership.py",

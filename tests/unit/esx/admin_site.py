@@ -30,7 +30,10 @@ class AdminSite(Site):
         super().restart(at)
         self.choosing = Choosing(self.store)
         self.connected: set[VmId] = set()
-        self.handles = noun_rows(self.verbs, self.store, self.connected.__contains__, "vmdkvol-esxd 0")
+        self.handles = noun_rows(self.verbs, self.store, self.connected.__contains__, "vmdkvol-esxd 0", self.strays)
+
+    def strays(self) -> int:
+        return self.housekeeping.strays.count
 
     def ask(self, request: Request[Any], vm: VmId = A, *, seconds: float = 1000.0, call: UUID | None = None) -> Any:
         if isinstance(request, Order):

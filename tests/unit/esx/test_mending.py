@@ -19,9 +19,11 @@ from vmdkvol.cli.main import cli
 from vmdkvol.errors import Conflict, NameConflict, NotFound, TruthUnknown
 from vmdkvol.orders import Outcome
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan, Orphan, OrphanKind, Orphans
+from vmdkvol.vmgroup_messages import UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, State, VmgroupId, VolumeId, new_disk_uuid
 from vmdkvol.volume_orders import DestroyVolume, RestoreVolume
 from vmdkvol.wire import dump
+from vmdkvol_esx.orphans import Known, of_records
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DetachDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import VolumeRecord
@@ -157,6 +159,19 @@ def test_a_vmgroup_that_was_lost_is_told_once_for_all_its_volumes(site: AdminSit
     (told,) = found(site)
     assert (told.kind, told.where) == (OrphanKind.VMGROUP, str(group))
     assert told.detail.startswith("2 volumes")
+    name = f"found-{str(group)[:8]}"
+    update = f"vmdkvol vmgroup update {group} --new-name {name} --default-datastore ds1 --dry-run"
+    assert told.command == update
+    site.order(UpdateVmgroup(name=str(group), new_name=name, default_datastore="ds1"))
+    assert found(site) == []
+
+
+def test_a_vmgroup_that_has_no_row_even_has_no_command() -> None:
+    group = VmgroupId(uuid4())
+    site = AdminSite()
+    record = replace(site.record(site.create("a", datastore="ds1").id), vmgroup=group)
+    (told,) = of_records(Known({record.disk_uuid: record}, {}, {}))
+    assert (told.where, told.command) == (str(group), "")
 
 
 def test_what_cannot_be_looked_at_is_told_and_nothing_is_said_of_it(site: AdminSite, orphan: VolumeRecord) -> None:

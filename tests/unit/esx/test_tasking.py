@@ -23,8 +23,8 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Actor, Role
 from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
-from vmdkvol.vmgroup_messages import SetRight
-from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State
+from vmdkvol.vmgroup_messages import SetRight, UpdateVmgroup
+from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State, VmgroupId
 from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.desk import Desk
@@ -272,6 +272,29 @@ def test_lost_and_damaged_volumes_are_trouble(site: AdminSite) -> None:
         record = site.record(site.create(name, datastore="ds1").id)
         site.store.update(replace(record, state=state), expect=record.generation)
     assert [line.split(":")[0] for line in status(site).trouble] == ["1 volumes are lost", "1 volumes are damaged"]
+
+
+def test_a_vmgroup_that_was_lost_with_a_database_is_trouble_until_it_has_a_name(site: AdminSite) -> None:
+    group = VmgroupId(uuid4())
+    record = site.record(site.create("a", datastore="ds1").id)
+    site.store.delete(record.id, expect=record.generation)
+    site.store.restore(replace(record, vmgroup=group))
+    (line,) = status(site).trouble
+    assert line.startswith("1 vmgroups were lost with a database")
+    assert "`vmdkvol orphans ls`" in line
+    site.order(UpdateVmgroup(name=str(group), new_name="dev", default_datastore="ds1"))
+    assert status(site).trouble == ()
+
+
+def test_a_disk_without_a_record_is_trouble_once_a_scan_has_seen_it(site: AdminSite) -> None:
+    record = site.record(site.create("a", datastore="ds1").id)
+    site.store.delete(record.id, expect=record.generation)
+    site.housekeeping.scan()
+    (line,) = status(site).trouble
+    assert line == "1 disks have no record: `vmdkvol orphans ls` has the command for each"
+    site.store.restore(record)
+    site.housekeeping.scan()
+    assert status(site).trouble == ()
 
 
 def test_a_datastore_that_cannot_be_written_is_trouble(site: AdminSite) -> None:
