@@ -16,10 +16,14 @@ import click
 from vmdkvol import __version__, logs
 from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
+from vmdkvol.errors import one_line
 from vmdkvol.findings import COLUMNS, exit_code
 from vmdkvol.settings import read_settings
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.web_tokens import web_token
+
+# A place and what is wrong with it.
+_LONGEST = 1000
 
 
 @click.group(commands=[web_token], context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,13 +119,30 @@ def _say(text: str) -> None:
 
 
 @cli.command()
+@click.option("--dry-run", is_flag=True, help="Say what would come back, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def rebuild(config: Path) -> None:
-    """Make a new database from the sidecars beside the disks; the damaged one is kept under another name."""
+def rebuild(config: Path, dry_run: bool, yes: bool) -> None:
+    """Make a new database from the sidecars beside the disks; the old one is kept under another name.
+
+    For one that is damaged, lost, or was put back from a backup. The service must not run.
+    """
     settings = read_settings(ServiceSettings, config)
+    from vmdkvol.cli.confirming import confirm
     from vmdkvol_esx.daemon import rebuild as rebuild_database
 
-    click.echo(rebuild_database(settings))
+    def meant(told: Sequence[str], lost: Sequence[str]) -> bool:
+        for line in told:
+            click.echo(one_line(line, _LONGEST))
+        if not dry_run:
+            confirm(lost, "Put the new database in its place?", yes=yes)
+        return not dry_run
+
+    kept = rebuild_database(settings, meant)
+    if dry_run:
+        click.echo("a dry run: nothing was changed", err=True)
+    elif kept is not None:
+        click.echo(f"the old database is kept as {kept}")
 
 
 @cli.command("new-ca")

@@ -87,41 +87,71 @@ def _composed(settings: ServiceSettings, make: Callable[[], Service], told: Told
             return None
 
 
-def rebuild(settings: ServiceSettings) -> str:
-    """Put a new database in the place of the old one, made from the sidecars; return what to tell the administrator.
+def rebuild(settings: ServiceSettings, meant: Callable[[Sequence[str], Sequence[str]], bool]) -> Path | None:
+    """Put a new database in the place of the old one, made from the sidecars; return where the old one is kept.
 
-    What can be read of the old one's vmgroups, enrolled machines and audit is taken over, and the audit says how much. The old
-    files are kept beside it. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be listed: then the old
-    database stands as it was. Killed in the middle: run again, or the next start ends it.
+    ``meant`` gets what to tell the administrator of the new one, and what is lost with the old one; unless it returns True,
+    nothing is changed. What can be read of the old one's vmgroups, enrolled machines and audit is taken over, and the audit
+    says how much. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be listed: then the old database
+    stands as it was. Killed in the middle: run again, or the next start ends it.
     """
     logs.configure(settings.log_level)
     clock = SystemClock()
     database = Path(settings.database)
     making = database.with_name(f"{database.name}.rebuilding")
     with alone(settings.state_dir):
-        for suffix in _SIDE_FILES:
-            Path(f"{making}{suffix}").unlink(missing_ok=True)
-        store = open_store(making, clock)
+        _remove(making)
         try:
-            with opened(settings, clock) as hypervisor:
-                result = rebuilding.rebuild(store, hypervisor, logs.get("rebuild"), clock.wall())
-            claim(settings, store)
-            known, invited = read_identities(database)
-            store.adopt(known, invited)
-            unknown = store.adopt_groups(read_groups(database))
-            store.adopt_policies(read_policies(database))
-            carried = _carry_audit(database, store)
-            told = [f"{len(result.restored)} volumes restored", *_of_machines(settings, known), *_of_groups(unknown)]
-            told += _of_policies(settings, store)
-            told.append(f"audit: {carried}")
-            told += [f"left out: {left.path}: {left.problem}" for left in result.left_out]
-            _note_rebuild(store, clock, f"{told[0]}, {len(result.left_out)} left out; audit: {carried}")
+            if not _made(settings, making, clock, meant):
+                return None
+            # From this rename on the new one is complete and counts.
+            durable.rename(making, _rebuilt(database))
         finally:
-            store.close()
-        # From this rename on the new one is complete and counts.
-        durable.rename(making, _rebuilt(database))
-        kept = _install_rebuilt(database, clock)
-    return "\n".join([*told, *([f"the old database is kept as {kept}"] if kept else [])])
+            _remove(making)
+        return _install_rebuilt(database, clock)
+
+
+def _made(settings: ServiceSettings, making: Path, clock: Clock, meant: Callable[[Sequence[str], Sequence[str]], bool]) -> bool:
+    """Make the new database as ``making``, and tell whether it is meant."""
+    old = Path(settings.database)
+    if _rebuilt(old).exists():
+        # One that was killed at its end: what it took over is in it, and the old one is perhaps set aside.
+        old = _rebuilt(old)
+    store = open_store(making, clock)
+    try:
+        with opened(settings, clock) as hypervisor:
+            result = rebuilding.rebuild(store, hypervisor, logs.get("rebuild"), clock.wall())
+        known, invited = read_identities(old)
+        store.adopt(known, invited)
+        groups = read_groups(old)
+        unknown = store.adopt_groups(groups)
+        store.adopt_policies(read_policies(old))
+        carried = _carry_audit(old, store)
+        told = [f"{len(result.restored)} volumes restored", *_of_machines(settings, known), *_of_groups(unknown)]
+        told += _of_policies(settings, store)
+        told.append(f"audit: {carried}")
+        told += [f"left out: {left.path}: {left.problem}" for left in result.left_out]
+        if not meant(told, list(_lost(old, readable=groups is not None))):
+            return False
+        claim(settings, store)
+        _note_rebuild(store, clock, f"{told[0]}, {len(result.left_out)} left out; audit: {carried}")
+        return True
+    finally:
+        store.close()
+
+
+def _lost(old: Path, *, readable: bool) -> Iterator[str]:
+    if old.exists():
+        found = "can be read" if readable else "cannot be read"
+        yield (
+            f"the database {old} {found}: it is set aside and kept. The new one takes over vmgroups, machines and audit as far "
+            "as they can be read, and has no open work, no tasks that ended, and no cordons"
+        )
+
+
+def _remove(database: Path) -> None:
+    for suffix in _SIDE_FILES:
+        Path(f"{database}{suffix}").unlink(missing_ok=True)
 
 
 def _carry_audit(database: Path, store: SqlStore) -> str:
@@ -176,7 +206,7 @@ def _install_rebuilt(database: Path, clock: Clock) -> Path | None:
     """
     if not _rebuilt(database).exists():
         return None
-    kept = database.with_name(f"{database.name}.damaged-{int(clock.wall())}")
+    kept = database.with_name(f"{database.name}.before-rebuild-{int(clock.wall())}")
     # Side files first: SQLite would play a log that is left alone into the new database.
     for suffix in reversed(_SIDE_FILES):
         if Path(f"{database}{suffix}").exists():

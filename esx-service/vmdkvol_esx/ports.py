@@ -375,8 +375,8 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
         """Insert records exactly as they are, generations included; only for a rebuild (corrections 33). All or none.
 
         NameConflict if one is live and a live volume of the vmgroup has the name, or if another volume has its disk UUID
-        or its path; Busy if the volume is known already. What comes first claims first. A vmgroup that is not known is made
-        anew, named by its id, without rights and members: nothing is lost, and nobody sees it before an administrator does.
+        or its path, or the volume is known already. What comes first claims first. A vmgroup that is not known is made anew,
+        named by its id, without rights and members: nothing is lost, and nobody sees it before an administrator does.
         """
 
     def page(

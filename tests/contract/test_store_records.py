@@ -106,7 +106,7 @@ def test_restore_keeps_the_generation(stores: Stores) -> None:
 
 def test_restore_of_a_known_volume_is_refused(store: Store) -> None:
     record = ready(store)
-    with pytest.raises(Busy):
+    with pytest.raises(NameConflict, match="known already"):
         store.restore(replace(record, generation=9))
     assert store.volume(record.id) == record
 

@@ -140,7 +140,7 @@ def test_a_service_that_is_restored_from_a_backup_before_the_enrolment_knows_nob
     site.enrol(site.host)
     site.wait_connected(site.host)
     site.service.stop()
-    rebuilt = site.esxd("rebuild")
+    rebuilt = site.esxd("rebuild", "--yes")
     assert "1 machines stay enrolled" in rebuilt.stdout
     site.service.start()
     site.wait_connected(site.host)

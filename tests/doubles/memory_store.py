@@ -187,7 +187,7 @@ class MemoryStore(MemoryPolicies):
         try:
             for record in records:
                 if record.id in self._records:
-                    raise Busy(f"volume {record.name} is known already")
+                    raise NameConflict(f"volume {record.name} is known already")
                 self._groups.make_known(record.vmgroup, self._change + 1)
                 self._claim(record)
                 self._put(record)

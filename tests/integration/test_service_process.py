@@ -199,13 +199,13 @@ def test_rebuild_brings_back_every_volume_and_keeps_the_damaged_file(site: Site)
         site.service.kill()
         damage(site)
 
-        done = esxd(site, "rebuild")
+        done = esxd(site, "rebuild", "--yes")
 
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("1 volumes restored")
         site.service.start()
         assert asking.ask(GetVolume(DB)).id == made.id
-    assert len(list((site.root / "state" / "service").glob("vmdkvol.db.damaged-*"))) == 1
+    assert len(list((site.root / "state" / "service").glob("vmdkvol.db.before-rebuild-*"))) == 1
 
 
 def test_a_rebuild_goes_on_with_the_audit_of_a_database_that_can_be_read_and_stands_in_it_itself(site: Site) -> None:
@@ -214,7 +214,7 @@ def test_a_rebuild_goes_on_with_the_audit_of_a_database_that_can_be_read_and_sta
         asking.ask(CreateVolume(DB, OPTIONS))
     site.service.stop()
 
-    done = esxd(site, "rebuild")
+    done = esxd(site, "rebuild", "--yes")
 
     assert "audit: 1 records kept, 0 are lost" in done.stdout.splitlines()
     with closing(open_store(site.root / "state" / "service" / "vmdkvol.db", SystemClock())) as store:
@@ -224,12 +224,37 @@ def test_a_rebuild_goes_on_with_the_audit_of_a_database_that_can_be_read_and_sta
     assert rebuilt.record.detail == "1 volumes restored, 0 left out; audit: 1 records kept, 0 are lost"
 
 
+def test_a_rebuild_tells_first_what_would_come_back_and_asks(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        asking.ask(CreateVolume(DB, OPTIONS))
+    site.service.stop()
+    state = site.root / "state" / "service"
+    before = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()}
+
+    dry, unasked = esxd(site, "rebuild", "--dry-run"), esxd(site, "rebuild")
+
+    assert (dry.returncode, dry.stdout.splitlines()[0]) == (0, "1 volumes restored")
+    assert "a dry run: nothing was changed" in dry.stderr
+    assert (unasked.returncode, unasked.stdout) == (2, dry.stdout)
+    assert "vmdkvol.db can be read: it is set aside and kept" in unasked.stderr
+    assert "say --yes" in unasked.stderr
+    assert {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()} == before
+
+
+def test_a_lost_database_is_made_again_without_a_question(site: Site) -> None:
+    site.service.start()
+    site.service.stop()
+    lose_database(site)
+    assert esxd(site, "rebuild").returncode == 0
+
+
 def test_a_rebuild_of_what_is_no_database_says_that_the_audit_begins_anew(site: Site) -> None:
     site.service.start()
     site.service.stop()
     damage(site)
 
-    assert ANEW in esxd(site, "rebuild").stdout.splitlines()
+    assert ANEW in esxd(site, "rebuild", "--yes").stdout.splitlines()
 
 
 def test_a_rebuild_that_was_killed_at_its_end_is_ended_by_the_next_start(site: Site) -> None:
@@ -243,6 +268,18 @@ def test_a_rebuild_that_was_killed_at_its_end_is_ended_by_the_next_start(site: S
         site.service.start()
 
         assert asking.ask(GetVolume(DB)).id == made.id
+
+
+def test_a_rebuild_after_one_that_was_killed_at_its_end_takes_over_what_that_one_had(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        asking.ask(CreateVolume(DB, OPTIONS))
+    site.service.stop()
+    database = site.root / "state" / "service" / "vmdkvol.db"
+    database.rename(database.with_name("vmdkvol.db.rebuilt"))
+    done = esxd(site, "rebuild", "--yes")
+    assert "audit: 1 records kept, 0 are lost" in done.stdout.splitlines()
+    assert database.exists()
 
 
 def lose_database(site: Site) -> None:
@@ -278,7 +315,7 @@ def test_rebuild_after_the_loss_brings_back_live_and_trashed_volumes_and_the_ser
         site.service.kill()
         lose_database(site)
 
-        done = esxd(site, "rebuild")
+        done = esxd(site, "rebuild", "--yes")
 
         assert (done.returncode, done.stdout) == (0, f"2 volumes restored\n{ANEW}\n"), done.stderr
         site.service.start()
@@ -301,13 +338,13 @@ def test_a_datastore_that_is_not_mounted_stops_the_rebuild(site: Site) -> None:
     away = site.datastore.rename(site.root / "away")
     site.datastore.mkdir()
 
-    done = esxd(site, "rebuild")
+    done = esxd(site, "rebuild", "--yes")
 
     assert done.returncode == 6
     assert "its file system is not mounted" in done.stderr
     site.datastore.rmdir()
     away.rename(site.datastore)
-    assert esxd(site, "rebuild").stdout == f"1 volumes restored\n{ANEW}\n"
+    assert esxd(site, "rebuild", "--yes").stdout == f"1 volumes restored\n{ANEW}\n"
 
 
 def test_with_its_datastore_not_mounted_a_volume_is_neither_absent_nor_made_anew(site: Site) -> None:
@@ -349,7 +386,7 @@ def test_two_datastores_in_one_directory_are_refused(site: Site) -> None:
 def test_rebuild_is_refused_while_the_service_runs(site: Site) -> None:
     site.service.start()
 
-    assert esxd(site, "rebuild").returncode == 5
+    assert esxd(site, "rebuild", "--yes").returncode == 5
 
 
 def test_a_removed_volume_leaves_no_file(site: Site) -> None:

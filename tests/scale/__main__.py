@@ -115,7 +115,7 @@ def wait_listed(site: Site, count: int) -> None:
 
 
 def rebuild(site: Site) -> None:
-    command = [str(Path(sys.executable).parent / "vmdkvol-esxd"), "--config", str(site.service.config), "rebuild"]
+    command = [str(Path(sys.executable).parent / "vmdkvol-esxd"), "--config", str(site.service.config), "rebuild", "--yes"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=_PATIENCE_S)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import UUID
 
 from vmdkvol.clock import Clock
-from vmdkvol.errors import Busy
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, State, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.identities import Identity, Ticket
@@ -88,8 +87,7 @@ class SqlStore(SqlPolicies, SqlCordons):
     def restore(self, *records: VolumeRecord) -> None:
         with self._database.writing() as transaction:
             for record in records:
-                if volumes.fetch(transaction, record.id) is not None:
-                    raise Busy(f"volume {record.name} ({record.id}) is known already", volume=str(record.id))
+                volumes.check_unknown(transaction, record)
                 change = volumes.next_change(transaction)
                 vmgroups.make_known(transaction, record.vmgroup, change)
                 volumes.put(transaction, record, change)

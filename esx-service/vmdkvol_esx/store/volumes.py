@@ -159,6 +159,17 @@ def put(transaction: Transaction, record: VolumeRecord, change: int) -> None:
         transaction.change(INSERT, **row)
 
 
+def check_unknown(transaction: Transaction, record: VolumeRecord) -> None:
+    """Raise NameConflict if a volume of this id is known: what comes now is a copy of it."""
+    known = fetch(transaction, record.id)
+    if known is not None:
+        raise NameConflict(
+            f"volume {record.name} ({record.id}) is known already, with its disk at [{known.datastore}] {known.path}",
+            remedy="this one is a copy: look which one is wanted, and move the other out of the folder vmdkvol",
+            volume=str(record.id),
+        )
+
+
 def _claim(transaction: Transaction, record: VolumeRecord) -> None:
     key, group = str(record.id), str(record.vmgroup)
     if transaction.first(_GROUP, group=group) is None:

@@ -83,6 +83,18 @@ def test_trashed_stays_trashed_and_its_name_stays_free(site: Site) -> None:
     assert sorted(record.state for record in site.records()) == [State.READY, State.TRASHED]
 
 
+def test_a_copy_of_a_volume_is_left_out_with_the_place_of_the_one_that_came_back(site: Site) -> None:
+    record = site.record(site.create("db@ds1").id)
+    copy = DiskRef(DiskUuid(uuid4()), DiskPath(DS2, "vmdkvol/restored/db.vmdk"))
+    site.hypervisor.submit(CreateDisk(copy, record.size_bytes, "thin", {}), uuid4())
+    twin = replace(record, disk_uuid=copy.uuid, datastore=DS2, path=copy.path.path, generation=record.generation - 1)
+    site.hypervisor.write_sidecar(copy.path, sidecar.encode(twin))
+    (left,) = rebuilt(site).left_out
+    assert left.path == copy.path
+    assert f"its disk at [ds1] {record.path}; this one is a copy" in left.problem
+    assert "[name-conflict]" in left.problem
+
+
 def test_what_was_in_the_trash_has_its_whole_time_in_it_again(site: Site) -> None:
     """Its copy may be behind what was ordered last: nothing is deleted before somebody could look."""
     volume = site.create("db@ds1").id
