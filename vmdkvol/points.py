@@ -48,6 +48,7 @@ class Point(StrEnum):
     MOVE_RECORDED = "esx.move.recorded"
     SET_RECORDED = "esx.set.recorded"
     POLICY_BEGUN = "esx.policy.begun"
+    POLICY_RECORDED = "esx.policy.recorded"
     SEVER_BEGUN = "esx.sever.begun"
     SEVER_RECORDED = "esx.sever.recorded"
     # an administrator destroys a lost volume, and puts an orphan into the trash

@@ -17,11 +17,15 @@ from vmdkvol.volume import State, VolumeId
 
 
 class PolicyKind(StrEnum):
-    """Whose it is: vCenter's, made here, or nobody's: volumes or vmgroups name one that there is not (any more)."""
+    """Whose it is: vCenter's, made here, or nobody's: volumes or vmgroups name one that there is not (any more).
+
+    ``unread``: it is named, and whether there is one was not to be read.
+    """
 
     SPBM = "spbm"
     LOCAL = "local"
     MISSING = "missing"
+    UNREAD = "unread"
 
 
 class Compliance(StrEnum):
@@ -171,13 +175,18 @@ class RemovePolicy(Order):
     name: str
 
 
+# The step of a plan whose policy is laid on when a machine gets the disk, and not before.
+AWAIT_ATTACH = "AwaitAttach"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetVolumePolicy(Order):
     """Afterwards the volume's disk is under this policy, None: its datastore's own; its data stays what it is.
 
-    ``volume`` is its id, or its name in ``vmgroup``. ``over_allowed``: also one that its vmgroup may not use. Raises
-    PolicyNotFound, InvalidOption if the disk does not fit it, Busy while its first mount is: the old one is left then.
-    BadRequest on vSphere, where it is changed in vCenter.
+    On vSphere a disk that no machine has comes under it at its next attach: the plan's step is ``AWAIT_ATTACH``, and the
+    volume tells that it is pending. ``volume`` is its id, or its name in ``vmgroup``. ``over_allowed``: also one that its
+    vmgroup may not use. Raises PolicyNotFound, InvalidOption if the disk does not fit it, Busy while its first mount is: the
+    old one is left then. BadRequest on a single ESXi host, which has no policies.
     """
 
     volume: str

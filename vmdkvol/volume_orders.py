@@ -69,7 +69,8 @@ class VolumeDetail:
     """Everything about one volume. ``vm`` and ``address`` are who has it and where on that machine; ``left_s`` as in Work.
 
     ``trouble`` is what stands against using it, one line each, with the command that helps. ``adopted``: somebody else made
-    the disk, and it lay here when it was adopted.
+    the disk, and it lay here when it was adopted. ``policy_pending``: the policy was ordered while no machine had the disk,
+    and is not known to be laid on since.
     """
 
     row: VolumeRow
@@ -83,6 +84,7 @@ class VolumeDetail:
     left_s: int | None = None
     trouble: tuple[str, ...] = ()
     adopted: str | None = None
+    policy_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, Busy, Conflict, VolumeError
+from vmdkvol.errors import Busy, Conflict, VolumeError
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.points import Point
-from vmdkvol.policy_messages import PolicyKind, SetVolumePolicy
+from vmdkvol.policy_messages import AWAIT_ATTACH, Compliance, PolicyKind, SetVolumePolicy
 from vmdkvol.volume import Content, VmId
 from vmdkvol_esx import rights
 from vmdkvol_esx.attaching import foreign
@@ -27,9 +27,11 @@ from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.ports import ChangePolicy
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.storage_policies import THIN
+from vmdkvol_esx.settling import when_done
+from vmdkvol_esx.storage_policies import THIN, Followed, Unseen
 
 _OWN = "its datastore's own"
 
@@ -47,6 +49,7 @@ class Assigning:
         self._journal = journal
         self._owners = owners
         self._handover = handover
+        self._pending = PendingPolicies(parts)
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what each message is answered by."""
@@ -55,25 +58,23 @@ class Assigning:
     def assign(self, order: SetVolumePolicy, call: Call) -> Outcome:
         """See ``SetVolumePolicy``. The policy that it has is a success."""
         known = self._hypervisor.storage_policies()
-        if known.kind is not PolicyKind.LOCAL:
-            raise BadRequest(
-                "the policy of a volume on vSphere is changed in vCenter, not here",
-                remedy="make a new volume under the policy and copy the data, or edit the storage policy in vCenter",
-            )
         if order.policy is not None:
             check_known([order.policy], known.descriptions)
-        return self._ordering.run(order, call, partial(self._assign, order))
+        return self._ordering.run(order, call, partial(self._assign, order, known.kind))
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 
-    def _assign(self, order: SetVolumePolicy, record: VolumeRecord, deadline: Deadline) -> Outcome:
+    def _assign(self, order: SetVolumePolicy, kind: PolicyKind, record: VolumeRecord, deadline: Deadline) -> Outcome:
         _check_ours(record)
         record, vm = self._look(record)
         self._check_allowed(order, record, vm)
+        if vm is None and kind is PolicyKind.SPBM:
+            return self._await_attach(order, record)
         seen = self._hypervisor.followed([disk_ref(record)]).get(record.disk_uuid)
-        if record.options.policy == order.policy and seen is not None and seen.policy == order.policy:
+        if record.options.policy == order.policy and _holds(seen, order.policy):
             if not order.dry_run:
                 # A change that was settled just now, or killed after its record, has not come so far.
+                record = self._pending.settled(record)
                 self._copy(record)
             return outcome(order, Plan(), record)
         before = record.options.policy or _OWN
@@ -88,6 +89,24 @@ class Assigning:
         self._log.info("policy laid on", volume=record.name, id=str(record.id), was=before, policy=order.policy or _OWN)
         self._copy(changed)
         return outcome(order, plan, changed)
+
+    def _await_attach(self, order: SetVolumePolicy, record: VolumeRecord) -> Outcome:
+        """Let the record say it, and the next attach do it: there is no call for a disk that no machine has."""
+        same = record.options.policy == order.policy
+        if same and not record.policy_pending:
+            return outcome(order, Plan(), record)
+        plan = Plan((Step(AWAIT_ATTACH, record.name, record.options.policy or _OWN, order.policy or _OWN),))
+        if order.dry_run:
+            return outcome(order, plan, record)
+        if not same:
+            under = when_done(ChangePolicy(disk_ref(record), order.policy), record) or record
+            under = replace(under, generation=record.generation + 1, policy_pending=True)
+            self._store.update(under, expect=record.generation)
+            self._at(Point.POLICY_RECORDED)
+            self._log.info("policy waits for an attach", volume=record.name, policy=order.policy or _OWN)
+            record = under
+        self._copy(record)
+        return outcome(order, plan, record)
 
     def _copy(self, record: VolumeRecord) -> None:
         try:
@@ -121,6 +140,7 @@ class Assigning:
 
     def _check_allowed(self, order: SetVolumePolicy, record: VolumeRecord, vm: VmId | None) -> None:
         """Raise PolicyNotFound unless the vmgroup may use it where the volume lies; InvalidOption if its disk does not fit."""
+        self._hypervisor.check_fits(order.policy, record.datastore)
         demanded = next((each for each in self._store.local_policies() if each.name == order.policy), None)
         if demanded is not None:
             check_demand(demanded, thin=record.options.diskformat == THIN, remedy=NO_OTHER)
@@ -133,6 +153,11 @@ class Assigning:
             whose = record.last_vm if vm is None else vm
             home = record.datastore if whose is None else self._hypervisor.vm_datastore(whose)
         rights.check_policy(group, record.datastore, home, order.policy)
+
+
+def _holds(seen: Followed | Unseen | None, policy: str | None) -> bool:
+    """Tell whether the disk is under the policy, as that is now: one that was edited since is laid on once more."""
+    return isinstance(seen, Followed) and seen.is_under(policy) and seen.compliance is not Compliance.OUT_OF_DATE
 
 
 def _check_ours(record: VolumeRecord) -> None:

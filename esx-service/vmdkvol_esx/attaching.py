@@ -12,6 +12,7 @@ from vmdkvol.messages import Attach, Detach, Done, Keep
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
 from vmdkvol.volume import Attachment, State, VmId, VolumeId
+from vmdkvol_esx import pending_policies
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.following import Following
 from vmdkvol_esx.handover import Handover, Held
@@ -22,6 +23,7 @@ from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk
 from vmdkvol_esx.records import VolumeRecord
@@ -56,6 +58,7 @@ class Attaching:
         self._owners = owners
         self._following = following
         self._permits = permits
+        self._pending = PendingPolicies(parts)
         self._at = parts.at
         self._log = parts.log
 
@@ -141,7 +144,9 @@ class Attaching:
     ) -> Attachment:
         raised = replace(record, generation=record.generation + 1, last_vm=caller)
         options = record.options
-        change = AttachDisk(caller, disk_ref(record), options.attach_as, options.iops_limit, options.shares)
+        change = AttachDisk(
+            caller, disk_ref(record), options.attach_as, options.iops_limit, options.shares, pending_policies.wish(record)
+        )
         intent = self._journal.begin(change, raised, caller, before=record, home=home)
         self._at(Point.ATTACH_BEGUN)
         answered = Answered(reply, partial(self._told, caller))
@@ -149,6 +154,8 @@ class Attaching:
             self._journal.carry_out(intent, raised, deadline, answered)
         finally:
             self._handover.changed(record.id)
+        if record.policy_pending:
+            self._pending.attached(self._store.volume(record.id) or raised)
         self._log.info("attached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
         return answered.told or self._told(caller, raised)
 

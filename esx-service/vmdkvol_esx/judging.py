@@ -8,18 +8,20 @@ from collections.abc import Iterable
 from vmdkvol.errors import InvalidOption, quoted
 from vmdkvol.policy_messages import Compliance, ComplianceCounts, PolicyVolume
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.storage_policies import THICK, THIN, Followed, LocalPolicy
+from vmdkvol_esx.storage_policies import THICK, THIN, Followed, LocalPolicy, Unseen
 
 # A directory cannot make a disk another one.
 NO_OTHER = "name another policy, or copy the data to a new volume under this one"
 UNSEEN = "it cannot be seen now"
 
 
-def judge(record: VolumeRecord, seen: Followed | None) -> tuple[Compliance, str]:
+def judge(record: VolumeRecord, seen: Followed | Unseen | None) -> tuple[Compliance, str]:
     """Return how the volume stands to the policy on its record, and why unless it complies."""
     if seen is None:
         return Compliance.UNKNOWN, UNSEEN
-    if seen.policy == record.options.policy:
+    if isinstance(seen, Unseen):
+        return Compliance.UNKNOWN, seen.reason
+    if seen.is_under(record.options.policy):
         return seen.compliance, seen.reason
     under = "its datastore's own policy" if seen.policy is None else f"policy {quoted(seen.policy)}"
     return Compliance.OUT_OF_DATE, f"its disk is under {under}"
@@ -40,7 +42,7 @@ def fits(demanded: str | None, *, thin: bool) -> bool:
     return demanded is None or (demanded == THIN) == thin
 
 
-def row(record: VolumeRecord, vmgroup: str, seen: Followed | None) -> PolicyVolume:
+def row(record: VolumeRecord, vmgroup: str, seen: Followed | Unseen | None) -> PolicyVolume:
     """Return the volume as a list of those under a policy tells it."""
     compliance, reason = judge(record, seen)
     return PolicyVolume(
@@ -50,8 +52,8 @@ def row(record: VolumeRecord, vmgroup: str, seen: Followed | None) -> PolicyVolu
         record.datastore,
         record.state,
         compliance,
-        None if seen is None else seen.policy,
-        None if seen is None else seen.at,
+        seen.policy if isinstance(seen, Followed) else None,
+        seen.at if isinstance(seen, Followed) else None,
         reason,
     )
 

@@ -108,6 +108,7 @@ class Overview:
             left_s=None if work is None else work.left_s,
             trouble=(*self._trouble(record, row), *warnings),
             adopted=record.adopted or None,
+            policy_pending=record.policy_pending,
         )
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -172,9 +173,19 @@ class Overview:
             found.append(str(error))
         if row.must_check:
             found.append("its file system is checked in full at the next mount")
+        if record.policy_pending:
+            found.append(_pending(row))
         if row.unsure and row.last_vm is not None:
             found.append(one_line(f"it may be on {row.last_vm}, which does not answer"))
         return tuple(found)
+
+
+def _pending(row: VolumeRow) -> str:
+    name = "its datastore's own policy" if row.policy is None else f"policy {row.policy}"
+    if row.vm is None:
+        return one_line(f"{name} is laid on when a machine gets the disk")
+    command = f"unset {row.name}" if row.policy is None else f"apply {row.policy} {row.name}"
+    return one_line(f"{name} was not seen to be laid on when {row.vm} got the disk; `vmdkvol policy {command}`")
 
 
 def must_check(record: VolumeRecord) -> bool:

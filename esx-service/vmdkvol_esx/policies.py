@@ -14,7 +14,7 @@ from typing import Any
 from vmdkvol import frames
 from vmdkvol.admin_errors import PolicyInUse
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, NameConflict, StaleRequest, VolumeError, quoted
+from vmdkvol.errors import BadRequest, NameConflict, StaleRequest, TruthUnknown, Unavailable, VolumeError, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.options import OPTIONS
 from vmdkvol.orders import Order, Outcome, Plan, Step
@@ -42,7 +42,7 @@ from vmdkvol_esx.naming_policies import may_use, named_by, names_in, unknown, us
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.records import Group, VolumeRecord
-from vmdkvol_esx.storage_policies import THICK, THIN, Followed, KnownPolicies, LocalPolicy
+from vmdkvol_esx.storage_policies import THICK, THIN, Followed, KnownPolicies, LocalPolicy, Unseen
 
 MOST_LISTED = 200
 # Of more volumes it is not counted how they stand: each disk has to be looked at.
@@ -170,10 +170,20 @@ class Policies:
 
     def _look(self) -> _Look:
         local = {each.name: each for each in self._store.local_policies()}
-        return _Look(self._hypervisor.storage_policies(), local, self._store.policy_volumes(), self._store.groups())
+        return _Look(self._known(), local, self._store.policy_volumes(), self._store.groups())
+
+    def _known(self) -> KnownPolicies:
+        try:
+            return self._hypervisor.storage_policies()
+        except Unavailable as error:
+            # What volumes and vmgroups name is told all the same, and not as missing.
+            self._log.warning("storage policies not read", error=str(error))
+            return KnownPolicies(PolicyKind.UNREAD, {})
 
     def _found(self, look: _Look, name: str) -> PolicyInfo:
         if name not in look.names:
+            if look.known.kind is PolicyKind.UNREAD:
+                raise TruthUnknown(f"whether there is a storage policy {quoted(name)} cannot be read now")
             raise unknown(name, look.known.descriptions)
         return look.info(name)
 
@@ -201,7 +211,7 @@ class Policies:
         seen = self._followed(records)
         return judging.counted(judging.judge(record, seen.get(record.disk_uuid))[0] for record in records)
 
-    def _followed(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, Followed]:
+    def _followed(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, Followed | Unseen]:
         try:
             return self._hypervisor.followed([disk_ref(record) for record in records]) if records else {}
         except VolumeError as error:
@@ -236,7 +246,8 @@ class _Look:
 
     def info(self, name: str) -> PolicyInfo:
         """Return what is known of one of ``names``, but for how its volumes stand."""
-        there = name in self.known.descriptions
+        unread = self.known.kind is PolicyKind.UNREAD
+        there = unread or name in self.known.descriptions
         local = self._local.get(name) if self.known.kind is PolicyKind.LOCAL else None
         return PolicyInfo(
             name,

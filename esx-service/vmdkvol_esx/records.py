@@ -47,6 +47,8 @@ class VolumeRecord:
     copied_uuids: tuple[UUID, ...] = field(default=(), metadata={"since": 2})
     # As the one above. Where the disk lay when it was adopted; empty: we made it.
     adopted: str = field(default="", metadata={"since": 2})
+    # As the one above. Its policy was ordered while no machine had the disk, and is not known to be laid on since.
+    policy_pending: bool = field(default=False, metadata={"since": 2})
 
 
 @dataclass(frozen=True, slots=True)

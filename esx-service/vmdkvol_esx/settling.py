@@ -60,8 +60,11 @@ def decide(change: Change, told: Told, seen: Seen) -> Step:
             return Step.FINISH if seen is Seen.THERE else Step.UNDO
         case DetachDisk():
             return _of_detach(told, seen)
-        case GrowDisk() | ChangePolicy():
+        case GrowDisk():
             return _of_growth(told, seen)
+        case ChangePolicy():
+            # Done, and not seen so: nobody tells it now, or somebody laid another one on since. The record keeps the word.
+            return Step.FINISH if (told, seen) == (Told.SUCCEEDED, Seen.BROKEN) else _of_growth(told, seen)
         case _:
             assert_never(change)
 
@@ -113,6 +116,6 @@ def when_done(change: Change, record: VolumeRecord) -> VolumeRecord | None:
             return replace(record, size_bytes=size_bytes)
         case ChangePolicy(policy=policy):
             given = record.options.given - {"policy"} | ({"policy"} if policy is not None else frozenset())
-            return replace(record, options=replace(record.options, policy=policy, given=given))
+            return replace(record, options=replace(record.options, policy=policy, given=given), policy_pending=False)
         case _:
             assert_never(change)

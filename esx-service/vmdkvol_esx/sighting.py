@@ -7,6 +7,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, DetachDisk, DiskRef, GrowDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settling import Seen
+from vmdkvol_esx.storage_policies import Followed
 
 
 class Sighting:
@@ -47,7 +48,9 @@ class Sighting:
         found = self._hypervisor.followed([change.disk]).get(change.disk.uuid)
         if found is None:
             return Seen.ABSENT
-        return Seen.THERE if found.policy == change.policy else Seen.BROKEN
+        # Not seen to be under it is as under another one: laid on once more the policy does no harm, and a volume whose policy
+        # nobody tells now is not kept from its machines for that.
+        return Seen.THERE if isinstance(found, Followed) and found.is_under(change.policy) else Seen.BROKEN
 
     def _look_at_lists(self, change: AttachDisk | DetachDisk) -> Seen:
         devices = self._hypervisor.devices(None)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol.volume import DiskUuid, VolumeId
 
@@ -39,12 +40,28 @@ class KnownPolicies:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """How a disk stands now. ``policy``: the one that it is under, None: its datastore's own. ``at`` is UTC seconds."""
+    """How a disk stands now. ``policy``: the one that it is under, None: its datastore's own. ``at`` is UTC seconds.
+
+    ``own``: the policy is also the one that its datastore gives to disks of which none is asked for.
+    """
 
     policy: str | None
     compliance: Compliance
     at: float
     reason: str = ""
+    own: bool = False
+
+    def is_under(self, policy: str | None) -> bool:
+        """Tell whether this is the policy that the disk is under; None: its datastore's own."""
+        return self.policy == policy or (policy is None and self.own)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Under which policy a disk is cannot be told now, for this ``reason``; ``at`` as of ``Followed``."""
+
+    reason: str
+    at: float
 
 
 class StoragePolicies(Protocol):
@@ -54,10 +71,18 @@ class StoragePolicies(Protocol):
         """Return the policies as of a moment ago; Unavailable if they cannot be read."""
         ...
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
         """Return, in few bulk reads, how these disks stand to the policies that they are under.
 
-        A disk lacks that is not there, or of which nobody can say it now. Unavailable if none could be asked about.
+        A disk that is not there lacks, or is unseen; so is one of which nobody can say it now. Unavailable if none could be
+        asked about.
+        """
+        ...
+
+    def check_fits(self, policy: str | None, datastore: DatastoreName) -> None:
+        """Raise PolicyNotFound, or InvalidOption if no disk on the datastore can be under it. BadRequest where there are none.
+
+        What a policy demands of a disk itself is told by the change. None, the datastore's own, fits.
         """
         ...
 

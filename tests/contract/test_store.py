@@ -224,10 +224,20 @@ def test_a_record_comes_back_exactly(stores: Stores) -> None:
         content=Content.FORMATTED,
         copied_uuids=(uuid4(), uuid4()),
         adopted="[ds1] theirs/x.vmdk",
+        policy_pending=True,
         options=replace(CreateOptions(), size_bytes=None, clone_from=VolumeRef.parse("a@b"), given=frozenset({"clone_from"})),
     )
     stores.store.restore(record)
     assert stores.again().volume(record.id) == record
+
+
+def test_a_policy_that_waits_comes_back_waiting_and_waits_no_more_when_it_is_said(stores: Stores) -> None:
+    record = ready(stores.store)
+    for pending in (True, False):
+        stores.store.update(replace(record, policy_pending=pending), expect=record.generation)
+        again = stores.again().volume(record.id)
+        assert again is not None
+        assert again.policy_pending is pending
 
 
 # --- clones ------------------------------------------------------------------------------------------------------

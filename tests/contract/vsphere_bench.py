@@ -244,4 +244,6 @@ def bench_of(where: Where, site: SimulatorSite | None, directory: Path) -> Bench
         return SimulatorBench(site)
     if where is Where.REAL:
         return RealBench(given.settings())
-    return SimulatedBench() if where is Where.SIMULATED else LocalBench(directory)
+    if where is Where.SIMULATED:
+        return SimulatedBench()
+    return LocalBench(directory)

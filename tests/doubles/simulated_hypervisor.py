@@ -338,6 +338,7 @@ class SimulatedHypervisor(SimulatedPolicies):
             held = SimulatedHeld(change.vm, slot, change.mode, self._clock.monotonic())
             held.limits = (change.iops_limit, change.shares)
             self._held[change.disk.uuid] = held
+            self._wished(change.disk, change.policy)
 
     def _detach(self, change: DetachDisk) -> None:
         held = self._held.get(change.disk.uuid)

@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tests.doubles.simulated_state import SimulatedDisk, SimulatedState
-from vmdkvol.errors import PolicyNotFound, StaleRequest, TruthUnknown, VolumeError
+from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, StaleRequest, TruthUnknown, VolumeError
+from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.judging import check_demand
 from vmdkvol_esx.ports import ChangePolicy, DiskRef
-from vmdkvol_esx.storage_policies import Followed, KnownPolicies, LocalPolicy
+from vmdkvol_esx.storage_policies import Followed, KnownPolicies, LocalPolicy, Unseen
 
 
 class SimulatedPolicies(SimulatedState):
     """Part of ``SimulatedHypervisor``. ``policies`` are a vCenter's; with ``local_policies`` there are those in their place.
 
-    ``compliance`` is how disks stand that do not comply; ``policies_fail`` is raised in place of any answer.
+    A vCenter knows the policy of a machine's disk alone, from the attach or the change that named it. ``policies_fail`` is
+    raised in place of any answer; ``unfit`` are those that no disk there fits, ``edited`` were so after they were laid on.
+    ``wishes``: False, attaches go without a policy; ``unseen``: of no disk it is told.
     """
 
     policies: Collection[str] = ()
     local_policies: Callable[[], Sequence[LocalPolicy]] | None = None
     policies_fail: VolumeError | None = None
+    unfit: Collection[str] = ()
+    edited: Collection[str] = ()
+    wishes = True
+    unseen = False
 
     def storage_policies(self) -> KnownPolicies:
         if self.policies_fail is not None:
@@ -30,7 +37,7 @@ class SimulatedPolicies(SimulatedState):
             return KnownPolicies(PolicyKind.LOCAL, {each.name: each.description for each in self.local_policies()})
         return KnownPolicies(PolicyKind.SPBM, dict.fromkeys(self.policies, ""))
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
         with self._now():
             if self.policies_fail is not None:
                 raise self.policies_fail
@@ -38,6 +45,11 @@ class SimulatedPolicies(SimulatedState):
                 raise TruthUnknown("the datastore cannot be read")
             found = ((ref, self._disks.get(ref.path)) for ref in disks if ref.path.datastore not in self._unreadable)
             return {ref.uuid: self._followed(disk) for ref, disk in found if disk is not None and disk.ref.uuid == ref.uuid}
+
+    def check_fits(self, policy: str | None, datastore: DatastoreName) -> None:
+        self.check_policy(policy)
+        if policy in self.unfit:
+            raise InvalidOption(f"policy {policy!r} does not fit datastore {datastore}", remedy="name another one")
 
     def check_policy(self, policy: str | None) -> None:
         """Raise PolicyNotFound for one that there is not."""
@@ -51,13 +63,30 @@ class SimulatedPolicies(SimulatedState):
         if change.vm is not None and change.disk.uuid not in self._held:
             raise StaleRequest(f"{change.disk.path} is not attached to {self._name(change.vm)} any more")
         disk = self._whole(change.disk)
+        if change.vm is None and self._spbm:
+            raise BadRequest(f"no machine has {change.disk.path}", remedy="it is laid on when a machine gets the disk")
+        self.check_fits(change.policy, change.disk.path.datastore)
         demanded = {each.name: each for each in (self.local_policies or tuple)()}.get(change.policy or "")
         if demanded is not None:
             check_demand(demanded, thin=not disk.thick, remedy="another policy")
         disk.policy = change.policy
 
-    def _followed(self, disk: SimulatedDisk) -> Followed:
+    @property
+    def _spbm(self) -> bool:
+        return self.local_policies is None
+
+    def _wished(self, ref: DiskRef, policy: str | None) -> None:
+        """A machine gets the disk."""
+        if self._spbm and ref.path in self._disks:
+            known = self.wishes and self.policies_fail is None and policy in self.policies
+            self._disks[ref.path].policy = policy if known else None
+
+    def _followed(self, disk: SimulatedDisk) -> Followed | Unseen:
+        if self._spbm and (self.unseen or disk.ref.uuid not in self._held):
+            return Unseen("no machine has the disk", self._clock.wall())
         wanted = next((each for each in (self.local_policies or tuple)() if each.name == disk.policy), None)
         fits = wanted is None or wanted.diskformat is None or (wanted.diskformat == "thick") == disk.thick
+        if disk.policy in self.edited:
+            return Followed(disk.policy, Compliance.OUT_OF_DATE, self._clock.wall(), "it was edited")
         usual = Compliance.NOT_APPLICABLE if disk.policy is None else Compliance.COMPLIANT
         return Followed(disk.policy, usual if fits else Compliance.NOT_COMPLIANT, self._clock.wall())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import MetadataDamaged, WrongDisk
+from vmdkvol.errors import MetadataDamaged, VolumeError, WrongDisk
 from vmdkvol_esx.ports import DiskPath, DiskRef
+from vmdkvol_esx.vsphere.batches import Move
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.inventory import Identify
 from vmdkvol_esx.vsphere.session import Session
@@ -13,6 +14,16 @@ from vmdkvol_esx.vsphere.session import Session
 def nowhere(_: str, __: str) -> DiskPath | None:
     """Nobody knows where a file lies that a device list names."""
     return None
+
+
+class NoPolicies:
+    """Stands for ``Profiles`` where no disk comes under a storage policy."""
+
+    def of(self, _: Move, __: Deadline) -> str | None:
+        return None
+
+    def dropped(self, _: Move, __: VolumeError, *, shared: bool) -> bool:
+        return False
 
 
 class ByPath:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from pyVmomi import vim
 
-from tests.vsphere.by_path import ByPath, nowhere
+from tests.vsphere.by_path import ByPath, NoPolicies, nowhere
 from tests.vsphere.lines import Lines
 from tests.vsphere.outside import Outside, attached
 from tests.vsphere.simulators import Model, Simulator
@@ -75,7 +75,9 @@ class World:
     def restart(self) -> None:
         """Begin as a service that was restarted: nothing is known of what was before."""
         self.machines = self.kind(self.session, CLOCK, self.log, [vm for _, vm, _ in self.hosts[:-1]], at_path, nowhere)
-        self.reconfiguring = Reconfiguring(self.session, self.waits, self.machines, CLOCK, self.log, self.knows, self.flight_s)
+        self.reconfiguring = Reconfiguring(
+            self.session, self.waits, self.machines, CLOCK, self.log, self.knows, NoPolicies(), self.flight_s
+        )
 
     def id(self, number: int = 0) -> VmId:
         return self.hosts[number][1]
@@ -166,7 +168,7 @@ def together(world: World, moves: Sequence[Move]) -> Sequence[VolumeError | None
     """Carry out changes of one machine, the first alone and the others when all of them wait for it; how each ended."""
     before = world.reconfiguring
     held = Held(world.waits)
-    world.reconfiguring = Reconfiguring(world.session, held, world.machines, CLOCK, world.log, world.knows)
+    world.reconfiguring = Reconfiguring(world.session, held, world.machines, CLOCK, world.log, world.knows, NoPolicies())
     first = world.begin(moves[0])
     doing = [Doing(world, move) for move in moves[1:]]
     deadline = soon()

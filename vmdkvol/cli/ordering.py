@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Outcome = Mapping[str, Any]
+# As ``policy_messages.AWAIT_ATTACH``, which would load all messages.
+_AWAITS = "AwaitAttach"
 # A copy of 62 TiB takes days. Who does not want to wait breaks it off.
 _FOR_EVER_S = 30 * 86400.0
 
@@ -155,7 +157,9 @@ def _ask(client: Client, change: Change, *, dry_run: bool = False) -> Outcome:
 def _told(outcome: Outcome, done: str) -> Outcome:
     """Say at once what was done: with several names one hears it while the others are under way."""
     if not _is_under_way(outcome):
-        click.echo(one_line(done if outcome["plan"]["steps"] else f"{done} (it was so already)", 1000), err=True)
+        steps = outcome["plan"]["steps"]
+        waits = " from its next attach on" if any(step["verb"] == _AWAITS for step in steps) else ""
+        click.echo(one_line(f"{done}{waits}" if steps else f"{done} (it was so already)", 1000), err=True)
     return outcome
 
 

@@ -148,6 +148,7 @@ def detail_of(detail: Mapping[str, Any]) -> dict[str, Any]:
         "filesystem_uuid": detail["filesystem_uuid"],
         "options": in_words(detail["options"]),
         "adopted": detail.get("adopted"),
+        "policy_pending": detail.get("policy_pending", False),
         "trouble": detail["trouble"],
     }
 

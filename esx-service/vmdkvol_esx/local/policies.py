@@ -47,6 +47,12 @@ class Policies:
         change = "leave out diskformat" if known[policy].diskformat == THIN else "add -o diskformat=zeroedthick"
         check_demand(known[policy], thin=diskformat == THIN, remedy=f"{change}, or name another policy")
 
+    def check_fits(self, policy: str | None) -> None:
+        """See ``StoragePolicies.check_fits``: a policy fits each directory."""
+        known = self.known().descriptions
+        if policy is not None and policy not in known:
+            raise unknown(policy, known)
+
     def change(self, change: ChangePolicy, holder: Callable[[ChangePolicy, Extent], object]) -> None:
         """Let the descriptor name the policy, at once. ``holder`` raises if another one has the disk than is said."""
         known = {each.name: each for each in self._book()}

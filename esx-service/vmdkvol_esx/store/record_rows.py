@@ -26,7 +26,7 @@ def record_in(values: Sequence[Any]) -> VolumeRecord:
     Without the strict reader, which takes four times as long: a listing of a large site reads ten thousand of them.
     """
     volume, vmgroup, name, datastore, path, disk, size_bytes, state, content, filesystem, options, *more = values
-    generation, created_at, created_by, last_vm, trashed_at, copied, adopted = more
+    generation, created_at, created_by, last_vm, trashed_at, copied, adopted, pending = more
     return VolumeRecord(
         id=VolumeId(UUID(volume)),
         vmgroup=VmgroupId(_same_uuid(vmgroup)),
@@ -46,6 +46,7 @@ def record_in(values: Sequence[Any]) -> VolumeRecord:
         trashed_at=trashed_at,
         copied_uuids=() if copied is None else tuple(UUID(each) for each in json.loads(copied)),
         adopted=adopted or "",
+        policy_pending=bool(pending),
     )
 
 

@@ -27,7 +27,7 @@ from vmdkvol_esx.store.statements import Row
 T = TypeVar("T")
 
 # The newest migration. A database of this revision is used as it is, and Alembic is not even imported.
-REVISION = "0009"
+REVISION = "0010"
 # PRAGMA application_id, "vmkv": tells our database from somebody else's SQLite file.
 APPLICATION_ID = 0x766D6B76
 
@@ -59,6 +59,7 @@ volumes = Table(
     Column("checksum", Text, nullable=False),
     Column("copied_uuids", Text),
     Column("adopted", Text),
+    Column("policy_pending", Integer),
     # A name in the trash is free again (corrections 18); the words are those of volume.LIVE_STATES.
     Index("live_names", "vmgroup", "name", unique=True, sqlite_where=text(LIVE)),
     # Two records of one disk would be two owners of one disk (I2).
@@ -204,6 +205,7 @@ def record_to_row(record: VolumeRecord, change: int) -> dict[str, Any]:
     row["created_at"], row["trashed_at"] = _real(record.created_at), _real(record.trashed_at)
     row["copied_uuids"] = compact(row["copied_uuids"]) if record.copied_uuids else None
     row["adopted"] = record.adopted or None
+    row["policy_pending"] = 1 if record.policy_pending else None
     return {**row, "changed": change, "checksum": _record_checksum([row[name] for name in _RECORD_FIELDS])}
 
 

@@ -28,7 +28,18 @@ class EnlargeDisk:
     was_bytes: int | None = None
 
 
-Move = AttachDisk | DetachDisk | EnlargeDisk
+@dataclass(frozen=True, slots=True)
+class LayPolicy:
+    """Let a disk that ``vm`` has come under the storage policy of this name; None: its datastore's own."""
+
+    vm: VmId
+    disk: DiskRef
+    policy: str | None
+
+
+# A change of a device that stays.
+Edit = EnlargeDisk | LayPolicy
+Move = AttachDisk | DetachDisk | Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +50,7 @@ class Plan:
     """
 
     detach: Mapping[int, Fitted] = field(default_factory=dict)
-    enlarge: Mapping[int, Fitted] = field(default_factory=dict)
+    edit: Mapping[int, Fitted] = field(default_factory=dict)
     attach: Mapping[int, Slot] = field(default_factory=dict)
     controllers: tuple[Controller, ...] = ()
     done: frozenset[int] = frozenset()
@@ -49,7 +60,7 @@ class Plan:
     @property
     def taken(self) -> frozenset[int]:
         """Which changes the reconfigure carries out."""
-        return frozenset(self.detach) | frozenset(self.enlarge) | frozenset(self.attach)
+        return frozenset(self.detach) | frozenset(self.edit) | frozenset(self.attach)
 
 
 def plan(machine: Machine, moves: Sequence[Move], disks: int = DISKS) -> Plan:
@@ -59,7 +70,7 @@ def plan(machine: Machine, moves: Sequence[Move], disks: int = DISKS) -> Plan:
     server's business.
     """
     leaving: dict[int, Fitted] = {}
-    growing: dict[int, Fitted] = {}
+    staying: dict[int, Fitted] = {}
     coming: list[int] = []
     done: set[int] = set()
     refused: dict[int, VolumeError] = {}
@@ -76,19 +87,19 @@ def plan(machine: Machine, moves: Sequence[Move], disks: int = DISKS) -> Plan:
             done.add(number)
             continue
         moving.add(move.disk.uuid)
-        if isinstance(move, EnlargeDisk) and fitted is not None:
-            growing[number] = fitted
+        if isinstance(move, Edit) and fitted is not None:
+            staying[number] = fitted
         elif fitted is None:
             coming.append(number)
         else:
             leaving[number] = fitted
     detach = dict(list(leaving.items())[:MAX_CHANGES])
-    enlarge = dict(list(growing.items())[: MAX_CHANGES - len(detach)])
-    coming = coming[: MAX_CHANGES - len(detach) - len(enlarge)]
+    edit = dict(list(staying.items())[: MAX_CHANGES - len(detach)])
+    coming = coming[: MAX_CHANGES - len(detach) - len(edit)]
     found = places(machine.controllers, len(coming), disks)
     attach = dict(zip(coming, found.slots, strict=False))
     full = frozenset() if detach else frozenset(coming[len(attach) :])
-    return Plan(detach, enlarge, attach, found.controllers, frozenset(done), refused, full)
+    return Plan(detach, edit, attach, found.controllers, frozenset(done), refused, full)
 
 
 def _fitted(machine: Machine, move: Move) -> Fitted | None:
@@ -111,12 +122,15 @@ def _fitted(machine: Machine, move: Move) -> Fitted | None:
         # What is attached now was seen at its own path a moment ago; what is taken off may have been moved.
         if not isinstance(move, AttachDisk) or disk.path == str(move.disk.path):
             raise TruthUnknown(f"virtual machine {machine.name} has {disk.path}, whose identity cannot be read")
-    if isinstance(move, EnlargeDisk):
+    if isinstance(move, Edit):
         raise StaleRequest(f"{move.disk.path} is not attached to {machine.name} any more")
     return None
 
 
 def _is_done(move: Move, fitted: Fitted | None) -> bool:
+    if isinstance(move, LayPolicy):
+        # No list says under which policy a disk is; the same one once more is fine.
+        return False
     if isinstance(move, EnlargeDisk):
         return fitted is not None and (fitted.size_bytes or move.was_bytes) == move.size_bytes
     return (fitted is not None) is isinstance(move, AttachDisk)

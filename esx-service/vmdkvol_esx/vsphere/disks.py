@@ -14,6 +14,7 @@ from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.foreign_disks import ForeignDisk
 from vmdkvol_esx.ports import (
     AttachDisk,
+    ChangePolicy,
     CloneDisk,
     CreateDisk,
     Datastore,
@@ -132,7 +133,7 @@ class Disks:
             self._succeeded(receipt)
         progress(100)
 
-    def check_idle(self, change: AttachDisk | DetachDisk) -> None:
+    def check_idle(self, change: AttachDisk | DetachDisk | ChangePolicy) -> None:
         """Raise Busy if the disk is being worked on here, VolumeInUse if it is being copied."""
         self._register.check(change)
 

@@ -33,9 +33,10 @@ from vmdkvol_esx.ports import (
     TaskId,
     Vm,
 )
-from vmdkvol_esx.storage_policies import Followed, KnownPolicies
+from vmdkvol_esx.storage_policies import Followed, KnownPolicies, Unseen
 from vmdkvol_esx.vsphere import receipts
-from vmdkvol_esx.vsphere.batches import EnlargeDisk
+from vmdkvol_esx.vsphere.batches import Edit, LayPolicy
+from vmdkvol_esx.vsphere.compliance import Compliances
 from vmdkvol_esx.vsphere.connecting import Connector, Service
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.disks import Disks
@@ -46,6 +47,7 @@ from vmdkvol_esx.vsphere.homes import Homes
 from vmdkvol_esx.vsphere.machines import Machines
 from vmdkvol_esx.vsphere.places import READ_S, Places
 from vmdkvol_esx.vsphere.policies import Policies
+from vmdkvol_esx.vsphere.profiles import Profiles, Rest, refusals_told
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
 from vmdkvol_esx.vsphere.running import check_not_reconfigured
@@ -54,6 +56,9 @@ from vmdkvol_esx.vsphere.slots import room
 from vmdkvol_esx.vsphere.stub import Timed, untimed
 from vmdkvol_esx.vsphere.tasks import Waiter
 from vmdkvol_esx.vsphere.watch import Watch
+
+# An administrator's list waits for it, and can do without.
+PATIENCE_S = 15.0
 
 
 class Remembers(Protocol):
@@ -102,7 +107,10 @@ class VsphereHypervisor:
             identities,
             self._machines.size_of,
         )
-        self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks)
+        rest = Rest(clock)
+        self._compliances = Compliances(session, self._policies, self._machines, rest, clock, log)
+        profiles = Profiles(self._policies, rest, clock, log)
+        self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks, profiles)
         self._watch: Watch | None = None
 
     def start(self, heard: Callable[[], None]) -> None:
@@ -133,12 +141,9 @@ class VsphereHypervisor:
             case GrowDisk(vm=None):
                 receipt = self._disks.submit(change, operation)
             case GrowDisk():
-                receipt = self._disks.submit(change, operation, lambda move: self._enlarge(move, operation))
+                receipt = self._disks.submit(change, operation, lambda move: self._edit(move, operation))
             case ChangePolicy():
-                raise BadRequest(
-                    f"the policy of {change.disk.path} is changed in vCenter, not here",
-                    remedy="make a new volume under the policy and copy the data, or edit the storage policy in vCenter",
-                )
+                receipt = self._lay(change, operation)
             case _:
                 assert_never(change)
         return None if receipt is None else receipts.task_id(receipt)
@@ -147,6 +152,9 @@ class VsphereHypervisor:
         receipt = receipts.parse(task)
         if receipt.job in (Job.ATTACH, Job.DETACH):
             self._reconfiguring.finish(receipt, deadline, progress)
+        elif receipt.job is Job.POLICY:
+            with refusals_told(receipt.disk, receipt.policy):
+                self._reconfiguring.finish(receipt, deadline, progress)
         elif receipt.job is Job.GROW and receipt.vm is not None:
             self._disks.finish(receipt, deadline, progress, self._reconfiguring.finish)
         else:
@@ -206,10 +214,17 @@ class VsphereHypervisor:
         return found
 
     def storage_policies(self) -> KnownPolicies:
-        return KnownPolicies(PolicyKind.SPBM, self._policies.described(Deadline.after(self._clock, READ_S)))
+        return KnownPolicies(PolicyKind.SPBM, self._policies.described(Deadline.after(self._clock, PATIENCE_S)))
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
-        return {}
+    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
+        return self._compliances.followed(disks)
+
+    def check_fits(self, policy: str | None, datastore: DatastoreName) -> None:
+        deadline = Deadline.after(self._clock, READ_S)
+        self._policies.check_there(deadline)
+        if policy is not None:
+            place = self._places.place(datastore, deadline)
+            self._policies.profile(policy, place.ref, place.name, deadline)
 
     def read_sidecar(self, disk: DiskPath) -> bytes | None:
         return self._disks.read_sidecar(disk)
@@ -232,7 +247,19 @@ class VsphereHypervisor:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _enlarge(self, move: EnlargeDisk, operation: UUID) -> Receipt | None:
+    def _lay(self, change: ChangePolicy, operation: UUID) -> Receipt | None:
+        self._disks.check_idle(change)
+        if change.vm is None:
+            self._disks.check_unused(change.disk)
+            raise BadRequest(
+                f"no machine has {change.disk.path}, and vCenter lays a policy only on a machine's disk",
+                remedy="it is laid on when a machine gets the disk",
+            )
+        self.check_fits(change.policy, change.disk.path.datastore)
+        with refusals_told(change.disk, change.policy):
+            return self._edit(LayPolicy(change.vm, change.disk, change.policy), operation)
+
+    def _edit(self, move: Edit, operation: UUID) -> Receipt | None:
         try:
             return self._reconfiguring.submit(move, operation)
         except StaleRequest:

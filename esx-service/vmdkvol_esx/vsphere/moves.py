@@ -1,19 +1,37 @@
-"""An attach, a detach or a growth: what it must know of its disk, in words, from and to a receipt, its error. Pure."""
+"""A change of a machine: what it must know of its disk, in words, from and to a receipt, its error. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StaleRequest, UnknownTask, VolumeError
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef, TaskId
-from vmdkvol_esx.vsphere.batches import EnlargeDisk, Move
+from vmdkvol_esx.vsphere.batches import EnlargeDisk, LayPolicy, Move
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 
 # Says where a path on a datastore of this id is, by the names that our records have; None if that is not certain.
 Located = Callable[[str, str], DiskPath | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A change on its way. ``shared``: with others in one reconfigure."""
+
+    move: Move
+    operation: str
+    task: TaskId
+    shared: bool
+
+
+class Wishes(Protocol):
+    """Which storage policies go along; see ``profiles.Profiles``."""
+
+    def of(self, move: Move, deadline: Deadline) -> str | None: ...
+    def dropped(self, move: Move, error: VolumeError, *, shared: bool) -> bool: ...
 
 
 class Knows(Protocol):
@@ -31,6 +49,8 @@ def what(move: Move) -> str:
     """Return what is being done, for a message."""
     if isinstance(move, EnlargeDisk):
         return f"enlarging {move.disk.path} of virtual machine {move.vm}"
+    if isinstance(move, LayPolicy):
+        return f"laying a storage policy on {move.disk.path} of virtual machine {move.vm}"
     verb, word = ("attaching", "to") if isinstance(move, AttachDisk) else ("detaching", "from")
     return f"{verb} {move.disk.path} {word} virtual machine {move.vm}"
 
@@ -43,6 +63,8 @@ def move_of(receipt: Receipt) -> Move:
         return AttachDisk(receipt.vm, receipt.disk, "")
     if receipt.job is Job.GROW:
         return EnlargeDisk(receipt.vm, receipt.disk, receipt.size_bytes)
+    if receipt.job is Job.POLICY:
+        return LayPolicy(receipt.vm, receipt.disk, receipt.policy)
     return DetachDisk(receipt.vm, receipt.disk, receipt.only_off)
 
 
@@ -52,6 +74,8 @@ def receipt_of(move: Move, task: TaskId) -> Receipt:
         return Receipt(Job.ATTACH, task, move.disk, move.vm)
     if isinstance(move, EnlargeDisk):
         return Receipt(Job.GROW, task, move.disk, move.vm, size_bytes=move.size_bytes)
+    if isinstance(move, LayPolicy):
+        return Receipt(Job.POLICY, task, move.disk, move.vm, policy=move.policy)
     return Receipt(Job.DETACH, task, move.disk, move.vm, move.only_off)
 
 
@@ -63,7 +87,7 @@ def copied(error: VolumeError) -> VolumeError:
 
 
 def was_moved(move: Move, machine: Machine, located: Located) -> StaleRequest | None:
-    """Return the error for a detach or a growth of a disk that lies elsewhere by now, else None.
+    """Return the error for a change, but an attach, of a disk that lies elsewhere by now, else None.
 
     After it no list would say where it lies, and its record does not yet.
     """

@@ -6,14 +6,14 @@ that is not among them is looked for again first, so a policy that was made just
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pyVmomi import pbm, vim
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import InvalidOption, PolicyNotFound, quoted
+from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, quoted
 from vmdkvol_esx.vsphere import reading
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.session import Session
@@ -46,6 +46,7 @@ class Policies:
         self._clock = clock
         self._known: _Known | None = None
         self._fits: dict[tuple[str, str], float] = {}
+        self._usual: dict[str, tuple[str | None, float]] = {}
 
     def known(self, deadline: Deadline) -> Mapping[str, str]:
         """Return the ids of all policies that a disk can have, by their names; none on a single ESXi host."""
@@ -60,18 +61,52 @@ class Policies:
 
         PolicyNotFound, with the known ones, if there is none; InvalidOption if the datastore cannot satisfy it.
         """
+        found = self.id(name, deadline)
+        self._check_fits(name, found, datastore, where, deadline)
+        return found
+
+    def id(self, name: str, deadline: Deadline) -> str:
+        """Return the id of the policy ``name``; PolicyNotFound, with the known ones, if there is none."""
         ids = self._within(REMEMBERED_S, deadline).ids
         if name not in ids:
             ids = self._within(AGAIN_S, deadline).ids
         if name not in ids:
             raise _unknown(name, ids)
-        self._check_fits(name, ids[name], datastore, where, deadline)
         return ids[name]
+
+    def names(self, ids: Collection[str], deadline: Deadline) -> Mapping[str, str]:
+        """Return the names of these policies by their ids. One lacks that is none for disks, or is not there any more."""
+        known = self._within(REMEMBERED_S, deadline).ids
+        if not set(ids) <= set(known.values()):
+            known = self._within(AGAIN_S, deadline).ids
+        return {identity: name for name, identity in known.items() if identity in ids}
+
+    def usual(self, datastore: str, deadline: Deadline) -> str | None:
+        """Return the id of the policy that the datastore gives to disks of which none is asked for; None if it gives none."""
+        known = self._usual.get(datastore)
+        if known is None or self._clock.monotonic() - known[1] > REMEMBERED_S:
+            what = f"reading the storage policy that is datastore {datastore}'s own"
+            found = self._session.read(what, lambda service: _usual(service, datastore), deadline)
+            known = found, self._clock.monotonic()
+            self._usual = {**self._usual, datastore: known}
+        return known[0]
+
+    def are_there(self, deadline: Deadline) -> bool:
+        """Tell whether the server has policies at all: a single ESXi host has none, and nobody who tells of them."""
+        return self._session.read("reading what kind of server it is", _has_policies, deadline)
+
+    def check_there(self, deadline: Deadline) -> None:
+        """Raise BadRequest unless the server has policies at all."""
+        if not self.are_there(deadline):
+            raise BadRequest(
+                "a single ESXi host has no storage policies",
+                remedy="they are vCenter's: let the service use the vCenter that the host belongs to",
+            )
 
     def forget(self) -> None:
         """Ask anew at the next use: a change under a policy was refused, which may have been replaced by one of its name."""
         self._known = None
-        self._fits = {}
+        self._fits, self._usual = {}, {}
 
     def _within(self, seconds: float, deadline: Deadline) -> _Known:
         known, now = self._known, self._clock.monotonic()
@@ -115,7 +150,7 @@ def _read(service: Service) -> Mapping[str, tuple[str, str]]:
         profiles = manager.RetrieveContent(profileIds=ids) if ids else ()
         return {profile.name: (profile.profileId.uniqueId, profile.description or "") for profile in profiles}
 
-    return _asked(service, ask, {})
+    return asked(service, ask, {})
 
 
 def _reason(service: Service, policy: str, datastore: str) -> str | None:
@@ -134,12 +169,26 @@ def _reason(service: Service, policy: str, datastore: str) -> str | None:
         return f": {text}" if text else ""
 
     none: str | None = ": a single ESXi host has no storage policies"
-    return _asked(service, ask, none)
+    return asked(service, ask, none)
 
 
-def _asked(service: Service, ask: Callable[[Any], T], without: T) -> T:
+def _usual(service: Service, datastore: str) -> str | None:
+    def ask(content: Any) -> str | None:
+        hub = pbm.placement.PlacementHub(hubType="Datastore", hubId=datastore)
+        found = content.profileManager.QueryDefaultRequirementProfile(hub=hub)
+        return None if found is None else str(found.uniqueId)
+
+    none: str | None = None
+    return asked(service, ask, none)
+
+
+def _has_policies(service: Service) -> bool:
+    return bool(service.content.about.apiType == "VirtualCenter")
+
+
+def asked(service: Service, ask: Callable[[Any], T], without: T) -> T:
     """Return what ``ask`` makes of what the policy service begins with; ``without`` where there is no such service."""
-    if service.content.about.apiType != "VirtualCenter":
+    if not _has_policies(service):
         return without
     # First, whether the session lives: the policy service has its own words for one that has ended.
     manager = service.content.sessionManager

@@ -19,7 +19,7 @@ from vmdkvol_esx.vsphere.batches import MAX_CHANGES, Move
 @dataclass(eq=False, slots=True)
 class Member:
     """One change that waits. ``path`` is the disk's, as the server writes it; ``alone``: it goes in a reconfigure of its own;
-    ``again``: it failed before, so the machine is to be read anew.
+    ``again``: it failed before, so the machine is to be read anew; ``profile``: see ``specs``.
 
     Afterwards ``error`` is set, or ``task`` is, or neither: then it is done already. ``shared``: it went with others.
     """
@@ -29,6 +29,7 @@ class Member:
     path: str = ""
     alone: bool = False
     again: bool = False
+    profile: str | None = None
     task: TaskId | None = None
     error: VolumeError | None = None
     shared: bool = False

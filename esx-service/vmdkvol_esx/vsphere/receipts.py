@@ -26,13 +26,14 @@ class Job(StrEnum):
     ATTACH = "attach"
     DETACH = "detach"
     GROW = "grow"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``task`` is vSphere's own id; ``vm`` is there for attach and detach, and for the growth of a disk that it has.
+    """``task`` is vSphere's own id; ``vm`` is there for what is done to a machine.
 
-    ``size_bytes`` is what that one grows to. Disks may share a task, never a receipt.
+    ``size_bytes`` is what a disk grows to, ``policy`` what it comes under. Disks may share a task, never a receipt.
     """
 
     job: Job
@@ -41,6 +42,7 @@ class Receipt:
     vm: VmId | None = None
     only_off: bool = False
     size_bytes: int = 0
+    policy: str | None = None
 
 
 def task_id(receipt: Receipt) -> TaskId:
@@ -56,6 +58,8 @@ def task_id(receipt: Receipt) -> TaskId:
     ]
     if receipt.size_bytes:
         told.append(receipt.size_bytes)
+    if receipt.job is Job.POLICY:
+        told.append(receipt.policy)
     return TaskId(json.dumps(told, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -63,18 +67,27 @@ def parse(text: TaskId) -> Receipt:
     """Return what ``task_id`` wrote. UnknownTask for anything else: another hypervisor's, so nothing is known of it."""
     try:
         job, task, disk, datastore, path, vm, only_off, *more = json.loads(text)
-        size_bytes = _size(Job(job), more)
+        size_bytes, policy = _size(Job(job), more), _policy(Job(job), more)
         if not (isinstance(task, str) and task and isinstance(datastore, str) and isinstance(path, str)):
             raise ValueError("a part of it has another type")
         ref = DiskRef(DiskUuid(UUID(disk)), DiskPath(DatastoreName(datastore), path))
-        return Receipt(Job(job), TaskId(task), ref, None if vm is None else VmId(UUID(vm)), only_off is True, size_bytes)
+        machine = None if vm is None else VmId(UUID(vm))
+        return Receipt(Job(job), TaskId(task), ref, machine, only_off is True, size_bytes, policy)
     except (ValueError, TypeError, AttributeError) as error:
         raise UnknownTask(f"task {text[:60]!r} is none of vSphere's: {error}") from error
 
 
 def _size(job: Job, more: list[object]) -> int:
-    if job is not Job.GROW and not more:
+    if job is Job.POLICY or (job is not Job.GROW and not more):
         return 0
     if job is not Job.GROW or len(more) != 1 or type(more[0]) is not int or more[0] <= 0:
         raise ValueError("its size is none")
+    return more[0]
+
+
+def _policy(job: Job, more: list[object]) -> str | None:
+    if job is not Job.POLICY:
+        return None
+    if len(more) != 1 or not (more[0] is None or isinstance(more[0], str)):
+        raise ValueError("its policy is none")
     return more[0]

@@ -8,7 +8,6 @@ one before it ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
@@ -34,7 +33,7 @@ from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.machine import Machine
 from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.moves import Knows, copied, move_of, receipt_of, was_moved, what
+from vmdkvol_esx.vsphere.moves import Knows, Sent, Wishes, copied, move_of, receipt_of, was_moved, what
 from vmdkvol_esx.vsphere.queues import Arrival, Member, Queue
 from vmdkvol_esx.vsphere.receipts import Job, Receipt
 from vmdkvol_esx.vsphere.retries import IN_DOUBT, Tries, anothers, has_ended
@@ -59,18 +58,8 @@ class Waits(Protocol):
     def wait(self, task: TaskId, what: str, deadline: Deadline, progress: Progress) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A change on its way. ``shared``: with others in one reconfigure."""
-
-    move: Move
-    operation: str
-    task: TaskId
-    shared: bool
-
-
 class Reconfiguring:
-    """Attaches, detaches and enlarges. Safe for any number of threads; has none of its own."""
+    """Attaches, detaches, enlarges, lays policies on. Safe for any number of threads; has none of its own."""
 
     def __init__(
         self,
@@ -80,6 +69,7 @@ class Reconfiguring:
         clock: Clock,
         log: Log,
         disks: Knows,
+        profiles: Wishes,
         flight_s: float = FLIGHT_S,
     ) -> None:
         self._session = session
@@ -89,9 +79,10 @@ class Reconfiguring:
         self._log = log
         self._disks = disks
         self._flight_s = flight_s
+        self._profiles = profiles
         self._lock = clock.condition()
         self._queues: dict[VmId, Queue] = {}
-        self._sent: dict[tuple[TaskId, DiskUuid], _Sent] = {}
+        self._sent: dict[tuple[TaskId, DiskUuid], Sent] = {}
 
     def submit(self, move: Move, operation: UUID) -> Receipt | None:
         """Start the change, alone or with others; None says that it is done already. As ``Hypervisor.submit``."""
@@ -115,20 +106,21 @@ class Reconfiguring:
         key = (receipt.task, receipt.disk.uuid)
         sent = self._sent.get(key)
         known = sent is not None or receipt.job is not Job.ATTACH
-        sent = sent or _Sent(move_of(receipt), "", receipt.task, shared=True)
+        sent = sent or Sent(move_of(receipt), "", receipt.task, shared=True)
         tries: Tries | None = None
         while True:
             try:
                 self._wait(sent, deadline, progress)
                 break
             except VolumeError as error:
-                if not has_ended(error, shared=sent.shared):
+                without = self._profiles.dropped(sent.move, error, shared=sent.shared)
+                if not without and not has_ended(error, shared=sent.shared):
                     raise
                 if not known:
                     self._look(sent.move, deadline, error)
                     break
                 tries = tries or Tries(self._clock, deadline)
-                if not tries.again(error, shared=sent.shared):
+                if not tries.again(error, shared=sent.shared, another=without):
                     raise self._own(sent, error) from error
             again = self._carry(sent.move, sent.operation, tries)
             if again is None:
@@ -155,19 +147,23 @@ class Reconfiguring:
             return True
         return False
 
-    def _carry(self, move: Move, operation: str, tries: Tries, arrival: Arrival | None = None) -> _Sent | None:
+    def _carry(self, move: Move, operation: str, tries: Tries, arrival: Arrival | None = None) -> Sent | None:
         """Bring the change through its machine's queue, again where that helps; None if it is done already."""
         while True:
             path = self._disks.spelled(move.disk.path, tries.deadline) if isinstance(move, AttachDisk) else ""
-            member = Member(move, operation, path, alone=tries.alone, again=tries.made > 0)
+            profile = self._profiles.of(move, tries.deadline)
+            member = Member(move, operation, path, alone=tries.alone, again=tries.made > 0, profile=profile)
             self._queue(move.vm).through(member, self._lead, tries.deadline, arrival)
             if member.error is None:
-                return None if member.task is None else _Sent(move, operation, member.task, member.shared)
-            sent = _Sent(move, operation, TaskId(""), member.shared)
-            if isinstance(member.error, IN_DOUBT) or not tries.again(member.error, shared=member.shared):
+                return None if member.task is None else Sent(move, operation, member.task, member.shared)
+            sent = Sent(move, operation, TaskId(""), member.shared)
+            without = self._profiles.dropped(move, member.error, shared=member.shared)
+            if isinstance(member.error, IN_DOUBT) and not without:
+                raise self._own(sent, member.error)
+            if not tries.again(member.error, shared=member.shared, another=without):
                 raise self._own(sent, member.error)
 
-    def _wait(self, sent: _Sent, deadline: Deadline, progress: Progress) -> None:
+    def _wait(self, sent: Sent, deadline: Deadline, progress: Progress) -> None:
         try:
             self._waiter.wait(sent.task, what(sent.move), deadline, progress)
         except (StillWorking, HypervisorUnreachable):
@@ -177,7 +173,7 @@ class Reconfiguring:
             raise
         self._queue(sent.move.vm).landed(sent.task)
 
-    def _own(self, sent: _Sent, error: VolumeError) -> VolumeError:
+    def _own(self, sent: Sent, error: VolumeError) -> VolumeError:
         """Return the error that is this change's own: never another's fault, and with the holder's name."""
         if isinstance(error, IN_DOUBT):
             return error
@@ -267,7 +263,13 @@ class Reconfiguring:
 
     def _start(self, queue: Queue, machine: Machine, batch: Sequence[Member], planned: Plan, deadline: Deadline) -> None:
         taken = [batch[number] for number in sorted(planned.taken)]
-        spec = config_spec(machine, [member.move for member in batch], planned, [member.path for member in batch])
+        spec = config_spec(
+            machine,
+            [member.move for member in batch],
+            planned,
+            [member.path for member in batch],
+            [member.profile for member in batch],
+        )
         doing = what(taken[0].move) if len(taken) == 1 else f"reconfiguring {machine.name} for {len(taken)} disks"
         try:
             task = self._session.change(doing, partial(_begin, machine.ref, spec), deadline, operation=taken[0].operation)
@@ -285,7 +287,7 @@ class Reconfiguring:
         with self._lock:
             return self._queues.setdefault(vm, Queue(self._clock))
 
-    def _remember(self, key: tuple[TaskId, DiskUuid], sent: _Sent) -> None:
+    def _remember(self, key: tuple[TaskId, DiskUuid], sent: Sent) -> None:
         with self._lock:
             self._sent[key] = sent
             while len(self._sent) > _REMEMBERED:

@@ -49,11 +49,16 @@ class Tries:
         self._replans = 0
         self._pause_s = _FIRST_PAUSE_S
 
-    def again(self, error: VolumeError, *, shared: bool) -> bool:
-        """Tell, after a pause where one helps, whether it is tried again. ``shared``: it went with others."""
+    def again(self, error: VolumeError, *, shared: bool, another: bool = False) -> bool:
+        """Tell, after a pause where one helps, whether it is tried again.
+
+        ``shared``: it went with others. ``another``: what may have been refused is not asked for any more.
+        """
         self.made += 1
         if self.deadline.passed:
             return False
+        if another:
+            return True
         if anothers(error, shared=shared):
             self.alone = True
             return True

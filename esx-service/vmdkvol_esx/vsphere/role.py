@@ -48,8 +48,9 @@ NEEDS: tuple[Need, ...] = (
     Need(
         "StorageProfile.View",
         Place.ROOT,
-        "PbmQueryProfile, PbmRetrieveContent, PbmCheckRequirements",
-        "Find a storage policy by its name, and make disks under it.",
+        "PbmQueryProfile, PbmRetrieveContent, PbmCheckRequirements, PbmQueryDefaultRequirementProfile, "
+        "PbmQueryAssociatedProfiles, PbmFetchComplianceResult",
+        "Find a storage policy by its name, put disks under it, and tell how they stand to it.",
         vcenter=True,
         without="-o policy",
     ),

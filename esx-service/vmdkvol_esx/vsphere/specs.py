@@ -17,19 +17,26 @@ Device = vim.vm.device
 Change = Device.VirtualDeviceSpec
 
 
-def config_spec(machine: Machine, moves: Sequence[Move], plan: Plan, paths: Sequence[str]) -> Any:
-    """Return the spec that does what ``plan`` says of ``moves``; ``paths`` are those of their disks, as the server writes them.
+# The id of a storage policy; empty: the datastore's own.
+Profile = str
 
-    Detaches first, then what grows, new controllers, and the disks that go on them. It holds for the configuration that was
-    read: of a server that gives a version, a later one refuses it.
+
+def config_spec(
+    machine: Machine, moves: Sequence[Move], plan: Plan, paths: Sequence[str], profiles: Sequence[Profile | None]
+) -> Any:
+    """Return the spec that does what ``plan`` says of ``moves``; ``paths`` are those of their disks, as the server writes them,
+    ``profiles`` the policies that they come under, None: nothing is said of that.
+
+    Detaches first, then what stays and changes, new controllers, and the disks that go on them. It holds for the configuration
+    that was read: of a server that gives a version, a later one refuses it.
     """
     changes = [_removed(fitted) for fitted in plan.detach.values()]
-    changes += [_enlarged(moves[at], fitted) for at, fitted in plan.enlarge.items()]
+    changes += [_edited(moves[at], fitted, profiles[at]) for at, fitted in plan.edit.items()]
     changes += [_controller(each) for each in plan.controllers]
     for number, (at, slot) in enumerate(sorted(plan.attach.items()), start=1):
         move = moves[at]
         if isinstance(move, AttachDisk):
-            changes.append(_added(move, slot, -number, paths[at]))
+            changes.append(_under(_added(move, slot, -number, paths[at]), profiles[at]))
     spec = vim.vm.ConfigSpec(deviceChange=changes)
     if machine.version:
         spec.changeVersion = machine.version
@@ -41,12 +48,19 @@ def _removed(fitted: Fitted) -> Any:
     return Change(operation=Change.Operation.remove, device=fitted.device)
 
 
-def _enlarged(move: Move, fitted: Fitted) -> Any:
+def _edited(move: Move, fitted: Fitted, profile: Profile | None) -> Any:
     # The device as it was read, so that nothing else of it changes; the copy, since others may hold what was read.
     device: Any = copy.copy(fitted.device)
-    assert isinstance(move, EnlargeDisk)
-    device.capacityInKB, device.capacityInBytes = move.size_bytes // 1024, move.size_bytes
-    return Change(operation=Change.Operation.edit, device=device)
+    if isinstance(move, EnlargeDisk):
+        device.capacityInKB, device.capacityInBytes = move.size_bytes // 1024, move.size_bytes
+    return _under(Change(operation=Change.Operation.edit, device=device), profile)
+
+
+def _under(change: Any, profile: Profile | None) -> Any:
+    if profile is not None:
+        # An empty spec would take the disk out of all policies; a datastore's own is one as well.
+        change.profile = [vim.vm.DefinedProfileSpec(profileId=profile) if profile else vim.vm.DefaultProfileSpec()]
+    return change
 
 
 def _controller(controller: Controller) -> Any:

@@ -12,9 +12,9 @@ from tests.unit.esx.site import DS1, A, B
 from tests.unit.esx.test_adopting import PLACE, adopt, put
 from vmdkvol.admin_errors import PolicyInUse
 from vmdkvol.errors import (
-    BadRequest,
     Busy,
     Conflict,
+    HypervisorUnreachable,
     InvalidOption,
     NoSpace,
     OutcomeUnknown,
@@ -25,11 +25,13 @@ from vmdkvol.errors import (
     VolumeNotFound,
 )
 from vmdkvol.orders import Step
-from vmdkvol.policy_messages import CreatePolicy, RemovePolicy, SetVolumePolicy
+from vmdkvol.policy_messages import AWAIT_ATTACH, CreatePolicy, RemovePolicy, SetVolumePolicy
 from vmdkvol.vmgroup_messages import SetRight, UpdateVmgroup
-from vmdkvol.volume import VolumeId
+from vmdkvol.volume import Attachment, VolumeId
+from vmdkvol.volume_orders import InspectVolume
 from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.ports import ChangePolicy
+from vmdkvol_esx.ports import AttachDisk, ChangePolicy
+from vmdkvol_esx.storage_policies import Followed
 
 
 @pytest.fixture
@@ -47,6 +49,7 @@ def stands(site: AdminSite) -> tuple[str | None, str | None, str | None]:
     """Return the policy on record, in its copy, and that of the disk."""
     record = site.record(site.get("db").id)
     (seen,) = site.hypervisor.followed([disk_ref(record)]).values()
+    assert isinstance(seen, Followed)
     return record.options.policy, site.copy_of(record).options.policy, seen.policy
 
 
@@ -185,9 +188,165 @@ def test_of_no_volume_nothing_is_changed(site: AdminSite, volume: str) -> None:
         site.order(SetVolumePolicy(volume=volume, policy="silver"))
 
 
-def test_on_vsphere_it_is_said_that_vcenter_does_it() -> None:
-    site = AdminSite()
-    site.hypervisor.policies = ("gold", "silver")
-    site.create("db", B, policy="gold")
-    with pytest.raises(BadRequest, match="vCenter"):
-        site.order(SetVolumePolicy(volume="db", policy="silver"))
+# --- on vSphere --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vcenter() -> AdminSite:
+    """Only a machine's disk is under a policy; ``db`` is to be under gold, and no machine has it."""
+    made = AdminSite()
+    made.hypervisor.policies = ("gold", "silver", "tin")
+    made.hypervisor.unfit = ("tin",)
+    made.create("db", A, policy="gold")
+    return made
+
+
+def pending(site: AdminSite) -> tuple[str | None, bool, bool]:
+    """Return the policy on record, whether it is pending, and whether its copy says the same."""
+    record = site.record(site.get("db").id)
+    copy = site.copy_of(record)
+    alike = (copy.options, copy.policy_pending) == (record.options, record.policy_pending)
+    return record.options.policy, record.policy_pending, alike
+
+
+def told(site: AdminSite) -> tuple[bool, list[str]]:
+    """Return what an administrator reads of the volume: whether its policy is pending, and the lines of trouble about it."""
+    detail = site.order(InspectVolume(volume="db"))
+    return detail.policy_pending, [line for line in detail.trouble if "policy" in line]
+
+
+def under(site: AdminSite) -> str | None:
+    record = site.record(site.get("db").id)
+    seen = site.hypervisor.followed([disk_ref(record)])[record.disk_uuid]
+    assert isinstance(seen, Followed)
+    return seen.policy
+
+
+def mounted(site: AdminSite) -> Attachment:
+    volume: VolumeId = site.get("db").id
+    site.format(volume)
+    return site.attach(volume)
+
+
+def test_the_disk_of_a_machine_comes_under_it_at_once(vcenter: AdminSite) -> None:
+    mounted(vcenter)
+    done = vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    assert done.plan.steps == (Step("ChangePolicy", "db", "gold", "silver"),)
+    assert (under(vcenter), pending(vcenter)) == ("silver", ("silver", False, True))
+
+
+def test_a_disk_that_no_machine_has_comes_under_it_when_one_gets_it(vcenter: AdminSite) -> None:
+    vcenter.hypervisor.submitted.clear()
+    done = vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    assert done.plan.steps == (Step(AWAIT_ATTACH, "db", "gold", "silver"),)
+    assert (pending(vcenter), vcenter.hypervisor.submitted) == (("silver", True, True), [])
+    assert told(vcenter) == (True, ["policy silver is laid on when a machine gets the disk"])
+
+    vcenter.attach(vcenter.get("db").id)
+
+    assert (under(vcenter), told(vcenter)) == ("silver", (False, []))
+
+
+def test_so_does_one_that_is_to_be_under_its_datastores_own(vcenter: AdminSite) -> None:
+    vcenter.order(SetVolumePolicy(volume="db"))
+    assert (pending(vcenter)[:2], told(vcenter)[1]) == (
+        (None, True),
+        ["its datastore's own policy is laid on when a machine gets the disk"],
+    )
+    vcenter.attach(vcenter.get("db").id)
+    assert (under(vcenter), pending(vcenter)[:2]) == (None, (None, False))
+
+
+def test_what_waits_is_told_again_and_ordered_once(vcenter: AdminSite) -> None:
+    first = vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    again = vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    assert ([step.verb for step in again.plan.steps], again.revision) == ([AWAIT_ATTACH], first.revision)
+
+
+def test_the_policy_that_it_was_made_under_does_not_wait(vcenter: AdminSite) -> None:
+    assert vcenter.order(SetVolumePolicy(volume="db", policy="gold")).plan.steps == ()
+    assert pending(vcenter) == ("gold", False, True)
+
+
+def test_a_dry_run_leaves_nothing_pending(vcenter: AdminSite) -> None:
+    order = SetVolumePolicy(volume="db", policy="silver")
+    dry = vcenter.order(replace(order, dry_run=True))
+    assert pending(vcenter) == ("gold", False, True)
+    assert vcenter.order(order).plan == dry.plan
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(("policy", "error"), [("lead", PolicyNotFound), ("tin", InvalidOption)])
+@pytest.mark.parametrize("attached", [True, False])
+def test_what_fits_nowhere_is_refused_at_once_and_not_at_an_attach(
+    vcenter: AdminSite, attached: bool, policy: str, error: type[Exception], dry_run: bool
+) -> None:
+    if attached:
+        mounted(vcenter)
+    with pytest.raises(error):
+        vcenter.order(SetVolumePolicy(volume="db", policy=policy, dry_run=dry_run))
+    assert (pending(vcenter)[:2], vcenter.store.open_intents()) == (("gold", False), ())
+
+
+@pytest.mark.parametrize("trouble", ["refused", "away"])
+def test_an_attach_does_without_and_it_stays_pending_and_is_told(vcenter: AdminSite, trouble: str) -> None:
+    vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    vcenter.hypervisor.wishes = False
+    vcenter.hypervisor.policies_fail = HypervisorUnreachable("away") if trouble == "away" else None
+    volume = mounted(vcenter).volume
+    assert list(vcenter.hypervisor.truth().holders.values()) == [A]
+    vcenter.hypervisor.policies_fail = None
+    assert told(vcenter) == (
+        True,
+        ["policy silver was not seen to be laid on when host-a got the disk; `vmdkvol policy apply silver db`"],
+    )
+
+    vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+
+    assert (under(vcenter), told(vcenter)) == ("silver", (False, []))
+    assert vcenter.record(volume).options.policy == "silver"
+
+
+def test_what_was_laid_on_and_not_noted_is_noted_by_the_same_order(vcenter: AdminSite) -> None:
+    vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    volume = mounted(vcenter).volume
+    # As if the service had died before it looked.
+    record = replace(vcenter.record(volume), policy_pending=True)
+    vcenter.store.update(record, expect=record.generation)
+    assert vcenter.order(SetVolumePolicy(volume="db", policy="silver")).plan.steps == ()
+    assert pending(vcenter) == ("silver", False, True)
+
+
+def test_each_attach_names_the_policy_since_it_is_forgotten_with_each_detach(vcenter: AdminSite) -> None:
+    attachment = mounted(vcenter)
+    vcenter.detach(attachment)
+    vcenter.attach(attachment.volume, B)
+    assert under(vcenter) == "gold"
+
+
+def test_a_volume_without_a_policy_says_nothing_of_one_at_its_attach(vcenter: AdminSite) -> None:
+    vcenter.attach(vcenter.create("plain", A).id)
+    (change,) = [each for each in vcenter.hypervisor.submitted if isinstance(each, AttachDisk)]
+    assert change.policy is None
+
+
+def test_one_that_somebody_edited_since_is_laid_on_once_more(vcenter: AdminSite) -> None:
+    mounted(vcenter)
+    vcenter.hypervisor.edited = ("gold",)
+    assert vcenter.order(SetVolumePolicy(volume="db", policy="gold")).plan.steps != ()
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_nobody_who_tells_of_policies_keeps_no_volume_from_its_machine(vcenter: AdminSite, carried_out: bool) -> None:
+    mounted(vcenter)
+    vcenter.hypervisor.unseen = True
+    vcenter.hypervisor.lose_answer(done=carried_out)
+    with pytest.raises(OutcomeUnknown):
+        vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+
+    vcenter.housekeeping.settle_all()
+
+    (attachment,) = vcenter.attached()
+    vcenter.detach(attachment)
+    assert (vcenter.store.open_intents(), dict(vcenter.hypervisor.truth().holders)) == ((), {})
+    assert pending(vcenter) == ("silver", False, False)

@@ -32,7 +32,7 @@ from vmdkvol.volume_orders import (
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import ChangePolicy, CreateDisk, DeleteDisk, DetachDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Group, Vmgroup
-from vmdkvol_esx.storage_policies import LocalPolicy
+from vmdkvol_esx.storage_policies import Followed, LocalPolicy
 
 P = Point
 
@@ -81,8 +81,19 @@ def _policy(site: AdminSite) -> Any:
 
 
 def _is_under_silver(site: AdminSite) -> bool:
-    (record,), disks = site.records(), site.hypervisor.followed([disk_ref(each) for each in site.records()])
-    return (record.options.policy, [each.policy for each in disks.values()]) == ("silver", ["silver"])
+    (record,) = site.records()
+    seen = site.hypervisor.followed([disk_ref(record)])[record.disk_uuid]
+    return isinstance(seen, Followed) and (record.options.policy, seen.policy) == ("silver", "silver")
+
+
+def _policy_to_come(site: AdminSite) -> Any:
+    site.hypervisor.policies = ("gold", "silver")
+    return SetVolumePolicy(volume=str(site.create("db", policy="gold").id), policy="silver")
+
+
+def _silver_comes(site: AdminSite) -> bool:
+    (record,) = site.records()
+    return (record.options.policy, record.policy_pending) == ("silver", True)
 
 
 def _sever(site: AdminSite) -> Any:
@@ -167,6 +178,7 @@ WORK = {
     ),
     "set": Work(_set, (P.SET_RECORDED, P.SIDECAR_WRITTEN), lambda site: site.records()[0].options.access == "read-only"),
     "policy": Work(_policy, (P.POLICY_BEGUN, *TASK, P.SIDECAR_WRITTEN), _is_under_silver),
+    "policy-to-come": Work(_policy_to_come, (P.POLICY_RECORDED, P.SIDECAR_WRITTEN), _silver_comes),
     "trash": Work(
         _trash,
         (P.SIDECAR_WRITTEN, P.REMOVE_TRASHED),
@@ -181,7 +193,7 @@ DEATHS = [
     pytest.param(name, nth, id=f"{name}-{point}-{nth}") for name, work in WORK.items() for nth, point in enumerate(work.points)
 ]
 # Orders after which the volume is to be used.
-KEEPING = ("restore", "rename", "move", "set", "policy", "sever", "sever-silent")
+KEEPING = ("restore", "rename", "move", "set", "policy", "policy-to-come", "sever", "sever-silent")
 
 
 def _ready(name: str) -> tuple[AdminSite, Any]:

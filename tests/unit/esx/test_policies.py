@@ -9,7 +9,15 @@ import pytest
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import A
 from vmdkvol.admin_errors import PolicyInUse
-from vmdkvol.errors import BadRequest, HypervisorUnreachable, InvalidOption, NameConflict, PolicyNotFound, StaleRequest
+from vmdkvol.errors import (
+    BadRequest,
+    HypervisorUnreachable,
+    InvalidOption,
+    NameConflict,
+    PolicyNotFound,
+    StaleRequest,
+    TruthUnknown,
+)
 from vmdkvol.orders import Order, Step
 from vmdkvol.policy_messages import (
     POLICY_REQUESTS,
@@ -88,7 +96,7 @@ def test_one_that_volumes_or_vmgroups_name_and_that_there_is_not_is_missing(vcen
 
 
 def test_how_volumes_stand_is_counted_only_when_it_is_asked_for(vcenter: AdminSite) -> None:
-    vcenter.create("db", A, policy="gold")
+    vcenter.attach(vcenter.create("db", A, policy="gold").id)
     (gold, _) = vcenter.order(ListPolicies()).policies
     (judged, none) = vcenter.order(ListPolicies(compliance=True)).policies
     assert (gold.compliance, judged.compliance, none.compliance) == (None, ComplianceCounts(compliant=1), ComplianceCounts())
@@ -125,6 +133,8 @@ def test_a_page_ends_when_a_look_at_more_disks_would_come_too_late(vcenter: Admi
 
 def test_volumes_come_in_pages_each_with_how_it_stands(vcenter: AdminSite) -> None:
     volumes = sorted((vcenter.create(name, A, policy="gold") for name in "abc"), key=lambda volume: str(volume.id))
+    for volume in volumes:
+        vcenter.attach(volume.id)
     first = vcenter.order(ListPolicyVolumes(name="gold", limit=2))
     assert ([each.id for each in first.volumes], first.next) == ([each.id for each in volumes[:2]], volumes[1].id)
     last = vcenter.order(ListPolicyVolumes(name="gold", after=first.next, limit=2))
@@ -155,11 +165,29 @@ def test_what_cannot_be_looked_at_is_unknown_and_the_record_is_told_all_the_same
     assert (row.name, row.compliance, row.checked_at) == ("db", Compliance.UNKNOWN, None)
 
 
-def test_without_the_hypervisor_no_policy_is_called_missing(vcenter: AdminSite) -> None:
+def test_a_disk_that_no_machine_of_vsphere_has_is_unknown_with_the_reason(vcenter: AdminSite) -> None:
+    vcenter.create("db", A, policy="gold")
+    (row,) = vcenter.order(ListPolicyVolumes(name="gold")).volumes
+    assert (row.compliance, row.follows, row.reason) == (Compliance.UNKNOWN, None, "no machine has the disk")
+
+
+def test_without_the_hypervisor_what_is_named_is_listed_and_not_called_missing(vcenter: AdminSite) -> None:
+    vcenter.create("db", A, policy="gold")
     vcenter.hypervisor.policies_fail = HypervisorUnreachable("away")
-    for request in (ListPolicies(), GetPolicy(name="gold"), CreatePolicy(name="tin"), RemovePolicy(name="gold")):
+    (gold,) = vcenter.order(ListPolicies(compliance=True)).policies
+    assert (gold.name, gold.kind, gold.volumes, gold.compliance) == ("gold", PolicyKind.UNREAD, 1, ComplianceCounts(unknown=1))
+    assert info(vcenter, "gold").kind is PolicyKind.UNREAD
+
+
+def test_without_the_hypervisor_nothing_is_decided_about_a_policy(vcenter: AdminSite) -> None:
+    vcenter.create("db", A, policy="gold")
+    vcenter.hypervisor.policies_fail = HypervisorUnreachable("away")
+    for order in (CreatePolicy(name="tin"), RemovePolicy(name="gold"), SetVolumePolicy(volume="db", policy="gold")):
         with pytest.raises(HypervisorUnreachable):
-            vcenter.order(request)
+            vcenter.order(order)
+    for question in (GetPolicy(name="silver"), ListPolicyVolumes(name="silver")):
+        with pytest.raises(TruthUnknown):
+            vcenter.order(question)
 
 
 # --- those that are made here ------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ SETTLED = {
     "attach": {Told.NOTHING: (F, U, U, U, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
     "detach": {Told.NOTHING: (G, F, F, F, A), Told.SUCCEEDED: (U, F, F, F, A), Told.FAILED: (U, F, F, F, A)},
     "grow": {Told.NOTHING: (F, U, U, G, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
-    "policy": {Told.NOTHING: (F, U, U, G, A), Told.SUCCEEDED: (F, U, U, U, A), Told.FAILED: (F, U, U, U, A)},
+    "policy": {Told.NOTHING: (F, U, U, G, A), Told.SUCCEEDED: (F, U, U, F, A), Told.FAILED: (F, U, U, U, A)},
 }
 ROWS = [
     pytest.param(kind, told, seen, step, id=f"{kind}-{told}-{seen}")

@@ -18,7 +18,7 @@ import (
 
 // counted stands before the simulator and counts the methods that are asked for, by the name in the SOAP body: what a test
 // compares with what it sent. It also answers what a test asks the simulator itself: /ctl/calls, /ctl/operations,
-// /ctl/next-status?code=503, /ctl/task, /ctl/vm, /ctl/datastore and /ctl/rule.
+// /ctl/next-status?code=503, /ctl/task, /ctl/vm, /ctl/datastore, /ctl/policy and /ctl/rule.
 type counted struct {
 	sync.Mutex
 	calls      map[string]int
@@ -61,6 +61,8 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		said(w, steerMachine(&c.world.RWMutex, c.service, r.URL.Query()))
 	case r.URL.Path == "/ctl/datastore":
 		said(w, steerDatastore(&c.world.RWMutex, r.URL.Query()))
+	case r.URL.Path == "/ctl/policy":
+		said(w, steerPolicy(&c.world.RWMutex, r.URL.Query()))
 	case r.URL.Path == "/ctl/rule":
 		said(w, c.world.rules.add(r.URL.Query()))
 	case strings.HasPrefix(r.URL.Path, "/folder/"):

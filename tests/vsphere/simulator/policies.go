@@ -17,6 +17,7 @@ func servePolicies(service *simulator.Service) {
 	registry := pbm.New()
 	self := vim.ManagedObjectReference{Type: "PbmPlacementSolver", Value: "placementSolver"}
 	registry.Put(&strictSolver{registry.Get(self).(*pbm.PlacementSolver)})
+	serveAssociations(registry)
 	service.RegisterSDK(registry)
 }
 

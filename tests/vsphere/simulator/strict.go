@@ -27,7 +27,7 @@ type world struct {
 
 func (t *world) serve(w http.ResponseWriter, r *http.Request, name string, body []byte) {
 	switch {
-	case !t.uuids && !t.strict:
+	case !t.uuids && !t.strict && name != "ReconfigVM_Task":
 		t.next.ServeHTTP(w, r)
 	case name == "RetrieveProperties" || name == "RetrievePropertiesEx":
 		t.RLock()
@@ -66,11 +66,24 @@ func (t *world) change(w http.ResponseWriter, r *http.Request, name string, body
 	if err == nil && t.uuids && name == "ReconfigVM_Task" {
 		tell(call.This)
 	}
+	if req, ok := callBody(call); ok && err == nil {
+		if task := taskIn(answer.Body.Bytes()); task != nil && task.Info.Error == nil {
+			noteProfiles(call.This, &req.Spec)
+		}
+	}
 	for key, values := range answer.Header() {
 		w.Header()[key] = values
 	}
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(answer.Body.Bytes())
+}
+
+func callBody(call *simulator.Method) (*types.ReconfigVM_Task, bool) {
+	if call == nil {
+		return nil, false
+	}
+	req, ok := call.Body.(*types.ReconfigVM_Task)
+	return req, ok
 }
 
 // refuse gives the fault that ESXi has for the call.
@@ -270,6 +283,9 @@ func (t *world) refuseReconfigure(
 		bad := &types.InvalidDeviceSpec{DeviceIndex: int32(i)}
 		disk, isDisk := change.Device.(*types.VirtualDisk)
 		_, isController := change.Device.(types.BaseVirtualSCSIController)
+		if fault := refuseProfile(change); fault != nil {
+			return fault
+		}
 		switch {
 		case change.Operation != types.VirtualDeviceConfigSpecOperationAdd:
 			if !keys[d.Key] {

@@ -25,6 +25,13 @@ def test_a_receipt_comes_back_as_it_was(job: Job) -> None:
     assert parse(task_id(receipt)) == receipt
 
 
+@pytest.mark.parametrize("policy", ['gold "50%" ü', "", None])
+def test_so_does_the_policy_that_a_disk_comes_under(policy: str | None) -> None:
+    receipt = Receipt(Job.POLICY, TaskId("task-12"), DISK, VM, policy=policy)
+
+    assert parse(task_id(receipt)) == receipt
+
+
 @given(datastore=st.text(), path=st.text(), task=st.text(min_size=1))
 def test_any_name_comes_back(datastore: str, path: str, task: str) -> None:
     receipt = Receipt(Job.CREATE, TaskId(task), DiskRef(DISK.uuid, DiskPath(DatastoreName(datastore), path)))
@@ -57,6 +64,10 @@ def test_two_disks_that_share_a_task_have_two_receipts() -> None:
         '["attach","t","00000000-0000-0000-0000-000000000007","ds","p",5,false]',
         '["attach","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,1024]',
         '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false]',
+        '["policy","t","00000000-0000-0000-0000-000000000007","ds","p",null,false]',
+        '["policy","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,5]',
+        '["policy","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,"gold","silver"]',
+        '["attach","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,"gold"]',
         '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,0]',
         '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,true]',
         '["grow","t","00000000-0000-0000-0000-000000000007","ds","p",null,false,1024,1]',

@@ -22,7 +22,7 @@ KINDS = (
     vim.host.DatastoreBrowser,
     vim.VirtualMachine,
 )
-POLICIES = (pbm.profile.ProfileManager, pbm.placement.PlacementSolver)
+POLICIES = (pbm.profile.ProfileManager, pbm.placement.PlacementSolver, pbm.compliance.ComplianceManager)
 # Reads that need no more than to see, as the bindings' own table of privileges says.
 SEEING = {"QueryVirtualDiskUuid"}
 
@@ -42,12 +42,12 @@ def methods(kind: Any) -> list[tuple[str, Any]]:
 def called() -> set[str]:
     """Return the methods that work on disks, files, machines and policies, and that the adapter calls."""
     sources = {path.name: path.read_text() for path in SOURCES.glob("*.py") if path.name not in OF_AN_ADMINISTRATOR}
-    policies = wire_names(POLICIES, sources["policies.py"])
+    policies = wire_names(POLICIES, sources["policies.py"] + sources["compliance.py"])
     return wire_names(KINDS, "\n".join(sources.values())) | policies
 
 
 def test_the_search_finds_what_is_called() -> None:
-    assert {"MakeDirectory", "PbmQueryProfile"} <= called()
+    assert {"MakeDirectory", "PbmQueryProfile", "PbmFetchComplianceResult"} <= called()
 
 
 @pytest.mark.parametrize("method", sorted(called() - SEEING))

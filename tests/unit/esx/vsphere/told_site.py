@@ -11,7 +11,7 @@ from uuid import UUID
 from pyVmomi import vim, vmodl
 
 from tests.doubles.hand_clock import HandClock
-from tests.vsphere.by_path import ByPath, nowhere
+from tests.vsphere.by_path import ByPath, NoPolicies, nowhere
 from tests.vsphere.lines import Lines
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import UnknownTask
@@ -22,6 +22,7 @@ from vmdkvol_esx.vsphere.connections import flight
 from vmdkvol_esx.vsphere.faults import Failed, Kind, Meaning, Trouble, Where, error_of
 from vmdkvol_esx.vsphere.inventory import Identify
 from vmdkvol_esx.vsphere.machines import Machines
+from vmdkvol_esx.vsphere.moves import Wishes
 from vmdkvol_esx.vsphere.reading import PC
 from vmdkvol_esx.vsphere.reconfigure import Reconfiguring
 from vmdkvol_esx.vsphere.session import Session
@@ -92,8 +93,9 @@ class ToldSite:
     def machines(self, *hosts: int, identify: Identify = lambda *_: None) -> Machines:
         return Machines(self.session, self.clock, self.log, [vm_id(number) for number in hosts], identify, nowhere)
 
-    def reconfiguring(self, machines: Machines) -> Reconfiguring:
-        return Reconfiguring(self.session, self, machines, self.clock, self.log, ByPath(self.session, self.identify))
+    def reconfiguring(self, machines: Machines, profiles: Wishes | None = None) -> Reconfiguring:
+        knows, wishes = ByPath(self.session, self.identify), profiles or NoPolicies()
+        return Reconfiguring(self.session, self, machines, self.clock, self.log, knows, wishes)
 
     def identify(self, _: Service, path: DiskPath) -> DiskUuid | None:
         """Disks are where they are said to be, unless a test says otherwise in ``found``."""

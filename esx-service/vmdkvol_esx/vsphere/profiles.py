@@ -1,0 +1,126 @@
+"""Which storage policy goes along with a change of a machine, by its id.
+
+Of an attach it is a wish: a volume is not kept from its containers because the policy service is out of reach, or because a
+policy was removed. Then the disk comes without one, which is told by how it stands (``compliance``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import HypervisorUnreachable, InvalidOption, Unavailable, VolumeError, quoted
+from vmdkvol.volume import DiskUuid
+from vmdkvol_esx.ports import AttachDisk, DiskRef, Log
+from vmdkvol_esx.vsphere.batches import LayPolicy, Move
+from vmdkvol_esx.vsphere.faults import Meaning
+from vmdkvol_esx.vsphere.policies import Policies
+
+# What an attach waits for its policy's id, which is mostly known.
+ASK_S = 5.0
+# So long a policy service that did not answer is not asked by those who can do without.
+REST_S = 30.0
+# So long an attach is not tried again with a policy that it was refused with: each try is a reconfigure of its machine.
+REFUSED_S = 300.0
+# What a server may say of a policy: that it is not there or fits not, that the account may not, or in words of its own. What
+# is not known here leaves open how much was done; the machine is read anew before the next try.
+_OF_POLICIES = frozenset(
+    each.name for each in (Meaning.BAD_REQUEST, Meaning.FORBIDDEN, Meaning.NO_SUCH_CALL, Meaning.LICENCE, Meaning.OTHER)
+)
+
+
+# What is not known here is a refusal too: laid on once more a policy does no harm, and where it was laid on that is seen.
+_REFUSALS = frozenset(each.name for each in (Meaning.BAD_REQUEST, Meaning.NO_SUCH_CALL, Meaning.OTHER))
+
+
+@contextmanager
+def refusals_told(disk: DiskRef, policy: str | None) -> Iterator[None]:
+    """Within, a policy is laid on a disk: InvalidOption in place of what the server has for one that it refuses."""
+    try:
+        yield
+    except VolumeError as error:
+        if error.fields.get("meaning") not in _REFUSALS:
+            raise
+        name = "its datastore's own policy" if policy is None else f"storage policy {quoted(policy, 60)}"
+        raise InvalidOption(
+            f"{name} is not laid on {disk.path}: {error.text}",
+            remedy="name another policy; vCenter shows what the disk's datastore is compatible with",
+            policy=policy or "",
+        ) from error
+
+
+class Rest:
+    """For those who can do without the policy service: each of many would wait for it in vain. For any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = 0.0
+        self._why = ""
+
+    def check(self) -> None:
+        """Raise HypervisorUnreachable, with the last reason, while it is not to be asked."""
+        left = self._until - self._clock.monotonic()
+        if left > 0:
+            raise HypervisorUnreachable(f"not asked again for {ceil(left)} s: {self._why}")
+
+    def begin(self, error: VolumeError) -> None:
+        """It did not answer: from now on it has its rest, unless the error is an answer."""
+        if isinstance(error, Unavailable):
+            self._until, self._why = self._clock.monotonic() + REST_S, error.text
+
+
+class Profiles:
+    """For any thread."""
+
+    def __init__(self, policies: Policies, rest: Rest, clock: Clock, log: Log) -> None:
+        self._policies = policies
+        self._rest = rest
+        self._clock = clock
+        self._log = log
+        self._lock = clock.condition()
+        # By disks: the policies that attaches were refused with, and when.
+        self._refused: dict[DiskUuid, tuple[str, float]] = {}
+
+    def dropped(self, move: Move, error: VolumeError, *, shared: bool) -> bool:
+        """Tell whether an attach that failed is to be made once more without its policy, which it may have failed for."""
+        if shared or not isinstance(move, AttachDisk) or move.policy is None or self._is_refused(move):
+            return False
+        if error.fields.get("meaning") not in _OF_POLICIES:
+            return False
+        self._log.warning("its storage policy was refused, attached without", disk=str(move.disk.path), error=str(error))
+        with self._lock:
+            self._refused[move.disk.uuid] = (move.policy, self._clock.monotonic())
+        return True
+
+    def of(self, move: Move, deadline: Deadline) -> str | None:
+        """Return the id of the policy that the disk comes under, empty: its datastore's own; None: nothing is said of that.
+
+        PolicyNotFound, and what the server says, for a change of the policy alone; an attach goes without.
+        """
+        if isinstance(move, LayPolicy):
+            return self._id(move.policy, deadline)
+        if not isinstance(move, AttachDisk) or move.policy is None or self._is_refused(move):
+            return None
+        try:
+            self._rest.check()
+            return self._id(move.policy or None, deadline.at_most(ASK_S))
+        except VolumeError as error:
+            self._rest.begin(error)
+            self._log.warning("attached without its storage policy", disk=str(move.disk.path), error=str(error))
+            return None
+
+    def _is_refused(self, move: AttachDisk) -> bool:
+        with self._lock:
+            policy, at = self._refused.get(move.disk.uuid, (None, 0.0))
+            if policy is not None and self._clock.monotonic() - at > REFUSED_S:
+                del self._refused[move.disk.uuid]
+                return False
+        return policy is not None and policy == move.policy
+
+    def _id(self, policy: str | None, deadline: Deadline) -> str:
+        if policy is None:
+            self._policies.check_there(deadline)
+            return ""
+        return self._policies.id(policy, deadline)
