@@ -118,6 +118,11 @@ class Simulator:
         self.injected += 1
         self._get("/ctl/datastore?" + urllib.parse.urlencode({"name": name, "do": do, **more}))
 
+    def policy(self, vm: str, path: str, do: str, to: str = "") -> None:
+        """Do to a disk's policy what vCenter does of itself or in its client, see steerPolicy in .../simulator/profiles.go."""
+        self.injected += 1
+        self._get("/ctl/policy?" + urllib.parse.urlencode({"vm": vm, "path": path, "do": do, "to": to}))
+
     def next(self, method: str, do: str, **more: str | int) -> None:
         """Let something happen to the next calls of ``method``, see the rules in tests/vsphere/simulator/rules.go."""
         self.injected += 1

@@ -12,8 +12,9 @@
 // an identity that was set is told again and a copy has another one, a disk that was created has a descriptor and a sparse
 // extent (disks.go), and /folder wants a session and takes any
 // name (datastores.go), a datastore's may have a ']' (brackets.go). -uuids: device lists name the identities,
-// as ESXi's do and the library's do not. -strict: locks, units, versions, room and states are minded (strict.go). /ctl/... is
-// what a test does to it while it runs.
+// as ESXi's do and the library's do not. -strict: locks, units, versions, room, states and policies are minded (strict.go).
+// Which policy a machine's disk is under, and how it stands to it, is ours too (profiles.go). /ctl/... is what a test does to
+// it while it runs.
 package main
 
 import (

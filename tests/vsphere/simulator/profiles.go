@@ -56,7 +56,7 @@ func (m *associations) PbmQueryAssociatedProfiles(ask *types.PbmQueryAssociatedP
 	defer associated.Unlock()
 	for _, each := range ask.Entities {
 		found := types.PbmQueryProfileResult{Object: each}
-		if !isDisk(each) {
+		if !isDisk(each) || associated.status[each.Key] == "gone" {
 			found.Fault = &vim.LocalizedMethodFault{
 				Fault: &vim.InvalidArgument{InvalidProperty: "entity"}, LocalizedMessage: "no such disk",
 			}
@@ -212,7 +212,7 @@ func refuseProfile(change *vim.VirtualDeviceConfigSpec) vim.BaseMethodFault {
 }
 
 // steerPolicy does what vCenter does of itself, or somebody in its client: vm=ID, path=PATH and do=lay&to=ID (none: no
-// policy) or do=stand&to=STATUS, one of the API's; "none": it was never looked at.
+// policy) or do=stand&to=STATUS, one of the API's; "none": it was never looked at, "gone": the disk is not known there.
 func steerPolicy(world *sync.RWMutex, query url.Values) error {
 	world.Lock()
 	defer world.Unlock()

@@ -13,7 +13,7 @@ from vmdkvol.errors import InvalidSize, SnapshotPresent, StaleRequest, TruthUnkn
 from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid, ScsiAddress, VmId
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef
-from vmdkvol_esx.vsphere.batches import MAX_CHANGES, EnlargeDisk, Move, Plan, plan
+from vmdkvol_esx.vsphere.batches import MAX_CHANGES, EnlargeDisk, LayPolicy, Move, Plan, plan
 from vmdkvol_esx.vsphere.machine import Controller, Fitted, Machine
 from vmdkvol_esx.vsphere.slots import Slot
 
@@ -49,6 +49,10 @@ def enlarge(number: int, size_bytes: int = 8192, was_bytes: int | None = None) -
     return EnlargeDisk(VM, disk(number), size_bytes, was_bytes)
 
 
+def lay(number: int, policy: str | None = "gold") -> LayPolicy:
+    return LayPolicy(VM, disk(number), policy)
+
+
 HERE = machine(fitted(1))
 UNTOLD = machine(fitted(1, size_bytes=0))
 OFF = replace(HERE, running=False)
@@ -73,6 +77,14 @@ SINGLE = [
     pytest.param(replace(EMPTY, connected=False), attach(1), TruthUnknown, id="attach-disconnected"),
     pytest.param(replace(HERE, connected=False), attach(1), TruthUnknown, id="attach-disconnected-though-listed"),
     pytest.param(replace(EMPTY, running=False), attach(1), "taken", id="attach-off"),
+    pytest.param(HERE, lay(1), "taken", id="lay"),
+    pytest.param(HERE, lay(1, None), "taken", id="lay-none"),
+    pytest.param(OFF, lay(1), "taken", id="lay-off"),
+    pytest.param(MOVED, lay(1), "taken", id="lay-on-what-was-moved"),
+    pytest.param(EMPTY, lay(1), StaleRequest, id="lay-absent"),
+    pytest.param(UNKNOWN_HERE, lay(1), TruthUnknown, id="lay-where-its-path-is-unread"),
+    pytest.param(TWO_COPIES, lay(1), TruthUnknown, id="lay-where-two-copies-are"),
+    pytest.param(replace(HERE, connected=False), lay(1), TruthUnknown, id="lay-disconnected"),
     pytest.param(HERE, enlarge(1), "taken", id="enlarge"),
     pytest.param(HERE, enlarge(1, 4096), "done", id="enlarge-so-large-already"),
     pytest.param(HERE, enlarge(1, 4095), InvalidSize, id="enlarge-to-less"),

@@ -1,0 +1,183 @@
+"""Which policy goes along with a change of a machine: of an attach it is a wish, of nothing else is it left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from tests.doubles.hand_clock import HandClock
+from tests.vsphere.lines import Lines
+from tests.vsphere.stage import soon
+from vmdkvol.clock import Clock, Deadline
+from vmdkvol.errors import (
+    BadRequest,
+    Busy,
+    HypervisorUnreachable,
+    InvalidOption,
+    NotPermitted,
+    OutcomeUnknown,
+    PolicyNotFound,
+    VolumeError,
+    VolumeInUse,
+)
+from vmdkvol.names import DatastoreName
+from vmdkvol.volume import DiskUuid, VmId
+from vmdkvol_esx.ports import AttachDisk, DetachDisk, DiskPath, DiskRef
+from vmdkvol_esx.vsphere.batches import EnlargeDisk, LayPolicy
+from vmdkvol_esx.vsphere.faults import Meaning
+from vmdkvol_esx.vsphere.policies import Policies
+from vmdkvol_esx.vsphere.profiles import ASK_S, REFUSED_S, REST_S, Profiles, Rest, refusals_told
+
+VM = VmId(UUID(int=1))
+DISK = DiskRef(DiskUuid(UUID(int=2)), DiskPath(DatastoreName("ds1"), "vmdkvol/db.vmdk"))
+GOLD = AttachDisk(VM, DISK, "persistent", policy="gold")
+
+
+class Book(Policies):
+    """Knows gold; ``trouble`` is raised in place of any answer."""
+
+    def __init__(self) -> None:
+        self.trouble: VolumeError | None = None
+        self.vcenter = True
+        self.asked: list[float] = []
+
+    def id(self, name: str, deadline: Deadline) -> str:
+        self.asked.append(deadline.left_s)
+        if self.trouble is not None:
+            raise self.trouble
+        if name != "gold":
+            raise PolicyNotFound(name)
+        return "id-of-gold"
+
+    def are_there(self, _: Deadline) -> bool:
+        return self.vcenter
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.clock: HandClock = HandClock()
+        clock: Clock = self.clock
+        self.book = Book()
+        self.profiles = Profiles(self.book, Rest(clock), clock, Lines())
+
+    def of(self, move: AttachDisk | DetachDisk | EnlargeDisk | LayPolicy) -> str | None:
+        return self.profiles.of(move, soon(1000))
+
+    def dropped(self, meaning: Meaning, move: AttachDisk | LayPolicy = GOLD, *, shared: bool = False) -> bool:
+        return self.profiles.dropped(move, OutcomeUnknown("refused", meaning=meaning.name), shared=shared)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_an_attach_asks_for_the_policy_of_its_name(desk: Desk) -> None:
+    assert desk.of(GOLD) == "id-of-gold"
+    assert desk.of(replace(GOLD, policy="")) == ""
+    assert desk.of(replace(GOLD, policy=None)) is None
+
+
+@pytest.mark.parametrize("move", [DetachDisk(VM, DISK), EnlargeDisk(VM, DISK, 4096)])
+def test_what_brings_no_disk_says_nothing_of_policies(desk: Desk, move: DetachDisk | EnlargeDisk) -> None:
+    assert desk.of(move) is None
+    assert desk.book.asked == []
+
+
+@pytest.mark.parametrize("trouble", [HypervisorUnreachable("away"), NotPermitted("no"), PolicyNotFound("gone")])
+def test_an_attach_goes_without_what_cannot_be_told(desk: Desk, trouble: VolumeError) -> None:
+    desk.book.trouble = trouble
+    assert desk.of(GOLD) is None
+
+
+@pytest.mark.parametrize("trouble", [HypervisorUnreachable("away"), NotPermitted("no"), PolicyNotFound("gone")])
+def test_a_change_of_the_policy_alone_is_refused(desk: Desk, trouble: VolumeError) -> None:
+    desk.book.trouble = trouble
+    with pytest.raises(type(trouble)):
+        desk.of(LayPolicy(VM, DISK, "gold"))
+
+
+def test_on_a_single_host_an_attach_says_nothing_and_a_change_is_refused(desk: Desk) -> None:
+    desk.book.vcenter = False
+    assert desk.of(replace(GOLD, policy="")) is None
+    with pytest.raises(BadRequest):
+        desk.of(LayPolicy(VM, DISK, None))
+
+
+def test_an_attach_waits_a_moment_and_not_its_whole_time(desk: Desk) -> None:
+    desk.of(GOLD)
+    assert desk.book.asked[0] <= ASK_S
+
+
+def test_after_no_answer_attaches_do_not_ask_for_a_while_and_changes_do(desk: Desk) -> None:
+    desk.book.trouble = HypervisorUnreachable("away")
+    desk.of(GOLD)
+    desk.book.trouble, desk.book.asked = None, []
+
+    assert (desk.of(GOLD), desk.book.asked) == (None, [])
+    assert desk.of(LayPolicy(VM, DISK, "gold")) == "id-of-gold"
+
+    desk.clock.pass_time(REST_S + 1)
+    assert desk.of(GOLD) == "id-of-gold"
+
+
+def test_an_answer_is_no_reason_for_a_rest(desk: Desk) -> None:
+    desk.of(replace(GOLD, policy="lead"))
+    assert desk.of(GOLD) == "id-of-gold"
+
+
+# --- refused by a reconfigure ------------------------------------------------------------------------------------
+
+MAY_BE_THE_POLICY = {Meaning.BAD_REQUEST, Meaning.FORBIDDEN, Meaning.NO_SUCH_CALL, Meaning.LICENCE, Meaning.OTHER}
+
+
+@pytest.mark.parametrize("meaning", list(Meaning))
+def test_without_its_policy_only_what_may_have_failed_for_it_is_tried(desk: Desk, meaning: Meaning) -> None:
+    assert desk.dropped(meaning) is (meaning in MAY_BE_THE_POLICY)
+
+
+def test_it_is_tried_without_once_and_then_the_error_is_told(desk: Desk) -> None:
+    assert desk.dropped(Meaning.FORBIDDEN)
+    assert desk.of(GOLD) is None
+    assert not desk.dropped(Meaning.FORBIDDEN)
+
+
+def test_what_went_with_others_may_have_failed_for_theirs(desk: Desk) -> None:
+    assert not desk.dropped(Meaning.OTHER, shared=True)
+    assert desk.of(GOLD) == "id-of-gold"
+
+
+@pytest.mark.parametrize("move", [replace(GOLD, policy=None), LayPolicy(VM, DISK, "gold")])
+def test_what_asks_for_no_policy_or_for_nothing_else_is_not_tried_without(desk: Desk, move: AttachDisk | LayPolicy) -> None:
+    assert not desk.dropped(Meaning.OTHER, move)
+
+
+def test_another_policy_and_another_disk_are_not_refused_with_it(desk: Desk) -> None:
+    other = DiskRef(DiskUuid(UUID(int=3)), DISK.path)
+    desk.dropped(Meaning.OTHER, replace(GOLD, policy="lead"))
+    assert desk.of(GOLD) == "id-of-gold"
+    desk.dropped(Meaning.OTHER)
+    assert (desk.of(GOLD), desk.of(replace(GOLD, disk=other))) == (None, "id-of-gold")
+
+
+def test_after_a_while_it_is_asked_for_again(desk: Desk) -> None:
+    desk.dropped(Meaning.OTHER)
+    desk.clock.pass_time(REFUSED_S + 1)
+    assert desk.of(GOLD) == "id-of-gold"
+
+
+@pytest.mark.parametrize("meaning", [Meaning.BAD_REQUEST, Meaning.NO_SUCH_CALL, Meaning.OTHER])
+def test_what_is_not_known_of_a_policy_is_a_refusal_and_no_doubt(meaning: Meaning) -> None:
+    with pytest.raises(InvalidOption, match="'gold' is not laid on"), refusals_told(DISK, "gold"):
+        raise OutcomeUnknown("it fits not", meaning=meaning.name)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Busy("b", meaning="BUSY"), VolumeInUse("held", meaning="HELD"), OutcomeUnknown("lost", meaning="LOST"), NotPermitted("p")],
+)
+def test_every_other_error_stays_what_it_is(error: VolumeError) -> None:
+    with pytest.raises(type(error)), refusals_told(DISK, "gold"):
+        raise error
