@@ -80,8 +80,7 @@ class AttachDisk:
     """Afterwards ``vm`` has the disk; already there is success. VolumeInUse when another VM has it.
 
     ``iops_limit`` and ``shares`` (see the options) hold while it is attached; nobody keeps them where disks are only files.
-    ``policy`` is the storage policy that it comes under where machines' disks are under one, empty: its datastore's own,
-    None: nothing is said. It is a wish: the disk is attached without it sooner than not at all, see ``followed``.
+    ``policy`` is a wish: what it comes under where only machines' disks are under one, empty: its datastore's own.
     """
 
     vm: VmId
@@ -125,8 +124,7 @@ class GrowDisk:
 class ChangePolicy:
     """Afterwards the disk is under ``policy``, None: its datastore's own; already so is success. Its bytes stay what they are.
 
-    ``vm`` as of ``GrowDisk``. PolicyNotFound, InvalidOption if the disk does not fit it; as every refusal it changes nothing.
-    BadRequest of a disk that nobody has where only machines' disks are under policies (kind SPBM): the next attach does it.
+    ``vm`` as of ``GrowDisk``; BadRequest if only machines' disks are under one. PolicyNotFound, InvalidOption if it fits not.
     """
 
     disk: DiskRef

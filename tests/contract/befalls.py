@@ -71,6 +71,18 @@ BEFALLS: tuple[tuple[str, str], ...] = (
         "test_policies.py::test_a_policy_that_does_not_fit_the_datastore_is_refused_with_the_servers_reason",
     ),
     (
+        "somebody lays another policy on a disk",
+        "test_compliance.py::test_another_policy_that_somebody_laid_on_is_seen_without_a_wait",
+    ),
+    (
+        "a policy is refused at an attach: the disk comes without",
+        "test_compliance.py::test_an_attach_that_is_refused_with_its_policy_is_made_without",
+    ),
+    (
+        "the policy service is away: no list and no mount fails",
+        "test_policy_commands.py::test_a_volume_is_mounted_though_the_policy_service_fails_and_its_policy_stays_pending",
+    ),
+    (
         "names with blanks, brackets, percent signs, Unicode",
         "test_odd_names.py::test_a_volumes_life_on_a_datastore_of_any_name",
     ),

@@ -79,6 +79,22 @@ CHECKLIST: tuple[Line, ...] = (
     Line("vMotion", "A running VM with volumes migrates, and the record follows", by_hand="migrate it, storage too"),
     Line("snapshot", "A VM snapshot leaves independent disks alone; in the way, it is named", by_hand="take one"),
     Line("policy", "A disk is made under the policy that was named, and is compliant", by_hand="look at the disk's compliance"),
+    Line(
+        "policy laid on",
+        "`policy apply` of a mounted volume: the disk's policy and compliance in vCenter, and the privilege that it asks for",
+        by_hand="vmdkvol policy apply, as the account with and without StorageProfile.Apply; then policy volumes",
+    ),
+    Line(
+        "policy at attach",
+        "An attach that names a policy is seen in the policy service at once; with one that fits not, or is gone, "
+        "the disk comes without it; which fault vCenter has for that",
+        by_hand="apply to a volume that is not mounted, mount it, inspect; then with a policy of another datastore's tag",
+    ),
+    Line(
+        "policy unset",
+        "The default spec leaves a disk under its datastore's own policy, and vCenter tells that one",
+        by_hand="vmdkvol policy unset on vSAN and on VMFS, then look at the disk",
+    ),
     Line("iops", "An IOPS limit is enforced", by_hand="fio in the guest with -o iops-limit=100"),
     Line("vSAN", "The top folder is made by the namespace manager, and thick formats are refused or mapped", by_hand="on vSAN"),
     Line("NFS", "Disks on an NFS datastore are made, attached and deleted", by_hand="name one first in the settings"),

@@ -20,6 +20,7 @@ from vmdkvol.orders import Order
 from vmdkvol.policy_messages import CreatePolicy, SetVolumePolicy
 from vmdkvol.vmgroup_messages import CreateVmgroup
 from vmdkvol.volume import VmId
+from vmdkvol.volume_orders import InspectVolume, VolumeDetail
 
 pytestmark = pytest.mark.integration
 WEB1 = VmId(UUID(int=0xA))
@@ -41,17 +42,28 @@ def refusal(line: Line, error: type[VolumeError], **options: str) -> str:
     return str(found.value)
 
 
-def refusal_on_vsphere(order: Order) -> str:
-    """What the service says where the policies are a vCenter's."""
-    vcenter = AdminSite()
-    vcenter.hypervisor.policies = ("gold", "silver")
-    vcenter.create("db", A, policy="gold")
+@pytest.fixture
+def vcenter() -> AdminSite:
+    """A service whose policies are a vCenter's; no machine has ``db``."""
+    made = AdminSite()
+    made.hypervisor.policies = ("gold", "silver")
+    made.create("db", A, policy="gold")
+    return made
+
+
+def refusal_on_vsphere(vcenter: AdminSite, order: Order) -> str:
     with pytest.raises(BadRequest) as found:
         vcenter.order(order)
     return str(found.value)
 
 
-def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None:
+def trouble(vcenter: AdminSite) -> str:
+    detail: VolumeDetail = vcenter.order(InspectVolume(volume="db"))
+    (line,) = [line for line in detail.trouble if "policy" in line]
+    return line
+
+
+def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite, vcenter: AdminSite) -> None:
     page, web1, admin = Page("policy.md", site), machine(site, "web1"), machine(site, "admin")
     try:
         ask(admin, CreateVmgroup(name="shop", default_datastore="ds1", vms=("web1",)))
@@ -72,8 +84,12 @@ def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None
             page.shows(page.next())
         page.shows(page.next(code=5))
         page.shows(page.next())
-        page.shows(refusal_on_vsphere(CreatePolicy(name="tin")))
-        page.shows(refusal_on_vsphere(SetVolumePolicy(volume="db", policy="silver")))
+        page.shows(refusal_on_vsphere(vcenter, CreatePolicy(name="tin")))
+        vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+        page.shows(trouble(vcenter))
+        vcenter.hypervisor.wishes = False
+        vcenter.attach(vcenter.get("db").id)
+        page.shows(trouble(vcenter))
         assert page.ended()
     finally:
         for line in (web1, admin):
