@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.mutants import adapters, administrators, adopted, agent, channel, identity, pages, service, vsphere
+from tests.mutants import adapters, administrators, adopted, agent, channel, identity, pages, policies, service, vsphere
 from tests.mutants.mutant import By, Mutant
 from tests.mutants.trial import Outcome
 
 RESULTS = Path(__file__).with_name("results.json")
-_FILES = (agent, service, adapters, vsphere, identity, channel, administrators, adopted, pages)
+_FILES = (agent, service, adapters, vsphere, identity, channel, administrators, adopted, pages, policies)
 MUTANTS: Mapping[str, Mutant] = {mutant.id: mutant for file in _FILES for mutant in file.MUTANTS}
 
 
