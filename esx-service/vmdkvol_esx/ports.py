@@ -96,8 +96,7 @@ class AttachDisk:
 class DetachDisk:
     """Afterwards ``vm`` has not the disk; not there before is success. StillMounted while the guest uses it.
 
-    StaleRequest, and nothing is done, if ``vm`` has it at another path than the change says: where it is moved to is known
-    only as long as some machine has it.
+    StaleRequest, and nothing is done, if ``vm`` has it at another path: where it lies is known only while a machine has it.
     ``only_off``: it is refused with VolumeInUse unless ``vm`` is switched off at the moment at which it is carried out.
     """
 
@@ -291,10 +290,7 @@ class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
         ...
 
     def vm_datastore(self, vm: VmId) -> DatastoreName | None:
-        """Return the datastore of ours that the VM's own files lie on, as of a moment ago; None if it is none of them.
-
-        TruthUnknown if that cannot be read.
-        """
+        """Return the datastore of ours that the VM's own files lie on, as of a moment ago, or None; TruthUnknown if unread."""
         ...
 
     def datastores(self) -> Sequence[Datastore]: ...
