@@ -46,7 +46,7 @@ class RightNotFound(NotFound):
 class VmgroupNotEmpty(Conflict):
     """The vmgroup still has virtual machines or volumes."""
 
-    remedy = "take its machines out, and remove its volumes first"
+    remedy = "take its machines out, and move its volumes to another vmgroup or remove them first"
     explanation = "A vmgroup is removed when no machine is in it and it has no volume, in the trash too. Nothing was removed."
 
 

@@ -108,7 +108,7 @@ class Dissolving:
                 f"vmgroup {own.name} has {_some(volumes, 'volume')}, {where}",
                 remedy="destroy what is in the trash, or wait until it lets go"
                 if order.remove_volumes
-                else "remove its volumes, and empty the trash of them first",
+                else "move its volumes (`vmdkvol volume move`) or remove them, and empty the trash of them first",
                 vmgroup=own.name,
                 volumes=volumes,
             )

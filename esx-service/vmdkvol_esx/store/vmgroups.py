@@ -185,7 +185,8 @@ def remove(transaction: Transaction, vmgroup: VmgroupId, expect: int | None, unm
     if expect is not None:
         _check_expected(stored, stored.vmgroup, expect)
     if transaction.first(_ONE_VOLUME, key=key) is not None:
-        raise VmgroupNotEmpty(f"vmgroup {name} has volumes", remedy="remove them first, those in the trash too", vmgroup=name)
+        remedy = "move them to another vmgroup or remove them first, those in the trash too"
+        raise VmgroupNotEmpty(f"vmgroup {name} has volumes", remedy=remedy, vmgroup=name)
     if unmoved_since is not None:
         _check_unmoved(transaction, {each.vm for each in stored.members}, unmoved_since)
     transaction.change(_NO_RIGHTS, key=key)

@@ -16,6 +16,7 @@ from vmdkvol.volume_orders import (
     CreateVolumeFor,
     DestroyVolume,
     DetachVolume,
+    MoveVolume,
     RenameVolume,
     RestoreVolume,
     SetVolume,
@@ -93,6 +94,17 @@ CHANGES = (
         lambda form: RenameVolume(volume=form.text("volume"), new_name=form.text("new_name")),
         lambda form: f"Rename {form.maybe('name') or ''} to {form.text('new_name')}",
         lambda form: f"the volume's name is {form.text('new_name')} now",
+        _at,
+        _one,
+    ),
+    Change(
+        "move-volume",
+        MoveVolume,
+        lambda form: MoveVolume(
+            volume=form.text("volume"), to_vmgroup=form.text("to_vmgroup"), over_quota=form.flag("over_quota")
+        ),
+        lambda form: f"Move {form.maybe('name') or ''} to vmgroup {form.text('to_vmgroup')}",
+        lambda form: f"volume {form.maybe('name') or ''} is in vmgroup {form.text('to_vmgroup')} now",
         _at,
         _one,
     ),

@@ -373,6 +373,7 @@ def test_no_two_forms_of_a_page_are_taken_for_each_other(site: Site, browser: Br
 
 # --- which field -----------------------------------------------------------------------------------------------------
 
+MOVE = ("volume", "name", "to_vmgroup", "over_quota")
 CREATE, RENAME, RIGHT = (
     ("name", "vmgroup", "size", "datastore", "options"),
     ("volume", "new_name"),
@@ -395,6 +396,10 @@ ROWS: list[tuple[VolumeError, tuple[str, ...], str | None]] = [
     (PolicyNotFound("x"), CREATE, "options"),
     (PolicyNotFound("x"), ("policies", "defaults"), "policies"),
     (admin_errors.VmgroupNotFound("x"), CREATE, "vmgroup"),
+    *(
+        (error("x"), ("name", "to_vmgroup"), "to_vmgroup")
+        for error in (admin_errors.VmgroupNotFound, QuotaExceeded, NameConflict)
+    ),
     (admin_errors.VmNotFound("x"), ("name", "vms"), "vms"),
     (admin_errors.MemberElsewhere("x"), ("name", "vms"), "vms"),
     (admin_errors.InvalidLimit("x"), RIGHT, "max_bytes"),

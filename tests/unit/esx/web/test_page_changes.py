@@ -21,6 +21,7 @@ from vmdkvol.volume_orders import (
     DestroyVolume,
     DetachVolume,
     InspectVolume,
+    MoveVolume,
     RenameVolume,
     RestoreVolume,
     SetVolume,
@@ -279,6 +280,8 @@ def test_a_form_of_another_kind_is_refused(site: Site) -> None:
     [
         ("rename-volume", {"new_name": " web "}, RenameVolume(volume=ID, new_name="web")),
         ("resize-volume", {"size": "40gb"}, ResizeVolume(volume=ID, size_bytes=40 << 30)),
+        ("move-volume", {"to_vmgroup": "red"}, MoveVolume(volume=ID, to_vmgroup="red")),
+        ("move-volume", {"to_vmgroup": "red", "over_quota": "yes"}, MoveVolume(volume=ID, to_vmgroup="red", over_quota=True)),
         ("trash-volume", {}, TrashVolume(volume=ID)),
         ("detach-volume", {}, DetachVolume(volume=ID)),
         ("detach-volume", {"force": "yes", "i_know": "docker1"}, DetachVolume(volume=ID, force=True, i_know="docker1")),
@@ -336,6 +339,7 @@ def test_a_task_is_cancelled(site: Site) -> None:
     ("verb", "fields"),
     [
         ("rename-volume", {"new_name": "  "}),
+        ("move-volume", {"to_vmgroup": "  "}),
         ("resize-volume", {"size": "40"}),
         ("resize-volume", {"size": "many"}),
         ("set-volume", {"options": ""}),
@@ -378,7 +382,7 @@ def test_an_operator_sees_what_works_with_volumes_that_are_there(site: Site) -> 
 
 
 def test_an_admin_sees_all(site: Site) -> None:
-    assert {"create-volume", "detach-volume", "destroy-volume"} < _verbs(site, Role.ADMIN)
+    assert {"create-volume", "move-volume", "detach-volume", "destroy-volume"} < _verbs(site, Role.ADMIN)
 
 
 def test_a_viewer_who_sends_a_form_is_refused_by_the_core(site: Site) -> None:
