@@ -26,6 +26,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="vmdkvol-br-") as folder:
         site = DemoSite(Path(folder), wicked=False)
         try:
+            site.slow_copy("warehouse-2025")
             _take(site)
         finally:
             site.close()

@@ -15,6 +15,8 @@ from vmdkvol.sizes import format_size, short_size
 # More than any name has; a label of a megabyte is no reading.
 _MOST = 2000
 NOTHING = "–"
+# Two clocks, of the core and of the page, are never quite the same.
+_NOW_S, _DAY_S = 5, 86_400
 _HEADINGS = {
     400: "That cannot be meant as it was sent",
     403: "That is not permitted",
@@ -83,6 +85,21 @@ def passed(seconds: float | None) -> str:
     return NOTHING if seconds is None else duration(int(seconds))
 
 
+def iso(seconds: float | None) -> str:
+    """Return UTC seconds since 1970 as a machine reads them, empty for what no calendar has."""
+    text = moment(seconds)
+    return "" if text == NOTHING else f"{text.replace(' ', 'T')}Z"
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago that is, or in what time it will be if it is negative: ``4 minutes ago``, ``in 30 days``."""
+    span = abs(int(seconds))
+    if span < _NOW_S:
+        return "just now"
+    said = duration(span) if span < 2 * _DAY_S else f"{round(span / _DAY_S)} days"
+    return f"{said} ago" if seconds > 0 else f"in {said}"
+
+
 def share(part: float | None, whole: float | None) -> int:
     """Return how many hundredths of ``whole`` are ``part``: from 0 to 100, also where it is more."""
     if not part or not whole or whole <= 0:
@@ -91,8 +108,10 @@ def share(part: float | None, whole: float | None) -> int:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
+    "ago": ago,
     "exact": exact,
     "exact_size": exact_size,
+    "iso": iso,
     "moment": moment,
     "passed": passed,
     "share": share,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def test_a_datastore_is_cordoned_with_the_reason_that_was_given(site: Site, brow
 def test_a_cordon_says_whose_it_is_and_is_lifted(site: Site, browser: Browser) -> None:
     site.answers[GetDatastore] = store(cordon=CordonInfo("bob", 1.0, "repair"))
 
-    assert "by bob since 1970-01-01 00:00:01 UTC: repair" in browser.get("/ui/datastores/ds1").text
+    text = " ".join(re.sub(r"<[^>]+>", "", browser.get("/ui/datastores/ds1").text).split())
+    assert "cordoned by bob, 1970-01-01 00:00:01 12 days ago: repair" in text
     browser.send("/ui/datastores/ds1", "uncordon-datastore")
     assert last(site, UncordonDatastore).name == "ds1"
 
@@ -109,6 +111,16 @@ def test_an_action_that_there_is_not_is_refused(site: Site, browser: Browser) ->
 
     assert browser.post(form.action, {**form.fields, "action": "burn"}).status_code == 422
     assert site.orders() == []
+
+
+def test_long_details_of_a_record_are_folded_and_all_there(site: Site, browser: Browser) -> None:
+    long = "volume=" + "x" * 200
+    site.answers[QueryAudit] = AuditPage((replace(ENTRY, detail=long),), None, 0)
+
+    text = browser.get("/ui/audit").text
+
+    assert f"<summary>{long[:48]}…</summary>" in text
+    assert long in text
 
 
 def test_none_is_not_said_where_it_could_not_be_looked(site: Site, browser: Browser) -> None:

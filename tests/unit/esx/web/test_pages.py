@@ -24,6 +24,7 @@ from vmdkvol.vmgroup_messages import DatastoreUsage, ListVmgroups, RightInfo, Vm
 from vmdkvol.volume import Doing, State, VmgroupId, VolumeId
 from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeRows
 from vmdkvol.watch_messages import ReadVitals, Vitals
+from vmdkvol_esx.web.pages.words import ago, iso
 
 ONE = f"/ui/volumes/{VOLUME.id}"
 DISKS, ADOPT, ADVICE_PAGE = "/ui/datastores/ds1/disks", "/ui/adopt?disk=[ds1]+x.vmdk", "/ui/maintenance?target=ds1"
@@ -237,6 +238,48 @@ def test_a_datastore_that_is_not_shown_now_has_no_figures_rather_than_none_used(
     gone = replace(store(), capacity_bytes=None, free_bytes=None, used_bytes=None, overcommit=None)
     site.answers[ListDatastores] = DatastoreRows((gone,))
     assert 'aria-label="– of – is taken, 150gb provisioned"' in site.entered().get("/ui/").text
+
+
+def test_a_datastore_is_not_fine_whose_use_is_not_known(site: Site) -> None:
+    site.answers[ListDatastores] = DatastoreRows((replace(store(), used_bytes=None),))
+    text = site.entered().get("/ui/").text
+    assert "not known now: what its volumes use" in text
+    assert ">fine<" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "just now"),
+        (-4.0, "just now"),
+        (59.0, "59 seconds ago"),
+        (240.0, "4 minutes ago"),
+        (7200.0, "2 hours ago"),
+        (-7200.0, "in 2 hours"),
+        (30 * 86400.0, "30 days ago"),
+        (-90 * 86400.0, "in 90 days"),
+    ],
+)
+def test_a_time_is_told_by_its_distance_too(seconds: float, said: str) -> None:
+    assert ago(seconds) == said
+
+
+def test_when_something_was_is_told_exactly_for_people_and_for_machines(site: Site) -> None:
+    text = site.entered().get(ONE).text
+    assert '<time datetime="1970-01-01T00:00:01Z">1970-01-01 00:00:01</time> <span class="quiet">12 days ago</span>' in text
+
+
+@pytest.mark.parametrize("seconds", [1e18, float("nan"), float("inf"), None])
+def test_what_no_calendar_has_is_no_time_for_machines_either(seconds: float | None) -> None:
+    assert iso(seconds) == ""
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_what_there_is_not_is_a_dash_and_no_word_of_python(site: Site, path: str) -> None:
+    gone = replace(store(), capacity_bytes=None, free_bytes=None, used_bytes=None, overcommit=None)
+    task = replace(TASK, percent=None, left_s=None, by=None)
+    site.answers |= {ListDatastores: DatastoreRows((gone,)), ListTasks: Tasks((task,)), GetTask: task}
+    assert re.findall(r">\s*None\b", site.entered().get(path).text) == []
 
 
 def test_a_service_that_does_not_answer_is_an_error_and_no_empty_site(site: Site) -> None:
