@@ -87,11 +87,13 @@ class OrderFor(Request[A], Generic[A]):
 
     ``dry_run`` changes nothing and answers the plan. ``expect``: StaleRequest, and nothing is changed, unless the object has
     this revision; None: whatever it has. The answer is an Outcome, or one with more to tell: ``secret`` says that nobody but
-    who asked may see it, so that it is never kept.
+    who asked may see it, so that it is never kept. ``long``: its work on a disk may take long, and whoever waits less than
+    that gets the task, or StillWorking while it waits for its turn: the same order again goes on waiting.
     """
 
     changes: ClassVar[bool] = True
     secret: ClassVar[bool] = False
+    long: ClassVar[bool] = False
     needs: ClassVar[Role] = Role.ADMIN
     by: Actor = ROOT
     dry_run: bool = False

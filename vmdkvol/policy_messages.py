@@ -186,9 +186,10 @@ class SetVolumePolicy(Order):
     On vSphere a disk that no machine has comes under it at its next attach: the plan's step is ``AWAIT_ATTACH``, and the
     volume tells that it is pending. ``volume`` is its id, or its name in ``vmgroup``. ``over_allowed``: also one that its
     vmgroup may not use. Raises PolicyNotFound, InvalidOption if the disk does not fit it, Busy while its first mount is: the
-    old one is left then. BadRequest on a single ESXi host, which has no policies.
+    old one is left then. BadRequest on a single ESXi host, which has no policies. ``task`` if the work goes on.
     """
 
+    long: ClassVar[bool] = True
     volume: str
     vmgroup: str | None = None
     policy: str | None = None

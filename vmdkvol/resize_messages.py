@@ -16,9 +16,10 @@ class ResizeVolume(Order):
 
     ``volume`` is its id, or its name in ``vmgroup``, as in ``volume_orders``.
     Raises NoSpace and QuotaExceeded, SnapshotPresent, VolumeInUse for the source of a copy under way, Busy while its first
-    mount is, and what stands against the volume itself: the old size is left then.
+    mount is, and what stands against the volume itself: the old size is left then. ``task`` if the work goes on.
     """
 
+    long: ClassVar[bool] = True
     needs: ClassVar[Role] = Role.OPERATOR
     volume: str
     size_bytes: int

@@ -21,11 +21,21 @@ class TaskState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it was raised, for who did not wait for it: its stable code, its cause, and what helps."""
+
+    code: str
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskInfo:
     """A piece of work on a volume's disk; it survives a restart of the service.
 
     ``by`` is the machine or the administrator that asked for it, None: the service itself. ``percent`` and ``left_s`` (seconds,
     a guess) are known while it runs. ``ended_at`` is set once it has ended; ended work is remembered for a day.
+    ``failure`` is why it was undone, None: the service was restarted since, and its log says more.
     """
 
     id: UUID
@@ -38,6 +48,7 @@ class TaskInfo:
     percent: int | None = None
     left_s: int | None = None
     ended_at: float | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class CreateVolumeFor(Order):
     option. ``task`` if the work goes on.
     """
 
+    long: ClassVar[bool] = True
     vmgroup: str
     name: str
     options: tuple[tuple[str, str], ...] = ()

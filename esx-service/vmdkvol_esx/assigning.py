@@ -29,7 +29,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.ports import ChangePolicy
-from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.settling import when_done
 from vmdkvol_esx.storage_policies import THIN, Followed, Unseen
 
@@ -60,7 +60,8 @@ class Assigning:
         known = self._hypervisor.storage_policies()
         if order.policy is not None:
             check_known([order.policy], known.descriptions)
-        return self._ordering.run(order, call, partial(self._assign, order, known.kind))
+        work, own = partial(self._assign, order, known.kind), partial(_step_of, order)
+        return self._ordering.run_long(order, call, work, own)
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 
@@ -158,6 +159,13 @@ class Assigning:
 def _holds(seen: Followed | Unseen | None, policy: str | None) -> bool:
     """Tell whether the disk is under the policy, as that is now: one that was edited since is laid on once more."""
     return isinstance(seen, Followed) and seen.is_under(policy) and seen.compliance is not Compliance.OUT_OF_DATE
+
+
+def _step_of(order: SetVolumePolicy, intent: Intent) -> Step | None:
+    """Return what this open work does, if it is what was ordered."""
+    if intent.before is None or not isinstance(intent.change, ChangePolicy) or intent.change.policy != order.policy:
+        return None
+    return Step("ChangePolicy", intent.before.name, intent.before.options.policy or _OWN, order.policy or _OWN)
 
 
 def _check_ours(record: VolumeRecord) -> None:

@@ -10,8 +10,8 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.orders import Plan, Step
 from vmdkvol.sizes import MAX_SIZE, SECTOR, compared, format_size
 from vmdkvol.volume import Content, VmId
-from vmdkvol_esx.ports import Datastore
-from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.ports import Datastore, GrowDisk
+from vmdkvol_esx.records import Intent, VolumeRecord
 
 _LOOK = "an administrator must look; nothing was changed"
 
@@ -69,6 +69,13 @@ def plan(found: Found, size_bytes: int) -> Plan:
     if found.record.content is Content.FORMATTED:
         steps.append(Step("GrowFilesystem", name, None, _when(found)))
     return Plan(tuple(steps))
+
+
+def step_of(size_bytes: int, intent: Intent) -> Step | None:
+    """Return what this open work does, if it is a growth to this size."""
+    if intent.before is None or not isinstance(intent.change, GrowDisk) or intent.change.size_bytes != size_bytes:
+        return None
+    return Step("GrowDisk", intent.before.name, format_size(intent.before.size_bytes), format_size(size_bytes))
 
 
 def _usable(name: DatastoreName, datastores: Sequence[Datastore]) -> Datastore:

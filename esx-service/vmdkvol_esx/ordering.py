@@ -11,14 +11,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, StaleRequest, VolumeInUse, VolumeNotFound
+from vmdkvol.errors import Busy, StaleRequest, StillWorking, VolumeInUse, VolumeNotFound
 from vmdkvol.messages import Call
-from vmdkvol.orders import ROOT, Order, Outcome, Plan
+from vmdkvol.orders import ROOT, Order, Outcome, Plan, Step
 from vmdkvol.volume import State, VolumeId
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.records import VolumeRecord
+from vmdkvol_esx.records import Intent, VolumeRecord
 from vmdkvol_esx.underway import Underway
 
 # Of the work's own: it goes on when whoever ordered it has left.
@@ -26,6 +26,8 @@ WORK_S = 600.0
 
 T = TypeVar("T")
 Work = Callable[[VolumeRecord, Deadline], T]
+# What the open work does, if it is the order's own; None for another's.
+Own = Callable[[Intent], Step | None]
 
 
 class Ordering:
@@ -54,6 +56,18 @@ class Ordering:
         equal = (type(order), replace(order, by=ROOT))
         with self._underway.watched((found.vmgroup, found.id), call.progress):
             return self._lanes.run(found.id, equal, in_lane, call.deadline, doing)
+
+    def run_long(self, order: Any, call: Call, work: Work[Outcome], own: Own) -> Outcome:
+        """As ``run``; at the deadline of the call the answer is the task, once the order's own work has begun."""
+        try:
+            return self.run(order, call, work)
+        except StillWorking:
+            record = self._named(order, None, ())
+            intent = self._store.open_intent(record.id)
+            step = None if intent is None or order.dry_run else own(intent)
+            if intent is None or step is None:
+                raise
+            return Outcome(Plan((step,)), False, str(record.id), record.generation, intent.id)
 
     def _named(self, order: Any, volume: VolumeId | None, gone: Collection[State]) -> VolumeRecord:
         found = None if volume is None else self._store.volume(volume)

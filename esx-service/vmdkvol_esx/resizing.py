@@ -60,7 +60,7 @@ class Resizing:
     def resize(self, order: ResizeVolume, call: Call) -> Outcome:
         """See ``ResizeVolume``."""
         growth.check_size(order.size_bytes)
-        return self._ordering.run(order, call, partial(self._resize, order))
+        return self._ordering.run_long(order, call, partial(self._resize, order), partial(growth.step_of, order.size_bytes))
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, StillWorking
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
-from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, TaskInfo, Tasks, TaskState
+from vmdkvol.task_messages import CancelTask, Failure, GetTask, ListTasks, TaskInfo, Tasks, TaskState
 from vmdkvol_esx import begun
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.glance import Glance
@@ -106,7 +106,9 @@ class Tasking:
 
     def _ended(self, ended: Ended) -> TaskInfo:
         state = TaskState.DONE if ended.done else TaskState.UNDONE
-        return replace(self._info(ended.intent, state), ended_at=ended.at)
+        error = None if ended.done else self._underway.failure(ended.intent.id)
+        failure = None if error is None else Failure(error.code, error.text, error.remedy)
+        return replace(self._info(ended.intent, state), ended_at=ended.at, failure=failure)
 
     def _info(self, intent: Intent, state: TaskState) -> TaskInfo:
         record = self._store.volume(intent.volume) or intent.before

@@ -5,6 +5,7 @@ Of this process only: after a restart the journal follows the open intents again
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock
+from vmdkvol.errors import VolumeError
 from vmdkvol.volume import Doing, VmgroupId, VolumeId, Work
 from vmdkvol_esx.ports import (
     AttachDisk,
@@ -29,6 +31,8 @@ from vmdkvol_esx.records import Intent, VolumeRecord
 
 # Whoever waits hears of a piece of work at most so often, however fast it goes.
 TELL_EVERY_S = 0.5
+# More than fail while somebody looks for why.
+_FAILURES = 1000
 
 # A volume by its id, or by its name before the caller can know the id; of a vmgroup, since others' do not exist for it (I7).
 Subject = tuple[VmgroupId, VolumeId | str]
@@ -55,6 +59,7 @@ class Underway:
         self._clock = clock
         self._changed = clock.condition()
         self._entries: dict[VolumeId, _Entry] = {}
+        self._failures: OrderedDict[UUID, VolumeError] = OrderedDict()
         self._waiting: dict[Subject, list[Callable[[int], None]]] = {}
 
     def started(self, intent: Intent, record: VolumeRecord) -> Progress:
@@ -70,6 +75,18 @@ class Underway:
         """Nothing is under way for the volume; it may not have been before."""
         with self._changed:
             self._entries.pop(volume, None)
+
+    def failed(self, intent: UUID, error: VolumeError) -> None:
+        """Remember why this piece of work did not happen, for who did not wait for it; the latest ones alone."""
+        with self._changed:
+            self._failures[intent] = error
+            while len(self._failures) > _FAILURES:
+                self._failures.popitem(last=False)
+
+    def failure(self, intent: UUID) -> VolumeError | None:
+        """Return why this piece of work did not happen, if that is known."""
+        with self._changed:
+            return self._failures.get(intent)
 
     def of(self, volume: VolumeId) -> Work | None:
         """Return what is being done to the volume at this moment."""

@@ -103,9 +103,17 @@ class Client:
         *,
         dry_run: bool = False,
         expect: int | None = None,
+        wait_s: int | None = None,
+        key: str | None = None,
     ) -> Any:
-        """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision."""
-        headers = {"Idempotency-Key": str(uuid4())}
+        """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision.
+
+        ``wait_s``: the outcome names the task of work that takes longer; None: it is waited for. ``key`` is that of an order
+        that was given already, which goes on.
+        """
+        headers = {"Idempotency-Key": key or str(uuid4())}
+        if wait_s is not None:
+            headers["Prefer"] = f"respond-async, wait={wait_s}"
         if expect is not None:
             headers["If-Match"] = f'"{expect}"'
         return self._ask(method, path, {**(query or {}), "dry_run": True if dry_run else None}, body, headers)

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import click
 
@@ -17,9 +18,9 @@ from vmdkvol.cli.confirming import confirm
 from vmdkvol.cli.outcome import losses, show_outcomes
 from vmdkvol.cli.paths import Query
 from vmdkvol.cli.several import Several
-from vmdkvol.cli.waiting import going_on, look_at_task, screen, wait
+from vmdkvol.cli.waiting import going_on, look_at_task, screen, unanswered, wait
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import BadRequest, one_line
+from vmdkvol.errors import BadRequest, StillWorking, one_line
 
 if TYPE_CHECKING:
     from vmdkvol.cli.client import Client
@@ -30,6 +31,10 @@ Outcome = Mapping[str, Any]
 _AWAITS = "AwaitAttach"
 # A copy of 62 TiB takes days. Who does not want to wait breaks it off.
 _FOR_EVER_S = 30 * 86400.0
+# From then on the user sees how far it is.
+_UNSEEN_S = 1
+# How often the user is told that the work has not begun, and for how long that is waited for.
+_TURN_S, _TURNS_S = 10, 110.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Change:
 class How:
     """How the user wants it; ``yes`` is a word that was given before it was asked for, ``wait``: until long work has ended.
 
-    ``revision``: only if the object has it.
+    ``revision``: only if the object has it. ``long``: a command whose work may be.
     """
 
     output: str = "table"
@@ -55,6 +60,7 @@ class How:
     yes: bool = False
     wait: bool = True
     revision: int | None = None
+    long: bool = False
 
 
 def change_options(
@@ -77,7 +83,7 @@ def change_options(
             no_wait: bool = False,
             **kwargs: Any,
         ) -> Any:
-            return function(*args, how=How(output, dry_run, yes, not no_wait, if_revision), **kwargs)
+            return function(*args, how=How(output, dry_run, yes, not no_wait, if_revision, working), **kwargs)
 
         decorated: Any = command
         if working:
@@ -128,7 +134,7 @@ def carry_out(
         lost = [f"lost with {name}: {loss}" for name, plan in plans.items() for loss in losses([plan])]
         confirm(lost, question, yes=False, word=word)
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
-    outcomes = several.each(lambda name: _told(_ask(client, changes[name]), done(name)))
+    outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how), done(name)))
     _see_to(client, several, outcomes, how, done)
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
@@ -147,9 +153,39 @@ def _as_planned(change: Change, plan: Outcome) -> Change:
     return change if change.expect is not None else replace(change, expect=plan.get("revision"))
 
 
-def _ask(client: Client, change: Change, *, dry_run: bool = False) -> Outcome:
+def _given(client: Client, name: str, change: Change, how: How) -> Outcome:
+    """Give the order and return its outcome, with the task of work that takes longer than a moment."""
+    with unanswered(name):
+        return _in_turn(client, name, change, how) if how.long else _ask(client, change)
+
+
+def _in_turn(client: Client, name: str, change: Change, how: How) -> Outcome:
+    """While the work waits for its turn, give the same order again: it goes on with the one before."""
+    clock, key = SystemClock(), str(uuid4())
+    deadline, wait_s = Deadline.after(clock, _TURNS_S), _UNSEEN_S if how.wait else 0
+    while True:
+        try:
+            return _ask(client, change, wait_s=wait_s, key=key)
+        except StillWorking:
+            if deadline.passed:
+                raise
+        if how.wait:
+            click.echo(f"{one_line(name)}: waits until other work on it has ended", err=True)
+        wait_s = _TURN_S
+
+
+def _ask(
+    client: Client, change: Change, *, dry_run: bool = False, wait_s: int | None = None, key: str | None = None
+) -> Outcome:
     outcome: Outcome = client.order(
-        change.method, change.path, change.body, change.query, dry_run=dry_run, expect=change.expect
+        change.method,
+        change.path,
+        change.body,
+        change.query,
+        dry_run=dry_run,
+        expect=change.expect,
+        wait_s=wait_s,
+        key=key,
     )
     return outcome
 

@@ -21,7 +21,9 @@ from vmdkvol.progress import duration
 if TYPE_CHECKING:
     from vmdkvol.cli.client import Client
 
-_TASKS = Table(("id", "volume", "doing", "state", "percent", "left", "since"), ("by", "ended"), ("volume_id", "seconds_left"))
+_TASKS = Table(
+    ("id", "volume", "doing", "state", "percent", "left", "since"), ("by", "ended", "trouble"), ("volume_id", "seconds_left")
+)
 _ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 
 
@@ -72,7 +74,7 @@ def cancel(ids: tuple[str, ...], client: Client, how: How) -> int:
 
 def row_of(info: Mapping[str, Any]) -> dict[str, Any]:
     """Return a piece of work under the keys that ``-o json`` promises."""
-    left = info["left_s"]
+    left, failure = info["left_s"], info.get("failure")
     return {
         "id": info["id"],
         "volume": info["volume_name"],
@@ -85,4 +87,5 @@ def row_of(info: Mapping[str, Any]) -> dict[str, Any]:
         "by": info["by"],
         "since": iso(info["since"]),
         "ended": iso(info["ended_at"]),
+        "trouble": None if failure is None else f"{failure['text']}; {failure['remedy']} [{failure['code']}]",
     }

@@ -11,7 +11,7 @@ import click
 
 from vmdkvol.cli.paths import path_of
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import CheckFailed, Conflict, Unavailable, VolumeLost, VolumeNotFound, one_line, quoted
+from vmdkvol.errors import CheckFailed, Conflict, Unavailable, VolumeLost, VolumeNotFound, from_code, one_line, quoted
 from vmdkvol.progress import still_working, words
 from vmdkvol.volume import Doing, State, Work
 
@@ -99,11 +99,14 @@ def check_ready(name: str, state: str) -> None:
 
 
 def look_at_task(client: Client, task: str) -> Look:
-    """Return what tells how far a task is; Conflict if it was undone."""
+    """Return what tells how far a task is. If it was undone that raises why, Conflict if it is not known any more."""
 
     def look() -> Work | None:
         info = client.get(path_of("tasks", task))
         if info["state"] == "undone":
+            failure = info.get("failure")
+            if failure is not None:
+                raise from_code(failure["code"], failure["text"], {}, failure["remedy"])
             what = f"{info['doing']} of volume {quoted(info['volume_name'] or info['volume'], 100)}"
             raise Conflict(
                 f"{what} was undone: nothing is left of it", remedy="see `vmdkvol audit ls` and the service's log for why"
@@ -113,6 +116,16 @@ def look_at_task(client: Client, task: str) -> Look:
         )
 
     return look
+
+
+@contextmanager
+def unanswered(name: str) -> Iterator[None]:
+    """Ctrl-C inside leaves an order without its answer; then say where it is seen what became of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nwhat was asked for {one_line(name)} may go on: vmdkvol task ls --all", err=True)
+        raise
 
 
 @contextmanager

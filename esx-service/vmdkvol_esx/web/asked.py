@@ -31,6 +31,7 @@ _MOST_PARAMETERS = 100
 _KEYS = UUID("0b51f1a3-5c8e-4a2a-9c43-6a1f7c9f7d10")
 _REVISION = re.compile(r'"([0-9]{1,18})(?:\.[0-9a-f]{1,64})?"', re.ASCII)
 _READER = re.compile(r"not an? \w+: \[['\"](.*)['\"]\]", re.DOTALL)
+_WAIT = re.compile(r"wait ?= ?\"?([0-9]{1,9})\"?", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
 
@@ -67,6 +68,18 @@ def path_parts(raw: str) -> tuple[str, ...]:
             raise BadRequest(f"the path has a part {quoted(text, 40)}, which is no name")
         parts.append(text)
     return tuple(parts)
+
+
+def wait_of(prefer: str | None) -> int | None:
+    """Return how many seconds who asks waits for long work before it wants its task (RFC 7240); None: as long as may be.
+
+    What is no such preference is none: that is how that RFC wants them read.
+    """
+    said = [each.partition(";")[0].strip().lower() for each in (prefer or "").split(",")]
+    if "respond-async" not in said:
+        return None
+    waits = [found[1] for each in said if (found := _WAIT.fullmatch(each))]
+    return int(waits[0]) if waits else 0
 
 
 def call_id(said: Said, by: Actor, new: UUID) -> UUID:

@@ -28,7 +28,7 @@ from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Outcome
 from vmdkvol.wire import dump
 from vmdkvol_esx.web import problems
-from vmdkvol_esx.web.asked import Said, call_id, message, path_parts
+from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, wait_of
 from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.intake import taken_in
@@ -39,6 +39,8 @@ from vmdkvol_esx.web.routes import GET, Route
 
 # The core's own limit of an order is Docker's two minutes.
 QUERY_S, ORDER_S = 15.0, 110.0
+# Work that has not begun by then waits for its turn. What takes no longer is answered as done.
+_BEGUN_S = 0.5
 _JSON = "application/json"
 _OPEN = frozenset({"/livez", "/readyz"})
 _LOOKS = frozenset({GET, "HEAD", "OPTIONS"})
@@ -110,7 +112,9 @@ def _around(app: Flask, door: Door) -> None:
 
 
 def _answer(door: Door, row: Route, **path: str) -> Response:
-    deadline = Deadline.after(door.clock, QUERY_S if row.reads else ORDER_S)
+    wait_s = wait_of(request.headers.get("Prefer")) if row.long else None
+    limit = QUERY_S if row.reads else ORDER_S
+    deadline = Deadline.after(door.clock, limit if wait_s is None else min(limit, max(wait_s, _BEGUN_S)))
     by: Actor = g.by
     said = Said(
         request.query_string.decode("latin-1"),
@@ -126,7 +130,10 @@ def _answer(door: Door, row: Route, **path: str) -> Response:
         answer = door.ask(asked, Call(g.call, deadline))
         if not row.reads:
             door.log.info("order", method=row.method, path=request.path, by=by.name, role=by.role.value, source=by.source)
-    return _shown(row, answer)
+    response = _shown(row, answer)
+    if wait_s is not None:
+        response.headers["Preference-Applied"] = f"respond-async, wait={wait_s}"
+    return response
 
 
 def _shown(row: Route, answer: Any) -> Response:

@@ -19,6 +19,10 @@ _ABOUT = """\
 What administrators ask of the service. Each order can be planned first (`dry_run=true`), is carried out once under its \
 `Idempotency-Key`, and is refused if the object has another revision than `If-Match` says. Every error is a problem of \
 RFC 9457 with a stable `code`; `vmdkvol explain CODE` says more of it."""
+_PREFER = """\
+`respond-async, wait=N`: after N seconds the answer is the task that works on it (RFC 7240). Without it the order is waited \
+for, 110 s at most. `still-working` says that the work has not begun: the same order with the same `Idempotency-Key` goes on \
+waiting."""
 # What can be wrong with each request, whatever it is about.
 _ALWAYS = (400, 401, 403, 404, 409, 413, 414, 415, 422, 431, 500, 502, 503, 507)
 
@@ -89,6 +93,8 @@ def _parameters(route: Route, schemas: Schemas) -> list[Schema]:
         key = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]*$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
         found.append({"name": "If-Match", "in": "header", "schema": {"type": "string"}})
+        if route.long:
+            found.append({"name": "Prefer", "in": "header", "description": _PREFER, "schema": {"type": "string"}})
     return found
 
 

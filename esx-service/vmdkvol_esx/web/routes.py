@@ -16,7 +16,7 @@ from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume, ScanDisks
 from vmdkvol.advice_messages import AdviseMaintenance
 from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.messages import Request
-from vmdkvol.orders import Query
+from vmdkvol.orders import OrderFor, Query
 from vmdkvol.orphan_messages import ListOrphans, MendOrphan
 from vmdkvol.policy_messages import (
     CreatePolicy,
@@ -90,6 +90,10 @@ class Route:
     @property
     def reads(self) -> bool:
         return issubclass(self.message, Query)
+
+    @property
+    def long(self) -> bool:
+        return issubclass(self.message, OrderFor) and self.message.long
 
     @property
     def has_body(self) -> bool:

@@ -13,7 +13,7 @@ from tests.doubles.small_api import Says, problem
 from tests.unit.cli.asked import Terminal, outcome
 from tests.unit.cli.asked import terminal as terminal
 from vmdkvol.options import CreateOptions
-from vmdkvol.task_messages import TaskInfo, TaskState
+from vmdkvol.task_messages import Failure, TaskInfo, TaskState
 from vmdkvol.volume import Content, Doing, State, VmId, VolumeId
 from vmdkvol.volume_orders import VolumeDetail, VolumeRow, VolumeRows
 from vmdkvol.wire import dump
@@ -293,6 +293,35 @@ def test_long_work_that_nobody_waits_for_is_its_tasks_id(terminal: Terminal) -> 
     said = terminal.answers(UNDER_WAY).run("volume", "create", "db", "--no-wait")
 
     assert (said.code, said.out, said.err) == (0, f"{TASK}\n", "")
+
+
+def test_long_work_is_waited_for_at_its_task_and_not_at_its_order(terminal: Terminal) -> None:
+    terminal.answers(UNDER_WAY, task(TaskState.DONE)).run("volume", "create", "db")
+    assert terminal.asked[0].headers["Prefer"] == "respond-async, wait=1"
+    terminal.answers(UNDER_WAY).run("volume", "create", "db", "--no-wait")
+    assert terminal.asked[0].headers["Prefer"] == "respond-async, wait=0"
+
+
+@pytest.mark.parametrize("no_wait", [[], ["--no-wait"]], ids=["waits", "does-not"])
+def test_work_that_waits_for_its_turn_is_asked_for_again_as_the_same_order(terminal: Terminal, no_wait: list[str]) -> None:
+    turn = problem("still-working", "creating volume db takes longer", 503)
+    said = terminal.answers(turn, turn, UNDER_WAY, task(TaskState.DONE)).run("volume", "create", "db", *no_wait)
+
+    assert said.code == 0
+    assert len({each.headers["Idempotency-Key"] for each in terminal.asked[:3]}) == 1
+    assert [each.headers["Prefer"] for each in terminal.asked[1:3]] == ["respond-async, wait=10"] * 2
+    assert ("db: waits until other work on it has ended" in said.err) == (not no_wait)
+
+
+def test_long_work_that_failed_ends_as_if_it_had_been_waited_for(terminal: Terminal) -> None:
+    failed = replace(
+        TaskInfo(TASK, ID, "db", Doing.CREATE, TaskState.UNDONE, 1.0, None),
+        failure=Failure("no-space", "ds1 is full", "take another datastore"),
+    )
+    said = terminal.answers(UNDER_WAY, Says(dump(failed))).run("volume", "create", "db")
+
+    assert said.code == 1
+    assert said.err == "vmdkvol: ds1 is full; take another datastore [no-space]\n"
 
 
 def test_long_work_that_was_undone_is_no_success(terminal: Terminal) -> None:

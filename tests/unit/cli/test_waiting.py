@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.doubles.hand_clock import HandClock
-from vmdkvol.cli.waiting import ASK_EVERY_S, AWAY_S, Lines, going_on, look_at_task, look_at_volume, screen, wait
+from vmdkvol.cli.waiting import ASK_EVERY_S, AWAY_S, Lines, going_on, look_at_task, look_at_volume, screen, unanswered, wait
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Conflict, ServiceUnreachable, StillWorking, VolumeError, VolumeNotFound
 from vmdkvol.volume import Doing, Work
@@ -153,6 +153,12 @@ def test_who_breaks_it_off_is_told_where_the_work_is(capsys: pytest.CaptureFixtu
     with pytest.raises(KeyboardInterrupt), going_on({"big\x1b": "7"}):
         raise KeyboardInterrupt
     assert capsys.readouterr().err == "\nthe work on big\\x1b goes on: vmdkvol task wait 7\n"
+
+
+def test_an_order_that_was_broken_off_says_where_its_work_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), unanswered("big\x1b"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "\nwhat was asked for big\\x1b may go on: vmdkvol task ls --all\n"
 
 
 def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:

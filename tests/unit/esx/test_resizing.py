@@ -34,6 +34,7 @@ from vmdkvol.notices import Grown
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Step
 from vmdkvol.points import Point
+from vmdkvol.task_messages import GetTask, TaskState
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, Doing, State, VolumeId
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import CloneDisk, GrowDisk
@@ -193,9 +194,11 @@ def test_a_disk_that_was_made_larger_by_hand_gets_its_record(site: AdminSite) ->
 def test_while_a_disk_grows_its_old_size_is_told_and_the_work_that_goes_on(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.takes(GrowDisk, 30.0)
-    with pytest.raises(StillWorking):
-        site.resize(volume, 2 * GB, seconds=2.0)
+    begun = site.resize(volume, 2 * GB, seconds=2.0)
 
+    assert (begun.done, begun.plan.steps) == (False, (Step("GrowDisk", "db", "1gb", "2gb"),))
+    assert begun.task is not None
+    assert site.order(GetTask(task=begun.task)).state is TaskState.RUNNING
     with pytest.raises(NameConflict):
         site.create("db", size="2gb")
     info = site.get("db")
@@ -205,11 +208,19 @@ def test_while_a_disk_grows_its_old_size_is_told_and_the_work_that_goes_on(site:
     assert grown_to(site, volume, 2 * GB)
 
 
+def test_a_growth_that_waits_for_its_turn_is_no_task_of_its_own(site: AdminSite) -> None:
+    volume = formatted(site)
+    site.hypervisor.takes(GrowDisk, 30.0)
+    site.resize(volume, 2 * GB, seconds=2.0)
+    with pytest.raises(StillWorking):
+        site.resize(volume, 3 * GB, seconds=2.0)
+    assert site.resize(volume, 3 * GB).done
+
+
 def test_two_orders_of_different_sizes_at_once_end_with_the_larger_one(site: AdminSite) -> None:
     volume = formatted(site)
     site.hypervisor.takes(GrowDisk, 10.0)
-    with pytest.raises(StillWorking):
-        site.resize(volume, 3 * GB, seconds=1.0)
+    assert site.resize(volume, 3 * GB, seconds=1.0).task is not None
     with pytest.raises(InvalidSize):
         site.resize(volume, 2 * GB)
     assert grown_to(site, volume, 3 * GB)

@@ -22,7 +22,7 @@ from vmdkvol.messages import Attach, Call, CreateVolume, RemoveVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Actor, Role
-from vmdkvol.task_messages import CancelTask, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
+from vmdkvol.task_messages import CancelTask, Failure, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
 from vmdkvol.vmgroup_messages import SetRight, UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State, VmgroupId
 from vmdkvol.volume_orders import CreateVolumeFor
@@ -97,6 +97,18 @@ def test_work_that_did_not_happen_is_told_as_undone(site: AdminSite) -> None:
     assert (told.state, told.doing) == (TaskState.UNDONE, Doing.CREATE)
     # Nothing is left of it, its name neither.
     assert told.volume_name is None
+
+
+def test_work_that_failed_says_why_to_who_did_not_wait(site: AdminSite) -> None:
+    site.hypervisor.takes(CreateDisk, 200.0)
+    site.hypervisor.fail(NoSpace("ds1 is full"))
+    order = CreateVolumeFor(vmgroup="_DEFAULT", name="big", options=(("datastore", "ds1"),))
+    begun = site.order(order, seconds=50.0)
+    site.clock.sleep(200.0)
+    site.calm_down()
+    told = task(site, begun.task)
+    assert told.state is TaskState.UNDONE
+    assert told.failure == Failure("no-space", "ds1 is full", NoSpace.remedy)
 
 
 def test_work_on_a_volume_that_is_gone_has_its_name_still() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
 _COOKIE = "__Host-vmdkvol"
 _STATIC, _LOGIN = f"{ROOT}/static", f"{ROOT}/login"
 _GET, _POST = "GET", "POST"
+# A person sees nothing meanwhile; what takes longer has a page of its own that shows how far it is.
+_LONG_S = 2.0
 _LOOKS = frozenset({_GET, "HEAD", "OPTIONS"})
 
 
@@ -133,6 +136,8 @@ def _visit(door: Door) -> Visit:
         if isinstance(message, OrderFor):
             # The id of an order is that of its plan: by it the log, the audit and the page speak of the same.
             g.call = call.id
+            if message.long:
+                call = replace(call, deadline=call.deadline.at_most(_LONG_S))
         with door.bound(request=str(call.id)):
             return door.ask(message, call)
 

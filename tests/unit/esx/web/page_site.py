@@ -123,6 +123,7 @@ class Site:
         self.outcome: Any = OUTCOME
         self.asked: list[Any] = []
         self.calls: list[UUID] = []
+        self.left_s: list[float] = []
         self.connected: Actor | None = None
         self.heard = Heard()
         self._file = root / "tokens.json"
@@ -137,6 +138,7 @@ class Site:
     def _ask(self, request: Any, call: Any) -> Any:
         self.asked.append(request)
         self.calls.append(call.id)
+        self.left_s.append(call.deadline.left_s)
         answer = self.answers.get(type(request), self.outcome)
         if isinstance(answer, Exception):
             raise answer

@@ -14,7 +14,7 @@ from vmdkvol.errors import BadRequest
 from vmdkvol.orders import Actor, Role
 from vmdkvol.vmgroup_messages import AddMembers, CreateVmgroup, RemoveMembers, SetRight
 from vmdkvol.volume import VmId
-from vmdkvol_esx.web.asked import Said, call_id, message, path_parts
+from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, wait_of
 from vmdkvol_esx.web.routes import ROUTES, Route
 
 ANN = Actor("ann", Role.ADMIN, "192.0.2.7")
@@ -236,3 +236,22 @@ def test_what_is_no_key_is_refused(key: str) -> None:
 )
 def test_a_request_id_is_taken_over_if_it_is_one(given: str | None, used: UUID) -> None:
     assert call_id(Said(request_id=given), ANN, NEW) == used
+
+
+@pytest.mark.parametrize(
+    ("prefer", "seconds"),
+    [
+        pytest.param(None, None, id="nothing-said"),
+        pytest.param("respond-async, wait=7", 7, id="both"),
+        pytest.param('WAIT="7" , Respond-Async; x=y', 7, id="in-any-order-and-case"),
+        pytest.param("respond-async", 0, id="at-once"),
+        pytest.param("wait=7", None, id="a-time-alone-is-no-wish-for-a-task"),
+        pytest.param("respond-async, wait=soon", 0, id="no-number"),
+        pytest.param("respond-async, wait=-7", 0, id="below-zero"),
+        pytest.param("respond-async, wait=\u0667", 0, id="another-alphabet"),
+        pytest.param("handling=lenient", None, id="another-preference"),
+        pytest.param(",,;=", None, id="rubbish"),
+    ],
+)
+def test_how_long_is_waited_for_long_work_is_a_wish(prefer: str | None, seconds: int | None) -> None:
+    assert wait_of(prefer) == seconds

@@ -182,6 +182,25 @@ def test_a_request_has_a_deadline(api: Api) -> None:
     assert [round(call.deadline.left_s) for _, call in api.asked] == [15, 110]
 
 
+@pytest.mark.parametrize(
+    ("path", "prefer", "seconds", "applied"),
+    [
+        pytest.param("/v1/volumes/x/resize", "respond-async, wait=7", 7, "respond-async, wait=7", id="as-long-as-wanted"),
+        pytest.param("/v1/volumes/x/resize", "respond-async", 0.5, "respond-async, wait=0", id="until-it-can-have-begun"),
+        pytest.param("/v1/volumes/x/resize", "respond-async, wait=999", 110, "respond-async, wait=999", id="not-for-ever"),
+        pytest.param("/v1/volumes/x/resize", None, 110, None, id="not-said"),
+        pytest.param("/v1/volumes/x/detach", "respond-async, wait=7", 110, None, id="work-that-has-no-task"),
+    ],
+)
+def test_who_asks_says_how_long_it_waits_for_long_work(
+    api: Api, path: str, prefer: str | None, seconds: float, applied: str | None
+) -> None:
+    body = {"size_bytes": 1 << 30} if path.endswith("resize") else {}
+    response = api.post(path, json=body, headers={} if prefer is None else {"Prefer": prefer})
+    assert response.headers.get("Preference-Applied") == applied
+    assert api.asked[0][1].deadline.left_s == pytest.approx(seconds)
+
+
 def test_a_dry_run_is_answered_with_its_plan(api: Api) -> None:
     api.answer = Outcome(Plan((Step("revoke", "a", "enrolled", "revoked"),), "its certificates"), False, "1")
     response = api.post("/v1/vms/a/revoke?dry_run=true")

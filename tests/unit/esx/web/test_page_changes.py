@@ -118,6 +118,14 @@ def test_work_that_goes_on_leads_to_its_task(site: Site) -> None:
     assert browser.confirm(planned).headers["Location"].startswith(f"/ui/tasks/{TASK.id}?said=")
 
 
+def test_nobody_looks_at_an_empty_page_while_long_work_is_done(site: Site) -> None:
+    browser = site.entered()
+    browser.confirm(browser.send(ONE, "resize-volume", size="40gb"))
+    browser.confirm(browser.send(ONE, "detach-volume"))
+    times = {type(order): left_s for order, left_s in zip(site.asked, site.left_s, strict=True)}
+    assert (times[ResizeVolume], times[DetachVolume]) == (2.0, 110.0)
+
+
 def test_what_is_so_already_is_not_said_to_be_done(site: Site) -> None:
     browser = site.entered()
     planned = browser.send(ONE, "rename-volume", new_name="web")
