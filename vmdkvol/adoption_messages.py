@@ -58,6 +58,10 @@ class ScanDisks(Query[FoundDisks]):
     limit: int = 50
     answer: ClassVar[type] = FoundDisks
 
+    @property
+    def slow(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptDisk(Order):

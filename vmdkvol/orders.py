@@ -5,7 +5,7 @@ The plan of a dry run is the plan that the real run carries out: both are made b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Generic
 from uuid import UUID
@@ -29,11 +29,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who gives an order: a name, a role, and from where (``unix``, or an address), as the API's door proved them."""
+    """Who gives an order: a name, a role, and from where (``unix``, or an address), as the API's door proved them.
+
+    The same person is the same from anywhere: an order that comes again from another address, as a laptop's does or one behind
+    several proxies, is the one that is under way.
+    """
 
     name: str
     role: Role
-    source: str
+    source: str = field(compare=False)
 
 
 # Root at the service's own machine, by the admin socket.
@@ -79,6 +83,11 @@ class Query(Request[A], Generic[A]):
     most: ClassVar[int | None] = MAX_LISTING
     needs: ClassVar[Role] = Role.VIEWER
     by: Actor = ROOT
+
+    @property
+    def slow(self) -> bool:
+        """Whether it looks at disk after disk, or at whole datastores: few of these are answered at the same time."""
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,10 @@ class ListOrphans(Query[Orphans]):
 
     answer: ClassVar[type] = Orphans
 
+    @property
+    def slow(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MendOrphan(Order):

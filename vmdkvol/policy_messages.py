@@ -124,6 +124,10 @@ class ListPolicies(Query[PolicyPage]):
     compliance: bool = False
     answer: ClassVar[type] = PolicyPage
 
+    @property
+    def slow(self) -> bool:
+        return self.compliance
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetPolicy(Query[PolicyDetail]):
@@ -131,6 +135,10 @@ class GetPolicy(Query[PolicyDetail]):
 
     name: str
     answer: ClassVar[type] = PolicyDetail
+
+    @property
+    def slow(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +149,10 @@ class ListPolicyVolumes(Query[PolicyVolumes]):
     after: VolumeId | None = None
     limit: int = 100
     answer: ClassVar[type] = PolicyVolumes
+
+    @property
+    def slow(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

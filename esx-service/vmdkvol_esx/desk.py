@@ -15,7 +15,7 @@ from uuid import UUID
 
 from vmdkvol.admin_errors import KeyReused
 from vmdkvol.clock import Clock
-from vmdkvol.errors import BadFrame, MetadataDamaged, NotPermitted, StaleRequest, VolumeError, one_line
+from vmdkvol.errors import BadFrame, Busy, MetadataDamaged, NotPermitted, StaleRequest, VolumeError, one_line
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Actor, Order, OrderFor, Outcome, Plan, Query, Role
 from vmdkvol.volume import VmId
@@ -34,6 +34,8 @@ DONE, DRY_RUN, STARTED = "done", "dry-run", "started"
 # A secret answer is there for who lost it on its way, and for no longer.
 _SECRET_S = 600.0
 _SECRETS = 100
+# Of the workers that administrators' queries have (``crew``), the others are for what takes a moment.
+MOST_SLOW = 2
 _COMMON = frozenset(each.name for each in fields(Order))
 _WORD = re.compile(r"[\w@./:+-]{1,200}")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -81,6 +83,8 @@ class Desk:
         self._meaning = meaning
         self._refused = Refused()
         self._secrets: OrderedDict[UUID, tuple[float, object]] = OrderedDict()
+        self._state = clock.condition()
+        self._slow = 0
 
     def answer(self, request: Request[Any], call: Call) -> Any:
         """Return the answer of the class that the request names, or raise the VolumeError that is the answer.
@@ -88,7 +92,7 @@ class Desk:
         NotPermitted unless the role of who asks covers what the message needs. An order with the id of one that was
         answered gets that answer again, for 24 hours, and a refused one its refusal; KeyReused if it is another order.
         One whose answer was lost with the process is carried out again, on the same object, whatever has its name by now.
-        A dry run is no repeat of anything, and nothing is one of it.
+        A dry run is no repeat of anything, and nothing is one of it. Busy for one more slow query than are answered at a time.
         """
         row = self._rows.get(type(request))
         if row is None or not isinstance(request, Query | OrderFor):
@@ -98,8 +102,23 @@ class Desk:
             self._note(request, call, error.code, str(error))
             raise error
         if isinstance(request, Query):
-            return row(request, call)
+            return self._slowly(row, request, call) if request.slow else row(request, call)
         return self._carry_out(row, request, call) if request.dry_run else self._order(row, request, call)
+
+    def _slowly(self, row: Handle, request: Query[Any], call: Call) -> Any:
+        """Administrators have few workers: what looks for minutes must not keep from all of them what takes a moment."""
+        with self._state:
+            if self._slow >= MOST_SLOW:
+                raise Busy(
+                    f"{MOST_SLOW} long looks at disks are under way (a scan, orphans, how policies are complied with)",
+                    remedy="wait until one of them has ended, then ask again",
+                )
+            self._slow += 1
+        try:
+            return row(request, call)
+        finally:
+            with self._state:
+                self._slow -= 1
 
     def _order(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
         # The same administrator asks again from wherever; what it may do was looked at just now.

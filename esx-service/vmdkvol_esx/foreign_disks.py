@@ -46,10 +46,11 @@ class ForeignDisks(Protocol):
         """
         ...
 
-    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+    def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> ForeignDisk | None:
         """Return the disk at this path, whoever made it; None if nothing lies there.
 
-        What lies there and is no disk that could be attached has an ``obstacle``. TruthUnknown if it cannot be read now.
+        What lies there and is no disk that could be attached has an ``obstacle``. TruthUnknown if it cannot be read now;
+        Unavailable if it was not by the deadline.
         """
         ...
 

@@ -22,6 +22,8 @@ MOST_LISTED = 100
 _PAGE_BYTES = frames.MAX_FRAME - 1024
 # A page ends with what it has when less is left: a disk may take longer than who asked waits.
 _LEFT_S = 5.0
+# Of one disk: it is told as one that cannot be read now, and the others get their turn.
+_DISK_S = 10.0
 
 
 class Prospecting:
@@ -62,7 +64,7 @@ class Prospecting:
         for path in left[: request.limit]:
             if last is not None and deadline.left_s < _LEFT_S:
                 break
-            told = self._told(path, lists)
+            told = self._told(path, lists, deadline)
             room -= 0 if told is None else answer_size(told)
             if room < 0 and shown:
                 break
@@ -100,9 +102,9 @@ class Prospecting:
 
     # --- one disk ------------------------------------------------------------------------------------------------
 
-    def _told(self, path: DiskPath, lists: DeviceLists) -> FoundDisk | None:
+    def _told(self, path: DiskPath, lists: DeviceLists, deadline: Deadline) -> FoundDisk | None:
         try:
-            disk = self._hypervisor.foreign_disk(path)
+            disk = self._hypervisor.foreign_disk(path, deadline.at_most(_DISK_S))
             if disk is None:
                 # It went away since the listing.
                 return None

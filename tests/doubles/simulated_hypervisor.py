@@ -157,7 +157,7 @@ class SimulatedHypervisor(SimulatedPolicies):
                 raise NotFound(f"there is no folder {folder!r} on the datastore")
             return sorted((path for path in inside if not ours(path, datastore)), key=lambda path: path.path)
 
-    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+    def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> ForeignDisk | None:
         with self._now():
             self._check_readable(path.datastore)
             disk = self._disks.get(path)

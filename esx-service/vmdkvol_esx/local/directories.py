@@ -32,7 +32,8 @@ class Directories:
     def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         return foreign.listed(self._named(datastore), datastore, folder, deadline)
 
-    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
+    def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> ForeignDisk | None:
+        # A file of this machine, or of a mount whose server is gone: then nothing ends the look but the kernel.
         return foreign.looked_at(self._store(path), path)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:

@@ -189,8 +189,8 @@ class Disks:
     def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         return self._foreign.listed(datastore, folder, deadline)
 
-    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
-        return self._foreign.looked_at(path)
+    def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> ForeignDisk | None:
+        return self._foreign.looked_at(path, deadline)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         return self._shelves.allocated(disks)

@@ -59,14 +59,14 @@ class Foreign:
             raise BadRequest(f"there are more than {MOST} disks", remedy="name a folder with fewer")
         return [DiskPath(datastore, path) for path in paths]
 
-    def looked_at(self, path: DiskPath) -> ForeignDisk | None:
+    def looked_at(self, path: DiskPath, until: Deadline | None = None) -> ForeignDisk | None:
         """See ``ForeignDisks.foreign_disk``."""
         try:
             checked(path.path)
         except MetadataDamaged as error:
             return ForeignDisk(path, obstacle=error.text)
         folder, name = folder_of(path.path), path.path.rpartition("/")[2]
-        deadline = Deadline.after(self._clock, READ_S)
+        deadline = Deadline.after(self._clock, READ_S) if until is None else until.at_most(READ_S)
 
         def ask(place: Place) -> _Around:
             return place, self._files.listing(place, folder, deadline, below=False)

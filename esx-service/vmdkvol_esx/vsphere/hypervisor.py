@@ -178,8 +178,8 @@ class VsphereHypervisor:
     def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         return self._disks.foreign(datastore, folder, deadline)
 
-    def foreign_disk(self, path: DiskPath) -> ForeignDisk | None:
-        return self._disks.foreign_disk(path)
+    def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> ForeignDisk | None:
+        return self._disks.foreign_disk(path, deadline)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         return self._disks.allocated(disks)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from tests.doubles.counting_clock import CountingClock
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy
+from vmdkvol.errors import BadRequest, Busy
+from vmdkvol.orders import Actor, Role
+from vmdkvol.volume_orders import TrashVolume
 from vmdkvol.wire import write_error
 from vmdkvol_esx.crew import WORKERS, Crew, Kind
 from vmdkvol_esx.turns import Turns
@@ -133,3 +137,33 @@ def test_the_end_waits_for_what_runs(place: Place) -> None:
     go_on.set()
     assert place.crew.finish(Deadline.after(place.clock, 60))
     assert place.answers == [b"done"]
+
+
+@pytest.mark.parametrize(
+    ("again", "joins"),
+    [
+        pytest.param(Actor("ann", Role.ADMIN, "192.0.2.8"), True, id="from-another-address"),
+        pytest.param(Actor("bob", Role.ADMIN, "192.0.2.7"), False, id="another-person"),
+        pytest.param(Actor("ann", Role.OPERATOR, "192.0.2.7"), False, id="with-less-rights"),
+    ],
+)
+def test_an_order_that_comes_again_while_it_is_under_way_is_joined_by_whoever_gave_it(
+    place: Place, again: Actor, joins: bool
+) -> None:
+    order, go_on, heard = TrashVolume(volume="db", by=Actor("ann", Role.ADMIN, "192.0.2.7")), threading.Event(), list[str]()
+    crew: Crew[str] = Crew("admin", place.clock, Turns(place.clock), lambda who, _: heard.append(who), write_error)
+
+    def take(by: Actor, who: str) -> None:
+        deadline = Deadline.after(place.clock, 60)
+        crew.take(UUID(int=1), replace(order, by=by), work, kind=Kind.BEGIN, deadline=deadline, recipient=who)
+
+    def work() -> bytes:
+        assert go_on.wait(60)
+        return b"done"
+
+    take(order.by, "first")
+    with nullcontext() if joins else pytest.raises(BadRequest, match="with another request"):
+        take(again, "second")
+    go_on.set()
+    place.until(lambda: len(heard) == 1 + joins)
+    assert heard == ["first", "second"][: 1 + joins]

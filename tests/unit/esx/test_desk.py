@@ -12,12 +12,16 @@ import pytest
 from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept
 from vmdkvol.admin_errors import KeyReused
+from vmdkvol.adoption_messages import ScanDisks
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadFrame, Conflict, MetadataDamaged, NoSpace, NotPermitted, StillWorking
+from vmdkvol.errors import BadFrame, Busy, Conflict, MetadataDamaged, NoSpace, NotPermitted, StillWorking, TruthUnknown
 from vmdkvol.messages import Call, ListAttached, Request
 from vmdkvol.orders import ROOT, Actor, Order, OrderFor, Outcome, Plan, Query, Role, Step
+from vmdkvol.orphan_messages import ListOrphans
+from vmdkvol.policy_messages import GetPolicy, ListPolicies, ListPolicyVolumes
 from vmdkvol_esx.begun import ADMINISTRATOR
-from vmdkvol_esx.desk import Desk, refuse_all
+from vmdkvol_esx.crew import WORKERS, Kind
+from vmdkvol_esx.desk import MOST_SLOW, Desk, refuse_all
 from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store import SqlStore, open_store
@@ -41,6 +45,15 @@ class Tidy(Order):
 @dataclass(frozen=True, slots=True)
 class Look(Query[Outcome]):
     answer: ClassVar[type] = Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Search(Query[Outcome]):
+    answer: ClassVar[type] = Outcome
+
+    @property
+    def slow(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +164,56 @@ def test_each_message_needs_its_role(office: Office, request_: Any, role: Role, 
         office.ask(asked)
     assert office.done == []
     assert office.audit.results == ["not-permitted"]
+
+
+def searching(office: Office, meanwhile: Callable[[], object]) -> Desk:
+    """A desk where something happens while the second of two long looks is under way."""
+    depth: list[None] = []
+
+    def search(request: Search, call: Call) -> Outcome:
+        depth.append(None)
+        if len(depth) < MOST_SLOW:
+            desk.answer(request, call)
+        elif len(depth) == MOST_SLOW:
+            meanwhile()
+        return Outcome(Plan(), True)
+
+    rows: Any = {Search: search, Look: lambda *_: Outcome(Plan(), True)}
+    desk = Desk(rows, office.store, office.audit, office.clock, office.log, Meaning(office.store))
+    return desk
+
+
+def test_long_looks_leave_workers_for_what_takes_a_moment(office: Office) -> None:
+    call, heard = Call(ONE, Deadline.after(office.clock, 10.0), ADMINISTRATOR), list[object]()
+
+    def meanwhile() -> None:
+        heard.append(desk.answer(Look(), call))
+        with pytest.raises(Busy, match="2 long looks .* are under way.*wait until one of them has ended"):
+            desk.answer(Search(), call)
+
+    desk = searching(office, meanwhile)
+    desk.answer(Search(), call)
+    assert (len(heard), WORKERS[Kind.READ] - MOST_SLOW) == (1, 2)
+
+
+def test_a_long_look_that_failed_is_in_nobody_s_way(office: Office) -> None:
+    call = Call(ONE, Deadline.after(office.clock, 10.0), ADMINISTRATOR)
+
+    def meanwhile() -> None:
+        raise TruthUnknown("the datastore does not answer")
+
+    desk = searching(office, meanwhile)
+    with pytest.raises(TruthUnknown):
+        desk.answer(Search(), call)
+    for _ in range(MOST_SLOW + 1):
+        assert desk.answer(Search(), call).done
+
+
+def test_what_goes_from_disk_to_disk_is_a_long_look() -> None:
+    slow = {ScanDisks(datastore="ds1"), ListOrphans(), ListPolicies(compliance=True), GetPolicy(name="gold")}
+    assert all(query.slow for query in slow)
+    assert ListPolicyVolumes(name="gold").slow
+    assert not ListPolicies().slow
 
 
 def test_what_is_no_administrators_message_is_refused(office: Office) -> None:

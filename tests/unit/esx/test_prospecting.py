@@ -159,8 +159,10 @@ class Slow:
         self._inner = inner
         self._before = before
 
-    def foreign_disk(self, path: DiskPath) -> object:
+    def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> object:
         self._before()
+        if deadline is not None and deadline.passed:
+            raise TruthUnknown("the server did not answer in time")
         return self._inner.foreign_disk(path)
 
     def __getattr__(self, name: str) -> Any:
@@ -190,6 +192,17 @@ def test_a_page_gets_on_however_little_time_there_is(site: AdminSite) -> None:
     put(site, "theirs/0.vmdk"), put(site, "theirs/1.vmdk")
     page = prospecting(site, lambda: None).scan(ScanDisks(datastore="ds1"), Deadline.after(site.clock, 1.0))
     assert (len(page.disks), page.next) == (1, page.disks[0].place)
+
+
+def test_a_disk_that_does_not_answer_costs_its_own_time_and_no_more(site: AdminSite) -> None:
+    put(site, "theirs/0.vmdk"), put(site, "theirs/1.vmdk")
+    pauses = [11.0, 0.0]
+
+    def stand() -> None:
+        site.clock.skip(pauses.pop(0))
+
+    page = prospecting(site, stand).scan(ScanDisks(datastore="ds1"), Deadline.after(site.clock, 60.0))
+    assert [(told.adoptable, "cannot be read now" in told.reason) for told in page.disks] == [(False, True), (True, False)]
 
 
 def test_one_scan_at_a_time_keeps_a_worker_and_another_one_is_refused(site: AdminSite) -> None:
