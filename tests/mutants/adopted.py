@@ -119,6 +119,22 @@ MUTANTS = (
         _RELEASING,
     ),
     _defect(
+        "a-machine-s-disk-without-a-name-is-nobody-s",
+        "a disk that a machine has, which is off and does not say its identity, is adopted",
+        "prospecting.py",
+        "            if disk.path in places:\n",
+        "            if False:\n",
+        f"{_UNIT}/test_prospecting.py",
+    ),
+    _defect(
+        "long-looks-take-every-worker",
+        "four scans, or looks for orphans, keep every administrator waiting",
+        "desk.py",
+        "            if self._slow >= MOST_SLOW:\n",
+        "            if False:\n",
+        f"{_UNIT}/test_desk.py",
+    ),
+    _defect(
         "what-a-newer-version-wrote-says-nothing",
         "the trash is emptied of a volume whose copy a newer version wrote",
         "comparing.py",

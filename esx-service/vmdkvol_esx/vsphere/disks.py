@@ -223,6 +223,8 @@ class Disks:
             if self._identities.at(place, disk.path, deadline) is None:
                 self._beside.clear(place, disk.path, deadline)
             return
+        # Of an adopted disk the copy is the first thing in our folder.
+        self._shelves.used(disk.datastore)
         self._beside.write_sidecar(place, disk.path, content, deadline)
 
     # --- inside --------------------------------------------------------------------------------------------------
