@@ -54,7 +54,7 @@ class Host:
     driver: Driver
 
     def order(self, request: Request[Any]) -> Any:
-        rows = noun_rows(self.life.verbs, self.life.store, lambda _: True, "vmdkvol-esxd 0")
+        rows = noun_rows(self.life.verbs, self.life.store, lambda _: True, "vmdkvol-esxd 0", lambda: 0)
         return rows[type(request)](request, Call(uuid4(), soon(60.0)))
 
     def has(self) -> bool:
