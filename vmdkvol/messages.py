@@ -15,12 +15,12 @@ from vmdkvol.clock import Deadline
 from vmdkvol.names import VolumeRef
 from vmdkvol.notices import Notice
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Attachment, Content, VmId, VolumeId, VolumeInfo
+from vmdkvol.volume import Attachment, Content, Lag, VmId, VolumeId, VolumeInfo
 
 # The protocol versions that this code speaks. A field with "since" in its metadata is left out for a peer of an older one,
-# which reads strictly, and for everybody while it has its default.
+# which reads strictly, and for everybody while it has its default. A request with ``since`` is not sent to an older service.
 OLDEST_VERSION = 1
-NEWEST_VERSION = 6
+NEWEST_VERSION = 7
 
 A = TypeVar("A", covariant=True)
 
@@ -180,9 +180,9 @@ class Detach(Request[Done]):
 
 @dataclass(frozen=True, slots=True)
 class Mark(Request[Done]):
-    """Record what lies on the disk. ``damage`` (a text) puts the volume into ``damaged``; None leaves the state.
+    """Record what lies on the disk, durably, sidecar included: mkfs waits for it (C6). ``generation`` as in Detach.
 
-    ``generation`` as in Detach. Durable before the answer, the sidecar included: mkfs waits for it (C6).
+    ``damage`` (a text) puts the volume into ``damaged``; None leaves the state.
     """
 
     volume: VolumeId
@@ -196,12 +196,18 @@ class Mark(Request[Done]):
 
 @dataclass(frozen=True, slots=True)
 class Keep(Request[Done]):
-    """The word of a machine that was told ``Wanted`` and has the volume mounted: who waits is refused at once.
-
-    A hint, which changes nothing: lost, the one who waits loses some seconds of patience.
-    """
+    """The word of a machine that was told ``Wanted`` and has the volume mounted: who waits is refused at once. A hint."""
 
     volume: VolumeId
+    answer: ClassVar[type] = Done
+
+
+@dataclass(frozen=True, slots=True)
+class Lagging(Request[Done]):
+    """Since version 7, for people: all file systems of the caller that did not follow their disks, in place of those before."""
+
+    lags: tuple[Lag, ...]
+    since: ClassVar[int] = 7
     answer: ClassVar[type] = Done
 
 
@@ -256,7 +262,7 @@ class Renew(Request[Enrolled]):
     answer: ClassVar[type] = Enrolled
 
 
-# Every request by its wire name; wire.py and requests.py build their tables from this one list.
+# Every request by its wire name; wire.py and requests.py build their tables from it.
 REQUESTS: tuple[type[Request[object]], ...] = (
     Hello,
     CreateVolume,
@@ -268,6 +274,7 @@ REQUESTS: tuple[type[Request[object]], ...] = (
     Detach,
     Mark,
     Keep,
+    Lagging,
     Introduce,
     Enroll,
     Renew,

@@ -178,6 +178,16 @@ class Attachment:
     keep_uuid: bool = field(default=False, metadata={"since": 5})
 
 
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """A mounted file system of ``size_bytes`` (None: not read) on a disk of ``disk_bytes``, and why it is no larger."""
+
+    volume: VolumeId
+    disk_bytes: int
+    size_bytes: int | None
+    reason: str
+
+
 # What VMware's own disks begin with: 6 says that the identifier has 16 bytes (NAA), 000c29 is VMware's (IEEE).
 _NAA = 0x6000C29 << 100
 

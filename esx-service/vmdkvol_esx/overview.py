@@ -19,6 +19,7 @@ from vmdkvol.volume import Content, Holder, State, VmgroupId
 from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeDetail, VolumeRow, VolumeRows
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.glance import Glance, Holders
+from vmdkvol_esx.lags import in_words
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.records import VolumeRecord
@@ -47,6 +48,7 @@ class Overview:
         self._store = parts.store
         self._log = parts.log
         self._doubts = parts.doubts
+        self._lags = parts.lags
         self._choosing = choosing
         self._underway = underway
         self._glance = glance
@@ -177,6 +179,9 @@ class Overview:
             found.append(_pending(row))
         if row.unsure and row.last_vm is not None:
             found.append(one_line(f"it may be on {row.last_vm}, which does not answer"))
+        lag = self._lags.of(record)
+        if lag is not None and row.last_vm is not None:
+            found.append(in_words(lag, row.last_vm))
         return tuple(found)
 
 

@@ -12,6 +12,7 @@ from vmdkvol.points import Point, pass_by
 from vmdkvol.request_ids import derived
 from vmdkvol.volume import VmId
 from vmdkvol_esx.doubts import Doubts
+from vmdkvol_esx.lags import Lags
 from vmdkvol_esx.ports import Hypervisor, Log, Store
 from vmdkvol_esx.records import AuditRecord
 
@@ -32,6 +33,7 @@ class Parts:
     log: Log
     at: Callable[[Point], None] = pass_by
     doubts: Doubts = field(default_factory=Doubts)
+    lags: Lags = field(default_factory=Lags)
     request: Callable[[], UUID | None] = lambda: None
     admit: Callable[[VmId | None, AuditRecord], bool] = lambda vm, record: False
 

@@ -19,10 +19,12 @@ from vmdkvol.messages import (
     Call,
     CreateVolume,
     Detach,
+    Done,
     Enrolled,
     GetVolume,
     Hello,
     Keep,
+    Lagging,
     ListAttached,
     ListVolumes,
     Mark,
@@ -40,6 +42,7 @@ from vmdkvol_esx.following import Following
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.handover import Handover, Notify
 from vmdkvol_esx.journal import Journal
+from vmdkvol_esx.lags import Lags
 from vmdkvol_esx.listing import Listing
 from vmdkvol_esx.marking import Marking
 from vmdkvol_esx.owners import Owners
@@ -125,6 +128,7 @@ class Requests:
             Detach: verbs.attaching.detach,
             Mark: verbs.marking.mark,
             Keep: verbs.attaching.keep,
+            Lagging: partial(_lagging, verbs.parts.lags),
             Renew: lambda caller, request, *_: (renewing or _no_authority)(caller, request),
         }
         assert self._rows.keys() == {kind for kind in REQUESTS if not kind.before_hello}, "each request has its row"
@@ -188,6 +192,11 @@ class Requests:
 
 def _welcome(handover: Handover, service: str, caller: VmId, hello: Hello, _: Deadline, __: Reply) -> Welcome:
     return Welcome(common_version(hello.oldest, hello.newest), caller, handover.name(caller), service)
+
+
+def _lagging(lags: Lags, caller: VmId, told: Lagging, _: Deadline, __: Reply) -> Done:
+    lags.told(caller, told.lags)
+    return Done()
 
 
 def _no_authority(caller: VmId, _: Renew) -> Enrolled:

@@ -16,6 +16,7 @@ from vmdkvol_esx.parts import Parts
 
 # A site of a thousand vmgroups may have many; the list of vmgroups has all of them.
 _MOST_QUOTAS = 20
+_MOST_NAMES = 5
 _LOOK = {
     State.LOST: "{} volumes are lost: their disks were not found; see the list of orphans",
     State.DAMAGED: "{} volumes are damaged: the check of their file systems failed",
@@ -38,6 +39,7 @@ class Standing:
     ) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
+        self._lags = parts.lags
         self._clock = parts.clock
         self._ledger = ledger
         self._connected = connected
@@ -67,6 +69,7 @@ class Standing:
             trouble.append(str(error))
         trouble += [text.format(states[state]) for state, text in _LOOK.items() if states.get(state)]
         trouble += self._lost_halves()
+        trouble += self._short()
         trouble += self._quotas()
         return SiteInfo(
             version=self._service,
@@ -90,6 +93,14 @@ class Standing:
             )
         if strays := self._strays():
             yield f"{strays} disks have no record: `vmdkvol orphans ls` has the command for each"
+
+    def _short(self) -> Sequence[str]:
+        records = (self._store.volume(volume) for volume in self._lags.volumes())
+        names = sorted(record.name for record in records if record is not None and self._lags.of(record) is not None)
+        if not names:
+            return ()
+        shown = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if names[_MOST_NAMES:] else "")
+        return (one_line(f"file systems did not grow with their disks: {shown}; `vmdkvol volume inspect` says why"),)
 
     def _quotas(self) -> Sequence[str]:
         groups = (group for group in self._store.groups() if any(right.total_bytes is not None for right in group.rights))

@@ -14,7 +14,7 @@ from vmdkvol.clock import Clock, Deadline, SystemClock
 from vmdkvol.errors import ServiceUnreachable
 from vmdkvol.lanes import Lanes, unmeasured
 from vmdkvol.line import PATIENCE_S, Line
-from vmdkvol.messages import Welcome
+from vmdkvol.messages import OLDEST_VERSION, Welcome
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import VmId
 from vmdkvol_guest.app import create_app
@@ -151,6 +151,7 @@ def compose(
         limits=_limits(settings, early=early),
         at=at,
         up=lambda: line.up,
+        speaks=lambda: OLDEST_VERSION if (welcome := line.welcome) is None else welcome.version,
         request=lambda: logs.bound_id("request"),
     )
     catalogue = Catalogue(parts, lambda: line.up)

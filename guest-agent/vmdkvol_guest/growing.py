@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import VolumeError, WrongDisk
+from vmdkvol.messages import Lagging
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
 from vmdkvol.volume import Attachment
@@ -20,6 +21,8 @@ class Growing:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        # Whether the service believes that there are any.
+        self._told = False
 
     def follow(self, noted: Attachment, told: Attachment | None) -> None:
         """Let the mounted file system have the size of its disk, as ``told`` by the service just now, or else ``noted``.
@@ -57,6 +60,23 @@ class Growing:
                 self._grow(attachment, device, size_bytes)
         except VolumeError as error:
             self._left(attachment, size_bytes, error.text)
+
+    def tell(self) -> None:
+        """Tell the service which file systems are smaller than their disks: administrators see no Status of Docker's.
+
+        A hint: what the service did not hear it is told the next time.
+        """
+        parts = self._parts
+        mounted = parts.mounts.mounted()
+        lags = tuple(lag for lag in parts.growths.lags() if lag.volume in mounted)
+        if not (lags or self._told) or not parts.up() or parts.speaks() < Lagging.since:
+            return
+        try:
+            parts.ask(Lagging(lags), parts.limits.list_s)
+        except VolumeError as error:
+            parts.log.info("not told which file systems did not grow", error=str(error))
+        else:
+            self._told = bool(lags)
 
     def _grow(self, attachment: Attachment, device: Device, was: int) -> None:
         parts, volume = self._parts, attachment.volume

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from vmdkvol.volume import Attachment, Content, VolumeId
+from vmdkvol.volume import Attachment, Content, Lag, VolumeId
 
 # A growth that failed is tried again after so long, then after twice as long: what stands in its way is for people.
 _FIRST_PAUSE_S = 10.0
@@ -73,6 +73,11 @@ class Growths:
         """The volume is not here any more."""
         self._spanned.pop(volume, None)
         self._short.pop(volume, None)
+
+    def lags(self) -> tuple[Lag, ...]:
+        """Return every file system that did not follow its disk, as the service is told of it."""
+        known = tuple(self._short.items())
+        return tuple(Lag(volume, short.disk_bytes, short.size_bytes, short.reason) for volume, short in known)
 
     def short(self, volume: VolumeId) -> Short | None:
         """Return what is to be told of a file system that did not follow its disk."""

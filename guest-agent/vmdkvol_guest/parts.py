@@ -9,7 +9,7 @@ from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.lanes import Lanes
-from vmdkvol.messages import Call, ListAttached, Request, Service
+from vmdkvol.messages import NEWEST_VERSION, Call, ListAttached, Request, Service
 from vmdkvol.points import Point, pass_by
 from vmdkvol.request_ids import derived
 from vmdkvol.volume import Attachment, VmId, VolumeId
@@ -53,7 +53,8 @@ class Parts:
     """``vm`` and ``vm_name`` return who the service says this host is; ServiceUnreachable before the first Hello.
 
     ``at`` is called at each crash point, ``new_id`` makes call ids and file-system UUIDs. ``up`` tells whether the service
-    answers, as far as is known at this moment. ``request`` returns the id of Docker's request that is worked on, if it is one.
+    answers, as far as is known at this moment, ``speaks`` which protocol version it is spoken to in. ``request`` returns the
+    id of Docker's request that is worked on, if it is one.
     """
 
     service: Service
@@ -72,6 +73,7 @@ class Parts:
     at: Callable[[Point], None] = pass_by
     up: Callable[[], bool] = lambda: True
     growths: Growths = field(default_factory=Growths)
+    speaks: Callable[[], int] = lambda: NEWEST_VERSION
     request: Callable[[], UUID | None] = lambda: None
 
     def ask(self, request: Request[A], seconds: float) -> A:

@@ -24,6 +24,8 @@ from vmdkvol_guest.releasing import Releasing
 
 # Adopt, roll back, unmount, detach, forget: more steps than there are in a row means two of them undo each other.
 _MOST_STEPS = 6
+# After a growth, or none: the service is told soon, and once of many.
+_TOLD_S = 1.0
 
 Attached = Mapping[VolumeId, Attachment]
 
@@ -118,6 +120,7 @@ class Reconcile:
     def _turn(self, due: Due) -> None:
         if due.everything:
             self.look()
+            self._growing.tell()
             for chore in self._chores:
                 again_s = chore()
                 if again_s is not None:
@@ -214,6 +217,7 @@ class Reconcile:
             case Step.GROW:
                 if holdings.attachment is not None:
                     self._growing.follow(holdings.attachment, told)
+                    self._agenda.everything_in(_TOLD_S)
             case Step.ROLL_BACK:
                 self._roll_back(holdings)
             case Step.UNMOUNT:

@@ -22,6 +22,7 @@ from vmdkvol.messages import (
     Done,
     GetVolume,
     Keep,
+    Lagging,
     ListAttached,
     ListVolumes,
     Mark,
@@ -37,6 +38,7 @@ from vmdkvol.volume import (
     Content,
     DiskUuid,
     Holder,
+    Lag,
     LoopAddress,
     State,
     VmId,
@@ -75,6 +77,7 @@ class SmallService:
         self.change = 0
         self.removed: dict[VolumeId, int] = {}
         self.answers: dict[tuple[VmId, UUID], Any] = {}
+        self.lags: dict[VmId, tuple[Lag, ...]] = {}
 
     def join(self, guest: MemoryGuest) -> SmallLine:
         """A Docker host comes: return its line."""
@@ -101,6 +104,7 @@ class SmallService:
             Detach: self._detach,
             Mark: self._mark,
             Keep: lambda asked, _: Done(),
+            Lagging: self._lagging,
         }
         answer = handler[type(request)](request, vm)
         if request.changes:
@@ -221,6 +225,10 @@ class SmallService:
         kept.info = replace(kept.info, content=request.content)
         kept.filesystem_uuid, kept.copied_uuids = request.filesystem_uuid, ()
         self._changed(kept)
+        return Done()
+
+    def _lagging(self, request: Lagging, vm: VmId) -> Done:
+        self.lags[vm] = request.lags
         return Done()
 
     # --- small steps ---------------------------------------------------------------------------------------------

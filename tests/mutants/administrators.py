@@ -14,6 +14,15 @@ def _defect(id: str, defect: str, file: str, old: str, new: str, breaks: tuple[s
 
 MUTANTS = (
     _defect(
+        "a-machine-is-believed-about-anothers-volume",
+        "any machine can tell administrators what it likes about a volume that another one has",
+        "lags.py",
+        "        lag = self._told.get(record.last_vm, {}).get(record.id)\n",
+        "        lag = next((lags[record.id] for lags in self._told.values() if record.id in lags), None)\n",
+        ("I7",),
+        f"{_UNIT}/test_lags.py::test_a_machine_is_not_believed_about_a_volume_that_another_one_has",
+    ),
+    _defect(
         "a-restored-volume-whose-copy-says-trash",
         "killed while a volume comes out of the trash, and rebuilt from the copies then, the service finds it in the trash",
         "custody.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -161,9 +161,18 @@ def move(name: str, to_vmgroup: str, vmgroup: str | None, over_quota: bool, clie
 def resize(name: str, size: str, vmgroup: str | None, client: Client, how: How) -> int:
     """Make the volume NAME SIZE large, such as 40gb; never smaller. Its file system follows, at once where it is mounted."""
     size_bytes = parse_size(size)
-    volume = client.get(path_of("volumes", name), {"vmgroup": vmgroup})["row"]["id"]
-    change = Change("POST", path_of("volumes", volume, "resize"), {"size_bytes": size_bytes})
-    return carry_out(client, {name: change}, how, _said(f"has {size} = {size_bytes} bytes"))
+    row = client.get(path_of("volumes", name), {"vmgroup": vmgroup})["row"]
+    change = Change("POST", path_of("volumes", row["id"], "resize"), {"size_bytes": size_bytes})
+    return carry_out(client, {name: change}, how, _said(f"has {size} = {size_bytes} bytes{_follows(row)}"))
+
+
+def _follows(row: Mapping[str, Any]) -> str:
+    """Return when the file system has the size of its disk: that is its host's work, and the order does not wait for it."""
+    if row["content"] != "formatted" or row["access"] == "read-only":
+        return ""
+    if row["vm"] is None or not row["running"]:
+        return "; its file system follows at the next mount"
+    return f"; its file system follows on {row['vm']}, and `vmdkvol volume inspect` tells if it does not"
 
 
 @click.command("detach")

@@ -224,7 +224,24 @@ def test_resize_asks_for_bytes_of_the_one_volume_that_was_meant(terminal: Termin
 
     assert [asked.target for asked in terminal.asked] == ["/v1/volumes/db?vmgroup=prod", f"/v1/volumes/{ID}/resize"]
     assert terminal.asked[1].body == {"size_bytes": 40 << 30}
-    assert said.err == "volume db has 40gb = 42949672960 bytes\n"
+    assert said.err.startswith("volume db has 40gb = 42949672960 bytes")
+
+
+@pytest.mark.parametrize(
+    ("row", "follows"),
+    [
+        (DB, "; its file system follows on web1, and `vmdkvol volume inspect` tells if it does not\n"),
+        (replace(DB, vm=None, running=None), "; its file system follows at the next mount\n"),
+        (replace(DB, running=False), "; its file system follows at the next mount\n"),
+        (replace(DB, content=Content.UNFORMATTED), "\n"),
+        (replace(DB, access="read-only"), "\n"),
+    ],
+    ids=["running", "on-none", "off", "unformatted", "read-only"],
+)
+def test_resize_says_who_enlarges_the_file_system(terminal: Terminal, row: VolumeRow, follows: str) -> None:
+    said = terminal.answers(Says(dump(replace(DETAIL, row=row))), DONE).run("volume", "resize", "db", "40gb")
+
+    assert said.err == f"volume db has 40gb = 42949672960 bytes{follows}"
 
 
 @pytest.mark.parametrize(

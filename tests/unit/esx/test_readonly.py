@@ -21,6 +21,7 @@ from vmdkvol.messages import (
     GetVolume,
     Hello,
     Keep,
+    Lagging,
     ListAttached,
     ListVolumes,
     Mark,
@@ -45,6 +46,7 @@ REFUSED: list[Request[object]] = [
     Attach(VOLUME),
     Mark(VOLUME, 1, Content.FORMATTING, UUID(int=2)),
     Keep(VOLUME),
+    Lagging(()),
     Renew("csr"),
 ]
 

@@ -69,8 +69,8 @@ def test_hello_tells_who_calls(site: Site) -> None:
 
 
 def test_hello_without_a_common_version_names_both_ranges(site: Site) -> None:
-    with pytest.raises(ProtocolVersion, match="7 to 9"):
-        site.ask(Hello(7, 9, "agent", "boot"))
+    with pytest.raises(ProtocolVersion, match="8 to 9"):
+        site.ask(Hello(8, 9, "agent", "boot"))
 
 
 # --- once a call -------------------------------------------------------------------------------------------------

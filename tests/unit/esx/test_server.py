@@ -93,9 +93,9 @@ def test_a_request_before_hello_is_refused(site: Site, handler: Gated) -> None:
 
 
 def test_a_version_that_nobody_speaks_gets_both_ranges(site: Site) -> None:
-    frame = site.guest().hello(7, 9)
+    frame = site.guest().hello(8, 9)
     assert frame.type == wire.ERROR
-    assert "7 to 9" in frame.body["text"]
+    assert "8 to 9" in frame.body["text"]
     assert f"{OLDEST_VERSION} to {NEWEST_VERSION}" in frame.body["text"]
 
 

@@ -12,6 +12,7 @@ from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import Kept, SmallService
 from vmdkvol.clock import Deadline
 from vmdkvol.lanes import Lanes
+from vmdkvol.messages import NEWEST_VERSION
 from vmdkvol.points import Point, pass_by
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_guest.arrivals import Arrivals
@@ -99,6 +100,7 @@ class Host:
         self.limits = limits or Limits()
         self.log = Log()
         self.up = True
+        self.speaks = NEWEST_VERSION
         self.loop = loop
         self._numbers = iter(range(1, 1 << 30))
         self.line.subscribe(lambda notice: self.reconcile.told(notice))
@@ -123,6 +125,7 @@ class Host:
             limits=self.limits,
             at=pass_by if ends_at is None else self.life.at,
             up=lambda: self.up,
+            speaks=lambda: self.speaks,
         )
         self.catalogue = Catalogue(self.parts, lambda: self.up)
         self.reconcile = Reconcile(self.parts, lambda: 1.0, [self.catalogue.refresh])

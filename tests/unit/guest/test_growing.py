@@ -10,9 +10,10 @@ import pytest
 from tests.doubles.simulated_clock import SimulatedClock
 from tests.doubles.small_service import SmallService
 from tests.unit.guest.host import ID1, ID2, ID3, VM_B, Host, Killed
-from vmdkvol.errors import NotPermitted, TruthUnknown, WrongDisk
-from vmdkvol.messages import Attach
+from vmdkvol.errors import NotPermitted, ServiceUnreachable, TruthUnknown, WrongDisk
+from vmdkvol.messages import Attach, Lagging
 from vmdkvol.notices import Grown
+from vmdkvol.volume import Lag
 
 MIB = 1 << 20
 OLD, NEW, MORE = 100 * MIB, 200 * MIB, 300 * MIB
@@ -343,3 +344,70 @@ def test_a_reboot_keeps_the_size(host: Host) -> None:
     host.mount(ID3)
 
     assert spans(host) == NEW
+
+
+# --- what administrators are told ---------------------------------------------------------------------------------
+
+
+def refused(host: Host) -> None:
+    """The mounted file system cannot follow its disk."""
+    host.mount()
+    host.guest.script["grow"] = [NotPermitted("the ext4 cannot grow")] * 100
+    host.service.grow("db", NEW)
+    host.settle(5.0)
+
+
+def test_the_service_hears_of_a_file_system_that_did_not_follow(host: Host) -> None:
+    refused(host)
+    assert host.service.lags == {host.vm: (Lag(host.volume(), NEW, OLD, "the ext4 cannot grow"),)}
+
+
+def test_the_service_hears_that_it_did_after_all(host: Host) -> None:
+    refused(host)
+    host.guest.script["grow"].clear()
+    host.line.tell(Grown(host.volume(), NEW))
+    host.settle(5.0)
+
+    assert host.service.lags == {host.vm: ()}
+
+
+def test_the_service_hears_nothing_of_a_file_system_that_is_not_mounted_any_more(host: Host) -> None:
+    refused(host)
+    host.unmount()
+    host.settle(40.0)
+
+    assert host.service.lags == {host.vm: ()}
+
+
+def test_a_service_that_was_restarted_hears_it_again(host: Host) -> None:
+    refused(host)
+    host.service.lags.clear()
+    host.settle(40.0)
+
+    assert host.vm in host.service.lags
+
+
+def test_what_the_service_did_not_hear_it_is_told_again(host: Host) -> None:
+    host.line.before[Lagging] = [ServiceUnreachable("away")]
+    refused(host)
+    host.settle(40.0)
+
+    assert host.vm in host.service.lags
+    assert host.mounted()
+
+
+def test_where_everything_has_followed_nothing_is_told(host: Host) -> None:
+    host.mount()
+    host.service.grow("db", NEW)
+    host.settle(300.0)
+
+    assert host.line.count(Lagging) == 0
+
+
+def test_a_service_of_an_older_protocol_is_not_told_what_it_would_take_for_a_broken_line(host: Host) -> None:
+    host.speaks = 6
+    host.start()
+    refused(host)
+    host.settle(60.0)
+
+    assert host.line.count(Lagging) == 0

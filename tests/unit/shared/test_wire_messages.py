@@ -39,6 +39,7 @@ from vmdkvol.messages import (
     Hello,
     Introduce,
     Keep,
+    Lagging,
     ListAttached,
     ListVolumes,
     Mark,
@@ -51,7 +52,7 @@ from vmdkvol.messages import (
 from vmdkvol.names import VolumeRef
 from vmdkvol.notices import NOTICES, Grown, Notice, Wanted
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import Content, VmId, VolumeId
+from vmdkvol.volume import Content, Lag, VmId, VolumeId
 
 ID = UUID("6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
 VOLUME = VolumeId(ID)
@@ -71,6 +72,7 @@ EXAMPLES: list[tuple[Request[Any], Any]] = [
     (Mark(VOLUME, 3, Content.FORMATTED, ID), Done()),
     (Mark(VOLUME, 3, Content.FORMATTING, None, "damaged"), Done()),
     (Keep(VOLUME), Done()),
+    (Lagging((Lag(VOLUME, 2 << 30, 1 << 30, "no capability"), Lag(VOLUME, 2 << 30, None, "not read"))), Done()),
     (Introduce(), Authority("ca")),
     (Enroll("token", "csr"), Enrolled("certificate", "ca", VmId(ID), "host-a")),
     (Renew("csr"), Enrolled("certificate", "ca", VmId(ID), "host-a")),
@@ -172,7 +174,7 @@ def test_every_notice_arrives(notice: Notice) -> None:
 
 def test_every_notice_is_of_a_version_that_we_speak() -> None:
     assert {kind: kind.since for kind in NOTICES} == {Wanted: 1, Grown: 4}
-    assert NEWEST_VERSION == 6
+    assert NEWEST_VERSION == 7
 
 
 @pytest.mark.parametrize("frame", [Frame(None, None, "Nonsense", {}), Frame(None, None, "Wanted", {"volume": "x"})])
@@ -302,6 +304,6 @@ def test_no_common_version_names_both_ranges(oldest: int, newest: int) -> None:
 
 
 def test_a_hello_of_the_future_is_a_matter_of_versions_and_not_of_keys() -> None:
-    body = {"oldest": 7, "newest": 9, "agent": "x", "boot_id": "y", "colour": "blue"}
-    with pytest.raises(ProtocolVersion, match="7 to 9"):
+    body = {"oldest": 8, "newest": 9, "agent": "x", "boot_id": "y", "colour": "blue"}
+    with pytest.raises(ProtocolVersion, match="8 to 9"):
         wire.read_request(Frame(ID, 5, "Hello", body))
