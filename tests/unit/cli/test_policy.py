@@ -10,6 +10,7 @@ import pytest
 from tests.doubles.small_api import Says, problem
 from tests.unit.cli.asked import Terminal, outcome
 from tests.unit.cli.asked import terminal as terminal
+from vmdkvol.policy_messages import AWAIT_ATTACH
 
 GOLD: dict[str, Any] = {
     "name": "gold",
@@ -102,6 +103,11 @@ def test_one_that_is_used_does_not_keep_the_others(terminal: Terminal) -> None:
     assert said.code == 3
     assert "is used by 1 volume" in said.err
     assert "policy b is removed" in said.err
+
+
+def test_what_waits_for_an_attach_is_not_told_as_done(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome(AWAIT_ATTACH))).run("policy", "apply", "silver", "db").err
+    assert said.strip() == "volume db is under policy silver from its next attach on"
 
 
 def test_what_a_name_draws_on_the_terminal_is_escaped(terminal: Terminal) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vmdkvol.errors import NotFound, StaleRequest, VolumeError, quoted
 from vmdkvol.orders import OrderFor
+from vmdkvol.policy_messages import AWAIT_ATTACH
 from vmdkvol_esx.web.asked import Said, call_id
 from vmdkvol_esx.web.pages.again import CSRF, KEY, REVISION, Again, wrong_field
 from vmdkvol_esx.web.pages.form import Form
@@ -118,4 +119,6 @@ def _after(row: Change, form: Form, outcome: Mapping[str, Any]) -> Away:
         return Away(f"/ui/tasks/{outcome['task']}", "It is being done. It goes on also if you leave this page.")
     if not outcome["plan"]["steps"]:
         return Away(row.back(form), "There was nothing to do: it was so already.")
-    return Away(row.back(form), f"Done: {row.said(form)}.")
+    # As the command line says it.
+    waits = " from its next attach on" if any(step["verb"] == AWAIT_ATTACH for step in outcome["plan"]["steps"]) else ""
+    return Away(row.back(form), f"Done: {row.said(form)}{waits}.")

@@ -17,7 +17,7 @@ from vmdkvol.adoption_messages import AdoptDisk, FoundDisks, ReleaseVolume, Scan
 from vmdkvol.advice_messages import AdviseMaintenance, TargetKind
 from vmdkvol.errors import BadRequest, Conflict, DatastoreNotFound, HypervisorUnreachable, NameConflict, NotFound
 from vmdkvol.orders import Actor, Plan, Role, Step
-from vmdkvol.policy_messages import SetVolumePolicy
+from vmdkvol.policy_messages import AWAIT_ATTACH, SetVolumePolicy
 from vmdkvol.vmgroup_messages import ListVmgroups
 from vmdkvol.volume import VmId
 from vmdkvol.volume_orders import InspectVolume
@@ -185,6 +185,14 @@ def test_a_volume_is_put_under_another_policy(
 
     assert heading(planned) == asked
     assert ordered(site) == [SetVolumePolicy(volume=str(VOLUME.id), policy=policy, over_allowed=over)]
+
+
+def test_a_policy_that_waits_for_an_attach_is_not_told_as_laid_on(site: Site, browser: Browser) -> None:
+    site.outcome = replace(site.outcome, plan=Plan((Step(AWAIT_ATTACH, "db", "gold", "silver"),)))
+
+    done = browser.confirm(browser.send(ONE, "set-volume-policy", policy="silver"))
+
+    assert "volume db is under the policy silver from its next attach on." in browser.get(done.headers["Location"]).text
 
 
 # --- machines --------------------------------------------------------------------------------------------------------
