@@ -44,7 +44,8 @@ def judge(certificate: str, key: str, seen: Kept, now: float) -> Finding:
     if days <= 0:
         return Finding(FAIL, CHECK, f"{certificate} ended {-days:.0f} days ago", _RENEW)
     if seen.key_open:
-        return Finding(WARN, CHECK, f"{found}; others than its owner may read the key {key}", f"chmod 600 {key}")
+        # The API does not start with it.
+        return Finding(FAIL, CHECK, f"{found}; others than its owner may read the key {key}", f"chmod 600 {key}")
     if not seen.names:
         return Finding(WARN, CHECK, found, "make one with subjectAltName: clients do not look at its common name")
     return Finding(OK if days > EXPIRES_DAYS else WARN, CHECK, found, "" if days > EXPIRES_DAYS else _RENEW)

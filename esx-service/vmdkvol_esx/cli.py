@@ -58,9 +58,12 @@ def serve(config: Path) -> None:
 def check_config(config: Path) -> None:
     """Read the settings, and the files that they name, and say whether they are right; nothing is started or changed."""
     from vmdkvol_esx.reaching import check  # TLS, for those who have an endpoint
+    from vmdkvol_esx.web import tls_files
 
     notes: list[str] = []
-    settings = read_settings(ServiceSettings, config, lambda made: notes.extend(check(made, os.environ)))
+    settings = read_settings(
+        ServiceSettings, config, lambda made: notes.extend((*check(made, os.environ), *tls_files.check(made.web)))
+    )
     where = f"; listens at {', '.join(settings.listen)}" if settings.listen else ""
     click.echo(f"{config}: right; {len(settings.datastore_names)} datastores, {len(settings.hosts)} hosts{where}")
     for note in notes:
@@ -188,7 +191,9 @@ def web_certificate(file: Path, hosts: tuple[str, ...]) -> None:
 @click.pass_obj
 def web(config: Path) -> None:
     """Serve the REST API until SIGTERM, in front of the service that runs with the same settings."""
-    settings = read_settings(ServiceSettings, config)
+    from vmdkvol_esx.web import tls_files
+
+    settings = read_settings(ServiceSettings, config, lambda made: tls_files.check(made.web))
     from vmdkvol_esx.web.daemon import serve as serve_api  # Flask and gunicorn
 
     serve_api(settings)

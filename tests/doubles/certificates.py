@@ -84,6 +84,7 @@ class Authority:
         path = self._directory / f"{certificate.serial_number}.pem"
         private = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         path.write_bytes(private + certificate.public_bytes(_PEM))
+        path.chmod(0o600)
         return path
 
 

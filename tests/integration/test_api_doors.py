@@ -104,6 +104,19 @@ def test_why_it_is_not_ready_is_told_to_those_who_are_known_alone(shared: ApiSit
         assert "checks" in shared.unix("GET", path).json
 
 
+def test_a_certificate_that_became_unusable_is_told_by_readyz_and_in_the_log(alone: ApiSite) -> None:
+    assert alone.unix("GET", "/readyz").json["checks"]["tls"] == "ok"
+    web = alone.settings.web
+    assert web is not None
+    shown = Path(str(web.certificate_file))
+    shown.write_text("nothing")
+    found = alone.unix("GET", "/readyz")
+    assert (found.status, f"{shown} has no certificate" in found.json["checks"]["tls"]) == (503, True)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        alone.far("GET", "/livez")
+    eventually(lambda: "no TLS with the files of [web]" in (alone.root / "web.log").read_text(), "the log says so")
+
+
 def test_a_viewer_may_look_and_change_nothing_and_the_audit_has_the_try(shared: ApiSite) -> None:
     token = shared.token("looker", Role.VIEWER)
     assert shared.far("GET", "/v1/vms", token=token).status == 200

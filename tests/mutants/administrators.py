@@ -68,6 +68,15 @@ MUTANTS = (
         f"{_UNIT}/test_vmgroups.py::test_a_machine_with_a_volumes_disk_does_not",
     ),
     _defect(
+        "a-key-for-all-opens-a-door",
+        "the API starts with a key that every user of its machine may read",
+        "web/tls_files.py",
+        "    if stat.S_IMODE(key.stat().st_mode) & 0o077:\n",
+        "    if False:\n",
+        ("I7",),
+        f"{_UNIT}/web/test_tls_files.py::test_a_key_that_others_may_read_is_refused",
+    ),
+    _defect(
         "a-lost-vmgroup-is-no-trouble",
         "after a rebuild without the old vmgroups the status says that all is well, while no machine has its volumes",
         "standing.py",

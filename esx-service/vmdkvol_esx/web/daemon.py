@@ -14,6 +14,7 @@ from vmdkvol.addresses import UnixAddress
 from vmdkvol.clock import SystemClock
 from vmdkvol.line import Line
 from vmdkvol_esx.settings import ServiceSettings
+from vmdkvol_esx.web import tls_files
 from vmdkvol_esx.web.beside import beside
 from vmdkvol_esx.web.front import Door, create_app
 from vmdkvol_esx.web.health import Health
@@ -64,6 +65,8 @@ def _made(settings: ServiceSettings) -> Served:
         "core": lambda: "" if line.up else line.trouble.text,
         "work": lambda: asking.trouble() if line.up else "not asked",
     }
+    if settings.web is not None and settings.web.listen is not None:
+        checks["tls"] = partial(tls_files.trouble, settings.web, clock)
     health = Health(checks, asking.metrics)
     places = Places(line.ask, clock, (settings.web or WebSetting()).threads)
     door = Door(places.ask, login.actor, health, clock, log, uuid4, logs.bound, login.known)

@@ -30,6 +30,7 @@ from vmdkvol.arbiter import PromptArbiter
 from vmdkvol.errors import BadRequest, Conflict, Internal, VolumeError, one_line
 from vmdkvol.listening import READ_S, BoundedWorker, Connection, connections
 from vmdkvol_esx.web import problems
+from vmdkvol_esx.web.tls_files import FilesUnfit, context
 from vmdkvol_esx.web_setting import WebSetting
 
 Leave = Callable[[int], NoReturn]
@@ -48,6 +49,8 @@ Make = Callable[[], Served]
 GRACEFUL_S = 115
 _PATIENCE_S, _PAUSE_S = 10.0, 0.1
 _MOST_CONNECTIONS = 1024
+# Whoever connects would have a line each time.
+_UNFIT_EVERY_S = 60.0
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
 
 
@@ -94,8 +97,8 @@ class SecureConnection(ApiConnection):
             self.sock.do_handshake()
         except TimeoutError as error:
             raise ConnectionResetError(errno.ECONNRESET, "no TLS handshake in time") from error
-        except ssl.SSLEOFError:
-            # It left without a word, as a probe does that only looks whether the port is open.
+        except (ssl.SSLEOFError, FilesUnfit):
+            # The former left without a word, as a probe does that only looks whether the port is open.
             raise
         except ssl.SSLError as error:
             raise NoTls(error) from error
@@ -106,8 +109,12 @@ class ApiWorker(BoundedWorker):
     """Answers what is no HTTP as the API answers all that is wrong: with a problem."""
 
     connection = ApiConnection
+    unfit_told: float | None = None
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        if isinstance(exc, FilesUnfit):
+            self._tell_unfit(exc)
+            return
         if isinstance(exc, ssl.SSLError):
             # Nobody is there who could read an answer: the handshake failed, or the peer broke off.
             self.log.info("TLS refused: %s", exc)
@@ -127,6 +134,12 @@ class ApiWorker(BoundedWorker):
         except OSError:
             # The peer was first.
             return
+
+    def _tell_unfit(self, error: FilesUnfit) -> None:
+        now = time.monotonic()
+        if self.unfit_told is None or now - self.unfit_told >= _UNFIT_EVERY_S:
+            self.unfit_told = now
+            self.log.error("no TLS with the files of [web]: %s; see `vmdkvol-esxd doctor`", error)
 
 
 class SecureWorker(ApiWorker):
@@ -165,7 +178,7 @@ class Bind:
             "keyfile": self.setting.key_file or self.setting.certificate_file,
             "ca_certs": authority,
             "cert_reqs": ssl.CERT_NONE if authority is None else ssl.CERT_OPTIONAL,
-            "ssl_context": _context,
+            "ssl_context": context,
         }
 
 
@@ -285,9 +298,3 @@ def _watch(children: Sequence[int], leave: Leave) -> NoReturn:
 def _end(children: set[int]) -> None:
     for pid in children:
         os.kill(pid, signal.SIGTERM)
-
-
-def _context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    context = default()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

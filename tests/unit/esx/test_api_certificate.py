@@ -27,7 +27,7 @@ GOOD = Kept(("api.example.org", "192.0.2.9"), NOW - DAY, NOW + 90 * DAY, key_fit
         pytest.param(replace(GOOD, ends=NOW - 2 * DAY), FAIL, "/c.pem ended 2 days ago", id="over"),
         pytest.param(replace(GOOD, starts=NOW + DAY), FAIL, "begins to count in 1.0 days", id="not-yet"),
         pytest.param(replace(GOOD, key_fits=False), FAIL, "the key in /k.pem is not that of /c.pem", id="another-s-key"),
-        pytest.param(replace(GOOD, key_open=True), WARN, "others than its owner may read the key /k.pem", id="a-key-for-all"),
+        pytest.param(replace(GOOD, key_open=True), FAIL, "others than its owner may read the key /k.pem", id="a-key-for-all"),
         pytest.param(replace(GOOD, names=()), WARN, "for no name", id="no-name"),
         pytest.param(replace(GOOD, names=tuple(f"n{i}" for i in range(12))), OK, "n9 and 2 more", id="many-names"),
         pytest.param(replace(GOOD, ends=NOW - DAY, key_fits=False, names=()), FAIL, "is not that of", id="the-worst-first"),
