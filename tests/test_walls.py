@@ -134,6 +134,7 @@ OUTSIDE = (
     "vmdkvol_esx.registry",
     "vmdkvol_esx.certificates",
     "vmdkvol_esx.pem",
+    "vmdkvol_esx.token_notes",
     "vmdkvol_esx.connection",
     "vmdkvol_esx.doors",
     "vmdkvol_esx.daemon",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from vmdkvol_esx.observing import Observer
 from vmdkvol_esx.ports import Hypervisor
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.store import SqlStore
+from vmdkvol_esx.token_notes import TokenNotes
 from vmdkvol_esx.vitals import Checking, Looks
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Watch:
     auditing: Auditing
     observer: Observer
     figures: Figures
+    tokens: TokenNotes
 
     def rows(self, housekeeping: Housekeeping, registry: Registry | None) -> Mapping[type[Request[Any]], Answer]:
         """Return what answers each request about the audit, figures and health."""
@@ -69,7 +72,8 @@ class Watch:
             unwritten=lambda: self.auditing.unwritten,
         )
         checking = Checking(self.store, self.hypervisor, self.store.trail, self.clock, looks)
-        return {**self.auditing.rows(), **measuring.rows(), **checking.rows()}
+        audit = {asked: self.tokens.before(answer) for asked, answer in self.auditing.rows().items()}
+        return {**audit, **measuring.rows(), **checking.rows()}
 
     def _free_bytes(self) -> int:
         try:
@@ -86,7 +90,7 @@ def open_watch(
     alarms: Alarms,
     connected: Callable[[VmId], bool],
 ) -> Watch:
-    """Return the parts. The audit is tidied, and hears alarms and what the store could not write.
+    """Return the parts. The audit is tidied, has what was done to tokens, and hears alarms and what the store could not write.
 
     ``connected`` tells whether a machine's agent is there.
     """
@@ -101,6 +105,8 @@ def open_watch(
     )
     store.trail.lost, alarms.heard = auditing.lost, auditing.alarm
     auditing.tidy()
+    tokens = TokenNotes(Path(settings.token_file), store.trail, logs.get("audit"))
+    tokens.take()
     figures = Figures(
         clock,
         version=__version__,
@@ -111,7 +117,7 @@ def open_watch(
     )
     observer = Observer(figures, clock, (*REQUESTS, *NOUNS, *OWN))
     figures.guests = observer.guests
-    return Watch(settings, clock, store, hypervisor, auditing, observer, figures)
+    return Watch(settings, clock, store, hypervisor, auditing, observer, figures, tokens)
 
 
 def logged(answer: Answer) -> Answer:

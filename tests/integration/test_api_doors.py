@@ -415,3 +415,10 @@ def _last_words(connection: socket.socket) -> bytes:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_token_that_is_made_and_revoked_stands_in_the_audit_as_soon_as_somebody_asks(alone: ApiSite) -> None:
+    alone.token("dora", Role.OPERATOR)
+    alone.tokens.remove("dora")
+    found = [(each["target"], each["actor"], each["detail"]) for each in audited(alone, verb="admin-token")]
+    assert found == [("dora", "root", "revoked"), ("dora", "root", "made, as operator, for 1 days")]

@@ -68,6 +68,15 @@ MUTANTS = (
         f"{_UNIT}/test_vmgroups.py::test_a_machine_with_a_volumes_disk_does_not",
     ),
     _defect(
+        "a-token-s-note-is-written-twice",
+        "killed between the audit and the file, the service writes twice that a token was made",
+        "token_notes.py",
+        "                    if not self._trail.older(AuditFilter(verb=VERB, request=UUID(note.id)), None, 1):\n",
+        "                    if note:\n",
+        ("I6",),
+        f"{_UNIT}/test_token_notes.py::test_taken_twice_it_is_written_once",
+    ),
+    _defect(
         "a-key-for-all-opens-a-door",
         "the API starts with a key that every user of its machine may read",
         "web/tls_files.py",

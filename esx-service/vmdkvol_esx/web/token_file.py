@@ -1,28 +1,24 @@
 """The tokens that people and programs show the API: names, roles, ends, and of the tokens themselves only hashes, in one file.
 
-The core does not know them: whoever may write this file is root already.
+The core does not know them: whoever may write this file is root already. What was done to them it takes into its audit.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
-import json
-import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import UUID, uuid4
 
-from vmdkvol import durable
 from vmdkvol.clock import Clock
-from vmdkvol.errors import BadRequest, Conflict, MetadataDamaged, NotFound, VolumeError, quoted
+from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError, quoted
 from vmdkvol.logs import Log, Secret
 from vmdkvol.orders import ROOT, Role
-from vmdkvol.settings import read_own
+from vmdkvol_esx.token_notes import Note, alone, damaged, read_file, untold, write_file
 
 _PREFIX = "vmdkvol_"
 _BYTES = 32
@@ -54,9 +50,10 @@ def checked_name(name: str) -> str:
 class TokenFile:
     """The file, for who changes it. Each change is whole or not made."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, new_id: Callable[[], UUID] = uuid4) -> None:
         self._path = path
         self._clock = clock
+        self._new_id = new_id
 
     def add(self, name: str, role: Role, days: int) -> tuple[Secret, Known]:
         """Make a token for ``name``; nobody is told it again. Conflict if the name has one that counts."""
@@ -64,36 +61,27 @@ class TokenFile:
         if not 1 <= days <= MOST_DAYS:
             raise BadRequest(f"a token counts for 1 to {MOST_DAYS} days")
         secret, now = Secret(_PREFIX + secrets.token_urlsafe(_BYTES)), self._clock.wall()
-        with self._alone():
+        with alone(self._path):
             kept = [each for each in read(self._path) if each.name != name or each.expires_at > now]
             if any(each.name == name for each in kept):
                 raise Conflict(f"{name} has a token", remedy="revoke it first, or give another name")
             made = Known(name, role, hashed(secret.reveal()), now, now + days * _DAY_S)
-            self._write([*kept, made])
+            self._write([*kept, made], name, f"made, as {role}, for {days} days")
         return secret, made
 
     def remove(self, name: str) -> None:
         """Afterwards no token of this name counts; NotFound if there is none."""
-        with self._alone():
+        with alone(self._path):
             known = read(self._path)
             left = [each for each in known if each.name != name]
             if len(left) == len(known):
                 raise NotFound(f"there is no token {quoted(name)}", remedy="see `vmdkvol-esxd web-token ls`")
-            self._write(left)
+            self._write(left, name, "revoked")
 
-    def _write(self, tokens: Sequence[Known]) -> None:
-        durable.write(self._path, json.dumps({"tokens": [asdict(each) for each in tokens]}, indent=1).encode())
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(self._path.with_name(f"{self._path.name}.lock"), flags, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+    def _write(self, tokens: Sequence[Known], name: str, detail: str) -> None:
+        """The note in the same write: what counts from now on is in the audit, and nothing else is."""
+        note = Note(str(self._new_id()), self._clock.wall(), name, detail)
+        write_file(self._path, [asdict(each) for each in tokens], (*untold(self._path), note))
 
 
 class Tokens:
@@ -131,15 +119,13 @@ class Tokens:
 
 def read(path: Path) -> Sequence[Known]:
     """Return the tokens in the file, none if there is no file; MetadataDamaged for anything else."""
-    if not path.exists():
+    data = read_file(path)
+    if not data:
         return ()
     try:
-        data = json.loads(read_own(path))
         return tuple(_known(each) for each in data["tokens"])
     except (ValueError, KeyError, TypeError, BadRequest) as error:
-        raise MetadataDamaged(
-            f"the tokens in {path} cannot be read: {error}", remedy="put the file right, or remove it and make new tokens"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def same(one: str, other: str) -> bool:

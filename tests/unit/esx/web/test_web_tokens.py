@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vmdkvol.clock import SystemClock
 from vmdkvol.command import run
 from vmdkvol_esx.cli import cli
-from vmdkvol_esx.web.token_file import TokenFile, read
+from vmdkvol_esx.token_notes import alone
+from vmdkvol_esx.web.token_file import read
 
 
 @pytest.fixture
@@ -67,8 +67,7 @@ def test_what_cannot_be_a_token_is_refused(config: Path, words: tuple[str, ...])
 
 
 def test_two_at_once_lose_none(config: Path) -> None:
-    made = TokenFile(config.parent / "tokens.json", SystemClock())
-    with made._alone():
+    with alone(config.parent / "tokens.json"):
         other = threading.Thread(target=typed, args=(config, "new", "ann", "--role", "viewer"))
         other.start()
         assert read(config.parent / "tokens.json") == ()
