@@ -122,7 +122,8 @@ class Dissolving:
 
 
 def _trashing(record: VolumeRecord, order: RemoveVmgroup, *, dry_run: bool) -> TrashVolume:
-    return TrashVolume(volume=str(record.id), by=order.by, dry_run=dry_run)
+    # With the vmgroup: one that is moved to another one meanwhile is not to be trashed with it.
+    return TrashVolume(volume=str(record.id), vmgroup=str(record.vmgroup), by=order.by, dry_run=dry_run)
 
 
 def _lost(name: str, volumes: Sequence[VolumeRecord], plans: Sequence[Plan]) -> str:

@@ -52,7 +52,7 @@ class Ordering:
         if order.dry_run:
             self._check_idle(found)
         doing = f"{type(order).__name__} {found.name}"
-        in_lane = partial(self._in_lane, order, found.id, work)
+        in_lane = partial(self._in_lane, order, found, work)
         equal = (type(order), replace(order, by=ROOT))
         with self._underway.watched((found.vmgroup, found.id), call.progress):
             return self._lanes.run(found.id, equal, in_lane, call.deadline, doing)
@@ -73,13 +73,17 @@ class Ordering:
         found = None if volume is None else self._store.volume(volume)
         return found if found is not None else self.choosing.volume(order.volume, order.vmgroup, gone)
 
-    def _in_lane(self, order: Any, volume: VolumeId, work: Work[T]) -> T:
+    def _in_lane(self, order: Any, found: VolumeRecord, work: Work[T]) -> T:
         deadline = Deadline.after(self._clock, WORK_S)
         if not order.dry_run:
-            self._journal.clear(volume, deadline)
-        record = self._store.volume(volume)
+            self._journal.clear(found.id, deadline)
+        record = self._store.volume(found.id)
         if record is None:
             raise VolumeNotFound(f"volume {order.volume} was removed", name=order.volume)
+        wanted = found.vmgroup if order.vmgroup is None else self.choosing.vmgroup(order.vmgroup)
+        if record.vmgroup != wanted:
+            # Another tenant's by now: whoever clears out the one that it was in does not mean it.
+            raise StaleRequest(f"volume {record.name} was moved to another vmgroup meanwhile", remedy="look at it again")
         if order.dry_run:
             self._check_idle(record)
         check_revision(order, record)

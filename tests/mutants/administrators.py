@@ -122,6 +122,15 @@ MUTANTS = (
         "tests/contract/test_store_regrouping.py::test_who_knew_it_hears_that_it_is_gone_and_the_others_that_it_is_there",
     ),
     _defect(
+        "a-vmgroup-that-goes-takes-a-moved-volume-with-it",
+        "a volume that is given to another vmgroup while its old one is removed is deleted with that",
+        "ordering.py",
+        "        if record.vmgroup != wanted:\n",
+        "        if False:\n",
+        ("I1",),
+        f"{_UNIT}/test_dissolving.py::test_a_volume_that_is_moved_while_an_order_waits_for_its_turn_is_left_alone",
+    ),
+    _defect(
         "volumes-that-come-at-once-exceed-the-total",
         "volumes that come into a vmgroup at the same time exceed its total together",
         "store/intents.py",

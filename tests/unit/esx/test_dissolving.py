@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.unit.esx.site import GB, A
 from tests.unit.esx.test_vmgroups import Office
 from vmdkvol.admin_errors import VmgroupNotEmpty
-from vmdkvol.errors import Busy, VolumeInUse, VolumeLost
+from vmdkvol.errors import Busy, StaleRequest, VolumeInUse, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import Outcome
 from vmdkvol.vmgroup_messages import RemoveVmgroup
 from vmdkvol.volume import State, VolumeId
 from vmdkvol.volume_orders import TrashVolume
+from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.dissolving import Dissolving
 from vmdkvol_esx.membership import Membership
+from vmdkvol_esx.ordering import Ordering
 
 REMOVE = RemoveVmgroup(name="dev", remove_volumes=True, force=True)
 
@@ -163,3 +166,43 @@ def test_many_volumes_are_told_by_their_number() -> None:
     assert len([step for step in steps if step.verb == "trash-volume"]) == 51
     assert (steps[50].target, steps[50].after) == ("3 more volumes", "3gb")
     assert office.site.store.usage(office.info("dev").id) == {"ds1": 53 * GB}
+
+
+@pytest.mark.parametrize("retention_s", [0.0, 100.0])
+def test_a_volume_that_is_moved_to_another_vmgroup_meanwhile_is_not_lost_with_this_one(retention_s: float) -> None:
+    office, (_, wanted) = with_volumes(retention_s)
+    office.make("ops")
+    ops, real = office.group("ops").vmgroup.id, office.trash
+
+    def trash(order: TrashVolume, call: Call) -> Outcome:
+        record = office.site.record(wanted)
+        if not order.dry_run and record.vmgroup != ops:
+            moved = replace(record, vmgroup=ops, generation=record.generation + 1)
+            office.site.store.regroup(moved, expect=record.generation)
+        return real(order, call)
+
+    parts = office.site.verbs.parts
+    with pytest.raises((VolumeNotFound, StaleRequest)):
+        Dissolving(parts, Membership(parts), trash).remove(office.group("dev"), REMOVE, office.call())
+    assert (office.site.record(wanted).state, office.site.record(wanted).vmgroup) == (State.READY, ops)
+
+
+def test_a_volume_that_is_moved_while_an_order_waits_for_its_turn_is_left_alone() -> None:
+    """Whoever asked meant the one of its old vmgroup."""
+    office, (volume, *_) = with_volumes()
+    office.make("ops")
+    ops, verbs = office.group("ops").vmgroup.id, office.site.verbs
+
+    class Before:
+        """What is done in the volume's lane before the order is."""
+
+        def clear(self, *_: object) -> None:
+            record = office.site.record(volume)
+            moved = replace(record, vmgroup=ops, generation=record.generation + 1)
+            office.site.store.regroup(moved, expect=record.generation)
+
+    before: Any = Before()
+    ordering, done = Ordering(verbs.parts, Choosing(office.site.store), before, verbs.underway), []
+    with pytest.raises(StaleRequest, match="was moved to another vmgroup meanwhile"):
+        ordering.run(TrashVolume(volume="db0"), office.call(), lambda record, _: done.append(record))
+    assert done == []
