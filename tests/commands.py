@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 
 import click
 
 from vmdkvol.cli.main import cli
+from vmdkvol.cli.render import Table
 
 # What click does not wrap begins with this.
 _AS_IT_STANDS = "\b\n"
@@ -29,6 +30,24 @@ def commands(name: str = "vmdkvol", command: click.Command = cli) -> Iterator[tu
 def page() -> str:
     """Return a section for each command."""
     return "\n".join(_section(name, command) for name, command in commands())
+
+
+def lists() -> Iterator[tuple[str, Table]]:
+    """Yield every command that prints a list that can be filtered and sorted, and the table of its keys."""
+    for name, command in commands():
+        table = getattr(command.callback, "table", None)
+        if table is not None:
+            yield name, table
+
+
+def keys() -> str:
+    """Return a line for each list: its keys, by the first output that shows them."""
+    rows = [f"| `{name}` | {_coded(table.columns)} | {_coded(table.wide)} | {_coded(table.more)} |" for name, table in lists()]
+    return "\n".join(["| list | in a table | and in `wide` | and in `json` |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _coded(keys: Sequence[str]) -> str:
+    return ", ".join(f"`{key}`" for key in keys)
 
 
 def _section(name: str, command: click.Command) -> str:

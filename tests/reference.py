@@ -338,6 +338,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "befalls": befalls_table,
     "checklist": checklist,
     "cli": commands.page,
+    "keys": commands.keys,
     "metrics": metrics_table,
     "bench": written.table,
     "bench-methods": written.methods,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import commands, lists
 from tests.reference import BLOCK, OPENAPI, PARTS, filled, openapi_text, status_map
 from vmdkvol.errors import BY_CODE
 from vmdkvol.options import ALIASES, OPTIONS
@@ -35,6 +36,11 @@ def anchors(path: Path) -> set[str]:
     """Return the anchors that GitHub gives the page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_list_of_the_command_line_says_which_keys_it_has() -> None:
+    filtered = {name for name, command in commands() if any(each.name == "filters" for each in command.params)}
+    assert filtered == {name for name, _ in lists()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

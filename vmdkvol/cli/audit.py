@@ -48,11 +48,10 @@ def command() -> None:
 @command.command("ls")
 @_filters
 @click.option("-n", "--number", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
-@view_options
+@view_options(_ENTRIES)
 @api_options
 def ls(number: int, client: Client, view: View, **said: Any) -> None:
     """List records, the newest first."""
-    view.check(_ENTRIES)
     rows: list[dict[str, Any]] = []
     for entry in client.pages(path_of("audit"), "entries", {**_asked(said), "limit": min(number, 500)}):
         rows.append(row_of(entry))

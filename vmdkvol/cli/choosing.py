@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -60,10 +61,12 @@ def _spelled(key: str) -> str:
 
 
 def check_keys(keys: Collection[str], known: Sequence[str]) -> None:
-    """Raise BadRequest, naming the keys that there are, unless all of these are known."""
+    """Raise BadRequest, naming those that are spelled like it, unless all of these are known."""
     for key in keys:
         if key.partition(".")[0] not in known:
-            raise BadRequest(f"there is no key {quoted(key)}", remedy=f"the keys are {', '.join(known)}")
+            near = get_close_matches(key, known) or [each for each in known if key in each][:3]
+            meant = f"; did you mean {' or '.join(near)}" if near else ""
+            raise BadRequest(f"there is no key {quoted(key)} in this list{meant}", remedy="docs/reference/cli.md has all keys")
 
 
 def chosen(rows: Sequence[Row], conditions: Sequence[Condition]) -> list[Row]:

@@ -38,11 +38,10 @@ def command() -> None:
 
 
 @command.command("ls")
-@view_options
+@view_options(_DATASTORES)
 @api_options
 def ls(client: Client, view: View) -> None:
     """List the datastores with their space."""
-    view.check(_DATASTORES)
     view.show(_DATASTORES, [row_of(info) for info in client.pages(path_of("datastores"), "datastores")])
 
 

@@ -29,11 +29,10 @@ def command() -> None:
 
 
 @command.command("ls")
-@view_options
+@view_options(_ORPHANS)
 @api_options
 def ls(client: Client, view: View) -> None:
     """Look at every datastore now, and list what has lost its other half, with the command that mends it."""
-    view.check(_ORPHANS)
     found = client.get(path_of("orphans"))
     view.show(_ORPHANS, [_row(orphan) for orphan in found["orphans"]])
     for place in found["unread"]:

@@ -44,11 +44,10 @@ def command() -> None:
 
 
 @command.command("ls")
-@view_options
+@view_options(_POLICIES)
 @api_options
 def ls(client: Client, view: View) -> None:
     """List the policies with what uses them. VMGROUPS is how many may use it."""
-    view.check(_POLICIES)
     view.show(_POLICIES, [row_of(info) for info in client.pages(path_of("policies"), "policies", {"compliance": True})])
 
 
@@ -69,7 +68,7 @@ def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
 @command.command("volumes")
 @_name
 @_flag
-@view_options
+@view_options(_UNDER)
 @api_options
 def volumes(name: str | None, flag: str | None, client: Client, view: View) -> None:
     """List the volumes under the policy NAME, and how each stands to it.
@@ -77,7 +76,6 @@ def volumes(name: str | None, flag: str | None, client: Client, view: View) -> N
     \b
     vmdkvol policy volumes gold --filter compliance!=compliant
     """
-    view.check(_UNDER)
     wanted = one_name(name, flag, "policy")
     view.show(_UNDER, [_volume(each) for each in client.pages(path_of("policies", wanted, "volumes"), "volumes")])
 

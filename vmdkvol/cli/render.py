@@ -64,9 +64,14 @@ class View:
         show(table, found, self.output)
 
     def check(self, table: Table) -> None:
-        """Raise BadRequest for a key that the table does not know. A command does so before it asks anybody."""
+        """Raise BadRequest for a key that the table does not know, after a line with all that it knows."""
         named = [each.key for each in self.conditions] + [key.removeprefix("-") for key in self.sort]
-        check_keys([*named, *self.columns], table.keys)
+        try:
+            check_keys([*named, *self.columns], table.keys)
+        except BadRequest:
+            # A line of its own: an error's is cut, and what was cut is the key that is looked for.
+            click.echo(f"keys: {', '.join(sorted(table.keys))}", err=True)
+            raise
 
 
 def output_option(function: F) -> F:
@@ -77,32 +82,43 @@ def output_option(function: F) -> F:
     return option(function)
 
 
-def view_options(function: F) -> F:
-    """Add what every list has: ``-o``, ``--filter``, ``--sort`` and ``--columns``. The command gets them as ``view``."""
+def view_options(table: Table) -> Callable[[F], F]:
+    """Return what adds that which every list has: ``-o``, ``--filter``, ``--sort`` and ``--columns``, for keys of this table.
 
-    @functools.wraps(function)
-    def command(*args: Any, output: str, filters: tuple[str, ...], sort: str | None, columns: str | None, **kwargs: Any) -> Any:
-        named = parse_keys(columns) if columns is not None else ()
-        if any(key.startswith("-") for key in named):
-            raise BadRequest("a column has no '-' before it", remedy="write --columns key,key")
-        view = View(
-            output,
-            tuple(map(parse_condition, filters)),
-            parse_keys(sort) if sort is not None else (),
-            named,
+    The command gets them as ``view``. A key that the table does not know is refused before anybody is asked.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def command(
+            *args: Any, output: str, filters: tuple[str, ...], sort: str | None, columns: str | None, **kwargs: Any
+        ) -> Any:
+            named = parse_keys(columns) if columns is not None else ()
+            if any(key.startswith("-") for key in named):
+                raise BadRequest("a column has no '-' before it", remedy="write --columns key,key")
+            view = View(
+                output,
+                tuple(map(parse_condition, filters)),
+                parse_keys(sort) if sort is not None else (),
+                named,
+            )
+            view.check(table)
+            return function(*args, view=view, **kwargs)
+
+        # The reference lists the keys of every list from here; what wraps this later keeps it.
+        command.table = table  # type: ignore[attr-defined]
+        columns = click.option("-c", "--columns", metavar="KEY,KEY", help="Show these keys, in this order.")
+        sort = click.option("--sort", metavar="KEY,-KEY", help="Sort by these keys; '-' from the largest down.")
+        filters = click.option(
+            "--filter",
+            "filters",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Only rows where this holds (=, !=, ~GLOB, >, <); repeated, all of them.",
         )
-        return function(*args, view=view, **kwargs)
+        return output_option(filters(sort(columns(command))))  # type: ignore[return-value]
 
-    columns = click.option("-c", "--columns", metavar="KEY,KEY", help="Show these keys, in this order.")
-    sort = click.option("--sort", metavar="KEY,-KEY", help="Sort by these keys; '-' from the largest down.")
-    filters = click.option(
-        "--filter",
-        "filters",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="Only rows where this holds (=, !=, ~GLOB, >, <); repeated, all of them.",
-    )
-    return output_option(filters(sort(columns(command))))  # type: ignore[return-value]
+    return decorate
 
 
 def show(table: Table, rows: Sequence[Row], output: str, *, single: bool = False) -> None:

@@ -34,11 +34,10 @@ def command() -> None:
 
 @command.command("ls")
 @click.option("-a", "--all", "ended", is_flag=True, help="Also what has ended within the last day.")
-@view_options
+@view_options(_TASKS)
 @api_options
 def ls(ended: bool, client: Client, view: View) -> None:
     """List the work under way, the newest first."""
-    view.check(_TASKS)
     view.show(_TASKS, [row_of(info) for info in client.get(path_of("tasks"), {"ended": ended, "limit": 200})["tasks"]])
 
 

@@ -57,11 +57,10 @@ def enroll(name: str, guestinfo: bool, client: Client, how: How) -> None:
 
 
 @command.command("ls")
-@view_options
+@view_options(_VMS)
 @api_options
 def ls(client: Client, view: View) -> None:
     """List the virtual machines that are enrolled, were, or could be."""
-    view.check(_VMS)
     rows = [row_of(info) for info in client.pages(path_of("vms"), "vms")]
     view.show(_VMS, sorted(rows, key=lambda row: (row["name"], row["id"])))
 

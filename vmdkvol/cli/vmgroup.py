@@ -57,11 +57,10 @@ def command() -> None:
 
 
 @command.command("ls")
-@view_options
+@view_options(VMGROUPS)
 @api_options
 def ls(client: Client, view: View) -> None:
     """List the vmgroups, with what their volumes take."""
-    view.check(VMGROUPS)
     view.show(VMGROUPS, [row_of(info) for info in client.pages(path_of("vmgroups"), "vmgroups")])
 
 

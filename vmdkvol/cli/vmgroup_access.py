@@ -120,11 +120,10 @@ def rm(name: str | None, flag: str | None, datastore: str, client: Client, how: 
 @command.command("ls")
 @_name
 @_flag
-@view_options
+@view_options(_RIGHTS)
 @api_options
 def ls(name: str | None, flag: str | None, client: Client, view: View) -> None:
     """List the rights of the vmgroup NAME, with its limits and what it uses of them."""
-    view.check(_RIGHTS)
     info = client.get(path_of("vmgroups", one_name(name, flag, "vmgroup")))
     view.show(_RIGHTS, [row_of(right) for right in info["rights"]])
 

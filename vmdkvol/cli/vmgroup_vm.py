@@ -86,11 +86,10 @@ def replace(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], c
 @command.command("ls")
 @click.argument("name", required=False, shell_complete=_vmgroups)
 @_name
-@view_options
+@view_options(_MEMBERS)
 @api_options
 def ls(name: str | None, flag: str | None, client: Client, view: View) -> None:
     """List the virtual machines of the vmgroup NAME."""
-    view.check(_MEMBERS)
     wanted = one_name(name, flag, "vmgroup")
     rows = [_row(member) for member in client.pages(path_of("vmgroups", wanted, "members"), "members")]
     view.show(_MEMBERS, sorted(rows, key=lambda row: (row["name"], row["id"])))

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _KEYS = ("name", "vmgroup", "datastore", "size", "state", "attached_to")
 _WIDE = ("allocated", "policy", "diskformat", "fstype", "access", "attach_as", "content", "created", "created_by", "id")
-_MORE = ("size_bytes", "allocated_bytes", "path", "must_check", "unsure", "running", "last_vm", "progress", "percent")
-_VOLUMES = Table(_KEYS, _WIDE, (*_MORE, "trashed", "revision"))
+_USE = ("holders", "running", "unsure", "last_vm", "must_check", "progress", "percent")
+_VOLUMES = Table(_KEYS, _WIDE, ("size_bytes", "allocated_bytes", "path", *_USE, "trashed", "revision"))
 # While something is under way that takes its time.
 _WITH_PROGRESS = Table((*_KEYS[:-1], "progress", "attached_to"), _WIDE, _VOLUMES.more)
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.names("volumes"))
@@ -43,7 +43,7 @@ def command() -> None:
 @command.command("ls")
 @click.option("--vmgroup", metavar="GLOB", help="Only volumes of vmgroups whose names are like this.")
 @click.option("--trash", is_flag=True, help="Also those in the trash.")
-@view_options
+@view_options(_VOLUMES)
 @api_options
 def ls(vmgroup: str | None, trash: bool, client: Client, view: View) -> None:
     """List the volumes and who has them, those that are being made included.
@@ -51,7 +51,6 @@ def ls(vmgroup: str | None, trash: bool, client: Client, view: View) -> None:
     \b
     vmdkvol volume ls --filter attached_to= --filter size>100gb --sort -size
     """
-    view.check(_VOLUMES)
     found = (row for row in client.pages(path_of("volumes"), "rows", {"trash": trash or None}, warn=_warn))
     rows = [row_of(row) for row in found if vmgroup is None or fnmatchcase(row["vmgroup"], vmgroup)]
     table = _VOLUMES if all(row["progress"] is None for row in rows) else _WITH_PROGRESS
@@ -124,6 +123,8 @@ def row_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "content": row["content"],
         "must_check": row["must_check"],
         "attached_to": row["vm"],
+        # Who may have it mounted: one machine has a disk. Which of its containers, that host's `docker volume inspect` tells.
+        "holders": [] if row["vm"] is None else [row["vm"]],
         "running": row["running"],
         "unsure": row["unsure"],
         "last_vm": row["last_vm"],

@@ -24,7 +24,7 @@ _DISKS = Table(("place", "size", "adoptable", "reason"), ("allocated", "format",
 @click.command("scan")
 @click.argument("datastore", shell_complete=completing.names("datastores"))
 @click.option("--folder", default="", metavar="PATH", help="Only this folder of the datastore, and what is below it.")
-@view_options
+@view_options(_DISKS)
 @api_options
 def scan(datastore: str, folder: str, client: Client, view: View) -> None:
     """List the disks on DATASTORE that vmdkvol did not make, and whether `adopt` could take each. Only looks.
@@ -32,7 +32,6 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
     \b
     vmdkvol volume scan ds1 --folder databases --filter adoptable=true
     """
-    view.check(_DISKS)
     uncompared: list[int] = []
     pages = client.pages(
         path_of("disks", datastore),

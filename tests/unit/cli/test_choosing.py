@@ -134,12 +134,19 @@ def test_no_key_and_one_key_twice_are_refused(text: str) -> None:
         parse_keys(text)
 
 
-def test_an_unknown_key_names_those_that_there_are() -> None:
-    with pytest.raises(BadRequest) as refused:
-        check_keys(["nmae"], ["name", "size"])
+@pytest.mark.parametrize(("key", "meant"), [("nmae", "did you mean name"), ("trash", "did you mean trashed")])
+def test_an_unknown_key_names_what_may_be_meant(key: str, meant: str) -> None:
+    with pytest.raises(BadRequest, match=meant):
+        check_keys([key], ["name", "size", "trashed", "defaults"])
 
-    assert "name, size" in refused.value.remedy
-    assert "'nmae'" in refused.value.text
+
+def test_an_unknown_key_that_is_like_no_other_is_refused_without_a_guess() -> None:
+    with pytest.raises(BadRequest, match="there is no key 'colour' in this list; docs"):
+        check_keys(["colour"], ["name", "size"])
+
+
+def test_a_key_inside_a_known_one_is_known() -> None:
+    check_keys(["defaults.size"], ["name", "defaults"])
 
 
 def test_a_foreign_key_draws_nothing() -> None:

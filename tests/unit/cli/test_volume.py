@@ -244,6 +244,23 @@ def test_resize_says_who_enlarges_the_file_system(terminal: Terminal, row: Volum
     assert said.err == f"volume db has 40gb = 42949672960 bytes{follows}"
 
 
+def test_an_unknown_key_is_refused_after_all_that_there_are(terminal: Terminal) -> None:
+    """They are more than an error's line has room for, and the one that is looked for may be the last."""
+    (shown,) = json.loads(terminal.answers(listed(DB)).run("volume", "ls", "-o", "json").out)
+    said = terminal.run("volume", "ls", "--filter", "vm=web1")
+
+    keys, refusal = said.err.splitlines()
+    assert keys == f"keys: {', '.join(sorted(shown))}"
+    assert "there is no key 'vm'" in refusal
+    assert (said.code, refusal.endswith("[bad-request]")) == (2, True)
+
+
+@pytest.mark.parametrize(("row", "holders"), [(DB, ["web1"]), (SCRATCH, [])], ids=["on-web1", "on-none"])
+def test_the_holders_are_the_machines_that_may_have_it_mounted(terminal: Terminal, row: VolumeRow, holders: list[str]) -> None:
+    (shown,) = json.loads(terminal.answers(listed(row)).run("volume", "ls", "-o", "json").out)
+    assert shown["holders"] == holders
+
+
 @pytest.mark.parametrize(
     "command",
     [
