@@ -104,6 +104,23 @@ def test_the_first_key_leads_past_the_navigation(browser: Browser, site: DemoSit
         assert seen.page.evaluate("document.activeElement.id") == "main"
 
 
+def test_a_volume_is_put_under_another_policy_without_scripts(browser: Browser, site: DemoSite) -> None:
+    with watched(browser, site.base, scripts=False) as seen:
+        page = seen.page
+        seen.log_in(site.token("policies"))
+        seen.go("/ui/volumes/mail-queue?vmgroup=demo-shop")
+        page.get_by_text("Storage policy", exact=True).click()
+        page.get_by_label("Policy", exact=True).fill("no-such")
+        page.get_by_role("button", name="Plan the change").last.click()
+        expect(page.get_by_label("Policy", exact=True)).to_be_focused()
+        page.get_by_label("Policy", exact=True).fill("demo-gold")
+        page.get_by_role("button", name="Plan the change").last.click()
+        expect(page.locator("h1")).to_have_text("Put mail-queue under the policy demo-gold?")
+        page.get_by_role("button", name="Do it").click()
+
+        expect(page.get_by_role("status")).to_contain_text("mail-queue is under the policy demo-gold")
+
+
 def test_without_scripts_everything_can_be_done(browser: Browser, site: DemoSite) -> None:
     with watched(browser, site.base, scripts=False) as seen:
         page = seen.page

@@ -43,6 +43,45 @@ def test_the_form_is_back_with_the_focus_on_what_is_wrong(browser: Browser, site
         seen.picture(f"wrong-field-{scripts}")
 
 
+def test_a_filter_that_cannot_be_read_has_the_focus_without_a_script_too(browser: Browser, site: DemoSite) -> None:
+    with watched(browser, site.base, scripts=False) as seen:
+        page = seen.page
+        seen.log_in(site.token("filters"))
+        seen.go("/ui/audit")
+        page.get_by_label("From", exact=True).fill("yesterday")
+        page.get_by_label("Who", exact=True).fill("root")
+        page.get_by_role("button", name="Filter").click()
+
+        expect(page.get_by_label("From", exact=True)).to_be_focused()
+        expect(page.get_by_label("From", exact=True)).to_have_accessible_description(
+            re.compile("^time 'yesterday' cannot be read")
+        )
+        expect(page.get_by_label("Who", exact=True)).to_have_value("root")
+
+
+def test_a_proof_that_is_wrong_is_typed_anew(browser: Browser, site: DemoSite) -> None:
+    with watched(browser, site.base) as seen:
+        page = seen.page
+        seen.log_in(site.token("proves"))
+        # One that no other test restores.
+        site.order("POST", "/v1/volumes", {"vmgroup": "demo-reports", "name": "doomed", "options": [["size", "1gb"]]})
+        site.order("DELETE", "/v1/volumes/doomed?vmgroup=demo-reports")
+        seen.go("/ui/volumes/doomed?vmgroup=demo-reports")
+        page.get_by_text("Delete for good").click()
+        page.get_by_label("Type the volume's name").fill("doomed-not")
+        page.get_by_role("button", name="Plan to delete it for good").click()
+        # A plan needs no proof: it destroys nothing.
+        page.get_by_role("button", name="Do it").click()
+
+        expect(page.locator("h1")).to_have_text("Volume doomed")
+        proof = page.get_by_label("Type the volume's name")
+        expect(proof).to_be_focused()
+        expect(proof).to_have_value("")
+        proof.fill("doomed")
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_have_text("Delete doomed and its data for good?")
+
+
 def test_a_slip_is_mended_by_the_keyboard_alone(browser: Browser, site: DemoSite) -> None:
     with watched(browser, site.base) as seen:
         page, keys = seen.page, seen.page.keyboard
