@@ -19,7 +19,7 @@ from tests.vsphere.outside import Outside, outside
 from tests.vsphere.simulators import Simulator
 from tests.vsphere.stage import CLOCK, PATIENCE_S, Stage, soon
 from tests.vsphere.test_policies import MEMORY, VSAN, VSAN_ID
-from vmdkvol.errors import InvalidOption, NotPermitted, OutcomeUnknown, VolumeInUse
+from vmdkvol.errors import HypervisorUnreachable, InvalidOption, NotPermitted, OutcomeUnknown, VolumeInUse
 from vmdkvol.messages import untold
 from vmdkvol.policy_messages import Compliance
 from vmdkvol.volume import VmId, VolumeId
@@ -206,6 +206,19 @@ def test_after_a_failure_nobody_waits_for_the_policy_service_for_a_while(site: S
     disk = site.disk()
     site.simulator.next(ASKING[0], "dropped", times=9)
     site.why_unseen(disk)
+    before = site.asked()
+
+    assert "not asked again for" in site.why_unseen(disk)
+
+    assert site.asked() == before
+
+
+def test_who_waited_for_the_names_in_vain_does_not_wait_again_for_how_disks_stand(site: Site) -> None:
+    disk = site.disk()
+    site.restart()
+    site.simulator.next("PbmQueryProfile", "dropped", times=9)
+    with pytest.raises(HypervisorUnreachable):
+        site.hypervisor.storage_policies()
     before = site.asked()
 
     assert "not asked again for" in site.why_unseen(disk)

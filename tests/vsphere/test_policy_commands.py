@@ -165,6 +165,17 @@ def test_no_list_fails_because_the_policy_service_does(desk: Desk) -> None:
 
 
 @on("vcenter")
+def test_a_silent_policy_service_takes_no_list_longer_than_an_answer_may_take(desk: Desk) -> None:
+    info = desk.site.create("db", size="8mb", policy=VSAN)
+    desk.mounted(info.id)
+    desk.site.simulator.next("PbmRetrieveServiceContent", "wait", ms=60000, times=99)
+
+    (row,) = [row for row in desk.rows("policy", "ls") if row["name"] == VSAN]
+    assert (row["kind"], row["unknown"]) in {("unread", 1), ("spbm", 1)}
+    assert desk.stands(VSAN)[0] == "unknown"
+
+
+@on("vcenter")
 def test_a_volume_is_mounted_though_the_policy_service_fails_and_its_policy_stays_pending(desk: Desk) -> None:
     info = desk.site.create("db", size="8mb", policy=VSAN)
     desk.site.ask(Detach(info.id, desk.mounted(info.id).generation))

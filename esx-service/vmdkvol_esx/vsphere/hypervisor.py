@@ -7,7 +7,7 @@ from typing import Protocol, assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import BadRequest, StaleRequest, VolumeInUse
+from vmdkvol.errors import BadRequest, StaleRequest, VolumeError, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import PolicyKind
@@ -57,8 +57,8 @@ from vmdkvol_esx.vsphere.stub import Timed, untimed
 from vmdkvol_esx.vsphere.tasks import Waiter
 from vmdkvol_esx.vsphere.watch import Watch
 
-# An administrator's list waits for it, and can do without.
-PATIENCE_S = 15.0
+# For the policies' names: an administrator's list, which the API gives 15 s, waits for them and then for ``compliance.ASK_S``.
+PATIENCE_S = 5.0
 
 
 class Remembers(Protocol):
@@ -107,9 +107,9 @@ class VsphereHypervisor:
             identities,
             self._machines.size_of,
         )
-        rest = Rest(clock)
-        self._compliances = Compliances(session, self._policies, self._machines, rest, clock, log)
-        profiles = Profiles(self._policies, rest, clock, log)
+        self._rest = Rest(clock)
+        self._compliances = Compliances(session, self._policies, self._machines, self._rest, clock, log)
+        profiles = Profiles(self._policies, self._rest, clock, log)
         self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks, profiles)
         self._watch: Watch | None = None
 
@@ -214,7 +214,12 @@ class VsphereHypervisor:
         return found
 
     def storage_policies(self) -> KnownPolicies:
-        return KnownPolicies(PolicyKind.SPBM, self._policies.described(Deadline.after(self._clock, PATIENCE_S)))
+        try:
+            return KnownPolicies(PolicyKind.SPBM, self._policies.described(Deadline.after(self._clock, PATIENCE_S)))
+        except VolumeError as error:
+            # Whoever lists without them asks how disks stand next, and has waited once.
+            self._rest.begin(error)
+            raise
 
     def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
         return self._compliances.followed(disks)
