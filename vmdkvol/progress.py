@@ -18,7 +18,7 @@ _REMEDIES = {
     Doing.CREATE: "it goes on; repeat the command or mount it when ready",
     Doing.CLONE: "it goes on; repeat the command or mount it when ready",
 }
-_MINUTE, _HOUR = 60, 3600
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def words(work: Work) -> str:
@@ -37,7 +37,9 @@ def duration(seconds: int) -> str:
         return f"{max(seconds, 1)} second{'' if seconds <= 1 else 's'}"
     if seconds < 2 * _HOUR:
         return f"{round(seconds / _MINUTE)} minutes"
-    return f"{round(seconds / _HOUR)} hours"
+    if seconds < 2 * _DAY:
+        return f"{round(seconds / _HOUR)} hours"
+    return f"{round(seconds / _DAY)} days"
 
 
 def still_working(name: str, work: Work) -> StillWorking:

@@ -157,8 +157,8 @@ class RemoveVmgroup(Order):
     """Afterwards the vmgroup is gone. Raises VmgroupNotEmpty while it has members or volumes, in the trash too.
 
     ``force`` takes the members out with it, as ``RemoveMembers`` does: not those that have a volume attached. They stay if it
-    stays. ``remove_volumes`` puts its volumes into the trash first. A trash that keeps them keeps the vmgroup until it lets go:
-    then VmgroupNotEmpty is raised, and the same order removes it later.
+    stays. ``remove_volumes`` removes its volumes first. A trash that keeps them would keep the vmgroup too: there it is
+    VmgroupNotEmpty, and no volume is touched.
     """
 
     name: str

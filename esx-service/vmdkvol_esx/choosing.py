@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
 from uuid import UUID
 
 from vmdkvol.admin_errors import VmgroupNotFound
@@ -12,7 +15,33 @@ from vmdkvol_esx.ports import Store
 from vmdkvol_esx.records import VolumeRecord
 
 _PAGE = 500
-_SHOWN = 3
+# So that they fit into an error's line.
+_SHOWN = 2
+
+
+class Rank(Enum):
+    """Which of two of one name is meant: the live one, the other one, or neither until it is said which."""
+
+    LIVE = auto()
+    OTHER = auto()
+    EQUAL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which volumes a name finds beside a live one: those in these states."""
+
+    states: frozenset[State] = frozenset()
+    rank: Rank = Rank.LIVE
+
+
+LIVE = Named()
+LIVE_ELSE_TRASHED = Named(frozenset({State.TRASHED}))
+LIVE_ELSE_GONE = Named(frozenset({State.TRASHED, State.REMOVING}))
+# A name that was given again must not hide the volume that is wanted back.
+TRASHED_ELSE_LIVE = Named(frozenset({State.TRASHED}), Rank.OTHER)
+# What is deleted for good is never guessed.
+TO_DESTROY = Named(frozenset({State.TRASHED, State.DAMAGED, State.LOST}), Rank.EQUAL)
 
 
 class Choosing:
@@ -37,10 +66,10 @@ class Choosing:
             raise VmgroupNotFound(f"there is no vmgroup {quoted(text)}")
         return found[0]
 
-    def volume(self, text: str, vmgroup: str | None, gone: Collection[State] = ()) -> VolumeRecord:
+    def volume(self, text: str, vmgroup: str | None, named: Named = LIVE) -> VolumeRecord:
         """Return the volume of this id, or the only one of this exact name, of ``vmgroup`` if that is given.
 
-        By name a live one is found, else one whose state is in ``gone``. VolumeNotFound, or Conflict with the ids.
+        VolumeNotFound, or Conflict with what tells them apart.
         """
         group = None if vmgroup is None else self.vmgroup(vmgroup)
         record = self._by_id(text)
@@ -48,17 +77,14 @@ class Choosing:
             return record
         # A name that was taken is printable; half a surrogate pair is nothing that a database could look for.
         groups = [] if not text.isprintable() else list(self.names()) if group is None else [group]
-        found = [record for each in groups if (record := self._store.find(each, text)) is not None]
-        if not found and gone and groups:
-            found = [record for record in self.records(group) if record.name == text and record.state in gone]
+        found = self._named_so(text, group, groups, named)
         if not found:
             whose = "" if vmgroup is None else f" in vmgroup {quoted(vmgroup, 40)}"
             raise VolumeNotFound(
                 f"there is no volume {quoted(text)}{whose}", remedy="see `vmdkvol volume ls` for names and ids", name=text
             )
         if len(found) > 1:
-            ids = " and ".join(str(record.id) for record in found[:_SHOWN])
-            raise Conflict(f"{len(found)} volumes have the name {quoted(text, 40)}: {ids}", remedy="give the id instead")
+            raise self._ambiguous(text, found)
         return found[0]
 
     def records(self, vmgroup: VmgroupId | None = None) -> Iterator[VolumeRecord]:
@@ -68,9 +94,35 @@ class Choosing:
             yield from page
             after = page[-1].id
 
+    def _named_so(
+        self, text: str, group: VmgroupId | None, groups: Sequence[VmgroupId], named: Named
+    ) -> Sequence[VolumeRecord]:
+        live = [record for each in groups if (record := self._store.find(each, text)) is not None]
+        if not named.states or not groups or (live and named.rank is Rank.LIVE):
+            return live
+        others = [record for record in self.records(group) if record.name == text and record.state in named.states]
+        if named.rank is Rank.EQUAL:
+            return [*live, *(record for record in others if record not in live)]
+        return others or live
+
+    def _ambiguous(self, text: str, found: Sequence[VolumeRecord]) -> Conflict:
+        names = self.names()
+        told = [f"{record.id} of {quoted(names.get(record.vmgroup, '?'), 20)}{_since(record)}" for record in found[:_SHOWN]]
+        more = "" if len(found) <= _SHOWN else f" and {len(found) - _SHOWN} more"
+        whose = "" if len({record.vmgroup for record in found}) == 1 else ", or whose it is with --vmgroup"
+        return Conflict(
+            f"{len(found)} volumes have the name {quoted(text, 30)}: {', '.join(told)}{more}", remedy=f"give the id{whose}"
+        )
+
     def _by_id(self, text: str) -> VolumeRecord | None:
         try:
             found = UUID(text)
         except ValueError:
             return None
         return self._store.volume(VolumeId(found)) if str(found) == text.lower() else None
+
+
+def _since(record: VolumeRecord) -> str:
+    if record.trashed_at is None:
+        return ""
+    return f", trashed {datetime.fromtimestamp(record.trashed_at, UTC):%Y-%m-%d %H:%M} UTC"

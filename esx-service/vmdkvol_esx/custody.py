@@ -24,6 +24,7 @@ from vmdkvol.volume import Content, State, VmgroupId
 from vmdkvol.volume_orders import MoveVolume, RenameVolume, RestoreVolume, SetVolume
 from vmdkvol_esx import regrouping
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.choosing import TRASHED_ELSE_LIVE
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover
 from vmdkvol_esx.journal import Journal
@@ -70,7 +71,7 @@ class Custody:
     def restore(self, order: RestoreVolume, call: Call) -> Outcome:
         """See ``RestoreVolume``. One that is out of the trash already under that name is a success."""
         name = None if order.new_name is None else VolumeRef.for_create(order.new_name)
-        return self._ordering.run(order, call, partial(self._restore, order, name), (State.TRASHED,))
+        return self._ordering.run(order, call, partial(self._restore, order, name), TRASHED_ELSE_LIVE)
 
     def _restore(self, order: RestoreVolume, ref: VolumeRef | None, record: VolumeRecord, _: Deadline) -> Outcome:
         name = record.name if ref is None else ref.text
@@ -81,7 +82,7 @@ class Custody:
             raise NameConflict(f"volume {record.name} is not in the trash", remedy="rename it if it is to have another name")
         self._comparing.check(record)
         _check_datastore(record, ref)
-        self._check_name_free(record, name, "give another one as its new name")
+        self._check_name_free(record, name, f"give {record.id}, in the trash, another one as its new name (--new-name)")
         if self._hypervisor.disk(disk_ref(record)) is None:
             raise VolumeLost(f"the disk of volume {record.name}, {disk_ref(record).path}, was not found", name=record.name)
         plan = Plan((Step("restore-volume", record.name, "in the trash", f"volume {name}"),))

@@ -19,6 +19,7 @@ from vmdkvol.sizes import format_size
 from vmdkvol.volume import State
 from vmdkvol.volume_orders import DestroyVolume, TrashVolume
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.choosing import LIVE_ELSE_TRASHED, TO_DESTROY
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.listing import check_ready
@@ -29,9 +30,6 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
-
-_TRASH = (State.TRASHED,)
-_DESTROYED = frozenset({State.TRASHED, State.DAMAGED, State.LOST})
 
 
 class Discarding:
@@ -56,7 +54,7 @@ class Discarding:
 
     def trash(self, order: TrashVolume, call: Call) -> Outcome:
         """See ``TrashVolume``. One that is in the trash already is a success."""
-        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, _TRASH).id
+        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
         # A machine that gives it back raises the revision: only the first look is compared.
         orders: Iterator[TrashVolume] = chain([order], repeat(replace(order, expect=None)))
         plans: list[Plan] = []
@@ -107,7 +105,7 @@ class Discarding:
 
     def destroy(self, order: DestroyVolume, call: Call) -> Outcome:
         """See ``DestroyVolume``."""
-        return self._ordering.run(order, call, partial(self._destroy, order), tuple(_DESTROYED))
+        return self._ordering.run(order, call, partial(self._destroy, order), TO_DESTROY)
 
     def forget(self, order: MendOrphan, call: Call) -> Outcome:
         """Afterwards there is no record of this lost volume. Conflict if it is not lost (any more)."""
@@ -121,17 +119,19 @@ class Discarding:
         return self.destroy(same, call)
 
     def _destroy(self, order: DestroyVolume, record: VolumeRecord, deadline: Deadline) -> Outcome:
-        if record.state not in _DESTROYED:
+        if record.state not in TO_DESTROY.states:
             raise Conflict(
                 f"volume {record.name} is {record.state}: only what is in the trash is destroyed", remedy="trash it first"
             )
         self._comparing.check(record)
         lost = record.state is State.LOST
         loses = f"the record of volume {record.name}" if lost else f"all that is on volume {record.name}"
+        after = None
         if record.adopted and not lost:
+            after = f"its disk stays at {disk_path(record)}"
             loses = f"the record of volume {record.name}, whose disk stays at {disk_path(record)}"
         plan = Plan(
-            (Step("destroy-volume", record.name, str(record.state), None),),
+            (Step("destroy-volume", record.name, str(record.state), after),),
             loses=f"{loses} ({format_size(record.size_bytes)}), for good",
         )
         if lost:

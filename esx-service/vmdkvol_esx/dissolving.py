@@ -1,7 +1,8 @@
 """A vmgroup goes: its volumes into the trash if that is ordered, then the vmgroup itself with its machines, in one step.
 
 Each step is durable before the next, and the same order again goes on where it was cut off. What cannot be trashed is found
-before anything is: every volume is planned first, by what carries it out. A machine leaves only a vmgroup that is gone: in
+before anything is: every volume is planned first, by what carries it out. Where the trash keeps volumes they would keep the
+vmgroup: nothing is begun that cannot be ended. A machine leaves only a vmgroup that is gone: in
 another one it would not see a volume that keeps this one.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from vmdkvol.admin_errors import VmgroupNotEmpty
 from vmdkvol.messages import Call
 from vmdkvol.orders import Outcome, Plan, Step
+from vmdkvol.progress import duration
 from vmdkvol.sizes import short_size
 from vmdkvol.vmgroup_messages import RemoveVmgroup
 from vmdkvol.volume import State, VmgroupId, VolumeId
@@ -42,12 +44,13 @@ class _Work:
 class Dissolving:
     """For any thread."""
 
-    def __init__(self, parts: Parts, membership: Membership, trash: Trash) -> None:
-        """``trash`` is what carries out that order on one volume."""
+    def __init__(self, parts: Parts, membership: Membership, trash: Trash, *, retention_s: float) -> None:
+        """``trash`` is what carries out that order on one volume, ``retention_s`` how long they are kept then."""
         self._store = parts.store
         self._log = parts.log
         self._membership = membership
         self._trash = trash
+        self._retention_s = retention_s
 
     def remove(self, group: Group, order: RemoveVmgroup, call: Call) -> Outcome:
         """See ``RemoveVmgroup``; ``group`` is the one that it names, as it was just read."""
@@ -69,6 +72,14 @@ class Dissolving:
     def _planned(self, group: Group, order: RemoveVmgroup, call: Call) -> _Work:
         own = group.vmgroup
         volumes = self._live(own.id) if order.remove_volumes else []
+        if volumes and self._retention_s > 0:
+            raise VmgroupNotEmpty(
+                f"vmgroup {own.name} has {_some(len(volumes), 'volume')}, which the trash would keep for"
+                f" {duration(round(self._retention_s))}, and it with them: nothing was done",
+                remedy="first `vmdkvol volume rm` each, and again with --permanently, or wait",
+                vmgroup=own.name,
+                volumes=len(volumes),
+            )
         self._check_empty(group, order, len(volumes))
         plans = [self._trash(_trashing(record, order, dry_run=True), call).plan for record in volumes]
         if order.dry_run and not volumes:

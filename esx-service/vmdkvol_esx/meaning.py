@@ -6,7 +6,7 @@ out on whatever has the name by then.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,17 +15,18 @@ from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.messages import Request
 from vmdkvol.orders import OrderFor
 from vmdkvol.vmgroup_messages import RemoveVmgroup
-from vmdkvol.volume import State, VmgroupId, VolumeId
+from vmdkvol.volume import VmgroupId, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RestoreVolume, TrashVolume
-from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.choosing import LIVE, LIVE_ELSE_TRASHED, TO_DESTROY, TRASHED_ELSE_LIVE, Choosing, Named
 from vmdkvol_esx.ports import Store
 
-# In which states a volume is found by its name, beside live ones.
-NAMED: Mapping[type[Request[Any]], Collection[State]] = {
-    TrashVolume: (State.TRASHED,),
-    DestroyVolume: (State.TRASHED, State.DAMAGED, State.LOST),
-    RestoreVolume: (State.TRASHED,),
-    DetachVolume: (State.TRASHED,),
+# Which volume is found by its name.
+NAMED: Mapping[type[Request[Any]], Named] = {
+    TrashVolume: LIVE_ELSE_TRASHED,
+    DestroyVolume: TO_DESTROY,
+    RestoreVolume: TRASHED_ELSE_LIVE,
+    DetachVolume: LIVE_ELSE_TRASHED,
+    ReleaseVolume: LIVE_ELSE_TRASHED,
 }
 # What they are given for is done when there is no such object any more.
 _REMOVING = (TrashVolume, DestroyVolume, ReleaseVolume, RemoveVmgroup)
@@ -48,7 +49,7 @@ class Meaning:
         if not _is_of_volume(order):
             return None
         asked: Any = order
-        return str(self._choosing.volume(asked.volume, asked.vmgroup, NAMED.get(type(order), ())).id)
+        return str(self._choosing.volume(asked.volume, asked.vmgroup, NAMED.get(type(order), LIVE)).id)
 
     def bound(self, order: OrderFor[Any], subject: str | None) -> OrderFor[Any]:
         """Return the order with the id in place of the name."""

@@ -5,7 +5,7 @@ A dry run does the same up to the plan: it settles nothing and writes nothing of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,8 +14,8 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import Busy, StaleRequest, StillWorking, VolumeInUse, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import ROOT, Order, Outcome, Plan, Step
-from vmdkvol.volume import State, VolumeId
-from vmdkvol_esx.choosing import Choosing
+from vmdkvol.volume import VolumeId
+from vmdkvol_esx.choosing import LIVE, Choosing, Named
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.records import Intent, VolumeRecord
@@ -41,14 +41,14 @@ class Ordering:
         self._underway = underway
         self.choosing = choosing
 
-    def run(self, order: Any, call: Call, work: Work[T], gone: Collection[State] = (), *, volume: VolumeId | None = None) -> T:
+    def run(self, order: Any, call: Call, work: Work[T], named: Named = LIVE, *, volume: VolumeId | None = None) -> T:
         """Return what ``work`` returns for the volume that ``order`` names, as it stands in its lane.
 
-        ``order`` has ``volume`` and ``vmgroup``; one with a state in ``gone`` is found by name too. ``volume`` is the one that
-        an earlier step found. StaleRequest if it has not the revision that the order is for; StillWorking at the deadline of
+        ``order`` has ``volume`` and ``vmgroup``; ``named`` says what a name finds. ``volume`` is the one that an earlier step
+        found. StaleRequest if it has not the revision that the order is for; StillWorking at the deadline of
         the call: the work goes on, and the same order joins it. Busy for a dry run while work is open.
         """
-        found = self._named(order, volume, gone)
+        found = self._named(order, volume, named)
         if order.dry_run:
             self._check_idle(found)
         doing = f"{type(order).__name__} {found.name}"
@@ -62,16 +62,16 @@ class Ordering:
         try:
             return self.run(order, call, work)
         except StillWorking:
-            record = self._named(order, None, ())
+            record = self._named(order, None, LIVE)
             intent = self._store.open_intent(record.id)
             step = None if intent is None or order.dry_run else own(intent)
             if intent is None or step is None:
                 raise
             return Outcome(Plan((step,)), False, str(record.id), record.generation, intent.id)
 
-    def _named(self, order: Any, volume: VolumeId | None, gone: Collection[State]) -> VolumeRecord:
+    def _named(self, order: Any, volume: VolumeId | None, named: Named) -> VolumeRecord:
         found = None if volume is None else self._store.volume(volume)
-        return found if found is not None else self.choosing.volume(order.volume, order.vmgroup, gone)
+        return found if found is not None else self.choosing.volume(order.volume, order.vmgroup, named)
 
     def _in_lane(self, order: Any, found: VolumeRecord, work: Work[T]) -> T:
         deadline = Deadline.after(self._clock, WORK_S)

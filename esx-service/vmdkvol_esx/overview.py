@@ -17,7 +17,7 @@ from vmdkvol.errors import BadRequest, VolumeError, one_line
 from vmdkvol.messages import Call, Request
 from vmdkvol.volume import Content, Holder, State, VmgroupId
 from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeDetail, VolumeRow, VolumeRows
-from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.choosing import LIVE_ELSE_GONE, Choosing
 from vmdkvol_esx.glance import Glance, Holders
 from vmdkvol_esx.lags import in_words
 from vmdkvol_esx.listing import check_ready
@@ -90,7 +90,7 @@ class Overview:
 
     def inspect(self, request: InspectVolume) -> VolumeDetail:
         """See ``InspectVolume``."""
-        return self.detail(self._choosing.volume(request.volume, request.vmgroup, _GONE))
+        return self.detail(self._choosing.volume(request.volume, request.vmgroup, LIVE_ELSE_GONE))
 
     def detail(self, record: VolumeRecord) -> VolumeDetail:
         """Return all that is known of the volume."""

@@ -15,6 +15,7 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.volume import State
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.choosing import LIVE_ELSE_TRASHED
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.ordering import Ordering, outcome
@@ -24,8 +25,6 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
-
-_GONE = (State.TRASHED,)
 
 
 class Releasing:
@@ -45,7 +44,7 @@ class Releasing:
 
     def release(self, order: ReleaseVolume, call: Call) -> Outcome:
         """See ``ReleaseVolume``. A machine that only lingers on the disk gives it back first."""
-        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, _GONE).id
+        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
         # That raises the revision: only the first look is compared.
         orders: Iterator[ReleaseVolume] = chain([order], repeat(replace(order, expect=None)))
         plans: list[Plan] = []

@@ -17,6 +17,7 @@ from vmdkvol.volume import State, VmId
 from vmdkvol.volume_orders import DetachVolume
 from vmdkvol_esx import severance
 from vmdkvol_esx.attaching import foreign
+from vmdkvol_esx.choosing import LIVE_ELSE_TRASHED
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.following import Following
 from vmdkvol_esx.handover import Handover, Held
@@ -29,9 +30,6 @@ from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import DetachDisk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.severance import Severance
-
-# A volume in the trash may be on a machine too: somebody attached it there by hand.
-_GONE = (State.TRASHED,)
 
 
 class Severing:
@@ -56,7 +54,8 @@ class Severing:
 
     def detach(self, order: DetachVolume, call: Call) -> Outcome:
         """See ``DetachVolume``. On no machine already is a success."""
-        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, _GONE).id
+        # A volume in the trash may be on a machine too: somebody attached it there by hand.
+        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
         if order.force:
             return self._ordering.run(order, call, partial(self._force, order), volume=volume)
         # The machine gives it back with a revision of its own: only the first look is compared.

@@ -48,15 +48,15 @@ _TRIES = 5
 class Vmgroups:
     """For any thread."""
 
-    def __init__(self, parts: Parts, trash: Trash) -> None:
-        """``trash`` is what carries out that order on one volume."""
+    def __init__(self, parts: Parts, trash: Trash, *, retention_s: float) -> None:
+        """``trash`` is what carries out that order on one volume, ``retention_s`` how long they are kept then."""
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._new_id = parts.new_id
         self._log = parts.log
         self._showing = Showing(parts)
         self._membership = Membership(parts)
-        self._dissolving = Dissolving(parts, self._membership, trash)
+        self._dissolving = Dissolving(parts, self._membership, trash, retention_s=retention_s)
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers each message."""

@@ -118,11 +118,12 @@ def carry_out(
     *,
     question: str | None = None,
     word: str | None = None,
+    telling: bool = False,
 ) -> int:
     """Carry out a change for each name, or show the plans; return the exit code of all of them (``Several``).
 
     ``done`` says in words what is so afterwards. With a ``question`` the plans are made first, and what they lose is
-    confirmed; ``word`` as ``confirm`` takes it.
+    confirmed; ``word`` as ``confirm`` takes it. ``telling``: with what is left of the object, as the plan's last step has it.
     """
     changes = _for_revision(changes, how.revision)
     several = Several(changes)
@@ -134,7 +135,7 @@ def carry_out(
         lost = [f"lost with {name}: {loss}" for name, plan in plans.items() for loss in losses([plan])]
         confirm(lost, question, yes=False, word=word)
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
-    outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how), done(name)))
+    outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how), done(name), telling=telling))
     _see_to(client, several, outcomes, how, done)
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
@@ -190,8 +191,11 @@ def _ask(
     return outcome
 
 
-def _told(outcome: Outcome, done: str) -> Outcome:
+def _told(outcome: Outcome, done: str, *, telling: bool) -> Outcome:
     """Say at once what was done: with several names one hears it while the others are under way."""
+    left = next((step["after"] for step in reversed(outcome["plan"]["steps"])), None) if telling else None
+    if left is not None:
+        done = f"{done} ({left})"
     if not _is_under_way(outcome):
         steps = outcome["plan"]["steps"]
         waits = " from its next attach on" if any(step["verb"] == _AWAITS for step in steps) else ""

@@ -156,7 +156,9 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 @command.command("rm")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_vmgroups)
 @click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
-@click.option("--remove-volumes", is_flag=True, help="Put all of its volumes into the trash first.")
+@click.option(
+    "--remove-volumes", is_flag=True, help="Remove all of its volumes first, with their data; not where the trash keeps them."
+)
 @click.option("--force", is_flag=True, help="Take its virtual machines out with it; not those that have a volume attached.")
 @change_options(losing=True, revised=True)
 @api_options

@@ -53,22 +53,26 @@ def create(name: str, vmgroup: str, options: tuple[str, ...], over_quota: bool, 
 @_names
 @_vmgroup
 @click.option("--permanently", is_flag=True, help="Delete one that is in the trash, lost or damaged, with its data, for good.")
+@click.option("--i-know", metavar="NAME", help="With --permanently and an id: the name of the volume that has it.")
 @change_options(losing=True, working=True, revised=True)
 @api_options
-def rm(names: tuple[str, ...], vmgroup: str | None, permanently: bool, client: Client, how: How) -> int:
+def rm(names: tuple[str, ...], vmgroup: str | None, permanently: bool, i_know: str | None, client: Client, how: How) -> int:
     """Put volumes into the trash, from where `restore` brings them back until the trash is emptied."""
-    changes = {name: _removal(client, name, vmgroup, permanently=permanently) for name in dict.fromkeys(names)}
+    if i_know is not None and not permanently:
+        raise click.UsageError("--i-know is for --permanently", click.get_current_context(silent=True))
+    changes = {name: _removal(name, vmgroup, i_know or name, permanently=permanently) for name in dict.fromkeys(names)}
     many = f"{len(changes)} volumes"
     question = f"Remove {names[0] if len(changes) == 1 else many}?"
-    said = _said("is deleted for good" if permanently else "is removed")
-    return carry_out(client, changes, how, said, question=question, word=many if len(changes) > 1 else None)
+    what = _said("is deleted for good" if permanently else "is removed")
+    word = many if len(changes) > 1 else None
+    return carry_out(client, changes, how, lambda name: what(i_know or name), question=question, word=word, telling=True)
 
 
-def _removal(client: Client, name: str, vmgroup: str | None, *, permanently: bool) -> Change:
+def _removal(name: str, vmgroup: str | None, i_know: str, *, permanently: bool) -> Change:
     if not permanently:
         return Change("DELETE", path_of("volumes", name), query={"vmgroup": vmgroup})
     # The service wants to hear the volume's name: an id that was copied from the wrong line is no proof.
-    return Change("POST", path_of("volumes", name, "destroy"), _of(vmgroup) | {"i_know": name})
+    return Change("POST", path_of("volumes", name, "destroy"), _of(vmgroup) | {"i_know": i_know})
 
 
 @click.command("restore")

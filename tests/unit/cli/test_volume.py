@@ -158,6 +158,13 @@ CREATE = {"vmgroup": "_DEFAULT", "name": "db", "options": [], "over_quota": Fals
         pytest.param("rm db --yes", "DELETE", "/v1/volumes/db", None, id="trash"),
         pytest.param("rm db --yes --vmgroup prod", "DELETE", "/v1/volumes/db?vmgroup=prod", None, id="trash-of-a-vmgroup"),
         pytest.param("rm db --yes --permanently", "POST", "/v1/volumes/db/destroy", {"i_know": "db"}, id="for-good"),
+        pytest.param(
+            f"rm {ID} --yes --permanently --i-know db",
+            "POST",
+            f"/v1/volumes/{ID}/destroy",
+            {"i_know": "db"},
+            id="for-good-by-id",
+        ),
         pytest.param("restore db", "POST", "/v1/volumes/db/restore", {}, id="restore"),
         pytest.param(
             "restore db --new-name old --vmgroup prod",
@@ -306,6 +313,28 @@ def test_a_machine_that_may_run_needs_its_name(terminal: Terminal) -> None:
 
     assert said.code == 5
     assert said.err.endswith("web1 may be running; repeat it with --i-know web1 [proof-needed]\n")
+
+
+@pytest.mark.parametrize(
+    ("left", "says"),
+    [
+        pytest.param(
+            "its disk stays at [ds1] web/db.vmdk", "volume db is deleted for good (its disk stays at [ds1] web/db.vmdk)"
+        ),
+        pytest.param(None, "volume db is deleted for good"),
+    ],
+    ids=["adopted", "ours"],
+)
+def test_of_an_adopted_disk_it_is_not_said_that_it_is_gone(terminal: Terminal, left: str | None, says: str) -> None:
+    told = outcome("destroy-volume")
+    told["plan"]["steps"][0]["after"] = left
+    said = terminal.answers(Says(told)).run("volume", "rm", "db", "--permanently", "--yes")
+
+    assert said.err == f"{says}\n"
+
+
+def test_a_proof_for_nothing_is_refused(terminal: Terminal) -> None:
+    assert terminal.run("volume", "rm", "db", "--yes", "--i-know", "db").code == 2
 
 
 def task(state: TaskState, percent: int | None = None) -> Says:

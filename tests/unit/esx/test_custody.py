@@ -14,6 +14,7 @@ from tests.unit.esx.tenants import EVERYTHING, RED
 from vmdkvol.errors import (
     Busy,
     CheckFailed,
+    Conflict,
     InvalidName,
     InvalidOption,
     MetadataDamaged,
@@ -106,9 +107,29 @@ def test_restored_onto_a_name_that_is_taken_it_stays_in_the_trash(site: AdminSit
     assert site.record(trashed).state is State.TRASHED
 
 
-def test_with_a_new_name_it_comes_out_beside_its_namesake(site: AdminSite, trashed: VolumeId) -> None:
+def test_the_name_means_the_one_in_the_trash_also_when_it_was_given_again(site: AdminSite, trashed: VolumeId) -> None:
+    site.create("db", datastore="ds1")
+    with pytest.raises(NameConflict, match=f"give {trashed}, in the trash, another one as its new name"):
+        restore(site, "db")
+    with pytest.raises(NameConflict):
+        restore(site, "db", dry_run=True)
+    assert site.record(trashed).state is State.TRASHED
+
+
+def test_of_two_in_the_trash_none_is_guessed(site: AdminSite, trashed: VolumeId) -> None:
+    second = site.create("db", datastore="ds1").id
+    site.remove(second)
+    with pytest.raises(Conflict) as refused:
+        restore(site, "db", new_name="db-old")
+    for told in (str(trashed), str(second), "'_DEFAULT'", ", trashed 20", "give the id"):
+        assert told in str(refused.value)
+    assert [record.state for record in site.records()] == [State.TRASHED] * 2
+
+
+@pytest.mark.parametrize("which", ["name", "id"])
+def test_with_a_new_name_it_comes_out_beside_its_namesake(site: AdminSite, trashed: VolumeId, which: str) -> None:
     other = site.create("db", datastore="ds1").id
-    restore(site, trashed, new_name="db-old")
+    restore(site, "db" if which == "name" else trashed, new_name="db-old")
     assert (site.get("db").id, site.get("db-old").id) == (other, trashed)
     assert sidecar_of(site, trashed).name == "db-old"
 

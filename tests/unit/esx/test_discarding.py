@@ -194,14 +194,24 @@ def test_a_live_volume_is_not_destroyed(site: AdminSite, volume: VolumeId) -> No
     assert site.record(volume).state is State.READY
 
 
-def test_of_two_of_one_name_the_live_one_is_meant_and_kept(site: AdminSite, volume: VolumeId) -> None:
-    """By the name alone nobody destroys what is in the trash while another one lives: its id says which."""
+def test_of_two_of_one_name_none_is_destroyed_until_its_id_says_which(site: AdminSite, volume: VolumeId) -> None:
     trash(site)
     live = site.create("db").id
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match=f"2 volumes have the name 'db': {live} of '_DEFAULT', {volume} of '_DEFAULT', trashed"):
         destroy(site, "db")
+    assert {record.id for record in site.records()} == {volume, live}
     destroy(site, volume)
     assert [record.id for record in site.records()] == [live]
+
+
+def test_of_an_adopted_volume_the_plan_says_that_its_disk_stays(site: AdminSite, volume: VolumeId) -> None:
+    record = site.record(volume)
+    adopted = replace(
+        record, adopted=str(disk_path(record)), state=State.TRASHED, trashed_at=1.0, generation=record.generation + 1
+    )
+    site.store.update(adopted, expect=record.generation)
+    (step,) = destroy(site, dry_run=True).plan.steps
+    assert step.after == f"its disk stays at {disk_path(record)}"
 
 
 def test_a_damaged_volume_is_destroyed_by_the_word(site: AdminSite, volume: VolumeId) -> None:

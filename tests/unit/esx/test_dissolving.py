@@ -48,21 +48,26 @@ def test_without_a_retention_volumes_and_vmgroup_are_gone_and_the_plan_says_so_b
     office.site.check_settled()
 
 
-def test_a_trash_that_keeps_the_volumes_keeps_the_vmgroup_until_it_lets_go() -> None:
-    office, volumes = with_volumes(retention_s=100.0)
-    dry = office.ask(replace(REMOVE, dry_run=True))
-    assert dry.plan.loses == "vmgroup dev with its rights, limits and defaults"
-    with pytest.raises(VmgroupNotEmpty, match="in the trash"):
-        office.ask(REMOVE)
-    assert states(office) == [State.TRASHED, State.TRASHED]
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_trash_that_would_keep_it_is_told_before_anything_is_in_there(dry_run: bool) -> None:
+    office, volumes = with_volumes(retention_s=7200.0)
+    with pytest.raises(VmgroupNotEmpty, match="has 2 volumes, which the trash would keep for 2 hours, and it with them"):
+        office.ask(replace(REMOVE, dry_run=dry_run))
+    assert states(office) == [State.READY, State.READY]
     assert office.members() == ["host-a"]
+    for volume in volumes:
+        office.site.remove(volume, A)
     with pytest.raises(VmgroupNotEmpty, match="has 2 volumes, in the trash"):
-        office.ask(REMOVE)
+        office.ask(replace(REMOVE, dry_run=dry_run))
+
+
+def test_when_the_trash_has_let_go_it_can_be_removed() -> None:
+    office, volumes = with_volumes(retention_s=100.0)
+    for volume in volumes:
+        office.site.remove(volume, A)
     office.site.clock.skip(101.0)
     office.site.calm_down()
-    assert office.site.records() == []
     assert office.ask(REMOVE).done
-    assert volumes
 
 
 def test_what_is_in_the_trash_already_is_found_before_anything_is_done() -> None:
@@ -121,7 +126,7 @@ def test_cut_off_in_the_middle_the_same_again_goes_on() -> None:
                 raise Busy("the database is locked")
         return real(order, office.call())
 
-    cut = Dissolving(parts, Membership(parts), trash)
+    cut = Dissolving(parts, Membership(parts), trash, retention_s=0.0)
     with pytest.raises(Busy):
         cut.remove(office.group("dev"), REMOVE, office.call())
     assert states(office) == [State.READY, State.READY]
@@ -156,7 +161,7 @@ def test_a_volume_that_came_before_the_machines_were_looked_at_is_told_as_such()
 
     parts = office.site.verbs.parts
     with pytest.raises(VmgroupNotEmpty, match="got a volume meanwhile"):
-        Dissolving(parts, Membership(parts), trash).remove(office.group("dev"), REMOVE, office.call())
+        Dissolving(parts, Membership(parts), trash, retention_s=0.0).remove(office.group("dev"), REMOVE, office.call())
     assert office.members() == ["host-a"]
 
 
@@ -183,7 +188,7 @@ def test_a_volume_that_is_moved_to_another_vmgroup_meanwhile_is_not_lost_with_th
 
     parts = office.site.verbs.parts
     with pytest.raises((VolumeNotFound, StaleRequest)):
-        Dissolving(parts, Membership(parts), trash).remove(office.group("dev"), REMOVE, office.call())
+        Dissolving(parts, Membership(parts), trash, retention_s=0.0).remove(office.group("dev"), REMOVE, office.call())
     assert (office.site.record(wanted).state, office.site.record(wanted).vmgroup) == (State.READY, ops)
 
 

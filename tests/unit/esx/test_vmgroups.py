@@ -79,7 +79,8 @@ class Office:
         self.vmgroups = self.over(self.site.store)
 
     def over(self, store: Any) -> Vmgroups:
-        return Vmgroups(replace(self.site.verbs.parts, hypervisor=self.seen, store=store), self.trash)
+        parts = replace(self.site.verbs.parts, hypervisor=self.seen, store=store)
+        return Vmgroups(parts, self.trash, retention_s=self.site.retention_s)
 
     @property
     def trash(self) -> Callable[[TrashVolume, Call], Outcome]:

@@ -42,6 +42,7 @@ def test_a_detach_is_not_told_to_be_mounted() -> None:
         (7199, "120 minutes"),
         (7200, "2 hours"),
         (86400, "24 hours"),
+        (7 * 86400, "7 days"),
     ],
 )
 def test_a_time_has_one_unit(seconds: int, said: str) -> None:
