@@ -21,6 +21,7 @@ from vmdkvol.errors import BadFrame, BadRequest, quoted
 from vmdkvol.messages import Request
 from vmdkvol.orders import Actor, Order, OrderFor, Query
 from vmdkvol.wire import load
+from vmdkvol_esx.web import misreadings
 from vmdkvol_esx.web.routes import Route
 
 # What every request has that comes from the door, never from who asks.
@@ -28,9 +29,9 @@ COMMON = frozenset(each.name for each in fields(Order))
 MAX_BODY = 64 << 10
 MAX_KEY = 100
 _MOST_PARAMETERS = 100
+_NAMES = r"a name has printable characters, no / and no \, and is not . or .."
 _KEYS = UUID("0b51f1a3-5c8e-4a2a-9c43-6a1f7c9f7d10")
 _REVISION = re.compile(r'"([0-9]{1,18})(?:\.[0-9a-f]{1,64})?"', re.ASCII)
-_READER = re.compile(r"not an? \w+: \[['\"](.*)['\"]\]", re.DOTALL)
 _WAIT = re.compile(r"wait ?= ?\"?([0-9]{1,9})\"?", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
@@ -63,9 +64,9 @@ def path_parts(raw: str) -> tuple[str, ...]:
         try:
             text = unquote_to_bytes(part).decode("utf-8")
         except UnicodeDecodeError:
-            raise BadRequest("the path is not UTF-8") from None
+            raise BadRequest("the path is not UTF-8", remedy="write names in UTF-8, with % before each byte of it") from None
         if text in ("", ".", "..") or not text.isprintable() or "/" in text or "\\" in text:
-            raise BadRequest(f"the path has a part {quoted(text, 40)}, which is no name")
+            raise BadRequest(f"the path has a part {quoted(text, 40)}, which is no name", remedy=_NAMES)
         parts.append(text)
     return tuple(parts)
 
@@ -86,7 +87,10 @@ def call_id(said: Said, by: Actor, new: UUID) -> UUID:
     """Return the id of the call: what makes a repeat one. ``new`` if nothing was said; BadRequest for what is no key."""
     if said.key is not None:
         if not 1 <= len(said.key) <= MAX_KEY or not said.key.isascii() or not said.key.isprintable():
-            raise BadRequest(f"an Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters")
+            raise BadRequest(
+                f"the Idempotency-Key has not 1 to {MAX_KEY} printable ASCII characters",
+                remedy="send a new UUID with each order, the same one with its repeats",
+            )
         return uuid5(_KEYS, f"{by.name}\n{said.key}")
     if said.request_id is None:
         return new
@@ -108,12 +112,15 @@ def message(route: Route, path: Mapping[str, str], said: Said, by: Actor) -> Req
     if not route.has_body and said.body:
         raise BadRequest(f"{route.method} takes no body", remedy="leave it out")
     if route.has_body and parameters:
-        raise BadRequest(f"the query string has {quoted(min(parameters), 40)}, which {route.method} does not take there")
+        raise BadRequest(
+            f"the query string has {quoted(min(parameters), 40)}, which {route.method} does not take there",
+            remedy="send it in the body",
+        )
     _check_names(given, hints, values)
     try:
         made: Request[Any] = load(kind, {**given, **values})
     except BadFrame as error:
-        raise BadRequest(f"the request is not right: {_plain(error.text)}") from error
+        raise misreadings.refused(error.text) from error
     if isinstance(made, OrderFor):
         return replace(made, by=by, dry_run=dry_run, expect=_expected(said.if_match))
     assert isinstance(made, Query), "every row's message is a query or an order"
@@ -152,7 +159,10 @@ def _parameters(query: str) -> dict[str, list[str]]:
             query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=_MOST_PARAMETERS
         )
     except (ValueError, UnicodeError):
-        raise BadRequest("the query string is not name=value&name=value in UTF-8, or is too long") from None
+        raise BadRequest(
+            f"the query string is not name=value&name=value in UTF-8, or has more than {_MOST_PARAMETERS} of them",
+            remedy="write it so, with % before each byte that is no letter or digit",
+        ) from None
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)
@@ -194,18 +204,18 @@ def _scalar(hint: Any, name: str, text: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         words = [str(each.value) for each in hint]
         if text not in words:
-            raise BadRequest(f"{name} is not {quoted(text, 40)}, but one of: {', '.join(words)}")
+            raise BadRequest(f"{name} cannot be {quoted(text, 40)}", remedy=f"give one of: {', '.join(words)}")
         return text
     if hint is bool:
         if text not in ("true", "false"):
-            raise BadRequest(f"{name} is true or false, not {quoted(text, 40)}")
+            raise BadRequest(f"{name} cannot be {quoted(text, 40)}", remedy="give true or false")
         return text == "true"
     if hint is int and _WHOLE.fullmatch(text):
         return int(text)
     if hint is float and _NUMBER.fullmatch(text):
         return float(text)
     if hint in (int, float):
-        raise BadRequest(f"{name} is a number, not {quoted(text, 40)}")
+        raise BadRequest(f"{name} cannot be {quoted(text, 40)}", remedy=f"give a {'whole ' if hint is int else ''}number")
     return text
 
 
@@ -223,9 +233,9 @@ def _body(said: Said) -> dict[str, Any]:
     try:
         found = frames.parse(said.body)
     except BadFrame as error:
-        raise BadRequest(f"the body cannot be read: {_plain(error.text)}") from error
+        raise misreadings.unread(error.text) from error
     if not isinstance(found, dict):
-        raise BadRequest("the body is not a JSON object")
+        raise BadRequest("the body is not a JSON object", remedy="send {...}; " + misreadings.SEE)
     return found
 
 
@@ -237,7 +247,7 @@ def _check_names(given: Mapping[str, Any], hints: Mapping[str, Any], values: Map
 
 def _unknown(name: str, known: Iterable[str]) -> BadRequest:
     listed = ", ".join(known) or "none"
-    return BadRequest(f"there is no field {quoted(name, 40)} here; there are: {listed}")
+    return BadRequest(f"there is no field {quoted(name, 40)} here", remedy=f"there are: {listed}")
 
 
 def _expected(if_match: str | None) -> int | None:
@@ -247,10 +257,3 @@ def _expected(if_match: str | None) -> int | None:
     if found is None:
         raise BadRequest(f"If-Match {quoted(if_match, 40)} is no ETag of this API", remedy="send back the ETag that came")
     return int(found[1])
-
-
-def _plain(text: str) -> str:
-    """Return what the strict reader says, in words of the API: there are no frames, no classes and no ``$``."""
-    found = _READER.fullmatch(text)
-    words = found[1] if found else text.removeprefix("a frame is ").removeprefix("a frame has ")
-    return words.replace(" @ $.", " @ ").replace(" @ $", "")

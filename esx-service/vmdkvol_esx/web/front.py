@@ -27,7 +27,7 @@ from vmdkvol.logs import Log
 from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Outcome
 from vmdkvol.wire import dump
-from vmdkvol_esx.web import problems
+from vmdkvol_esx.web import misreadings, problems
 from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, wait_of
 from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.health import Health
@@ -208,12 +208,12 @@ def _errors(app: Flask, door: Door) -> None:
             return _problem(NotFound(f"there is no {where}", remedy="see /v1/openapi.json for what there is"), 404)
         if isinstance(error, MethodNotAllowed):
             allowed = ", ".join(sorted(error.valid_methods or ()))
-            response = _problem(BadRequest(f"{where} is not possible; there: {allowed}"), 405)
+            response = _problem(BadRequest(f"{where} is not possible", remedy=f"there: {allowed}"), 405)
             response.headers["Allow"] = allowed
             return response
         if error.code == 415:
             return _problem(WrongMedia(f"{where}: {error.name}"), 415)
-        return _problem(BadRequest(f"{where}: {error.name}"), error.code or 500)
+        return _problem(BadRequest(f"{where}: {error.name}", remedy=misreadings.SEE), error.code or 500)
 
     @app.errorhandler(Exception)
     def crashed(error: Exception) -> Response:

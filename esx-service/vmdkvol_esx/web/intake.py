@@ -34,9 +34,9 @@ def taken_in(stream: Stream, length: int | None, *, chunked: bool) -> bytes:
             if drained > _MOST_DRAINED:
                 break
     except (OSError, ValueError) as error:
-        raise BadRequest("the request ended before its body did") from error
+        raise BadRequest("the request ended before its body did", remedy="send as many bytes as Content-Length says") from error
     if len(found) > MAX_BODY:
         raise BodyTooLong(f"the body is longer than {MAX_BODY} bytes")
     if length is not None and left > 0:
-        raise BadRequest("the request ended before its body did")
+        raise BadRequest("the request ended before its body did", remedy="send as many bytes as Content-Length says")
     return bytes(found)

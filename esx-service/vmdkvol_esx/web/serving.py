@@ -123,7 +123,10 @@ class ApiWorker(BoundedWorker):
             return
         if isinstance(exc, ParseException):
             status, reason = _LIMITS.get(type(exc), (400, "Bad Request"))
-            error: VolumeError = BadRequest(f"this is not HTTP as the API takes it: {one_line(str(exc), 80)}")
+            error: VolumeError = BadRequest(
+                f"this is not HTTP as the API takes it: {one_line(str(exc), 80)}",
+                remedy="see docs/how-to/api.md",
+            )
         else:
             self.log.exception("request failed")
             status, reason, error = 500, "Internal Server Error", Internal("the API failed on this request")
