@@ -123,7 +123,7 @@ class SimulatedHypervisor(SimulatedPolicies):
             disk = self._disks.get(ref.path)
             if disk is None:
                 return None
-            if disk.damage is not None:
+            if disk.damage is not None and (disk.ref.uuid == ref.uuid or not disk.tells_identity):
                 raise MetadataDamaged(f"{ref.path}: {disk.damage}")
             if disk.ref.uuid != ref.uuid:
                 raise WrongDisk(f"{ref.path} is disk {disk.ref.uuid}, not {ref.uuid}")

@@ -41,6 +41,8 @@ class SimulatedDisk:
     # What the guest wrote, as one immutable value; a clone gets the same.
     content: object = None
     damage: str | None = None
+    # Its descriptor is whole, and what lies beside it is not.
+    tells_identity: bool = False
     thick: bool = False
     policy: str | None = None
 
@@ -240,10 +242,10 @@ class SimulatedState:
                 self._deleted_with_vm.append(disk)
                 self._disks = {path: kept for path, kept in self._disks.items() if kept.ref.uuid != disk}
 
-    def damage(self, path: DiskPath, reason: str | None) -> None:
-        """The disk's descriptor or extent is broken, or whole again for None."""
+    def damage(self, path: DiskPath, reason: str | None, *, tells_identity: bool = False) -> None:
+        """The disk's descriptor or extent is broken, or whole again for None; the latter still tells who it is."""
         with self._now():
-            self._disks[path].damage = reason
+            self._disks[path].damage, self._disks[path].tells_identity = reason, tells_identity
 
     def swap(self, path: DiskPath, uuid: DiskUuid) -> None:
         """Another disk lies at this path now."""

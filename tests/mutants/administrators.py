@@ -68,6 +68,15 @@ MUTANTS = (
         f"{_UNIT}/test_vmgroups.py::test_a_machine_with_a_volumes_disk_does_not",
     ),
     _defect(
+        "a-damaged-disk-is-asked-by-a-foreign-identity-alone",
+        "a disk whose extent is too short is told for ever as one that changes at this moment",
+        "mending.py",
+        "        if named is not None:\n            yield named.disk_uuid\n",
+        "",
+        ("I6",),
+        f"{_UNIT}/test_mending.py::test_a_damaged_disk_without_a_copy_is_known_by_its_record",
+    ),
+    _defect(
         "a-token-s-note-is-written-twice",
         "killed between the audit and the file, the service writes twice that a token was made",
         "token_notes.py",

@@ -111,6 +111,34 @@ def test_a_damaged_disk_is_told_and_left_to_a_person(site: AdminSite) -> None:
     assert "cut off" in told.detail
 
 
+@pytest.mark.parametrize("known_by", ["record", "sidecar"])
+def test_a_disk_whose_extent_is_short_is_told_as_damaged_once_with_its_code(site: AdminSite, known_by: str) -> None:
+    """Its descriptor is whole: who asks for another identity hears that first."""
+    record = site.record(site.create("db", datastore="ds1").id)
+    if known_by == "sidecar":
+        site.store.delete(record.id, expect=record.generation)
+    site.hypervisor.damage(disk_path(record), "its extent is too short", tells_identity=True)
+    (told,) = found(site)
+    assert (told.kind, told.where) == (OrphanKind.DAMAGED_DISK, str(disk_path(record)))
+    assert told.detail == f"{disk_path(record)}: its extent is too short [metadata-damaged]"
+
+
+def test_a_damaged_disk_without_a_copy_is_known_by_its_record(site: AdminSite) -> None:
+    record = site.record(site.create("db", datastore="ds1").id)
+    site.hypervisor.write_sidecar(disk_path(record), None)
+    site.hypervisor.damage(disk_path(record), "its extent is too short", tells_identity=True)
+    (told,) = found(site)
+    assert (told.kind, told.volume) == (OrphanKind.DAMAGED_DISK, "db")
+
+
+def test_a_damaged_disk_of_which_nobody_knows_who_it_is_is_not_known(site: AdminSite) -> None:
+    ref = bare_disk(site)
+    site.hypervisor.damage(ref.path, "its extent is too short", tells_identity=True)
+    told: Orphans = site.order(ListOrphans())
+    assert told.orphans == ()
+    assert [line.count(str(ref.path)) for line in told.unread] == [1]
+
+
 def test_a_copy_that_stayed_where_its_disk_was_moved_from_is_told(site: AdminSite) -> None:
     record = site.record(site.create("db", datastore="ds1").id)
     stray = DiskPath(DS2, "vmdkvol/elsewhere/db.vmdk")
