@@ -5,7 +5,7 @@ Each order looks anew at the one place that it names, which must be one where ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
@@ -24,6 +24,7 @@ from vmdkvol.errors import (
     quoted,
 )
 from vmdkvol.messages import Call, Request
+from vmdkvol.names import DatastoreName
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan, Orphan, Orphans
 from vmdkvol.points import Point
@@ -35,13 +36,14 @@ from vmdkvol_esx.discarding import Discarding
 from vmdkvol_esx.glance import by_disk
 from vmdkvol_esx.orphans import Known, Place
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import copy_path
+from vmdkvol_esx.paths import copy_path, disk_ref
 from vmdkvol_esx.ports import Disk, DiskPath, DiskRef
 from vmdkvol_esx.rebuilding import adopted_disk, as_found, read_record
 from vmdkvol_esx.records import VolumeRecord
 
 _PAGE_BYTES = frames.MAX_FRAME - 4096
 _MOST_UNREAD = 50
+_HAS_A_DISK = frozenset({State.READY, State.DAMAGED})
 
 
 class MendingOrphans:
@@ -70,6 +72,7 @@ class MendingOrphans:
         known = self._known(unread)
         found: list[Orphan] = list(orphans.of_records(known))
         listed: dict[DiskUuid, DiskPath] = {}
+        looked: set[DatastoreName] = set()
         for datastore in self._hypervisor.datastores():
             try:
                 disks = {disk.ref.path: disk for disk in self._hypervisor.disks(datastore.name)}
@@ -78,7 +81,9 @@ class MendingOrphans:
                 unread.append(one_line(f"datastore {datastore.name}: {error.text}"))
                 continue
             listed.update({disk.ref.uuid: path for path, disk in disks.items()})
+            looked.add(datastore.name)
             found += self._of(paths, disks, known, unread)
+        found += self._gone(looked, listed, known, unread)
         found = orphans.by_kind([*found, *orphans.of_attached(known, listed)])
         return _fitting(found, unread)
 
@@ -96,6 +101,26 @@ class MendingOrphans:
                 continue
             if orphan is not None:
                 yield orphan
+
+    def _gone(
+        self, looked: Collection[DatastoreName], listed: Collection[DiskUuid], known: Known, unread: list[str]
+    ) -> Iterator[Orphan]:
+        """Yield what no scan has decided yet: volumes whose disk is positively absent at this moment."""
+        for record in known.by_disk.values():
+            uuid = record.disk_uuid
+            if record.state not in _HAS_A_DISK or record.datastore not in looked or uuid in listed or uuid in known.holders:
+                continue
+            try:
+                absent = self._hypervisor.disk(disk_ref(record)) is None
+            except (MetadataDamaged, WrongDisk):
+                # What lies there is told by its place.
+                continue
+            except VolumeError as error:
+                unread.append(one_line(f"volume {record.name}: {error.text}"))
+                continue
+            # Since the listing it was perhaps removed, or moved by its machine's move, or is on its way.
+            if absent and self._store.open_intent(record.id) is None and self._store.volume(record.id) == record:
+                yield orphans.not_found(record)
 
     def _place(self, path: DiskPath, disk: Disk | None, named: VolumeRecord | None) -> Place:
         """Return what lies there; ``disk`` is what a listing just showed, ``named`` whose record names the place.

@@ -97,6 +97,12 @@ def of_records(known: Known) -> Iterator[Orphan]:
         yield _of_nameless(group, records, known.vmgroups.get(group))
 
 
+def not_found(record: VolumeRecord) -> Orphan:
+    """Return what is told of a volume whose disk is not there at this moment: it is lost when the scans say so."""
+    detail = f"its disk is not at [{record.datastore}] {record.path} now; the next scans decide whether it is lost: look again"
+    return Orphan(OrphanKind.LOST, str(record.id), one_line(detail), volume=record.name, size_bytes=record.size_bytes)
+
+
 def is_nameless(group: VmgroupId, name: str | None) -> bool:
     """Tell whether a vmgroup was lost with a database: a rebuild gives one that it does not know its id as a name."""
     return name in (None, str(group))

@@ -36,7 +36,7 @@ def ls(client: Client, view: View) -> None:
     found = client.get(path_of("orphans"))
     view.show(_ORPHANS, [_row(orphan) for orphan in found["orphans"]])
     for place in found["unread"]:
-        click.echo(f"vmdkvol: {one_line(place)} could not be read: nothing is known of it", err=True)
+        click.echo(f"vmdkvol: not known: {one_line(place)}", err=True)
     if found["more"]:
         click.echo(f"vmdkvol: {found['more']} more are not shown: mend these first", err=True)
     if view.output == "table" and found["orphans"]:

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import click
 import pytest
 
+from tests.doubles.faulty import Faults
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, DS2, GB, A, Killed
 from tests.unit.esx.test_crashes import Passed
@@ -23,6 +24,7 @@ from vmdkvol.vmgroup_messages import UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, State, VmgroupId, VolumeId, new_disk_uuid
 from vmdkvol.volume_orders import DestroyVolume, RestoreVolume
 from vmdkvol.wire import dump
+from vmdkvol_esx.mending import MendingOrphans
 from vmdkvol_esx.orphans import Known, of_records
 from vmdkvol_esx.paths import disk_path, disk_ref
 from vmdkvol_esx.ports import AttachDisk, CreateDisk, DetachDisk, DiskPath, DiskRef
@@ -176,6 +178,59 @@ def test_a_copy_of_a_volume_s_disk_is_told_and_left_alone(site: AdminSite) -> No
     assert "a copy?" in told.detail
     with pytest.raises(Conflict):
         mend(site, copy.path, Mending.TRASH, str(copy.path))
+
+
+@pytest.mark.parametrize("copy", ["with-its-copy-left", "with-its-copy-gone"])
+def test_a_disk_that_is_gone_is_told_before_any_scan_has_decided_and_nothing_can_be_ordered(site: AdminSite, copy: str) -> None:
+    record = site.record(site.create("db", datastore="ds1").id)
+    site.hypervisor.lose(disk_path(record))
+    if copy == "with-its-copy-gone":
+        site.hypervisor.write_sidecar(disk_path(record), None)
+    (told,) = found(site)
+    assert (told.kind, told.where, told.volume, told.actions) == (OrphanKind.LOST, str(record.id), "db", ())
+    assert "is not at [ds1]" in told.detail
+    with pytest.raises(Conflict):
+        mend(site, record.id, Mending.FORGET, str(record.id))
+    for _ in range(2):
+        site.housekeeping.scan()
+    (decided,) = found(site)
+    assert (decided.where, decided.actions) == (str(record.id), (Mending.FORGET,))
+
+
+def test_a_disk_of_which_it_cannot_be_said_whether_it_is_there_is_not_told_as_gone(site: AdminSite) -> None:
+    record = site.record(site.create("db", datastore="ds1").id)
+    site.hypervisor.lose(disk_path(record))
+    faults = Faults(site.clock)
+    site.hypervisor.write_sidecar(disk_path(record), None)
+    faults.fail_before("disk", TruthUnknown("the datastore does not answer"))
+    told = seeing(site, hypervisor=faults.around(site.hypervisor)).look()
+    assert told.orphans == ()
+    assert told.unread == ("volume db: the datastore does not answer",)
+
+
+def test_a_volume_that_is_removed_meanwhile_is_not_told_as_gone(site: AdminSite) -> None:
+    record = site.record(site.create("db", datastore="ds1").id)
+    site.hypervisor.lose(disk_path(record))
+    site.hypervisor.write_sidecar(disk_path(record), None)
+    assert seeing(site, store=Removing(site.store)).look().orphans == ()
+
+
+def seeing(site: AdminSite, **parts: Any) -> MendingOrphans:
+    nobody: Any = None
+    return MendingOrphans(replace(site.verbs.parts, **parts), site.choosing, nobody)
+
+
+class Removing:
+    """A store whose volumes are gone when one of them is asked for by itself."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def volume(self, volume: VolumeId) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def test_a_vmgroup_that_was_lost_is_told_once_for_all_its_volumes(site: AdminSite) -> None:
