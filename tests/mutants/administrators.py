@@ -74,7 +74,7 @@ MUTANTS = (
         "        if named is not None:\n            yield named.disk_uuid\n",
         "",
         ("I6",),
-        f"{_UNIT}/test_mending.py::test_a_damaged_disk_without_a_copy_is_known_by_its_record",
+        f"{_UNIT}/test_mending.py::test_a_damaged_disk_whose_copy_is_damaged_too_is_known_by_its_record",
     ),
     _defect(
         "a-token-s-note-is-written-twice",

@@ -125,9 +125,9 @@ def test_a_disk_whose_extent_is_short_is_told_as_damaged_once_with_its_code(site
     assert told.detail == f"{disk_path(record)}: its extent is too short [metadata-damaged]"
 
 
-def test_a_damaged_disk_without_a_copy_is_known_by_its_record(site: AdminSite) -> None:
+def test_a_damaged_disk_whose_copy_is_damaged_too_is_known_by_its_record(site: AdminSite) -> None:
     record = site.record(site.create("db", datastore="ds1").id)
-    site.hypervisor.write_sidecar(disk_path(record), None)
+    site.hypervisor.write_sidecar(disk_path(record), b"{")
     site.hypervisor.damage(disk_path(record), "its extent is too short", tells_identity=True)
     (told,) = found(site)
     assert (told.kind, told.volume) == (OrphanKind.DAMAGED_DISK, "db")
