@@ -43,6 +43,20 @@ def test_every_list_of_the_command_line_says_which_keys_it_has() -> None:
     assert filtered == {name for name, _ in lists()}
 
 
+def test_every_key_that_a_list_is_filtered_or_sorted_by_on_a_page_is_one_of_its() -> None:
+    known = {command: set(table.keys) for command, table in lists()}
+    said = [
+        (page, command, key)
+        for page in PAGES
+        for command, rest in re.findall(
+            r"(vmdkvol [a-z]+(?: [a-z]+)*? (?:ls|volumes))\b([^`\n]*)", page.read_text(encoding="utf-8")
+        )
+        for key in re.findall(r"--(?:filter|sort) -?([a-z_]+)", rest)
+    ]
+    assert len(said) > 5
+    assert [(name(page), command, key) for page, command, key in said if key not in known[command]] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_is_made_from_the_code_is_as_the_code_has_it(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
