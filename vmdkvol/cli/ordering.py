@@ -7,7 +7,7 @@ somebody changed the object in between.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Outcome = Mapping[str, Any]
+Telling = Callable[[Sequence[Mapping[str, Any]]], str | None]
 # As ``policy_messages.AWAIT_ATTACH``, which would load all messages.
 _AWAITS = "AwaitAttach"
 # A copy of 62 TiB takes days. Who does not want to wait breaks it off.
@@ -39,13 +40,18 @@ _TURN_S, _TURNS_S = 10, 110.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An order as the API takes it. ``expect`` is the revision that it is for, None: whatever there is."""
+    """An order as the API takes it. ``expect`` is the revision that it is for, None: whatever there is.
+
+    ``replaces``: it puts something in the place of what was there. Then it is for the revision of its plan, so that of two
+    administrators at once the second hears it, and it is said what was there before.
+    """
 
     method: str
     path: str
     body: Mapping[str, Any] | None = None
     query: Query = field(default_factory=dict)
     expect: int | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +124,13 @@ def carry_out(
     *,
     question: str | None = None,
     word: str | None = None,
-    telling: bool = False,
+    telling: Telling | None = None,
 ) -> int:
     """Carry out a change for each name, or show the plans; return the exit code of all of them (``Several``).
 
     ``done`` says in words what is so afterwards. With a ``question`` the plans are made first, and what they lose is
-    confirmed; ``word`` as ``confirm`` takes it. ``telling``: with what is left of the object, as the plan's last step has it.
+    confirmed; ``word`` as ``confirm`` takes it. ``telling`` says more, from the plan's steps; None: what was there before,
+    where something came into its place.
     """
     changes = _for_revision(changes, how.revision)
     several = Several(changes)
@@ -135,7 +142,11 @@ def carry_out(
         lost = [f"lost with {name}: {loss}" for name, plan in plans.items() for loss in losses([plan])]
         confirm(lost, question, yes=False, word=word)
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
-    outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how), done(name), telling=telling))
+    elif any(change.replaces and change.expect is None for change in changes.values()):
+        plans = several.each(lambda name: _ask(client, changes[name], dry_run=True))
+        changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
+    tell = telling or (replaced if any(change.replaces for change in changes.values()) else None)
+    outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how), done(name), tell))
     _see_to(client, several, outcomes, how, done)
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
@@ -191,11 +202,21 @@ def _ask(
     return outcome
 
 
-def _told(outcome: Outcome, done: str, *, telling: bool) -> Outcome:
+def left(steps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what is left of an object, as the last step of its plan has it."""
+    told: str | None = steps[-1]["after"] if steps else None
+    return told
+
+
+def replaced(steps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what was there before, and what is there now."""
+    return "; ".join(f"{step['before']} -> {step['after']}" for step in steps if step["before"] and step["after"]) or None
+
+
+def _told(outcome: Outcome, done: str, telling: Telling | None) -> Outcome:
     """Say at once what was done: with several names one hears it while the others are under way."""
-    left = next((step["after"] for step in reversed(outcome["plan"]["steps"])), None) if telling else None
-    if left is not None:
-        done = f"{done} ({left})"
+    more = None if telling is None else telling(outcome["plan"]["steps"])
+    done = done if more is None else f"{done} ({more})"
     if not _is_under_way(outcome):
         steps = outcome["plan"]["steps"]
         waits = " from its next attach on" if any(step["verb"] == _AWAITS for step in steps) else ""

@@ -122,7 +122,8 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
     }
     if not given:
         raise click.UsageError("say what to change", click.get_current_context(silent=True))
-    return carry_out(client, {wanted: Change("PATCH", path_of("policies", wanted), given)}, how, _said("is changed"))
+    change = Change("PATCH", path_of("policies", wanted), given, replaces=True)
+    return carry_out(client, {wanted: change}, how, _said("is changed"))
 
 
 @command.command("rm")

@@ -150,7 +150,8 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
     if not given:
         raise click.UsageError("say what to change", click.get_current_context(silent=True))
     given = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-    return carry_out(client, {wanted: Change("PATCH", path_of("vmgroups", wanted), given)}, how, _said("is changed"))
+    change = Change("PATCH", path_of("vmgroups", wanted), given, replaces=True)
+    return carry_out(client, {wanted: change}, how, _said("is changed"))
 
 
 @command.command("rm")

@@ -153,8 +153,7 @@ def words(row: Mapping[str, Any]) -> str:
 def _set(
     client: Client, how: How, name: str, datastore: str, body: Mapping[str, Any], verb: str, *, expect: int | None = None
 ) -> int:
-    change = Change("PATCH", path_of("vmgroups", name, "rights", datastore), body, expect=expect)
-
+    change = Change("PATCH", path_of("vmgroups", name, "rights", datastore), body, expect=expect, replaces=True)
     return carry_out(client, {name: change}, how, lambda name: f"vmgroup {name} {verb} {datastore}")
 
 

@@ -80,7 +80,8 @@ def rm(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client
 def replace(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], client: Client, how: How) -> int:
     """Have exactly these virtual machines in the vmgroup NAME."""
     name, vms = _asked(names, flag, listed)
-    return _order(client, how, name, Change("PUT", path_of("vmgroups", name, "members"), {"vms": vms}), "has exactly", vms)
+    change = Change("PUT", path_of("vmgroups", name, "members"), {"vms": vms}, replaces=True)
+    return _order(client, how, name, change, "has exactly", vms)
 
 
 @command.command("ls")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmdkvol.cli import completing
-from vmdkvol.cli.ordering import Change, How, carry_out, change_options, one_name
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options, left, one_name
 from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.errors import InvalidOption, quoted
@@ -65,7 +65,7 @@ def rm(names: tuple[str, ...], vmgroup: str | None, permanently: bool, i_know: s
     question = f"Remove {names[0] if len(changes) == 1 else many}?"
     what = _said("is deleted for good" if permanently else "is removed")
     word = many if len(changes) > 1 else None
-    return carry_out(client, changes, how, lambda name: what(i_know or name), question=question, word=word, telling=True)
+    return carry_out(client, changes, how, lambda name: what(i_know or name), question=question, word=word, telling=left)
 
 
 def _removal(name: str, vmgroup: str | None, i_know: str, *, permanently: bool) -> Change:

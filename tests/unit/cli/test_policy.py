@@ -93,8 +93,10 @@ def test_volumes_are_filtered_by_how_they_stand(terminal: Terminal) -> None:
 def test_each_change_asks_exactly_this(terminal: Terminal, command: str, method: str, path: str, body: object) -> None:
     said = terminal.answers(Says(outcome("create-policy"))).run("policy", *command.split())
     assert said.code == 0, said.err
-    (asked,) = terminal.asked
+    asked = terminal.asked[-1]
     assert (asked.method, asked.target, asked.body) == (method, path, body)
+    plans = [f"{path}?dry_run=true"] if method == "PATCH" else []
+    assert [each.target for each in terminal.asked[:-1]] == plans
 
 
 def test_one_that_is_used_does_not_keep_the_others(terminal: Terminal) -> None:

@@ -135,8 +135,11 @@ def test_each_change_asks_exactly_this(terminal: Terminal, command: str, method:
     said = terminal.answers(DONE).run("vmgroup", *command.split())
 
     assert said.code == 0, said.err
-    (asked,) = terminal.asked
+    asked = terminal.asked[-1]
     assert (asked.method, asked.target, asked.body) == (method, path, body)
+    # What replaces something is planned first, and is for what its plan was made from.
+    plans = [(method, f"{path}?dry_run=true")] if method in ("PATCH", "PUT") else []
+    assert [(each.method, each.target) for each in terminal.asked[:-1]] == plans
     assert said.out == ""
     assert "vmgroup prod " in said.err
 
@@ -155,6 +158,34 @@ def test_what_is_so_already_says_so(terminal: Terminal) -> None:
     said = terminal.answers(Says(outcome())).run("vmgroup", "vm", "add", "prod", "a")
 
     assert said.err == "vmgroup prod has a (it was so already)\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["update prod --description=x", "access set prod --datastore ds1 --allow-create true", "vm replace prod a"],
+    ids=["update", "right", "machines"],
+)
+def test_what_somebody_else_has_just_written_is_not_written_over(terminal: Terminal, command: str) -> None:
+    lost = problem("stale-request", "vmgroup prod has revision 8, not 7: somebody else changed it", 412)
+    said = terminal.answers(Says(outcome("set-description", revision=7)), lost).run("vmgroup", *command.split())
+
+    assert ["dry_run=true" in asked.target for asked in terminal.asked] == [True, False]
+    assert terminal.asked[1].headers["If-Match"] == '"7"'
+    assert (said.code, "revision 8, not 7" in said.err) == (5, True)
+
+
+def test_what_was_there_before_is_told(terminal: Terminal) -> None:
+    told = outcome("set-description")
+    told["plan"]["steps"][0] |= {"before": "web shop", "after": "shop"}
+    said = terminal.answers(Says(told)).run("vmgroup", "update", "prod", "--description", "shop")
+
+    assert said.err == "vmgroup prod is changed (web shop -> shop)\n"
+
+
+def test_a_revision_that_was_named_is_the_one(terminal: Terminal) -> None:
+    terminal.answers(DONE).run("vmgroup", "update", "prod", "--description=x", "--if-revision", "3")
+
+    assert [asked.headers.get("If-Match") for asked in terminal.asked] == ['"3"']
 
 
 def test_a_right_is_added_to_the_vmgroup_that_was_looked_at(terminal: Terminal) -> None:
