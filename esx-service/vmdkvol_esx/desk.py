@@ -38,6 +38,8 @@ _SECRETS = 100
 MOST_SLOW = 2
 _COMMON = frozenset(each.name for each in fields(Order))
 _WORD = re.compile(r"[\w@./:+-]{1,200}")
+# A word, or a list of words or of pairs of them.
+_VALUE = re.compile(r"[\w@./:+,=-]{1,400}")
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -202,7 +204,7 @@ class Desk:
     def _note(self, request: Query[Any] | OrderFor[Any], call: Call, result: str, trouble: str) -> None:
         said, by = _said(request), request.by
         # Quoted unless it is a word: no name reads as another field.
-        words = [f"{name}={value if _WORD.fullmatch(value) else repr(value)}" for name, value in said.items()]
+        words = [f"{name}={value if _VALUE.fullmatch(value) else repr(value)}" for name, value in said.items()]
         detail = " ".join([*words, *([trouble] if trouble else [])])
         target = next(iter(said.values()), "")
         at, role = self._clock.wall(), by.role.value
@@ -226,7 +228,24 @@ def verb(request: Request[Any]) -> str:
 def _said(request: Query[Any] | OrderFor[Any]) -> dict[str, str]:
     """Return what stands in the message beside what all have, as text; nothing secret, and not what is empty."""
     given = {each.name: getattr(request, each.name) for each in fields(request) if each.name not in _COMMON and each.repr}
-    return {name: str(value) for name, value in given.items() if value not in (None, "", ())}
+    return {name: _text(value) for name, value in given.items() if value not in (None, "", ())}
+
+
+def _text(value: object) -> str:
+    """Return a value as people write it: ``a,b`` and ``size=10mb,access=read-only``, not as Python does."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple) and value and all(isinstance(each, tuple) and len(each) == 2 for each in value):
+        return ",".join(f"{_word(name)}={_word(each)}" for name, each in value)
+    if isinstance(value, tuple | frozenset):
+        return ",".join(map(_word, value if isinstance(value, tuple) else sorted(value, key=str)))
+    return str(value)
+
+
+def _word(value: object) -> str:
+    """Return a part of a list, quoted unless it is a word: no name reads as two."""
+    text = _text(value)
+    return text if _WORD.fullmatch(text) else repr(text)
 
 
 def _result(request: OrderFor[Any], answer: object) -> str:

@@ -19,6 +19,8 @@ from vmdkvol.messages import Call, ListAttached, Request
 from vmdkvol.orders import ROOT, Actor, Order, OrderFor, Outcome, Plan, Query, Role, Step
 from vmdkvol.orphan_messages import ListOrphans
 from vmdkvol.policy_messages import GetPolicy, ListPolicies, ListPolicyVolumes
+from vmdkvol.vmgroup_messages import AddMembers
+from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.crew import WORKERS, Kind
 from vmdkvol_esx.desk import MOST_SLOW, Desk, refuse_all
@@ -104,6 +106,9 @@ class Forgetful:
             raise NoSpace("the database is full")
 
 
+KINDS = (Paint, Tidy, Look, Peek, CreateVolumeFor, AddMembers)
+
+
 class Office:
     """A desk with some rows; ``done`` is what was carried out."""
 
@@ -118,7 +123,7 @@ class Office:
         self.restart()
 
     def restart(self, store: Any = None) -> None:
-        rows: dict[type[Request[Any]], Callable[[Any, Call], Any]] = dict.fromkeys((Paint, Tidy, Look, Peek), self._do)
+        rows: dict[type[Request[Any]], Callable[[Any, Call], Any]] = dict.fromkeys(KINDS, self._do)
         self.desk = Desk(rows | {Cut: self._cut}, store or self.store, self.audit, self.clock, self.log, Meaning(self.store))
 
     def ask(self, request: Request[Any], call: UUID = ONE) -> Any:
@@ -298,6 +303,27 @@ def test_the_audit_hears_who_did_what_to_what(office: Office) -> None:
 def test_no_name_in_the_audit_reads_as_another_field(office: Office) -> None:
     office.ask(Paint("north result=done", ""))
     assert office.audit.records[0].detail == "wall='north result=done'"
+
+
+MADE = CreateVolumeFor(vmgroup="_DEFAULT", name="db", options=(("size", "10mb"), ("access", "read-only")), over_quota=True)
+
+
+@pytest.mark.parametrize(
+    ("order", "detail"),
+    [
+        (MADE, "vmgroup=_DEFAULT name=db options=size=10mb,access=read-only over_quota=true"),
+        (
+            CreateVolumeFor(vmgroup="g", name="db", options=(("label", "a, b=c"),)),
+            "vmgroup=g name=db options=\"label='a, b=c'\" over_quota=false",
+        ),
+        (AddMembers(name="g", vms=("hostb",)), "name=g vms=hostb"),
+        (AddMembers(name="g", vms=("a,b", "c d")), "name=g vms=\"'a,b','c d'\""),
+        (AddMembers(name="g", vms=("a' result=done",)), "name=g vms='\"a\\' result=done\"'"),
+    ],
+)
+def test_the_audit_has_lists_as_people_write_them(office: Office, order: Order, detail: str) -> None:
+    office.ask(order)
+    assert office.audit.records[0].detail == detail
 
 
 def test_the_audit_hears_of_a_task_that_was_started(office: Office) -> None:
