@@ -144,7 +144,7 @@ class Custody:
         _check_datastore(record, ref)
         self._check_name_free(record, ref.text, "use another name, or rename that one first")
         record = self._on_no_machine(record, "its name")
-        plan = Plan((Step("rename-volume", record.name, record.name, ref.text),))
+        plan = Plan((Step("rename-volume", record.name, record.name, ref.text),), regrouping.loses_name(record))
         if order.dry_run:
             return outcome(order, plan, record)
         renamed = self._copied_first(record, replace(record, name=ref.text))
@@ -171,7 +171,8 @@ class Custody:
         self._check_name_free(replace(record, vmgroup=to), record.name, "rename one of the two first")
         regrouping.check_fits(group, record, None if order.over_quota else self._store.usage(to).get(record.datastore, 0))
         record = self._on_no_machine(record, "its vmgroup")
-        plan = Plan((regrouping.step(record, self._ordering.choosing.names().get(record.vmgroup), group),))
+        step = regrouping.step(record, self._ordering.choosing.names().get(record.vmgroup), group)
+        plan = Plan((step,), regrouping.loses_name(record))
         if order.dry_run:
             return outcome(order, plan, record)
         # Its disk's path keeps the id of the vmgroup that it was made for: whose it is, the record says.

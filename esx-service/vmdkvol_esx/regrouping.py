@@ -1,4 +1,4 @@
-"""A volume comes into another vmgroup: whether it fits there, and what a plan says of it. Pure."""
+"""A volume comes into another vmgroup: whether it fits there, and what a plan says of it, and of its old name. Pure."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ def step(record: VolumeRecord, was: str | None, group: Group) -> Step:
         line = command("vmgroup", "access", "add", name, "--datastore", place)
         unseen = f"; its machines have no right on {place} and do not see it until `{line}`"
     return Step("move-volume", record.name, f"vmgroup {was or record.vmgroup}", f"vmgroup {name}{unseen}")
+
+
+def loses_name(record: VolumeRecord) -> str:
+    """Return what a plan says is lost with the old name: to Docker it is that of a volume that there never was."""
+    return (
+        f"the name {record.name} for Docker: a stopped container or Compose service that names it"
+        " would start on an empty volume of the engine's own"
+    )

@@ -124,12 +124,12 @@ def set_options(
 @_name
 @click.argument("new_name")
 @_vmgroup
-@change_options(revised=True)
+@change_options(losing=True, revised=True)
 @api_options
 def rename(name: str, new_name: str, vmgroup: str | None, client: Client, how: How) -> int:
     """Give the volume NAME the name NEW_NAME, while no machine has it. For Docker there is no volume of the old name then."""
     change = Change("POST", path_of("volumes", name, "rename"), _of(vmgroup) | {"new_name": new_name})
-    return carry_out(client, {name: change}, how, _said(f"is now {new_name}"))
+    return carry_out(client, {name: change}, how, _said(f"is now {new_name}"), question=f"Rename {name}?")
 
 
 @click.command("move")
@@ -143,7 +143,7 @@ def rename(name: str, new_name: str, vmgroup: str | None, client: Client, how: H
 )
 @_vmgroup
 @click.option("--over-quota", is_flag=True, help="Also beyond that vmgroup's limits.")
-@change_options(revised=True)
+@change_options(losing=True, revised=True)
 @api_options
 def move(name: str, to_vmgroup: str, vmgroup: str | None, over_quota: bool, client: Client, how: How) -> int:
     """Give the volume NAME to another vmgroup, while no machine has it. For its old one there is no such volume then.
@@ -153,7 +153,8 @@ def move(name: str, to_vmgroup: str, vmgroup: str | None, over_quota: bool, clie
     """
     body = _of(vmgroup) | {"to_vmgroup": to_vmgroup, "over_quota": over_quota}
     change = Change("POST", path_of("volumes", name, "move"), body)
-    return carry_out(client, {name: change}, how, _said(f"is in vmgroup {to_vmgroup} now"))
+    done = _said(f"is in vmgroup {to_vmgroup} now")
+    return carry_out(client, {name: change}, how, done, question=f"Move {name} to vmgroup {to_vmgroup}?")
 
 
 @click.command("resize")

@@ -117,6 +117,6 @@ def typed(site: ApiSite, row: str, capsys: pytest.CaptureFixture[str]) -> Said:
     if "ID" in words:
         (task, *_) = site.unix("GET", "/v1/tasks?ended=true").json["tasks"]
         words[words.index("ID")] = task["id"]
-    asks = re.match(r"vmdkvol (volume (rm|detach|release)|vmgroup rm|vm revoke|orphans mend)", row)
+    asks = re.match(r"vmdkvol (volume (rm|detach|release|rename|move)|vmgroup rm|vm revoke|orphans mend)", row)
     code = run(cli, "vmdkvol", [*words, *(["--yes"] if asks else [])])
     return Said(code, *capsys.readouterr())

@@ -27,7 +27,9 @@ LOSING = {
     "vmdkvol vm revoke",
     "vmdkvol vmgroup rm",
     "vmdkvol volume detach",
+    "vmdkvol volume move",
     "vmdkvol volume release",
+    "vmdkvol volume rename",
     "vmdkvol volume rm",
 }
 # Their objects have a revision, and they are for one that is there.

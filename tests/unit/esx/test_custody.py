@@ -77,6 +77,14 @@ def sidecar_of(site: AdminSite, volume: VolumeId) -> Any:
     return site.copy_of(site.record(volume))
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_rename_tells_what_becomes_of_who_names_the_volume(site: AdminSite, volume: VolumeId, dry_run: bool) -> None:
+    told = site.order(RenameVolume(volume="db", new_name="db2", dry_run=dry_run))
+    assert told.plan.loses is not None
+    assert "a stopped container or Compose service that names it" in told.plan.loses
+    assert site.order(RenameVolume(volume=str(volume), new_name="db2" if not dry_run else "db")).plan.loses is None
+
+
 # --- out of the trash --------------------------------------------------------------------------------------------
 
 
