@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from vmdkvol.errors import VolumeError
+from vmdkvol.errors import ServiceUnreachable, VolumeError
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 COLUMNS = ("status", "check", "finding", "fix")
+_AT_THE_SERVICE = "at the service: `systemctl status vmdkvol-esxd`, its log, and `vmdkvol-esxd doctor`"
 _EXIT = {OK: 0, WARN: 1, FAIL: 2}
 
 
@@ -32,7 +33,9 @@ def exit_code(findings: Collection[Finding]) -> int:
 
 def of_error(check: str, error: VolumeError) -> Finding:
     """Return the line of a check that could not be made."""
-    return Finding(FAIL, check, error.text, error.remedy)
+    # Whoever reads this has run a doctor: the remedy of others, to run one, would lead them round in a circle.
+    circular = isinstance(error, ServiceUnreachable) and error.remedy == ServiceUnreachable.remedy
+    return Finding(FAIL, check, error.text, _AT_THE_SERVICE if circular else error.remedy)
 
 
 def of_access(check: str, error: OSError) -> Finding:

@@ -86,9 +86,12 @@ def check(group: Group, verb: Verb, datastore: DatastoreName, home: DatastoreNam
     name = group.vmgroup.name
     fields = {"vmgroup": name, "datastore": datastore}
     if find(group.rights, datastore, home) is None:
-        raise NotPermitted(f"vmgroup {name} has no right on datastore {datastore}", remedy=_ASK, **fields)
+        raise NotPermitted(f"vmgroup {name} has no right on datastore {datastore}", remedy=_ASK, has="nothing", **fields)
     raise NotPermitted(
-        f"vmgroup {name} may use volumes on datastore {datastore}, but not create or remove any", remedy=_ASK, **fields
+        f"vmgroup {name} may use volumes on datastore {datastore}, but not create or remove any",
+        remedy=_ASK,
+        has="use",
+        **fields,
     )
 
 

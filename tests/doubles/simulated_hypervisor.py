@@ -113,7 +113,8 @@ class SimulatedHypervisor(SimulatedPolicies):
             if entry is None or entry.done or not isinstance(entry.change, CreateDisk | CloneDisk):
                 return False
             if not only_ask:
-                entry.error, entry.done = Conflict(f"the making of {entry.change.disk.path} was cancelled"), True
+                entry.error = Conflict(f"the making of {entry.change.disk.path} was cancelled", cancelled=True)
+                entry.done = True
                 self._changed.notify_all()
             return True
 

@@ -16,7 +16,7 @@ from vmdkvol.cli.asking import all_volumes, boot_id, connected, directory_option
 from vmdkvol.cli.engine_checks import left_over_specs, shadowing, stale_sockets
 from vmdkvol.cli.layout import PLUGIN_DIRECTORY, RUN_DIRECTORY, Identity, Layout, SandboxHost
 from vmdkvol.cli.render import Table, show
-from vmdkvol.errors import VolumeError
+from vmdkvol.errors import ServiceUnreachable, VolumeError
 from vmdkvol.findings import COLUMNS, FAIL, OK, WARN, Finding, exit_code, of_access, of_error
 from vmdkvol.options import PACKAGES
 
@@ -104,6 +104,8 @@ def _service(layout: Layout, identity: Identity) -> Iterator[Finding]:
                 volumes = list(all_volumes(connection))
         except VolumeError as error:
             fix = error.remedy or f"see {layout.log('service')}"
+            if isinstance(error, ServiceUnreachable):
+                fix = f"run `vmdkvol sandbox up`; {layout.log('service')} says why it ended"
             yield Finding(FAIL, f"service for {host.name}", error.text, fix)
             continue
         yield Finding(OK, f"service for {host.name}", f"answers; {len(volumes)} volumes")

@@ -153,6 +153,10 @@ class Tasks:
             while not self._stopping and not task.cancelled and not due.passed:
                 self._changed.wait(due.left_s)
             if task.cancelled:
-                raise Conflict(f"the making of {task.change.disk.path} was cancelled by an administrator")
+                raise Conflict(
+                    f"the making of {task.change.disk.path} was cancelled by an administrator",
+                    remedy="create it again if it is wanted after all",
+                    cancelled=True,
+                )
             if self._stopping:
                 raise HypervisorUnreachable(f"the service stops; nothing of {task.change.disk.path} was made")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vmdkvol.errors import HypervisorUnreachable
+from vmdkvol.errors import HypervisorUnreachable, ServiceUnreachable
 from vmdkvol.findings import FAIL, OK, WARN, Finding, exit_code, of_error
 from vmdkvol.names import DatastoreName
 from vmdkvol_esx import checkup
@@ -181,6 +181,12 @@ def test_a_host_is_a_machine_whose_guest_can_find_its_disks(seen: Host, status: 
 @pytest.mark.parametrize("size", [None, 1 << 20])
 def test_the_database_has_room(free: int, status: str, size: int | None) -> None:
     checked(checkup.database("/x/vmdkvol.db", size, 3, free), status)
+
+
+def test_a_doctor_that_does_not_reach_the_service_sends_nobody_to_a_doctor_of_the_same_place() -> None:
+    fix = of_error("service", ServiceUnreachable("away")).fix
+    assert "systemctl status vmdkvol-esxd" in fix
+    assert "`vmdkvol doctor`" not in fix
 
 
 def test_an_error_is_a_line_with_its_remedy() -> None:

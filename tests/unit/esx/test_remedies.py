@@ -6,26 +6,35 @@ from uuid import UUID
 
 import pytest
 
-from vmdkvol.errors import NoSpace, NotPermitted, QuotaExceeded, VolumeError
+from vmdkvol.errors import Conflict, NoSpace, NotPermitted, QuotaExceeded, StillMounted, VolumeError, VolumeNotFound
 from vmdkvol.names import ALL_DATASTORES, DatastoreName
 from vmdkvol.orders import Order
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import VmgroupId
-from vmdkvol.volume_orders import CreateVolumeFor
+from vmdkvol.volume_orders import CreateVolumeFor, DetachVolume
 from vmdkvol_esx import rights
 from vmdkvol_esx.cordons import takes_none
-from vmdkvol_esx.records import Right, Vmgroup
+from vmdkvol_esx.records import Group, Right, Vmgroup
 from vmdkvol_esx.remedies import for_administrators
+from vmdkvol_esx.rights import Verb
 
 GB = 1 << 30
+GIVE = "use another datastore, or give the right: `vmdkvol vmgroup access"
 DS1 = DatastoreName("ds1")
 GROUP = Vmgroup(VmgroupId(UUID(int=7)), "the shop", DS1)
 RESIZE, CREATE = ResizeVolume(volume="db", size_bytes=9 * GB), CreateVolumeFor(vmgroup="the shop", name="db")
+FORCED = DetachVolume(volume="db", force=True)
 
 
 def refused(right: Right, size: int = 9 * GB, used: int = 0, trashed: int = 0) -> VolumeError:
     with pytest.raises(QuotaExceeded) as caught:
         rights.check_limits(GROUP, right, DS1, size, size, used, trashed)
+    return caught.value
+
+
+def without_right(*has: Right) -> VolumeError:
+    with pytest.raises(NotPermitted) as caught:
+        rights.check(Group(GROUP, has), Verb.CREATE, DS1, None)
     return caught.value
 
 
@@ -57,12 +66,44 @@ def refused(right: Right, size: int = 9 * GB, used: int = 0, trashed: int = 0) -
             "use another datastore, or let it take volumes again: `vmdkvol datastore uncordon ds1`",
             id="a-cordon",
         ),
+        pytest.param(
+            CREATE,
+            without_right(),
+            f"{GIVE} add --name 'the shop' --datastore ds1 --allow-create`",
+            id="a-right",
+        ),
+        pytest.param(
+            CREATE,
+            without_right(Right(DS1, False)),
+            f"{GIVE} set --name 'the shop' --datastore ds1 --allow-create=true`",
+            id="a-right-to-create",
+        ),
+        pytest.param(
+            CREATE, VolumeNotFound("there is no volume nope"), "see `vmdkvol volume ls` for names and ids", id="a-clones-source"
+        ),
+        pytest.param(
+            FORCED,
+            StillMounted("the disk is in use on /dev/loop7"),
+            "stop what has it open on that machine, then give the order again: it is not tried again by itself",
+            id="a-forced-detach",
+        ),
     ],
 )
 def test_an_administrator_is_told_what_an_administrator_does(order: Order, error: VolumeError, remedy: str) -> None:
     told = for_administrators(order, error)
     assert (type(told), told.text, told.remedy, told.fields) == (type(error), error.text, remedy, error.fields)
     assert "ask an administrator" not in str(told)
+
+
+def test_who_ordered_a_volume_that_was_cancelled_hears_of_the_volume() -> None:
+    error = Conflict("the making of [ds1] x.vmdk was cancelled", remedy="create it again", cancelled=True)
+    told = for_administrators(CREATE, error)
+    assert str(told) == "volume 'db' is not made: it was cancelled; create it again [conflict]"
+
+
+@pytest.mark.parametrize("error", [VolumeNotFound("gone", remedy="the one on ds1 is db@ds1"), StillMounted("x", remedy="wait")])
+def test_a_remedy_of_its_own_stays(error: VolumeError) -> None:
+    assert for_administrators(FORCED, error) is error
 
 
 @pytest.mark.parametrize("error", [NoSpace("full"), NotPermitted("no"), QuotaExceeded("an older service's")])
