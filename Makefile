@@ -80,7 +80,6 @@ test:
 	@$(MAKE) --no-print-directory --jobs=4 --output-sync=line engines simulator guest lint
 	@echo '== pytest: everything, four groups at a time; real Docker engines are in namespaces of their own'
 	@$(PY) -m tests.groups $(PYTEST_ARGS)
-	@$(MAKE) --no-print-directory test-system
 	@echo 'make test: all of it passed'
 
 test-engine: engines

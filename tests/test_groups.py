@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.groups import GROUPS, REST, ROOT, SYSTEM, Ended, all_files, each_ended, main, shared_out
+from tests.groups import GROUPS, REST, ROOT, Ended, all_files, each_ended, is_room, main, shared_out
 
 GREEN = "def test_green():\n    pass\n"
 RED = "def test_red():\n    assert 1 == 2\n\ndef test_green():\n    pass\n"
@@ -28,8 +28,7 @@ def test_each_test_file_is_in_one_group_and_every_group_has_some() -> None:
 
     shared = [file for files in shares.values() for file in files]
     everything = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
-    # Those of the virtual machines are a step of their own.
-    assert sorted(shared) == [file for file in everything if not file.startswith(f"{SYSTEM}/")]
+    assert sorted(shared) == everything
     assert len(shared) == len(set(shared))
     assert list(shares) == list(GROUPS)
 
@@ -46,6 +45,20 @@ def test_a_file_belongs_to_the_group_with_the_longest_path_and_else_to_the_rest(
         "outer": ["tests/a/test_z.py"],
         REST: ["tests/ab/test_w.py", "tests/test_x.py"],
     }
+
+
+@pytest.mark.parametrize(
+    ("running", "group", "room"),
+    [
+        pytest.param([], "system", True, id="alone"),
+        pytest.param(["unit", "daemons", "engine"], "rest", True, id="a-fourth"),
+        pytest.param(["unit", "daemons", "engine", "vsphere"], "rest", False, id="a-fifth"),
+        pytest.param(["unit", "daemons"], "system", True, id="virtual-machines-and-two"),
+        pytest.param(["system", "unit", "daemons"], "rest", False, id="a-third-beside-virtual-machines"),
+    ],
+)
+def test_a_group_begins_when_there_is_room(running: list[str], group: str, room: bool) -> None:
+    assert is_room(running, group) is room
 
 
 @pytest.mark.parametrize(

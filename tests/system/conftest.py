@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("timeout") is None and item.get_closest_marker("system") is not None:
-            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.timeout(1500))
     items.sort(key=lambda item: "docker_hosts" in getattr(item, "fixturenames", ()))
 
 

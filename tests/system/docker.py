@@ -28,9 +28,9 @@ setsid dockerd --containerd=/run/containerd/containerd.sock --bridge=none --ipta
   --ip-forward=false --userland-proxy=false --live-restore=false \\
   --exec-opt native.cgroupdriver=cgroupfs >/run/dockerd.log 2>&1 </dev/null &
 """
-_UP = "i=0; until timeout 20 docker version >/dev/null 2>&1; do [ $((i += 1)) -lt 600 ] || exit 1; sleep 0.3; done"
-START_S = 300.0
-RUN_S = 240.0
+_UP = "i=0; until timeout 60 docker version >/dev/null 2>&1; do [ $((i += 1)) -lt 600 ] || exit 1; sleep 0.3; done"
+START_S = 600.0
+RUN_S = 400.0
 # An idle container ends at once when it is told to: the first process of a container has no default handlers.
 FOREVER = "trap exit TERM; while :; do sleep 3600 & wait; done"
 
