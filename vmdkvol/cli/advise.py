@@ -10,7 +10,7 @@ import click
 from vmdkvol.cli import completing
 from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
-from vmdkvol.cli.render import Table, show, show_value
+from vmdkvol.cli.render import Table, output_option, show, show_value
 from vmdkvol.errors import one_line
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # What something in use is elsewhere, too.
 BLOCKED = 5
-_ADVICE = Table(("status", "matter", "about", "detail"))
+_ADVICE = Table(("status", "matter", "about", "detail"), ("command",), name="about")
 
 
 @click.group("advise")
@@ -29,7 +29,7 @@ def command() -> None:
 @command.command("maintenance")
 @click.argument("target", metavar="HOST|VM|DATASTORE", shell_complete=completing.any_of("datastores", "vms"))
 @click.option("--kind", type=click.Choice(("host", "vm", "datastore")), help="What is meant, where several have one name.")
-@click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", show_default=True)
+@output_option
 @api_options
 def maintenance(target: str, kind: str | None, client: Client, output: str) -> int:
     """List what blocks maintenance of an ESXi host, of a Docker host's virtual machine or of a datastore, with the commands.
@@ -37,17 +37,20 @@ def maintenance(target: str, kind: str | None, client: Client, output: str) -> i
     Exit code 0: nothing does. 5: something does. Repeat it until nothing does, and then begin.
     """
     found = client.get(path_of("advice", "maintenance"), {"target": target, "kind": kind})
-    if output != "table":
+    if output in ("json", "yaml"):
         show_value(found, output)
+    elif output == "name":
+        # What blocks, for a program that sees to one after the other.
+        show(_ADVICE, [each for each in found["advice"] if each["blocks"]], output)
     else:
-        _show(found)
+        _show(found, output)
     return 0 if found["ready"] else BLOCKED
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(found: Mapping[str, Any], output: str) -> None:
     rows = [{**each, "status": "BLOCKS" if each["blocks"] else "note"} for each in found["advice"]]
     if rows:
-        show(_ADVICE, rows, "table")
+        show(_ADVICE, rows, output)
     if found["more"]:
         click.echo(f"vmdkvol: {found['more']} more are not shown: begin with these", err=True)
     commands = [each["command"] for each in found["advice"] if each["blocks"] and each["command"]]

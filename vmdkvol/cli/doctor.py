@@ -15,7 +15,7 @@ from vmdkvol.cli import devices, engine_checks
 from vmdkvol.cli.asking import all_volumes, boot_id, connected, directory_option
 from vmdkvol.cli.engine_checks import left_over_specs, shadowing, stale_sockets
 from vmdkvol.cli.layout import PLUGIN_DIRECTORY, RUN_DIRECTORY, Identity, Layout, SandboxHost
-from vmdkvol.cli.render import Table, show
+from vmdkvol.cli.render import Table, output_option, show
 from vmdkvol.errors import ServiceUnreachable, VolumeError
 from vmdkvol.findings import COLUMNS, FAIL, OK, WARN, Finding, exit_code, of_access, of_error
 from vmdkvol.options import PACKAGES
@@ -23,11 +23,11 @@ from vmdkvol.options import PACKAGES
 
 @click.command("doctor", short_help="Check this machine and say how to put it right.")
 @directory_option
-@click.option("-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True)
+@output_option
 def command(directory: Path, output: str) -> int:
     """Check this machine: rights, tools, devices, sockets, service, mounts."""
     findings = list(examine(Layout.at(directory)))
-    show(Table(COLUMNS), [asdict(finding) for finding in findings], output)
+    show(Table(COLUMNS, name="check"), [asdict(finding) for finding in findings], output)
     return exit_code(findings)
 
 

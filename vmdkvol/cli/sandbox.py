@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,14 +18,13 @@ from vmdkvol.cli.bringing_up import bring_up, daemons, recorded, refuse_impossib
 from vmdkvol.cli.demo_data import ARCHIVE, fill
 from vmdkvol.cli.layout import Identity, Layout, extended
 from vmdkvol.cli.reaching import make_client
-from vmdkvol.cli.render import FORMATS, Table, show
+from vmdkvol.cli.render import Table, output_option, show, show_value
 from vmdkvol.cli.sandbox_page import page_facts, with_page
 from vmdkvol.cli.taking_down import purge, take_down
 from vmdkvol.errors import BadRequest, MetadataDamaged, Unavailable
 
 _STATUS = Table(("name", "role", "state", "pid", "socket"), ("log",))
 _DATASTORES = Table(("datastore", "free", "capacity", "path"))
-output = click.option("-o", "--output", type=click.Choice(FORMATS[:3]), default="table", show_default=True)
 
 
 @click.group("sandbox", short_help="Run the whole product on this machine.")
@@ -47,7 +45,7 @@ def command() -> None:
     is_flag=True,
     help="Fill it with three vmgroups, volumes, machines that use some, a trash and work under way, and serve the web page.",
 )
-@output
+@output_option
 def up(directory: Path, hosts: tuple[str, ...], output: str, **wanted: Any) -> None:
     """Start what does not run. Hosts, datastores and page of earlier times are kept, with their volumes.
 
@@ -98,12 +96,12 @@ def _fill(layout: Layout, identity: Identity) -> None:
 
 @command.command("status")
 @directory_option
-@output
+@output_option
 def status(directory: Path, output: str) -> None:
     """Say what runs, and where its sockets, datastores and logs are."""
     layout = Layout.at(directory)
     problem = _show_status(layout, layout.identity(), output)
-    if problem is not None and output != "json":
+    if problem is not None and output in ("table", "wide"):
         click.echo(f"\n{problem}")
 
 
@@ -139,11 +137,14 @@ def _show_status(layout: Layout, identity: Identity | None, output: str) -> Meta
     ]
     running = bool(rows) and all(row["state"] == "running" for row in rows)
     page = page_facts(layout, identity) if identity else None
-    if output == "json":
+    if output in ("json", "yaml"):
         facts = {"dir": str(layout.root), "running": running, "processes": rows, "datastores": stores, "loops": loops}
         facts["page"] = page
         facts["problem"] = None if problem is None else str(problem)
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        show_value(facts, output)
+        return problem
+    if output == "name":
+        show(_STATUS, rows, output)
         return problem
     if identity is None:
         click.echo(f"no sandbox in {layout.root}; start one with `vmdkvol sandbox up`")

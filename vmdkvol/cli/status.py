@@ -9,7 +9,7 @@ import click
 
 from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
-from vmdkvol.cli.render import show_facts, show_value
+from vmdkvol.cli.render import Table, output_option, show, show_facts, show_value
 from vmdkvol.progress import duration
 
 if TYPE_CHECKING:
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 
 @click.command("status", short_help="How the service is.")
-@click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", show_default=True)
+@output_option
 @api_options
 def command(client: Client, output: str) -> int:
     """Say how the service is: its version, volumes, hosts, work under way. Exit code 1 if somebody should look at something."""
     found = {"api": str(client.endpoint), **row_of(client.get(path_of("status")))}
-    if output != "table":
+    if output in ("json", "yaml"):
         show_value(found, output)
+    elif output == "name":
+        show(Table(("api",)), [found], output)
     else:
+        left_out = ("trouble",) if output == "wide" else ("trouble", "uptime_s")
         trouble = {f"trouble {number}": line for number, line in enumerate(found["trouble"], 1)}
-        show_facts([{key: value for key, value in found.items() if key not in ("uptime_s", "trouble")} | trouble])
+        show_facts([{key: value for key, value in found.items() if key not in left_out} | trouble])
     return int(bool(found["trouble"]))
 
 

@@ -40,6 +40,9 @@ def test_nothing_in_the_way_is_said_and_is_success(terminal: Terminal, lines: tu
 
 
 def test_a_program_gets_what_the_api_says_and_the_same_exit_code(terminal: Terminal) -> None:
+    said = terminal.answers(Says(advice(USED, NOTE))).run("advise", "maintenance", "ds1", "-o", "name")
+    assert (said.code, said.out) == (5, f"{USED['about']}\n")
+    assert str(USED["command"]) in terminal.run("advise", "maintenance", "ds1", "-o", "wide").out.split("What to do")[0]
     said = terminal.answers(Says(advice(USED))).run("advise", "maintenance", "ds1", "-o", "json")
     assert (said.code, json.loads(said.out)) == (5, advice(USED))
 

@@ -65,7 +65,7 @@ def test_orphans_come_with_the_command_that_mends_them(terminal: Terminal) -> No
     said = terminal.answers(Says(dump(Orphans((ORPHAN,), ("ds2",), 3)))).run("orphans", "ls")
 
     assert "  vmdkvol orphans mend ..." in said.out.splitlines()
-    assert "ds2 could not be read" in said.err
+    assert "not known: ds2" in said.err
     assert "3 more" in said.err
 
 
@@ -141,6 +141,13 @@ def test_the_status_for_programs(terminal: Terminal) -> None:
     found = json.loads(terminal.answers(Says(dump(SITE))).run("status", "-o", "json").out)
 
     assert (found["volumes"], found["hosts"], found["uptime"]) == ({"ready": 3}, ["web1", "web2"], "90 seconds")
+
+
+def test_the_status_in_the_forms_that_everything_has(terminal: Terminal) -> None:
+    terminal.answers(Says(dump(SITE)))
+    assert terminal.run("status", "-o", "name").out.startswith("unix:///")
+    assert "UPTIME S" not in terminal.run("status").out
+    assert "UPTIME S" in terminal.run("status", "-o", "wide").out
 
 
 @pytest.mark.parametrize(
