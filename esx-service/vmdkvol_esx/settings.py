@@ -147,7 +147,7 @@ class ServiceSettings:
         default=None, metadata={"help": "Where a volume lies if nothing else is said; needed with several datastores."}
     )
     trash_retention_s: float = field(
-        default=0.0, metadata={"help": "How long a removed volume can be taken back; 0 deletes it at once."}
+        default=259200.0, metadata={"help": "How long a removed volume can be taken back, three days; 0 deletes it at once."}
     )
     housekeeping_s: float = field(default=60.0, metadata={"help": "Records and datastores are compared this often."})
     drain_s: float = field(default=30.0, metadata={"help": "How long a stop waits for work that is under way."})

@@ -80,6 +80,7 @@ class Subject(Site):
         return dump_toml(
             {
                 "state_dir": str(self.root / "state" / "service"),
+                "trash_retention_s": 0.0,
                 "admin_socket": str(self.root / "admin.sock"),
                 "housekeeping_s": 3600.0,
                 "datastores": [{"name": "ds1", "path": str(self.datastore)}],

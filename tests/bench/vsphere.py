@@ -297,7 +297,8 @@ def _settings(root: Path, found: Simulator, uuid: str) -> Path:
     config = root / "service.toml"
     config.touch(mode=0o600)
     admin = str(root / "a.sock")
-    config.write_text(dump_toml({"state_dir": str(root / "state"), "admin_socket": admin, "vsphere": vsphere, "hosts": hosts}))
+    settings = {"state_dir": str(root / "state"), "admin_socket": admin, "trash_retention_s": 0.0}
+    config.write_text(dump_toml({**settings, "vsphere": vsphere, "hosts": hosts}))
     return config
 
 

@@ -71,6 +71,7 @@ class EnrolledSite(Site):
         return dump_toml(
             {
                 "state_dir": str(self.root / "state" / "service"),
+                "trash_retention_s": 0.0,
                 "listen": [f"tcp://127.0.0.1:{self.port}"],
                 "admin_socket": str(self.root / "admin.sock"),
                 "housekeeping_s": 1.0,

@@ -215,6 +215,7 @@ class Site:
             {
                 "state_dir": str(self.root / "state" / "service"),
                 "housekeeping_s": 1.0,
+                "trash_retention_s": 0.0,
                 "admin_socket": str(self.root / "admin.sock"),
                 "datastores": [{"name": "ds1", "path": str(self.datastore)}],
                 "hosts": [

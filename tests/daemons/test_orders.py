@@ -253,7 +253,7 @@ CASES = [pytest.param(name, point, time, id=f"{name}-{point}-{time}") for name i
 def site(site: Site) -> Site:
     """What is in the trash stays there."""
     config = site.service.config
-    config.write_text(f"trash_retention_s = 1000.0\n{config.read_text()}")
+    config.write_text(config.read_text().replace("trash_retention_s = 0.0", "trash_retention_s = 1000.0"))
     return site
 
 

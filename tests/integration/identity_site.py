@@ -45,7 +45,7 @@ class Site:
         stores = (DatastoreSetting(DatastoreName("ds1"), str(root / "ds1")),)
         admin = str(root / "admin.sock")
         self.settings = ServiceSettings(
-            str(root / "state"), stores, hosts=hosts, listen=("tcp://127.0.0.1:0",), admin_socket=admin
+            str(root / "state"), stores, hosts=hosts, listen=("tcp://127.0.0.1:0",), admin_socket=admin, trash_retention_s=0.0
         )
         self.lines: list[Line] = []
         self.service: Service = compose(self.settings).start()

@@ -41,6 +41,7 @@ def settings() -> Iterator[ServiceSettings]:
             (DatastoreSetting(DatastoreName("ds1"), str(root / "ds1")),),
             hosts=(HostSetting("docker1", HOST, str(root / "a.sock")),),
             admin_socket=str(root / "admin.sock"),
+            trash_retention_s=0.0,
         )
 
 

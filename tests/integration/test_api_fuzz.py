@@ -54,6 +54,7 @@ def api() -> Iterator[Api]:
                 hosts=(HostSetting("docker1", VmId(UUID(int=0xA)), str(root / "a.sock")),),
                 listen=("tcp://127.0.0.1:0",),
                 admin_socket=str(root / "admin.sock"),
+                trash_retention_s=0.0,
             )
         ).start()
         line = Line(UnixAddress(root / "admin.sock"), CLOCK, agent="fuzz", boot_id="fuzz", reading=READING).start()

@@ -306,7 +306,7 @@ def test_a_missing_database_beside_disks_is_not_taken_for_a_first_start(site: Si
 
 def test_rebuild_after_the_loss_brings_back_live_and_trashed_volumes_and_the_service_serves_them(site: Site) -> None:
     config = site.service.config
-    config.write_text(f"trash_retention_s = 3600.0\n{config.read_text()}")
+    config.write_text(config.read_text().replace("trash_retention_s = 0.0", "trash_retention_s = 3600.0"))
     site.service.start()
     with guest(site) as asking:
         trashed = asking.ask(CreateVolume(DB, OPTIONS)).id

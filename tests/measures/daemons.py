@@ -61,6 +61,7 @@ class Place:
         host = {"name": "vsphere", "id": str(uuid4()), "socket": str(self.service_socket)}
         service = {
             "state_dir": str(self.root / "service"),
+            "trash_retention_s": 0.0,
             "admin_socket": str(self.root / "admin.sock"),
             "datastores": [{"name": "ds1", "path": str(self.root / "ds1")}],
             "hosts": [host],

@@ -55,6 +55,7 @@ class Service:
         settings = {
             "state_dir": str(self.folder / "state"),
             "housekeeping_s": 5.0,
+            "trash_retention_s": 0.0,
             "datastores": [{"name": DATASTORE, "path": str(self.datastore)}],
             "listen": [f"tcp://127.0.0.1:{self.port}", f"vsock://any:{PORT}"],
             "admin_socket": str(self.admin),

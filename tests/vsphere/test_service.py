@@ -64,6 +64,7 @@ class Site:
             "state_dir": str(self.folder / "state"),
             "admin_socket": str(self.folder / "admin.sock"),
             "default_datastore": "LocalDS_0",
+            "trash_retention_s": 0.0,
             "hosts": [{"name": "docker1", "id": self.host, "socket": str(self.socket)}],
             "vsphere": {
                 "host": "localhost",

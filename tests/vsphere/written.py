@@ -25,6 +25,7 @@ def write_settings(
         "state_dir": str(state),
         "admin_socket": str(folder / "admin.sock"),
         "default_datastore": datastores[0],
+        "trash_retention_s": 0.0,
         "vsphere": vsphere,
         "hosts": list(hosts),
     }

@@ -57,7 +57,10 @@ def create(name: str, vmgroup: str, options: tuple[str, ...], over_quota: bool, 
 @change_options(losing=True, working=True, revised=True)
 @api_options
 def rm(names: tuple[str, ...], vmgroup: str | None, permanently: bool, i_know: str | None, client: Client, how: How) -> int:
-    """Put volumes into the trash, from where `restore` brings them back until the trash is emptied."""
+    """Put volumes into the trash, from where `restore` brings them back until the trash is emptied.
+
+    For three days, unless the service's trash_retention_s is another; with 0 the data is gone at once: then it asks.
+    """
     if i_know is not None and not permanently:
         raise click.UsageError("--i-know is for --permanently", click.get_current_context(silent=True))
     changes = {name: _removal(name, vmgroup, i_know or name, permanently=permanently) for name in dict.fromkeys(names)}

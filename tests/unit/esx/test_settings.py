@@ -172,3 +172,7 @@ def test_hosts_are_optional_where_others_can_come_by_certificate() -> None:
 def test_a_host_needs_no_socket_where_it_can_come_by_certificate() -> None:
     made = ServiceSettings("/var/lib/x", (DS1,), hosts=(HOST, replace(OTHER, socket=None)), listen=("tcp://127.0.0.1",))
     assert made.sockets == ("/run/a.sock",)
+
+
+def test_what_is_removed_waits_for_three_days_unless_the_settings_say_otherwise() -> None:
+    assert ServiceSettings("/state", (DatastoreSetting(DatastoreName("ds1"), "/ds1"),)).trash_retention_s == 3 * 86400
