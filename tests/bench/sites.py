@@ -45,8 +45,9 @@ class _Site:
         self.database.parent.mkdir(mode=0o700)
         places = [{"name": str(_PLACE), "path": str(self.datastore)}]
         settings = {"state_dir": str(root / "state"), "admin_socket": str(self.socket), "datastores": places}
-        settings["trash_retention_s"] = 0.0
-        self.config.write_text(dump_toml({**settings, "default_datastore": str(_PLACE), "listen": ["tcp://127.0.0.1:0"]}))
+        self.config.write_text(
+            dump_toml({**settings, "trash_retention_s": 0.0, "default_datastore": str(_PLACE), "listen": ["tcp://127.0.0.1:0"]})
+        )
         self.config.chmod(0o600)
 
     def fill(self, volumes: int) -> None:
