@@ -9,6 +9,7 @@ from uuid import UUID
 from vmdkvol.errors import BadRequest, InvalidName, InvalidOption, quoted
 from vmdkvol.names import ALL_DATASTORES, VM_DATASTORE, DatastoreName, datastore_name
 from vmdkvol.options import ALIASES, OPTIONS, CreateOptions
+from vmdkvol.vmgroup_messages import DEFAULT_NAME
 from vmdkvol.volume import VmgroupId
 
 # vDVS's grammar and limits (vdvs-facts 7).
@@ -25,6 +26,11 @@ def vmgroup_name(text: str) -> str:
         raise InvalidName(
             f"{quoted(text)} is not a vmgroup's name",
             remedy=f"use 1 to {MAX_NAME} of A-Z, a-z, 0-9, '_', '.' and '-', with none of the last two first, and no id",
+        )
+    # A right on `_ALL_DS` and a vmgroup of that name, or `_default` beside `_DEFAULT`, would be told apart by nobody.
+    if text != DEFAULT_NAME and text.upper() in (DEFAULT_NAME, VM_DATASTORE, ALL_DATASTORES):
+        raise InvalidName(
+            f"{quoted(text)} is not a vmgroup's name: {text.upper()} has a meaning of its own", remedy="use another name"
         )
     return text
 

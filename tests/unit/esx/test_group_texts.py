@@ -47,6 +47,10 @@ def test_a_vmgroup_is_called_like_this(text: str) -> None:
         pytest.param("=1+1", id="formula"),
         pytest.param(ID, id="an-id"),
         pytest.param(ID.upper(), id="an-id-in-capitals"),
+        pytest.param("_VM_DS", id="the-machine-s-datastore"),
+        pytest.param("_ALL_DS", id="all-datastores"),
+        pytest.param("_all_ds", id="all-datastores-in-small-letters"),
+        pytest.param("_Default", id="nearly-the-default-group"),
     ],
 )
 def test_a_vmgroup_is_not_called_like_this(text: str) -> None:
