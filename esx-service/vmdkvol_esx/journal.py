@@ -160,7 +160,7 @@ class Journal:
         except OutcomeUnknown as error:
             return self._resolve(intent, record, Told.NOTHING, error)
         except VolumeError as error:
-            self._underway.failed(intent.id, error)
+            self._underway.failed(intent.id, error, record.name)
             # Nothing was started, so nothing is undone: what lies at the path may be another's. A removal goes back into
             # the trash, for housekeeping: open, it would stop the very Detach that it waits for.
             self._abandon(intent)
@@ -192,7 +192,7 @@ class Journal:
         if step is Step.FINISH:
             return self._finish(intent, record)
         if step is Step.UNDO:
-            self._underway.failed(intent.id, error)
+            self._underway.failed(intent.id, error, record.name)
             try:
                 self._undo(intent, told)
             except VolumeError as failed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vmdkvol.names import DatastoreName, slug
 from vmdkvol.volume import VmgroupId, VolumeId
 from vmdkvol_esx.ports import DiskPath, DiskRef
@@ -10,6 +12,7 @@ from vmdkvol_esx.records import VolumeRecord
 # Not dockvols/: a vDVS that still runs would list our volumes there, and remove them (design D5).
 FOLDER = "vmdkvol"
 # No vmgroup's id, whose folders lie beside it.
+_NEW = re.compile(rf"{FOLDER}/[0-9a-f-]{{36}}/([a-z0-9-]+)-[0-9a-f]{{8}}\.vmdk", re.ASCII)
 ADOPTED = f"{FOLDER}/adopted"
 
 
@@ -20,6 +23,12 @@ def new_path(vmgroup: VmgroupId, name: str, volume: VolumeId) -> str:
     of them in the trash) never meet, and no slug looks like a side file such as ``x-flat.vmdk`` (T4).
     """
     return f"{FOLDER}/{vmgroup}/{slug(name)}-{volume.hex[:8]}.vmdk"
+
+
+def name_in(path: str) -> str | None:
+    """Return what reminds of a volume's name in a path of ``new_path``; None for any other."""
+    found = _NEW.fullmatch(path)
+    return found[1] if found else None
 
 
 def disk_path(record: VolumeRecord) -> DiskPath:

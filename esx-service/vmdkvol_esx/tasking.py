@@ -17,6 +17,7 @@ from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.ledger import Ended, Ledger
 from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.paths import name_in
 from vmdkvol_esx.ports import CloneDisk, CreateDisk, TaskId
 from vmdkvol_esx.records import Intent
 from vmdkvol_esx.underway import Underway, doing
@@ -106,9 +107,12 @@ class Tasking:
 
     def _ended(self, ended: Ended) -> TaskInfo:
         state = TaskState.DONE if ended.done else TaskState.UNDONE
-        error = None if ended.done else self._underway.failure(ended.intent.id)
+        error, name = (None, None) if ended.done else self._underway.failure(ended.intent.id)
         failure = None if error is None else Failure(error.code, error.text, error.remedy)
-        return replace(self._info(ended.intent, state), ended_at=ended.at, failure=failure)
+        told = self._info(ended.intent, state)
+        # Of one that was not made there is no record: then what its file was to be called, by which people know it again.
+        name = told.volume_name or name or name_in(ended.intent.change.disk.path.path)
+        return replace(told, volume_name=name, ended_at=ended.at, failure=failure)
 
     def _info(self, intent: Intent, state: TaskState) -> TaskInfo:
         record = self._store.volume(intent.volume) or intent.before

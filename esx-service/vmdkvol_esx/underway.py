@@ -59,7 +59,7 @@ class Underway:
         self._clock = clock
         self._changed = clock.condition()
         self._entries: dict[VolumeId, _Entry] = {}
-        self._failures: OrderedDict[UUID, VolumeError] = OrderedDict()
+        self._failures: OrderedDict[UUID, tuple[VolumeError, str]] = OrderedDict()
         self._waiting: dict[Subject, list[Callable[[int], None]]] = {}
 
     def started(self, intent: Intent, record: VolumeRecord) -> Progress:
@@ -76,17 +76,17 @@ class Underway:
         with self._changed:
             self._entries.pop(volume, None)
 
-    def failed(self, intent: UUID, error: VolumeError) -> None:
+    def failed(self, intent: UUID, error: VolumeError, name: str) -> None:
         """Remember why this piece of work did not happen, for who did not wait for it; the latest ones alone."""
         with self._changed:
-            self._failures[intent] = error
+            self._failures[intent] = error, name
             while len(self._failures) > _FAILURES:
                 self._failures.popitem(last=False)
 
-    def failure(self, intent: UUID) -> VolumeError | None:
-        """Return why this piece of work did not happen, if that is known."""
+    def failure(self, intent: UUID) -> tuple[VolumeError | None, str | None]:
+        """Return why this piece of work did not happen, and its volume's name, as far as they are known."""
         with self._changed:
-            return self._failures.get(intent)
+            return self._failures.get(intent, (None, None))
 
     def of(self, volume: VolumeId) -> Work | None:
         """Return what is being done to the volume at this moment."""

@@ -107,7 +107,7 @@ def _in_query(route: Route, name: str, schema: Schema, required: list[str]) -> S
     if "anyOf" in shown:
         shown = next(each for each in shown["anyOf"] if each.get("type") != "null")
     if name == "limit" and route.most:
-        shown |= {"minimum": 1}
+        shown |= {"minimum": 1, "description": f"Of more than {route.most} a page has {route.most}; `after` goes on."}
     listed = {"style": "form", "explode": True} if is_list(hints_of(route.message)[name]) else {}
     return {"name": public, "in": "query", "required": name in required, "schema": shown, **listed}
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from vmdkvol.volume import DEFAULT_VMGROUP, VolumeId
-from vmdkvol_esx.paths import new_path
+from vmdkvol_esx.paths import name_in, new_path
 
 VOLUME = VolumeId(UUID("0123abcd-0000-4000-8000-000000000000"))
 GROUP = "11111111-1111-1111-1111-111111111111"
@@ -31,3 +31,12 @@ def test_a_path_is_made_of_a_slug_and_the_id(name: str, expected: str) -> None:
 def test_two_volumes_of_one_name_never_share_a_path() -> None:
     other = VolumeId(UUID("fedc0000-0000-4000-8000-000000000000"))
     assert new_path(DEFAULT_VMGROUP, "db", VOLUME) != new_path(DEFAULT_VMGROUP, "db", other)
+
+
+def test_a_path_reminds_of_the_name_that_it_was_made_for() -> None:
+    assert name_in(new_path(DEFAULT_VMGROUP, "My DB-1", VolumeId(UUID(int=1 << 120)))) == "my-db-1"
+
+
+@pytest.mark.parametrize("path", ["", "db.vmdk", "dockvols/x/db.vmdk", "vmdkvol/adopted/x.vmdk", "vmdkvol/x/db-00000000.vmdk"])
+def test_no_other_path_does(path: str) -> None:
+    assert name_in(path) is None

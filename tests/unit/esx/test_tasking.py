@@ -92,11 +92,18 @@ def test_ended_work_is_told_as_done(site: AdminSite) -> None:
 def test_work_that_did_not_happen_is_told_as_undone(site: AdminSite) -> None:
     site.hypervisor.fail(NoSpace("full"))
     with pytest.raises(NoSpace):
-        site.create("big", datastore="ds1")
+        site.create("Größe 1", datastore="ds1")
     (told,) = tasks(site, ended=True)
-    assert (told.state, told.doing) == (TaskState.UNDONE, Doing.CREATE)
-    # Nothing is left of it, its name neither.
-    assert told.volume_name is None
+    assert (told.state, told.doing, told.volume_name) == (TaskState.UNDONE, Doing.CREATE, "Größe 1")
+
+
+def test_of_undone_work_the_next_process_knows_what_its_file_reminds_of(site: AdminSite) -> None:
+    site.hypervisor.fail(NoSpace("full"))
+    with pytest.raises(NoSpace):
+        site.create("Big one", datastore="ds1")
+    site.restart()
+    (told,) = tasks(site, ended=True)
+    assert (told.state, told.volume_name) == (TaskState.UNDONE, "big-one")
 
 
 def test_work_that_failed_says_why_to_who_did_not_wait(site: AdminSite) -> None:

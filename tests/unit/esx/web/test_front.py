@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +42,7 @@ from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.plain import read_reply
 from vmdkvol_esx.web.routes import ROUTES
 
-ANN = Actor("ann", Role.OPERATOR, "192.0.2.7")
+ANN = Actor("ann", Role.ADMIN, "192.0.2.7")
 GROUP = VmgroupInfo(VmgroupId(UUID(int=3)), "g", "", DatastoreName("ds1"), (), (), (), (), 0, (), 0, 7)
 PROBLEM = "application/problem+json"
 
@@ -70,6 +70,7 @@ class Api:
     answer: Any = None
     asked: list[tuple[Any, Call]] = field(default_factory=list)
     nobody: bool = False
+    by: Actor = ANN
     wrong: str = ""
     log: Quiet = field(default_factory=Quiet)
 
@@ -91,7 +92,7 @@ class Api:
     def _who(self, environ: Mapping[str, Any]) -> Actor:
         if self.nobody:
             raise NotAuthenticated("nothing was shown that proves who asks")
-        return ANN
+        return self.by
 
     def get(self, path: str, **more: Any) -> TestResponse:
         return self.client.get(path, **more)
@@ -370,6 +371,26 @@ def test_a_body_is_json_or_nothing(api: Api, more: dict[str, Any], status: int) 
     api.answer = Outcome(Plan(), True)
     assert api.post("/v1/vms/a/enroll", **more).status_code == status
     assert [request for request, _ in api.asked] == ([EnrollVm("a", by=ANN)] if status == 200 else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/vmgroups", {"json": {"nonsense": 1}}),
+        ("/v1/vmgroups", {"data": b"{", "content_type": "application/json"}),
+        ("/v1/vms/a/revoke?x=1", {}),
+    ],
+)
+def test_a_viewer_is_refused_and_not_taught_how_an_order_is_written(api: Api, path: str, more: dict[str, Any]) -> None:
+    api.by = replace(ANN, role=Role.VIEWER)
+    response = api.post(path, **more)
+    assert (response.status_code, problem(response)["code"]) == (403, "not-permitted")
+    assert api.asked == []
+
+
+def test_a_viewers_own_query_is_told_what_is_wrong_with_it(api: Api) -> None:
+    api.by = replace(ANN, role=Role.VIEWER)
+    assert api.get("/v1/vms?limit=many").status_code == 400
 
 
 def test_the_order_is_logged_and_the_secret_of_its_answer_is_not(api: Api) -> None:
