@@ -142,7 +142,7 @@ class Discarding:
         if order.i_know != record.name:
             raise ProofNeeded(
                 f"volume {record.name} is destroyed for good",
-                remedy=f"repeat its name, {quoted(record.name, 110)}, as what you know, if that is what you want",
+                remedy=f"repeat its name, {quoted(record.name, 110)}, as what you know (--i-know), if that is what you want",
             )
         self._log.warning("destroyed by an order", volume=record.name, id=str(record.id), by=order.by.name)
         if lost:

@@ -210,7 +210,8 @@ def left(steps: Sequence[Mapping[str, Any]]) -> str | None:
 
 def replaced(steps: Sequence[Mapping[str, Any]]) -> str | None:
     """Return what was there before, and what is there now."""
-    return "; ".join(f"{step['before']} -> {step['after']}" for step in steps if step["before"] and step["after"]) or None
+    told = (f"{step['verb']}: {step['before']} -> {step['after']}" for step in steps if step["before"] and step["after"])
+    return "; ".join(told) or None
 
 
 def _told(outcome: Outcome, done: str, telling: Telling | None) -> Outcome:

@@ -87,7 +87,9 @@ def _removal(name: str, vmgroup: str | None, i_know: str, *, permanently: bool) 
 def restore(name: str, vmgroup: str | None, new_name: str | None, client: Client, how: How) -> int:
     """Bring the volume NAME back from the trash, with all that is on it."""
     body = _of(vmgroup) | ({} if new_name is None else {"new_name": new_name})
-    return carry_out(client, {name: Change("POST", path_of("volumes", name, "restore"), body)}, how, _said("is restored"))
+    return carry_out(
+        client, {name: Change("POST", path_of("volumes", name, "restore"), body)}, how, _said("is out of the trash")
+    )
 
 
 @click.command("set")

@@ -179,7 +179,7 @@ def test_what_was_there_before_is_told(terminal: Terminal) -> None:
     told["plan"]["steps"][0] |= {"before": "web shop", "after": "shop"}
     said = terminal.answers(Says(told)).run("vmgroup", "update", "prod", "--description", "shop")
 
-    assert said.err == "vmgroup prod is changed (web shop -> shop)\n"
+    assert said.err == "vmgroup prod is changed (set-description: web shop -> shop)\n"
 
 
 def test_a_revision_that_was_named_is_the_one(terminal: Terminal) -> None:

@@ -344,6 +344,8 @@ def test_two_volumes_of_one_name_are_told_apart_by_vmgroup_or_id(namesakes: tupl
         choosing.volume("db@ds1", None)
     assert str(volume) in str(told.value)
     assert str(other) in str(told.value)
+    for said in ("of '_DEFAULT'", "of 'other'", "--vmgroup"):
+        assert said in str(told.value)
     assert choosing.volume("db@ds1", "other").id == other
     assert choosing.volume("db@ds1", "_DEFAULT").id == volume
     assert choosing.volume(str(other), None).id == other
