@@ -307,8 +307,9 @@ class StillWorking(Unavailable):
 
     remedy = "it goes on in the background; run the same command again to wait for it"
     explanation = (
-        "Docker's time limit came before the work was done. It goes on in the service, also when agent or service restart; "
-        "the same command joins it. The message says how far it is; `vmdkvol volume wait NAME` shows it as it goes."
+        "The time limit came before the end. It goes on in the service, the same command joins it. On vSphere it outlives "
+        "a restart of the service; on VMDK files in directories it is undone then, and the same command begins it anew. "
+        "The message says how far it is; `vmdkvol volume wait NAME` shows it as it goes."
     )
 
 

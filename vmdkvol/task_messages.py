@@ -31,7 +31,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """A piece of work on a volume's disk; it survives a restart of the service.
+    """A piece of work on a volume's disk. After a restart of the service it goes on if the hypervisor did, else it is undone.
 
     ``by`` is the machine or the administrator that asked for it, None: the service itself. ``percent`` and ``left_s`` (seconds,
     a guess) are known while it runs. ``ended_at`` is set once it has ended; ended work is remembered for a day.

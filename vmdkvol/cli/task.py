@@ -29,7 +29,11 @@ _ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 
 @click.group("task")
 def command() -> None:
-    """Work under way: copies, disks that are made, enlarged, deleted."""
+    """Work under way: copies, disks that are made, enlarged, deleted.
+
+    On vSphere a copy or a new disk goes on while the service is restarted. On VMDK files in directories it ends with the
+    service and is undone (`ls --all` shows it so, its name is free): give the order again.
+    """
 
 
 @command.command("ls")

@@ -55,7 +55,7 @@ from vmdkvol.vmgroup_messages import (
     UpdateVmgroup,
     VmgroupInfo,
 )
-from vmdkvol.volume import DEFAULT_VMGROUP, VmId
+from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId, VmId
 from vmdkvol.volume_orders import TrashVolume
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.choosing import Choosing
@@ -382,6 +382,13 @@ def test_the_same_again_is_a_success_without_a_step(office: Office, order: Order
 
 
 # --- created and removed -----------------------------------------------------------------------------------------
+
+
+def test_names_in_other_letters_are_other_vmgroups(office: Office) -> None:
+    """As in vDVS, from which both may come; each is found by its own spelling alone."""
+    first, second = office.make("t1").subject, office.make("T1").subject
+    assert first != second
+    assert [office.info(name).id for name in ("t1", "T1")] == [VmgroupId(UUID(first)), VmgroupId(UUID(second))]
 
 
 def test_another_vmgroup_of_the_name_is_a_conflict(office: Office) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmdkvol.errors import BY_CODE, MAX_LINE, Internal, VolumeError, VolumeInUse, VolumeNotFound, from_code, one_line, quoted
+from vmdkvol.errors import BY_CODE, MAX_LINE, Internal, StillWorking, VolumeError, VolumeInUse, VolumeNotFound, from_code, one_line, quoted
 
 # The codes are a promise to scripts and to other versions: a change here is a breaking change.
 CODES = {
@@ -179,3 +179,9 @@ def test_no_field_name_of_a_peer_can_collide_with_ours(field: str) -> None:
 
 def test_every_class_is_reached_by_catching_the_base() -> None:
     assert all(issubclass(kind, VolumeError) for kind in BY_CODE.values())
+
+
+def test_nobody_is_promised_that_a_copy_on_this_machine_outlives_the_service() -> None:
+    """The service makes it there: killed in the middle, it is undone (tests/integration/local/test_killed_changes.py)."""
+    assert "On vSphere it outlives a restart of the service" in StillWorking.explanation
+    assert "it is undone then" in StillWorking.explanation
