@@ -98,8 +98,12 @@ class Engines:
         try:
             with world.clock.inside(service.life.process):
                 world.clock.give_way()
-                service.resizing.resize(order, Call(world.new_id(), Deadline.after(world.clock, LIMITS["create"])))
-            if not service.life.over:
+                call = Call(world.new_id(), Deadline.after(world.clock, LIMITS["create"]))
+                done = service.resizing.resize(order, call).done
+            if not service.life.over and not done:
+                # It goes on: nobody was told that the disk has this size.
+                told = "task"
+            elif not service.life.over:
                 told = "ok"
                 self._oracle.resized(record.disk_uuid, size_bytes, world.datacenter.truth())
         except VolumeError as error:
