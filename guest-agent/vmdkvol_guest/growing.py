@@ -21,8 +21,8 @@ class Growing:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        # Whether the service believes that there are any.
-        self._told = False
+        # Whether the service may believe that there are any: it may have heard so from the agent that was here before.
+        self._told = True
 
     def follow(self, noted: Attachment, told: Attachment | None) -> None:
         """Let the mounted file system have the size of its disk, as ``told`` by the service just now, or else ``noted``.

@@ -396,18 +396,32 @@ def test_what_the_service_did_not_hear_it_is_told_again(host: Host) -> None:
     assert host.mounted()
 
 
-def test_where_everything_has_followed_nothing_is_told(host: Host) -> None:
+def test_where_everything_has_followed_that_is_told_once(host: Host) -> None:
     host.mount()
     host.service.grow("db", NEW)
     host.settle(300.0)
 
-    assert host.line.count(Lagging) == 0
+    assert host.service.lags == {host.vm: ()}
+    assert host.line.count(Lagging) == 1
+
+
+def test_what_the_agent_before_told_does_not_outlive_it(host: Host) -> None:
+    refused(host)
+    host.kill()
+    host.guest.script["grow"].clear()
+    host.start()
+    host.line.tell(Grown(host.volume(), NEW))
+    host.settle(100.0)
+
+    assert spans(host) == NEW
+    assert host.service.lags == {host.vm: ()}
 
 
 def test_a_service_of_an_older_protocol_is_not_told_what_it_would_take_for_a_broken_line(host: Host) -> None:
     host.speaks = 6
     host.start()
+    before = host.line.count(Lagging)
     refused(host)
     host.settle(60.0)
 
-    assert host.line.count(Lagging) == 0
+    assert host.line.count(Lagging) == before
