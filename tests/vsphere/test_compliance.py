@@ -236,6 +236,15 @@ def test_a_fault_of_one_disk_leaves_the_others_seen(site: Site) -> None:
     assert "no such disk" in site.why_unseen(gone)
 
 
+@pytest.mark.parametrize("method", ASKING)
+def test_an_answer_that_nobody_foresaw_makes_disks_unseen_with_the_reason(site: Site, method: str) -> None:
+    disk = site.disk()
+    # The task of a slow change, in place of a list.
+    site.simulator.next(method, "slow", ms=1, times=9)
+
+    assert "the answer cannot be read" in site.why_unseen(disk)
+
+
 # --- laid on at an attach ----------------------------------------------------------------------------------------
 
 
@@ -289,6 +298,18 @@ def test_an_attach_does_not_wait_for_a_policy_service_that_fails(site: Site, do:
     disk = site.disk()
 
     assert site.has(disk)
+
+
+def test_an_attach_goes_without_a_policy_whose_id_comes_in_an_answer_that_nobody_foresaw(site: Site) -> None:
+    site.restart()
+    site.simulator.next("PbmRetrieveContent", "slow", ms=1, times=9)
+
+    disk = site.disk()
+
+    site.restart()
+    assert site.has(disk)
+    site.simulator.clear()
+    assert site.stands(disk).policy is None
 
 
 def test_disks_come_together_each_under_its_policy(site: Site) -> None:

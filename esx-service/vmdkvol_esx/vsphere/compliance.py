@@ -21,7 +21,7 @@ from vmdkvol_esx.storage_policies import Followed, Unseen
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.machine import Fitted, Machine
 from vmdkvol_esx.vsphere.machines import Machines
-from vmdkvol_esx.vsphere.policies import Policies, asked
+from vmdkvol_esx.vsphere.policies import Policies, asked, understood
 from vmdkvol_esx.vsphere.profiles import Rest
 from vmdkvol_esx.vsphere.session import Session
 
@@ -111,10 +111,11 @@ class Compliances:
                 for uuid, (_, fitted) in having.items()
                 if fitted.place and told.profiles.get(keys[uuid])
             }
+            with understood():
+                return {uuid: _stands(key, told, names, usual.get(having[uuid][1].place), at) for uuid, key in keys.items()}
         except VolumeError as error:
             self._rest.begin(error)
             raise
-        return {uuid: _stands(key, told, names, usual.get(having[uuid][1].place), at) for uuid, key in keys.items()}
 
 
 def _ask(service: Service, keys: Sequence[str]) -> _Told:

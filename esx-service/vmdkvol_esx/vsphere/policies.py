@@ -6,14 +6,15 @@ that is not among them is looked for again first, so a policy that was made just
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pyVmomi import pbm, vim
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, quoted
+from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, TruthUnknown, quoted
 from vmdkvol_esx.vsphere import reading
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.session import Session
@@ -186,8 +187,26 @@ def _has_policies(service: Service) -> bool:
     return bool(service.content.about.apiType == "VirtualCenter")
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """Within, an answer of the policy service's is read: TruthUnknown if it has not the shape that the API's reference says.
+
+    Attaches and lists do without what it tells, so an answer that nobody foresaw is to them as none.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise TruthUnknown(
+            f"vCenter's policy service: the answer cannot be read ({type(error).__name__}: {error})",
+            remedy="report it with the server's version",
+        ) from error
+
+
 def asked(service: Service, ask: Callable[[Any], T], without: T) -> T:
-    """Return what ``ask`` makes of what the policy service begins with; ``without`` where there is no such service."""
+    """Return what ``ask`` makes of what the policy service begins with; ``without`` where there is no such service.
+
+    Called by ``Session.read``. TruthUnknown if ``ask`` cannot make anything of it.
+    """
     if not _has_policies(service):
         return without
     # First, whether the session lives: the policy service has its own words for one that has ended.
@@ -195,7 +214,8 @@ def asked(service: Service, ask: Callable[[Any], T], without: T) -> T:
     reading.properties(service, vim.SessionManager, [manager], ["currentSession"])
     stub = service.stub.beside(_PATH, _VERSION)
     try:
-        return ask(pbm.ServiceInstance("ServiceInstance", stub).RetrieveContent())
+        with understood():
+            return ask(pbm.ServiceInstance("ServiceInstance", stub).RetrieveContent())
     finally:
         # Asked so seldom that a kept connection would be an old one.
         stub.DropConnections()
