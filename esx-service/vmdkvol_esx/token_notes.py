@@ -106,15 +106,17 @@ class TokenNotes:
         Killed in between, the note is found again, and by its id its record.
         """
         try:
-            if not untold(self._path):
-                return
-            with alone(self._path):
-                for note in untold(self._path):
-                    if not self._trail.older(AuditFilter(verb=VERB, request=UUID(note.id)), None, 1):
-                        self._trail.append(_record(note))
-                write_file(self._path, read_file(self._path)["tokens"], ())
+            if untold(self._path):
+                with alone(self._path):
+                    self._take()
         except (VolumeError, OSError, KeyError) as error:
             self._log.warning("tokens that were made or ended are not in the audit yet", reason=str(error))
+
+    def _take(self) -> None:
+        for note in untold(self._path):
+            if not self._trail.older(AuditFilter(verb=VERB, request=UUID(note.id)), None, 1):
+                self._trail.append(_record(note))
+        write_file(self._path, read_file(self._path)["tokens"], ())
 
 
 def _notes(path: Path) -> Any:

@@ -30,7 +30,7 @@ from vmdkvol.arbiter import PromptArbiter
 from vmdkvol.errors import BadRequest, Conflict, Internal, VolumeError, one_line
 from vmdkvol.listening import READ_S, BoundedWorker, Connection, connections
 from vmdkvol_esx.web import problems
-from vmdkvol_esx.web.tls_files import FilesUnfit, context
+from vmdkvol_esx.web.tls_files import FilesUnfit, NoTls, context
 from vmdkvol_esx.web_setting import WebSetting
 
 Leave = Callable[[int], NoReturn]
@@ -52,14 +52,6 @@ _MOST_CONNECTIONS = 1024
 # Whoever connects would have a line each time.
 _UNFIT_EVERY_S = 60.0
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
-
-
-class NoTls(ssl.SSLError):
-    """The handshake failed: nobody has come in, and nobody is there who could read an answer."""
-
-    def __init__(self, error: ssl.SSLError) -> None:
-        super().__init__(*error.args)
-        self.why = tls_trouble(error)
 
 
 class ApiConnection(Connection):
@@ -258,13 +250,6 @@ def _guard(path: Path) -> int:
             time.sleep(_PAUSE_S)
         else:
             return lock
-
-
-def tls_trouble(error: ssl.SSLError) -> str:
-    """Return why no TLS came about, as OpenSSL has it: ``certificate verify failed: certificate has expired``."""
-    said = (error.reason or "the peer speaks no TLS").replace("_", " ").lower()
-    why = getattr(error, "verify_message", "")
-    return f"no TLS: {said}{f': {why}' if why else ''}"
 
 
 def _unguarded(guard: int, make: Make) -> Served:

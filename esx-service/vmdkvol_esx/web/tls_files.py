@@ -24,6 +24,21 @@ class FilesUnfit(ssl.SSLError):
     """A file was replaced by one that cannot be used: nobody comes in until it is put right."""
 
 
+class NoTls(ssl.SSLError):
+    """The handshake failed: nobody has come in, and nobody is there who could read an answer."""
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        super().__init__(*error.args)
+        self.why = tls_trouble(error)
+
+
+def tls_trouble(error: ssl.SSLError) -> str:
+    """Return why no TLS came about, as OpenSSL has it: ``certificate verify failed: certificate has expired``."""
+    said = (error.reason or "the peer speaks no TLS").replace("_", " ").lower()
+    why = getattr(error, "verify_message", "")
+    return f"no TLS: {said}{f': {why}' if why else ''}"
+
+
 def context(_config: object, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """Return what a connection is secured with, from the files as they lie there now; FilesUnfit if that is nothing."""
     try:
