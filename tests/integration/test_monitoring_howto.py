@@ -18,7 +18,7 @@ from tests.integration.identity_site import ask
 from tests.integration.typed_page import create, machine
 from tests.reference import DOCS
 from vmdkvol.cli.api_address import DEFAULT_PORT
-from vmdkvol.messages import Attach
+from vmdkvol.messages import Attach, Detach
 from vmdkvol.volume import VmId
 
 pytestmark = pytest.mark.integration
@@ -35,8 +35,13 @@ def site() -> Iterator[ApiSite]:
         made = ApiSite(Path(folder), tls=False, hosts={"web1": VmId(UUID(int=0xA))}, datastores=("ds1",))
         web1 = machine(made, "web1")
         try:
-            ask(web1, Attach(create(web1, "db", size="100mb").id))
-            yield made
+            volume = create(web1, "db", size="100mb").id
+            attachment = ask(web1, Attach(volume))
+            try:
+                yield made
+            finally:
+                # The loop device would outlive the service.
+                ask(web1, Detach(volume, attachment.generation))
         finally:
             web1.close()
             made.close()
