@@ -23,7 +23,6 @@ from vmdkvol_esx.owners import Owners
 from vmdkvol_esx.ownership import Foreign, Free, HeldBy, Here, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_path, disk_ref
-from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.ports import AttachDisk, AttachedDisk, DetachDisk
 from vmdkvol_esx.records import VolumeRecord
@@ -58,7 +57,6 @@ class Attaching:
         self._owners = owners
         self._following = following
         self._permits = permits
-        self._pending = PendingPolicies(parts)
         self._at = parts.at
         self._log = parts.log
 
@@ -154,8 +152,6 @@ class Attaching:
             self._journal.carry_out(intent, raised, deadline, answered)
         finally:
             self._handover.changed(record.id)
-        if record.policy_pending:
-            self._pending.attached(self._store.volume(record.id) or raised)
         self._log.info("attached", volume=record.name, id=str(record.id), vm=str(caller), generation=raised.generation)
         return answered.told or self._told(caller, raised)
 

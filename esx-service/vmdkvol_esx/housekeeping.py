@@ -18,6 +18,7 @@ from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.journal import SETTLE, Journal
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.ports import Disk
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.removing import Removing
@@ -64,6 +65,7 @@ class Housekeeping:
         self._scans, self.scanned_at = 0, parts.clock.monotonic()
         self._absent: dict[VolumeId, int] = {}
         self.strays = Strays(parts)
+        self._pending = PendingPolicies(parts)
         # The records whose sidecars were found right, by their hash, and how many scans it takes to read all of those again.
         self._right: dict[VolumeId, int] = {}
         self._shares = 1
@@ -104,13 +106,17 @@ class Housekeeping:
         seen = self._disks()
         known: set[DiskUuid] = set()
         volumes: set[VolumeId] = set()
+        pending: list[VolumeRecord] = []
         for record in self._records():
             known.add(record.disk_uuid)
             volumes.add(record.id)
+            if record.policy_pending and record.state is State.READY:
+                pending.append(record)
             if record.datastore in seen and not self._lanes.busy(record.id):
                 self._in_lane_if_needed(record, seen)
         self.strays.look(seen, known)
         self._forget_others(volumes)
+        self._pending.followed(pending)
         self._shares = max(1, -(-len(known) // _SIDECARS))
         self._scans, self.scanned_at = self._scans + 1, self._clock.monotonic()
 

@@ -1,4 +1,4 @@
-"""All volumes as an administrator sees them: whose they are, who uses them, what stands against them. Changes nothing.
+"""All volumes as an administrator sees them: whose they are, who uses them, what stands against them.
 
 Facts of the hypervisor are those of a moment ago (``glance``), read in bulk: a listing of a large site asks it nothing for
 a volume by itself.
@@ -22,6 +22,7 @@ from vmdkvol_esx.glance import Glance, Holders
 from vmdkvol_esx.lags import in_words
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.underway import Underway
 
@@ -52,6 +53,7 @@ class Overview:
         self._choosing = choosing
         self._underway = underway
         self._glance = glance
+        self._pending = PendingPolicies(parts)
 
     def rows(self) -> dict[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what each message is answered with."""
@@ -89,8 +91,9 @@ class Overview:
         return VolumeRows(tuple(shown), after, warnings)
 
     def inspect(self, request: InspectVolume) -> VolumeDetail:
-        """See ``InspectVolume``."""
-        return self.detail(self._choosing.volume(request.volume, request.vmgroup, LIVE_ELSE_GONE))
+        """See ``InspectVolume``. A policy that waits for an attach is looked for, so that it waits no more if it is laid on."""
+        record = self._choosing.volume(request.volume, request.vmgroup, LIVE_ELSE_GONE)
+        return self.detail(self._pending.looked_at(record))
 
     def detail(self, record: VolumeRecord) -> VolumeDetail:
         """Return all that is known of the volume."""
@@ -190,7 +193,7 @@ def _pending(row: VolumeRow) -> str:
     if row.vm is None:
         return one_line(f"{name} is laid on when a machine gets the disk")
     command = f"unset {row.name}" if row.policy is None else f"apply {row.policy} {row.name}"
-    return one_line(f"{name} was not seen to be laid on when {row.vm} got the disk; `vmdkvol policy {command}`")
+    return one_line(f"{name} is not seen to be laid on, and {row.vm} has the disk; `vmdkvol policy {command}`")
 
 
 def must_check(record: VolumeRecord) -> bool:

@@ -1,18 +1,25 @@
-"""A policy that was ordered while no machine had the disk: the next attach carries it, and whether it did is looked at then.
+"""A policy that was ordered while no machine had the disk: the next attach carries it, and who looks later sees if it did.
 
 Where only a machine's disk is under a policy, each attach names the one on record, and not only the one that waits: what a
-server knows of a disk's policy it forgets when the disk leaves its machine.
+server knows of a disk's policy it forgets when the disk leaves its machine. No attach looks: a container does not wait for
+what only administrators read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import VolumeError
+from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.records import VolumeRecord
-from vmdkvol_esx.storage_policies import Followed
+from vmdkvol_esx.storage_policies import Followed, Unseen
+
+# Who looks waits so long for a volume's lane; the next look comes.
+_NOTE_S = 1.0
 
 
 def wish(record: VolumeRecord) -> str | None:
@@ -21,30 +28,53 @@ def wish(record: VolumeRecord) -> str | None:
 
 
 class PendingPolicies:
-    """For any thread; each call is within the volume's lane."""
+    """For any thread."""
 
     def __init__(self, parts: Parts) -> None:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
+        self._lanes = parts.lanes
+        self._clock = parts.clock
         self._log = parts.log
 
-    def attached(self, record: VolumeRecord) -> None:
-        """A machine has got the disk: its policy waits no more if it is seen to be laid on. Raises nothing: else it waits."""
-        if not record.policy_pending:
-            return
+    def followed(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, Followed | Unseen]:
+        """Return how their disks stand, none if that cannot be read now. A policy that waited and is seen waits no more."""
         try:
-            seen = self._hypervisor.followed([disk_ref(record)]).get(record.disk_uuid)
-            if isinstance(seen, Followed) and seen.is_under(record.options.policy):
-                self.settled(record)
-            else:
-                self._log.warning("its policy was not laid on", volume=record.name, policy=record.options.policy)
+            seen = self._hypervisor.followed([disk_ref(record) for record in records]) if records else {}
         except VolumeError as error:
-            self._log.warning("its policy still waits", volume=record.name, error=str(error))
+            # What is on record is told all the same.
+            self._log.warning("compliance not read", error=str(error))
+            return {}
+        for record in records:
+            found = seen.get(record.disk_uuid)
+            if record.policy_pending and isinstance(found, Followed) and found.is_under(record.options.policy):
+                self._note(record)
+        return seen
+
+    def looked_at(self, record: VolumeRecord) -> VolumeRecord:
+        """Return the record after a look at its disk, if its policy waits: as it stands now."""
+        if not record.policy_pending:
+            return record
+        self.followed([record])
+        return self._store.volume(record.id) or record
 
     def settled(self, record: VolumeRecord) -> VolumeRecord:
-        """The disk was seen under the policy of its record. Return that, with nothing pending."""
+        """The disk was seen under the policy of its record. Return that, with nothing pending. Within the volume's lane."""
         if not record.policy_pending:
             return record
         done = replace(record, policy_pending=False)
         self._store.update(done, expect=record.generation)
         return done
+
+    def _note(self, looked_at: VolumeRecord) -> None:
+        def note() -> None:
+            # What was seen is true of the record that was looked at: each attach, detach and order makes it another one.
+            if self._store.volume(looked_at.id) == looked_at and self._store.open_intent(looked_at.id) is None:
+                self.settled(looked_at)
+                self._log.info("policy seen to be laid on", volume=looked_at.name, id=str(looked_at.id))
+
+        equal, soon = ("policy", looked_at.generation), Deadline.after(self._clock, _NOTE_S)
+        try:
+            self._lanes.run(looked_at.id, equal, note, soon, f"noting the policy of volume {looked_at.name}")
+        except VolumeError as error:
+            self._log.info("its policy still waits", volume=looked_at.name, error=str(error))

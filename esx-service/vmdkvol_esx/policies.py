@@ -14,7 +14,7 @@ from typing import Any
 from vmdkvol import frames
 from vmdkvol.admin_errors import PolicyInUse
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, NameConflict, StaleRequest, TruthUnknown, Unavailable, VolumeError, quoted
+from vmdkvol.errors import BadRequest, NameConflict, StaleRequest, TruthUnknown, Unavailable, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.options import OPTIONS
 from vmdkvol.orders import Order, Outcome, Plan, Step
@@ -33,16 +33,15 @@ from vmdkvol.policy_messages import (
     RemovePolicy,
     UpdatePolicy,
 )
-from vmdkvol.volume import DiskUuid
 from vmdkvol.wire import answer_size
 from vmdkvol_esx import judging
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.group_texts import check_unset, description_of
 from vmdkvol_esx.naming_policies import may_use, named_by, names_in, unknown, users
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.paths import disk_ref
-from vmdkvol_esx.records import Group, VolumeRecord
-from vmdkvol_esx.storage_policies import THICK, THIN, Followed, KnownPolicies, LocalPolicy, Unseen
+from vmdkvol_esx.pending_policies import PendingPolicies
+from vmdkvol_esx.records import Group
+from vmdkvol_esx.storage_policies import THICK, THIN, KnownPolicies, LocalPolicy
 
 MOST_LISTED = 200
 # Of more volumes it is not counted how they stand: each disk has to be looked at.
@@ -61,6 +60,7 @@ class Policies:
         self._hypervisor = parts.hypervisor
         self._log = parts.log
         self._choosing = choosing
+        self._pending = PendingPolicies(parts)
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers each message."""
@@ -106,7 +106,7 @@ class Policies:
         records = self._store.under_policy(request.name, request.after, request.limit + 1)
         if not records:
             self._found(self._look(), request.name)
-        seen, names = self._followed(records[: request.limit]), self._choosing.names()
+        seen, names = self._pending.followed(records[: request.limit]), self._choosing.names()
         shown, left = list[PolicyVolume](), _PAGE_BYTES
         for record in records[: request.limit]:
             row = judging.row(record, names.get(record.vmgroup) or str(record.vmgroup), seen.get(record.disk_uuid))
@@ -208,16 +208,8 @@ class Policies:
         if volumes > MOST_JUDGED:
             return None
         records = self._store.under_policy(name, None, MOST_JUDGED)
-        seen = self._followed(records)
+        seen = self._pending.followed(records)
         return judging.counted(judging.judge(record, seen.get(record.disk_uuid))[0] for record in records)
-
-    def _followed(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, Followed | Unseen]:
-        try:
-            return self._hypervisor.followed([disk_ref(record) for record in records]) if records else {}
-        except VolumeError as error:
-            # What is on record is told all the same.
-            self._log.warning("compliance not read", error=str(error))
-            return {}
 
     def _first_of(self, name: str, used: int) -> str:
         if not used:

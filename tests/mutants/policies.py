@@ -46,7 +46,7 @@ MUTANTS = (
         "a-policy-that-waits-is-done-by-any-attach",
         "a volume says that it is under a policy that no attach has laid on",
         "pending_policies.py",
-        "            if isinstance(seen, Followed) and seen.is_under(record.options.policy):\n",
+        "            if record.policy_pending and isinstance(found, Followed) and found.is_under(record.options.policy):\n",
         "            if record.policy_pending:\n",
         ("I6",),
         _ASSIGNING,

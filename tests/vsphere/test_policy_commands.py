@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,22 @@ def test_a_volume_is_mounted_though_the_policy_service_fails_and_its_policy_stay
     told = desk.volume("db")
     assert (told["policy_pending"], "`vmdkvol policy apply" in told["trouble"][0]) == (True, True)
     desk.site.simulator.clear()
+
+
+@on("vcenter")
+def test_no_container_waits_to_be_told_that_its_policy_was_laid_on(desk: Desk) -> None:
+    info = desk.site.create("db", size="8mb", policy=VSAN)
+    desk.site.ask(Detach(info.id, desk.mounted(info.id).generation))
+    desk.says("policy", "apply", VVOL, "db")
+    for method in ASKING:
+        desk.site.simulator.next(method, "wait", ms=4000, times=99)
+
+    begun = time.monotonic()
+    desk.site.ask(Attach(info.id))
+
+    assert time.monotonic() - begun < 3
+    desk.site.simulator.clear()
+    assert desk.volume("db")["policy_pending"] is False
 
 
 @on("esxi")

@@ -25,7 +25,7 @@ from vmdkvol.errors import (
     VolumeNotFound,
 )
 from vmdkvol.orders import Step
-from vmdkvol.policy_messages import AWAIT_ATTACH, CreatePolicy, RemovePolicy, SetVolumePolicy
+from vmdkvol.policy_messages import AWAIT_ATTACH, CreatePolicy, ListPolicyVolumes, RemovePolicy, SetVolumePolicy
 from vmdkvol.vmgroup_messages import SetRight, UpdateVmgroup
 from vmdkvol.volume import Attachment, VolumeId
 from vmdkvol.volume_orders import InspectVolume
@@ -254,7 +254,7 @@ def test_so_does_one_that_is_to_be_under_its_datastores_own(vcenter: AdminSite) 
         ["its datastore's own policy is laid on when a machine gets the disk"],
     )
     vcenter.attach(vcenter.get("db").id)
-    assert (under(vcenter), pending(vcenter)[:2]) == (None, (None, False))
+    assert (under(vcenter), told(vcenter)) == (None, (False, []))
 
 
 def test_what_waits_is_told_again_and_ordered_once(vcenter: AdminSite) -> None:
@@ -298,13 +298,46 @@ def test_an_attach_does_without_and_it_stays_pending_and_is_told(vcenter: AdminS
     vcenter.hypervisor.policies_fail = None
     assert told(vcenter) == (
         True,
-        ["policy silver was not seen to be laid on when host-a got the disk; `vmdkvol policy apply silver db`"],
+        ["policy silver is not seen to be laid on, and host-a has the disk; `vmdkvol policy apply silver db`"],
     )
 
     vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
 
     assert (under(vcenter), told(vcenter)) == ("silver", (False, []))
     assert vcenter.record(volume).options.policy == "silver"
+
+
+def test_an_attach_does_not_look_and_a_scan_does(vcenter: AdminSite) -> None:
+    vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    vcenter.attach(vcenter.get("db").id)
+    assert pending(vcenter)[:2] == ("silver", True)
+
+    vcenter.housekeeping.scan()
+    vcenter.housekeeping.scan()
+
+    assert pending(vcenter) == ("silver", False, True)
+
+
+def test_so_does_who_lists_the_policys_volumes(vcenter: AdminSite) -> None:
+    vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    vcenter.attach(vcenter.get("db").id)
+    vcenter.order(ListPolicyVolumes(name="silver"))
+    assert pending(vcenter)[:2] == ("silver", False)
+
+
+@pytest.mark.parametrize("trouble", ["refused", "away", "unseen", "detached"])
+def test_a_scan_that_does_not_see_it_laid_on_lets_it_wait(vcenter: AdminSite, trouble: str) -> None:
+    vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    vcenter.hypervisor.wishes = trouble != "refused"
+    attachment = vcenter.attach(vcenter.get("db").id)
+    if trouble == "detached":
+        vcenter.detach(attachment)
+    vcenter.hypervisor.policies_fail = HypervisorUnreachable("away") if trouble == "away" else None
+    vcenter.hypervisor.unseen = trouble == "unseen"
+
+    vcenter.housekeeping.scan()
+
+    assert pending(vcenter)[:2] == ("silver", True)
 
 
 def test_what_was_laid_on_and_not_noted_is_noted_by_the_same_order(vcenter: AdminSite) -> None:
