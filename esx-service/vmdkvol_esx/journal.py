@@ -28,6 +28,7 @@ from vmdkvol_esx.deeds import deed, doing, named
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path
+from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, TaskId
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
@@ -53,6 +54,7 @@ class Journal:
         self._log = parts.log
         self._sighting = Sighting(parts)
         self._comparing = Comparing(parts)
+        self._pending = PendingPolicies(parts)
         self._underway = underway
         self._glance = glance
         # Of the work under way in this process, by intent.
@@ -203,7 +205,7 @@ class Journal:
     def _finish(self, intent: Intent, record: VolumeRecord) -> None:
         self._at(Point.CHANGE_DONE)
         self._glance.changed(intent.change)
-        done = when_done(intent.change, record)
+        done = self._pending.after(intent.change, when_done(intent.change, record))
         answered = self._answered.get(intent.id)
         answer = None if answered is None else self._answer(answered, intent, done or record)
         ended = self._store.finish(intent.id, done, answer, self._deed(intent, record))

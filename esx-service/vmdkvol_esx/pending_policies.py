@@ -15,6 +15,7 @@ from vmdkvol.errors import VolumeError
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import disk_ref
+from vmdkvol_esx.ports import AttachDisk, Change
 from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.storage_policies import Followed, Unseen
 
@@ -50,6 +51,15 @@ class PendingPolicies:
             if record.policy_pending and isinstance(found, Followed) and found.is_under(record.options.policy):
                 self._note(record)
         return seen
+
+    def after(self, change: Change, done: VolumeRecord | None) -> VolumeRecord | None:
+        """Return the record as it stands after the change: an attach that went without the policy it named leaves that to wait.
+
+        So does one of which nobody knows it: the next look tells.
+        """
+        if done is None or not isinstance(change, AttachDisk) or change.policy is None:
+            return done
+        return done if self._hypervisor.carried(change.disk.uuid) else replace(done, policy_pending=True)
 
     def looked_at(self, record: VolumeRecord) -> VolumeRecord:
         """Return the record after a look at its disk, if its policy waits: as it stands now."""

@@ -79,6 +79,14 @@ class StoragePolicies(Protocol):
         """
         ...
 
+    def carried(self, disk: DiskUuid) -> bool:
+        """Tell whether the attach by which a machine has the disk took the policy along that it named.
+
+        False if it went without, and if nobody knows, as after a restart. True wherever a disk is under its policy without a
+        machine.
+        """
+        ...
+
     def check_fits(self, policy: str | None, datastore: DatastoreName) -> None:
         """Raise PolicyNotFound, or InvalidOption if no disk on the datastore can be under it. BadRequest where there are none.
 

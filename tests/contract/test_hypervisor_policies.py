@@ -156,6 +156,21 @@ def test_a_machines_disk_is_under_the_policy_that_its_attach_names(vcenter: Benc
 
 
 @pytest.mark.parametrize("where", VCENTERS, indirect=True)
+def test_whether_an_attach_took_its_policy_along_is_known_afterwards(vcenter: Bench) -> None:
+    disk, without = under(vcenter, GOLD), under(vcenter, None, wish="no such policy")
+
+    told = [vcenter.hypervisor.carried(each.uuid) for each in (disk, without, new_disk())]
+    do(vcenter, DetachDisk(VM_A.id, disk))
+
+    assert (told, vcenter.hypervisor.carried(disk.uuid)) == ([True, False, False], False)
+
+
+@pytest.mark.parametrize("where", OURS, indirect=True)
+def test_where_a_disk_is_under_its_policy_without_a_machine_each_attach_takes_it_along(bench: Bench) -> None:
+    assert bench.hypervisor.carried(attached(bench).uuid)
+
+
+@pytest.mark.parametrize("where", VCENTERS, indirect=True)
 def test_an_attach_that_names_none_leaves_the_disk_to_its_datastore(vcenter: Bench) -> None:
     found = stands(vcenter, under(vcenter, None))
 

@@ -19,7 +19,8 @@ class SimulatedPolicies(SimulatedState):
 
     A vCenter knows the policy of a machine's disk alone, from the attach or the change that named it. ``policies_fail`` is
     raised in place of any answer; ``unfit`` are those that no disk there fits, ``edited`` were so after they were laid on.
-    ``wishes``: False, attaches go without a policy; ``unseen``: of no disk it is told.
+    ``wishes``: False, attaches go without a policy; ``forgets``: nobody knows whether one did; ``unseen``: of no disk it
+    is told.
     """
 
     policies: Collection[str] = ()
@@ -28,6 +29,7 @@ class SimulatedPolicies(SimulatedState):
     unfit: Collection[str] = ()
     edited: Collection[str] = ()
     wishes = True
+    forgets = False
     unseen = False
 
     def storage_policies(self) -> KnownPolicies:
@@ -50,6 +52,11 @@ class SimulatedPolicies(SimulatedState):
         self.check_policy(policy)
         if policy in self.unfit:
             raise InvalidOption(f"policy {policy!r} does not fit datastore {datastore}", remedy="name another one")
+
+    def carried(self, disk: DiskUuid) -> bool:
+        with self._now():
+            held = self._held.get(disk)
+            return not self._spbm or (held is not None and held.carried and not self.forgets)
 
     def check_policy(self, policy: str | None) -> None:
         """Raise PolicyNotFound for one that there is not."""
@@ -78,8 +85,9 @@ class SimulatedPolicies(SimulatedState):
     def _wished(self, ref: DiskRef, policy: str | None) -> None:
         """A machine gets the disk."""
         if self._spbm and ref.path in self._disks:
-            known = self.wishes and self.policies_fail is None and policy in self.policies
-            self._disks[ref.path].policy = policy if known else None
+            asked = self.wishes and self.policies_fail is None
+            self._disks[ref.path].policy = policy if asked and policy in self.policies else None
+            self._held[ref.uuid].carried = asked and policy in (*self.policies, "")
 
     def _followed(self, disk: SimulatedDisk) -> Followed | Unseen:
         if self._spbm and (self.unseen or disk.ref.uuid not in self._held):

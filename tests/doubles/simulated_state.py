@@ -56,6 +56,7 @@ class SimulatedHeld:
     snapshot: str | None = None
     used_by_guest: bool = False
     limits: tuple[int | None, str] = (None, "normal")
+    carried: bool = False
 
 
 @dataclass(slots=True)

@@ -312,6 +312,18 @@ def test_an_attach_goes_without_a_policy_whose_id_comes_in_an_answer_that_nobody
     assert site.stands(disk).policy is None
 
 
+def test_a_slow_list_of_an_administrators_takes_no_policy_from_an_attach(site: Site) -> None:
+    other = site.disk()
+    site.simulator.next(ASKING[0], "dropped", times=9)
+    assert "vCenter does not tell it now" in site.why_unseen(other)
+    site.simulator.clear()
+
+    disk = site.disk()
+
+    site.restart()
+    assert site.stands(disk).policy == VSAN
+
+
 def test_disks_come_together_each_under_its_policy(site: Site) -> None:
     refs = {policy: new_ref() for policy in (VSAN, VVOL, None)}
     for ref in refs.values():

@@ -154,6 +154,9 @@ class LocalHypervisor(Directories):
     def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
         return self._policies.followed(disks)
 
+    def carried(self, disk: DiskUuid) -> bool:
+        return True
+
     def check_fits(self, policy: str | None, datastore: DatastoreName) -> None:
         self._policies.check_fits(policy)
 

@@ -100,10 +100,9 @@ class Compliances:
     def _told(
         self, having: Mapping[DiskUuid, tuple[Machine, Fitted]], at: float, deadline: Deadline
     ) -> Mapping[DiskUuid, Followed | Unseen]:
-        self._rest.check()
         keys = {uuid: f"{machine.ref}:{fitted.key}" for uuid, (machine, fitted) in having.items()}
         what = f"asking how {len(keys)} disks stand to their storage policies"
-        try:
+        with self._rest.asking():
             told = self._session.read(what, lambda service: _ask(service, list(keys.values())), deadline, limit_s=ASK_S)
             names = self._policies.names({each for ids in told.profiles.values() for each in ids}, deadline)
             usual = {
@@ -113,9 +112,6 @@ class Compliances:
             }
             with understood():
                 return {uuid: _stands(key, told, names, usual.get(having[uuid][1].place), at) for uuid, key in keys.items()}
-        except VolumeError as error:
-            self._rest.begin(error)
-            raise
 
 
 def _ask(service: Service, keys: Sequence[str]) -> _Told:

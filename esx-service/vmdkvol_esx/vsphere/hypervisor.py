@@ -109,8 +109,8 @@ class VsphereHypervisor:
         )
         self._rest = Rest(clock)
         self._compliances = Compliances(session, self._policies, self._machines, self._rest, clock, log)
-        profiles = Profiles(self._policies, self._rest, clock, log)
-        self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks, profiles)
+        self._profiles = Profiles(self._policies, self._rest, clock, log)
+        self._reconfiguring = Reconfiguring(session, self._waiter, self._machines, clock, log, self._disks, self._profiles)
         self._watch: Watch | None = None
 
     def start(self, heard: Callable[[], None]) -> None:
@@ -223,6 +223,9 @@ class VsphereHypervisor:
 
     def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
         return self._compliances.followed(disks)
+
+    def carried(self, disk: DiskUuid) -> bool:
+        return self._profiles.carried(disk)
 
     def check_fits(self, policy: str | None, datastore: DatastoreName) -> None:
         deadline = Deadline.after(self._clock, READ_S)

@@ -75,6 +75,13 @@ class Policies:
             raise _unknown(name, ids)
         return ids[name]
 
+    def remembered(self, name: str, within_s: float | None = None) -> str | None:
+        """Return the policy's id without a call, if it was read, not longer ago than ``within_s``; else None."""
+        known = self._known
+        if known is None or (within_s is not None and self._clock.monotonic() - known.at > within_s):
+            return None
+        return known.ids.get(name)
+
     def names(self, ids: Collection[str], deadline: Deadline) -> Mapping[str, str]:
         """Return the names of these policies by their ids. One lacks that is none for disks, or is not there any more."""
         known = self._within(REMEMBERED_S, deadline).ids

@@ -14,9 +14,9 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import HypervisorUnreachable, InvalidOption, Unavailable, VolumeError, quoted
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import AttachDisk, DiskRef, Log
-from vmdkvol_esx.vsphere.batches import LayPolicy, Move
+from vmdkvol_esx.vsphere.batches import EnlargeDisk, LayPolicy, Move
 from vmdkvol_esx.vsphere.faults import Meaning
-from vmdkvol_esx.vsphere.policies import Policies
+from vmdkvol_esx.vsphere.policies import REMEMBERED_S, Policies
 
 # What an attach waits for its policy's id, which is mostly known.
 ASK_S = 5.0
@@ -70,6 +70,16 @@ class Rest:
         if isinstance(error, Unavailable):
             self._until, self._why = self._clock.monotonic() + REST_S, error.text
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Within, it is asked: raises as ``check``, and silence begins the rest. Who meets a rest does not lengthen it."""
+        self.check()
+        try:
+            yield
+        except VolumeError as error:
+            self.begin(error)
+            raise
+
 
 class Profiles:
     """For any thread."""
@@ -82,6 +92,8 @@ class Profiles:
         self._lock = clock.condition()
         # By disks: the policies that attaches were refused with, and when.
         self._refused: dict[DiskUuid, tuple[str, float]] = {}
+        # The disks that came with their policies, by attaches of this process, and have not left.
+        self._carried: set[DiskUuid] = set()
 
     def dropped(self, move: Move, error: VolumeError, *, shared: bool) -> bool:
         """Tell whether an attach that failed is to be made once more without its policy, which it may have failed for."""
@@ -101,15 +113,39 @@ class Profiles:
         """
         if isinstance(move, LayPolicy):
             return self._id(move.policy, deadline)
-        if not isinstance(move, AttachDisk) or move.policy is None or self._is_refused(move):
+        if isinstance(move, EnlargeDisk):
             return None
+        found = None
+        if isinstance(move, AttachDisk) and move.policy is not None and not self._is_refused(move):
+            found = self._wished(move, move.policy, deadline.at_most(ASK_S))
+        with self._lock:
+            if found is None:
+                self._carried.discard(move.disk.uuid)
+            else:
+                self._carried.add(move.disk.uuid)
+        return found
+
+    def carried(self, disk: DiskUuid) -> bool:
+        """See ``StoragePolicies.carried``."""
+        with self._lock:
+            return disk in self._carried
+
+    def _wished(self, move: AttachDisk, policy: str, deadline: Deadline) -> str | None:
+        """Return the id for an attach. What is remembered needs no call, so the policy service's rest does not matter to it."""
+        known = self._policies.remembered(policy, REMEMBERED_S)
+        if known is not None:
+            return known
         try:
-            self._rest.check()
-            return self._id(move.policy or None, deadline.at_most(ASK_S))
+            if not policy:
+                return self._id(None, deadline)
+            with self._rest.asking():
+                return self._id(policy, deadline)
         except VolumeError as error:
-            self._rest.begin(error)
-            self._log.warning("attached without its storage policy", disk=str(move.disk.path), error=str(error))
-            return None
+            # An old id is still the likely one: if it is not, the attach is refused with it and made without.
+            known = self._policies.remembered(policy) if isinstance(error, Unavailable) else None
+            told = "attached without its storage policy" if known is None else "attached with what was known of its policy"
+            self._log.warning(told, disk=str(move.disk.path), error=str(error))
+            return known
 
     def _is_refused(self, move: AttachDisk) -> bool:
         with self._lock:

@@ -350,6 +350,35 @@ def test_what_was_laid_on_and_not_noted_is_noted_by_the_same_order(vcenter: Admi
     assert pending(vcenter) == ("silver", False, True)
 
 
+@pytest.mark.parametrize("trouble", ["refused", "away"])
+def test_one_that_waited_for_nothing_is_told_too_if_an_attach_went_without(vcenter: AdminSite, trouble: str) -> None:
+    vcenter.hypervisor.wishes = trouble != "refused"
+    vcenter.hypervisor.policies_fail = HypervisorUnreachable("away") if trouble == "away" else None
+
+    mounted(vcenter)
+
+    vcenter.hypervisor.policies_fail = None
+    assert told(vcenter) == (
+        True,
+        ["policy gold is not seen to be laid on, and host-a has the disk; `vmdkvol policy apply gold db`"],
+    )
+
+
+def test_an_attach_that_took_it_along_leaves_nothing_pending(vcenter: AdminSite) -> None:
+    mounted(vcenter)
+    assert pending(vcenter)[:2] == ("gold", False)
+
+
+def test_where_nobody_knows_whether_an_attach_took_it_along_it_waits_for_a_look(vcenter: AdminSite) -> None:
+    volume = vcenter.get("db").id
+    vcenter.hypervisor.forgets = True
+
+    vcenter.attach(volume)
+
+    assert pending(vcenter)[:2] == ("gold", True)
+    assert told(vcenter) == (False, [])
+
+
 def test_each_attach_names_the_policy_since_it_is_forgotten_with_each_detach(vcenter: AdminSite) -> None:
     attachment = mounted(vcenter)
     vcenter.detach(attachment)

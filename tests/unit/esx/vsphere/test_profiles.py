@@ -42,6 +42,9 @@ class Book(Policies):
         self.trouble: VolumeError | None = None
         self.vcenter = True
         self.asked: list[float] = []
+        # What is remembered of gold, and whether that is old.
+        self.gold: str | None = None
+        self.old = False
 
     def id(self, name: str, deadline: Deadline) -> str:
         self.asked.append(deadline.left_s)
@@ -50,6 +53,9 @@ class Book(Policies):
         if name != "gold":
             raise PolicyNotFound(name)
         return "id-of-gold"
+
+    def remembered(self, name: str, within_s: float | None = None) -> str | None:
+        return None if name != "gold" or (self.old and within_s is not None) else self.gold
 
     def are_there(self, _: Deadline) -> bool:
         return self.vcenter
@@ -60,7 +66,8 @@ class Desk:
         self.clock: HandClock = HandClock()
         clock: Clock = self.clock
         self.book = Book()
-        self.profiles = Profiles(self.book, Rest(clock), clock, Lines())
+        self.rest = Rest(clock)
+        self.profiles = Profiles(self.book, self.rest, clock, Lines())
 
     def of(self, move: AttachDisk | DetachDisk | EnlargeDisk | LayPolicy) -> str | None:
         return self.profiles.of(move, soon(1000))
@@ -123,9 +130,76 @@ def test_after_no_answer_attaches_do_not_ask_for_a_while_and_changes_do(desk: De
     assert desk.of(GOLD) == "id-of-gold"
 
 
+def test_attaches_that_meet_the_rest_do_not_lengthen_it(desk: Desk) -> None:
+    desk.book.trouble = HypervisorUnreachable("away")
+    desk.of(GOLD)
+    desk.clock.pass_time(REST_S - 1)
+    desk.of(GOLD)
+    desk.book.trouble = None
+
+    desk.clock.pass_time(2)
+
+    assert desk.of(GOLD) == "id-of-gold"
+
+
+def test_what_is_remembered_goes_along_whether_or_not_the_service_has_its_rest(desk: Desk) -> None:
+    desk.book.gold = "remembered"
+    desk.profiles.of(replace(GOLD, policy="lead"), soon(1000))
+    desk.rest.begin(HypervisorUnreachable("a list of an administrator's was slow"))
+    desk.book.asked = []
+
+    assert (desk.of(GOLD), desk.book.asked) == ("remembered", [])
+
+
+@pytest.mark.parametrize("resting", [True, False])
+def test_what_is_remembered_for_long_is_better_than_none_while_nobody_answers(desk: Desk, resting: bool) -> None:
+    desk.book.gold, desk.book.old = "remembered", True
+    assert desk.of(GOLD) == "id-of-gold"
+
+    desk.book.trouble = HypervisorUnreachable("away")
+    if resting:
+        desk.of(GOLD)
+    assert desk.of(GOLD) == "remembered"
+
+
+def test_a_policy_that_is_gone_is_not_named_from_memory(desk: Desk) -> None:
+    desk.book.gold, desk.book.old, desk.book.trouble = "remembered", True, PolicyNotFound("gone")
+    assert desk.of(GOLD) is None
+
+
 def test_an_answer_is_no_reason_for_a_rest(desk: Desk) -> None:
     desk.of(replace(GOLD, policy="lead"))
     assert desk.of(GOLD) == "id-of-gold"
+
+
+# --- whether it went along ---------------------------------------------------------------------------------------
+
+
+def test_of_an_attach_with_its_policy_it_is_told_that_it_went_along(desk: Desk) -> None:
+    assert not desk.profiles.carried(DISK.uuid)
+    desk.of(GOLD)
+    assert desk.profiles.carried(DISK.uuid)
+
+
+@pytest.mark.parametrize("trouble", ["unknown", "refused", "detached", "again-without"])
+def test_of_every_other_one_it_is_not(desk: Desk, trouble: str) -> None:
+    desk.of(GOLD)
+    if trouble == "unknown":
+        desk.book.trouble = PolicyNotFound("gone")
+        desk.of(GOLD)
+    elif trouble == "refused":
+        desk.dropped(Meaning.FORBIDDEN)
+        desk.of(GOLD)
+    elif trouble == "detached":
+        desk.of(DetachDisk(VM, DISK))
+    else:
+        desk.of(replace(GOLD, policy=None))
+    assert not desk.profiles.carried(DISK.uuid)
+
+
+def test_the_change_of_a_policy_is_no_attach(desk: Desk) -> None:
+    desk.of(LayPolicy(VM, DISK, "gold"))
+    assert not desk.profiles.carried(DISK.uuid)
 
 
 # --- refused by a reconfigure ------------------------------------------------------------------------------------
