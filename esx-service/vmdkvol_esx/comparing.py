@@ -8,19 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vmdkvol.errors import MetadataDamaged
+from vmdkvol.clock import Deadline
+from vmdkvol.errors import DatastoreNotFound, MetadataDamaged, VolumeError
 from vmdkvol_esx import claims, sidecar
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path
+from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.records import VolumeRecord
+
+# Whoever attaches a disk waits while it is searched who has it by now. A scan has all the time that this takes.
+SEARCH_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """``stands``: the copy is to be left as it is. ``copy`` is what it says, unless it is in doubt or of something else."""
+    """``stands``: the copy is to be left as it is. ``copy`` is what it says, unless it is in doubt or of something else.
+
+    ``knows_more``: it is a copy of this record, and the record is older.
+    """
 
     stands: bool
     copy: VolumeRecord | None = None
+    knows_more: bool = False
 
 
 class Comparing:
@@ -28,6 +37,7 @@ class Comparing:
 
     def __init__(self, parts: Parts) -> None:
         self._store = parts.store
+        self._clock = parts.clock
         self._hypervisor = parts.hypervisor
         self._doubts = parts.doubts
         self._log = parts.log
@@ -35,27 +45,79 @@ class Comparing:
     def check(self, record: VolumeRecord) -> None:
         """Raise MetadataDamaged if the volume's record is in doubt. One that nobody has compared yet is compared now.
 
-        Within the volume's lane. Raises as ``Hypervisor.read_sidecar`` if its copy cannot be read: what cannot be said is no
-        permission.
+        Within the volume's lane. Raises as ``Hypervisor.read_sidecar`` if its copy cannot be read, and as
+        ``claims.adopted_since``: what cannot be said is no permission.
         """
+        for left in self._doubts.unread_places(record.id):
+            self.carry(record, left)
         self._doubts.check(record)
         if not self._doubts.is_compared(record.id):
-            self._compare(record, lambda: record)
+            self._compare(record, lambda: record, self._soon())
             self._doubts.compared(record.id)
             self._doubts.check(record)
 
     def compare(self, record: VolumeRecord) -> Compared:
-        """Read the copy, and raise a doubt or take it back. Raises as ``Hypervisor.read_sidecar`` and ``claims.claims``."""
+        """Read the copy, and raise a doubt or take it back. Raises as ``Hypervisor.read_sidecar`` and
+        ``claims.adopted_since``. What must be looked at in the volume's lane is left to ``check``, and does not stand.
+        """
+        if self._doubts.unread_places(record.id):
+            return Compared(False)
         # An attach and a Mark since the record was read are no old database.
-        found = self._compare(record, lambda: self._store.volume(record.id))
+        found = self._compare(record, lambda: self._store.volume(record.id), None)
         self._doubts.compared(record.id)
         return found
 
-    def _compare(self, record: VolumeRecord, now: Callable[[], VolumeRecord | None]) -> Compared:
-        content = self._hypervisor.read_sidecar(copy_path(record))
+    def carry(self, moved: VolumeRecord, left: DiskPath) -> Compared:
+        """Compare the record of a disk that was moved with the copies at both places; return what the one at ``left`` says.
+
+        MetadataDamaged if either knows more. That one then lies beside the disk, where the next process finds it too: what
+        knows more is never left where nobody compares it. If both do, each stays where it is. Within the volume's lane.
+
+        Raises as ``Hypervisor.read_sidecar`` and ``write_sidecar``. Then nobody changes the volume in this process before that
+        was done, unless it was compared before the move, and not in doubt.
+        """
         try:
-            if content is None:
-                return Compared(bool(record.adopted) and self._adopted_anew(record))
+            found = self._carry(moved, left)
+        except VolumeError:
+            if self._doubts.has_found(moved.id) or not self._doubts.is_compared(moved.id):
+                self._doubts.left_unread(moved.id, left)
+            raise
+        self._doubts.none_left(moved.id, left)
+        self._doubts.compared(moved.id)
+        self._doubts.check(moved)
+        return found
+
+    def _carry(self, moved: VolumeRecord, left: DiskPath) -> Compared:
+        content, beside = self._read_left(left), self._hypervisor.read_sidecar(copy_path(moved))
+        here = Compared(False) if beside is None else self._said(moved, beside, lambda: moved)
+        if here.knows_more:
+            return here
+        if content is None:
+            return Compared(beside is None and self._adopted_anew(moved, self._soon()))
+        found = self._said(moved, content, lambda: moved)
+        if found.knows_more and not here.stands:
+            self._hypervisor.write_sidecar(copy_path(moved), _placed(content, moved))
+            self._hypervisor.write_sidecar(left, None)
+        return found
+
+    def _read_left(self, left: DiskPath) -> bytes | None:
+        try:
+            return self._hypervisor.read_sidecar(left)
+        except DatastoreNotFound:
+            # Emptied by moving its disks, and taken away: what was there is gone for good.
+            return None
+
+    def _soon(self) -> Deadline:
+        return Deadline.after(self._clock, SEARCH_S)
+
+    def _compare(self, record: VolumeRecord, now: Callable[[], VolumeRecord | None], deadline: Deadline | None) -> Compared:
+        content = self._hypervisor.read_sidecar(copy_path(record))
+        if content is None:
+            return Compared(self._adopted_anew(record, deadline))
+        return self._said(record, content, now)
+
+    def _said(self, record: VolumeRecord, content: bytes, now: Callable[[], VolumeRecord | None]) -> Compared:
+        try:
             copy = sidecar.decode(content)
         except MetadataDamaged as error:
             self._log.warning("sidecar damaged", volume=record.name, id=str(record.id), error=str(error))
@@ -63,7 +125,7 @@ class Comparing:
                 return Compared(False)
             # It is whole: what it says beyond our record is not ours to drop, and nobody here knows what that is.
             self._doubts.newer_version(record)
-            return Compared(True)
+            return Compared(True, knows_more=True)
         return self._of_copy(record, copy, now)
 
     def _of_copy(self, record: VolumeRecord, copy: VolumeRecord, now: Callable[[], VolumeRecord | None]) -> Compared:
@@ -73,7 +135,7 @@ class Comparing:
             return Compared(self._store.volume(copy.id) is None)
         if copy.generation > record.generation:
             self._doubt(now(), copy.generation)
-            return Compared(True)
+            return Compared(True, knows_more=True)
         self._doubts.none(record.id)
         return Compared(_says_the_same(copy, record), copy)
 
@@ -82,13 +144,24 @@ class Comparing:
         if now is not None and now.generation < generation and self._doubts.newer_sidecar(now, generation):
             self._log.error("sidecar is newer than the record", volume=now.name, id=str(now.id))
 
-    def _adopted_anew(self, record: VolumeRecord) -> bool:
+    def _adopted_anew(self, record: VolumeRecord, deadline: Deadline | None) -> bool:
         """Tell whether its disk became another volume's since, which the database that was put back does not know."""
-        other = claims.adopted_since(self._hypervisor, record)
+        if not record.adopted:
+            return False
+        other = claims.adopted_since(self._hypervisor, record, deadline)
         # A copy of this record would stand beside that of its successor from then on, and a rebuild choose between them.
         if other is not None and self._doubts.adopted_anew(record):
             self._log.error("adopted anew as another volume", volume=record.name, id=str(record.id), other=str(other.id))
         return other is not None
+
+
+def _placed(content: bytes, moved: VolumeRecord) -> bytes:
+    """Return the copy with the place of ``moved``; as it is, if a newer version wrote it."""
+    try:
+        copy = sidecar.decode(content)
+    except MetadataDamaged:
+        return content
+    return sidecar.encode(replace(copy, datastore=moved.datastore, path=moved.path))
 
 
 def _says_the_same(copy: VolumeRecord, record: VolumeRecord) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Set
 
 from vmdkvol.errors import MetadataDamaged
 from vmdkvol.volume import VolumeId
+from vmdkvol_esx.ports import DiskPath
 from vmdkvol_esx.records import VolumeRecord
 
 _REBUILD = "stop the service and run `vmdkvol-esxd rebuild`"
@@ -18,6 +19,7 @@ class Doubts:
     def __init__(self) -> None:
         self._found: dict[VolumeId, tuple[str, str]] = {}
         self._compared: set[VolumeId] = set()
+        self._left: dict[VolumeId, tuple[DiskPath, ...]] = {}
 
     def newer_sidecar(self, record: VolumeRecord, generation: int) -> bool:
         """The sidecar of ``record`` has a higher generation: an old database was put back (F40). Tell whether that is news."""
@@ -44,15 +46,32 @@ class Doubts:
     def is_compared(self, volume: VolumeId) -> bool:
         return volume in self._compared
 
+    def has_found(self, volume: VolumeId) -> bool:
+        return volume in self._found
+
+    def left_unread(self, volume: VolumeId, place: DiskPath) -> None:
+        """Its disk was moved away from ``place``, and the copy there, which may know more, did not go along yet."""
+        self._left[volume] = (*(each for each in self.unread_places(volume) if each != place), place)
+
+    def none_left(self, volume: VolumeId, place: DiskPath) -> None:
+        """What lay at ``place`` is known."""
+        left = tuple(each for each in self._left.pop(volume, ()) if each != place)
+        if left:
+            self._left[volume] = left
+
+    def unread_places(self, volume: VolumeId) -> tuple[DiskPath, ...]:
+        return self._left.get(volume, ())
+
     def forget_others(self, volumes: Set[VolumeId]) -> None:
         """Remember nothing of volumes that are not among these."""
         # From copies: verbs add to both meanwhile.
         for volume in tuple(self._compared):
             if volume not in volumes:
                 self._compared.discard(volume)
-        for volume in tuple(self._found):
-            if volume not in volumes:
-                self._found.pop(volume, None)
+        for known in (self._found, self._left):
+            for volume in tuple(known):
+                if volume not in volumes:
+                    known.pop(volume, None)
 
     def check(self, record: VolumeRecord) -> None:
         """Raise MetadataDamaged if the volume's record is known to be in doubt. Reads nothing: see ``Comparing.check``."""

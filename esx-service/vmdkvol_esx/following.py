@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vmdkvol.errors import DatastoreNotFound, VolumeError, WrongDisk
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
@@ -24,6 +25,7 @@ class Following:
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._journal = journal
+        self._comparing = Comparing(parts)
         self._log = parts.log
 
     def followed(self, record: VolumeRecord, device: AttachedDisk) -> VolumeRecord:
@@ -45,13 +47,15 @@ class Following:
         return moved
 
     def _move_copy(self, moved: VolumeRecord, was: DiskPath) -> None:
-        """Write the second copy of the record beside the disk, and leave none where it was.
-
-        One that is left alone would bring the volume back at a rebuild, when it has long been removed elsewhere.
+        """Write the second copy of the record beside the disk, and leave none where it was: it would bring the volume back
+        at a rebuild, when it has long been removed elsewhere. One that knows more than the record is neither written over
+        nor lost, it goes along (F40); what cannot be compared now stays as it is.
         """
         try:
+            elsewhere = was != copy_path(moved)
+            stands = elsewhere and self._comparing.carry(moved, was).stands
             self._journal.write_sidecar(moved)
-            if was != copy_path(moved):
+            if elsewhere and not stands:
                 self._hypervisor.write_sidecar(was, None)
         except VolumeError as error:
             # Housekeeping writes the new one. The record is the first copy, and who waits for the disk does not wait for this.

@@ -8,6 +8,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import SnapshotPresent, TruthUnknown, VolumeInUse
 from vmdkvol.volume import VmId
 from vmdkvol_esx import ownership
+from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.following import Following
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.journal import Journal
@@ -30,6 +31,7 @@ class Owners:
         self._journal = journal
         self._glance = glance
         self._following = following
+        self._comparing = Comparing(parts)
         self._log = parts.log
 
     def of(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None = None) -> Owner:
@@ -74,11 +76,18 @@ class Owners:
     def found(
         self, record: VolumeRecord, caller: VmId | None = None, *, speaking: VmId | None = None
     ) -> tuple[VolumeRecord, Read]:
-        """Return the record, where its disk lies now, and who has it. Raises TruthUnknown as ``freed``."""
+        """Return the record, where its disk lies now, and who has it. Raises TruthUnknown as ``freed``.
+
+        Raises as ``Comparing.check`` if the disk was moved and what lies there, or lay where it was, is against the record.
+        """
         owner = self._read(record, caller, speaking)
-        if isinstance(owner, Here | HeldBy | LeftBehind):
-            record = self._following.followed(record, owner.device)
-        return record, owner
+        if not isinstance(owner, Here | HeldBy | LeftBehind):
+            return record, owner
+        now = self._following.followed(record, owner.device)
+        if now != record:
+            # Whoever asks compared it where it does not lie.
+            self._comparing.check(now)
+        return now, owner
 
     def _read(self, record: VolumeRecord, caller: VmId | None, speaking: VmId | None) -> Read:
         owner = self.of(record, caller, speaking)

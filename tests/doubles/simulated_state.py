@@ -202,6 +202,11 @@ class SimulatedState:
         with self._now():
             (self._unreadable.add if unreadable else self._unreadable.discard)(datastore)
 
+    def take_away(self, datastore: DatastoreName) -> None:
+        """It is none of ours any more."""
+        with self._now():
+            del self._datastores[datastore]
+
     def read_only(self, datastore: DatastoreName) -> None:
         with self._now():
             self._datastores[datastore] = replace(self._datastores[datastore], writable=False)

@@ -6,6 +6,7 @@ from tests.mutants.mutant import ESX, By, Mutant
 
 _UNIT = "tests/unit/esx"
 _RELEASING, _COMPARING = f"{_UNIT}/test_releasing.py", f"{_UNIT}/test_comparing.py"
+_MOVED = f"{_UNIT}/test_comparing_moved.py"
 
 
 def _defect(id: str, defect: str, file: str, old: str, new: str, tests: str) -> Mutant:
@@ -42,7 +43,7 @@ MUTANTS = (
         "an-old-database-gives-an-adopted-disk-back",
         "a database from a backup gives an adopted disk to whoever had it before",
         "comparing.py",
-        "        other = claims.adopted_since(self._hypervisor, record)\n",
+        "        other = claims.adopted_since(self._hypervisor, record, deadline)\n",
         "        other = None\n",
         _RELEASING,
     ),
@@ -50,15 +51,15 @@ MUTANTS = (
         "a-clock-says-who-adopted-last",
         "a clock that was set back hides who has an adopted disk by now",
         "claims.py",
-        "if other.disk_uuid == record.disk_uuid), None)\n",
-        "if other.disk_uuid == record.disk_uuid and other.created_at > record.created_at), None)\n",
+        "and other.id != record.id), None)\n",
+        "and other.id != record.id and other.created_at > record.created_at), None)\n",
         _RELEASING,
     ),
     _defect(
         "claims-on-one-datastore",
         "who has an adopted disk by now is not seen where a machine's move took its record",
         "claims.py",
-        "        if datastore.name != home:\n",
+        "        if datastore.name != home and not _late(deadline):\n",
         "        if False:\n",
         _RELEASING,
     ),
@@ -69,6 +70,14 @@ MUTANTS = (
         "        if not self._doubts.is_compared(record.id):\n",
         "        if False:\n",
         _COMPARING,
+    ),
+    _defect(
+        "a-moved-disk-leaves-what-knows-more",
+        "an old database follows a disk that was moved, and the copy that knows more is removed where it lay",
+        "following.py",
+        "self._comparing.carry(moved, was).stands\n",
+        "False\n",
+        _MOVED,
     ),
     _defect(
         "a-newer-copy-is-written-over",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -17,13 +19,13 @@ from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import Conflict, MetadataDamaged, TruthUnknown, VolumeError, VolumeInUse, VolumeNotFound
 from vmdkvol.messages import CreateVolume
-from vmdkvol.names import VolumeRef
+from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Outcome
 from vmdkvol.orphan_messages import ListOrphans
 from vmdkvol.volume import Content, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, TrashVolume
-from vmdkvol_esx import sidecar
+from vmdkvol_esx import comparing, sidecar
 from vmdkvol_esx.paths import adopted_place, copy_path
 from vmdkvol_esx.ports import AttachDisk, CloneDisk, DeleteDisk, Disk, DiskPath, DiskRef
 from vmdkvol_esx.rebuilding import rebuild
@@ -433,11 +435,40 @@ def test_f40_a_copy_that_a_newer_version_wrote_may_be_of_this_disk(
 ) -> None:
     later = put_back(site, volume)
     site.hypervisor.write_sidecar(copy_path(later), written_by_a_newer_version(later))
-    with pytest.raises(MetadataDamaged, match=r"newer version.*upgrade the service"):
+    where = re.escape(str(copy_path(later)))
+    with pytest.raises(MetadataDamaged, match=rf"may have become another.*newer version.*the copy at {where}; upgrade the"):
         site.attach(volume.id, A)
     site.store.delete(volume.id, expect=volume.generation)
     with pytest.raises(NotAdoptable, match=r"may be a volume already.*upgrade the service"):
         adopt(site, name="third")
+
+
+def test_f40_the_copy_of_another_volume_puts_this_one_in_no_doubt(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    """Once it is upgraded, or taken away, the volume is as before: nothing was ever found against its own record."""
+    other = replace(volume, id=VolumeId(uuid4()))
+    site.hypervisor.write_sidecar(copy_path(volume), None)
+    site.hypervisor.write_sidecar(copy_path(other), written_by_a_newer_version(other))
+    site.restart()
+    site.housekeeping.scan()
+    assert site.hypervisor.read_sidecar(copy_path(volume)) is None
+    site.hypervisor.write_sidecar(copy_path(other), None)
+    assert site.attach(volume.id, A).volume == volume.id
+
+
+def test_an_attach_does_not_search_other_copies_for_ever(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
+    site.hypervisor.write_sidecar(copy_path(volume), None)
+    site.restart()
+    traces = site.hypervisor.traces
+
+    def slowly(datastore: DatastoreName) -> Sequence[DiskPath]:
+        site.clock.skip(comparing.SEARCH_S)
+        return traces(datastore)
+
+    site.hypervisor.traces = slowly  # type: ignore[method-assign]
+    with pytest.raises(TruthUnknown, match=r"could not all be looked at in time; try again"):
+        site.attach(volume.id, A)
+    site.housekeeping.scan()
+    assert site.attach(volume.id, A).volume == volume.id
 
 
 def test_f40_what_cannot_be_read_of_other_copies_writes_none(site: AdminSite, disk: DiskRef, volume: VolumeRecord) -> None:
