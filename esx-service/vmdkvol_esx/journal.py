@@ -144,9 +144,9 @@ class Journal:
             case Step.UNDO:
                 self._undo(intent, told)
             case Step.GO_ON:
-                if isinstance(intent.change, DeleteDisk):
-                    # An old database may have begun to delete what was taken out of the trash since.
-                    self._comparing.check(intent.before or record)
+                # An old database may have begun to delete what was taken out of the trash since, or to take a disk off a
+                # machine that has it anew: nothing of a volume in doubt is sent once more.
+                self._comparing.check(intent.before or record)
                 self._send(intent, record, self._parts.operation(intent.request), deadline)
             case Step.WAIT:
                 raise StillWorking(f"{doing(intent, record)} has not ended")

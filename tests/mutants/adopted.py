@@ -91,8 +91,17 @@ MUTANTS = (
         "an-old-database-goes-on-deleting",
         "a deletion that an old database had begun deletes what was taken out of the trash since",
         "journal.py",
-        "                    self._comparing.check(intent.before or record)\n",
-        "                    pass\n",
+        "                self._comparing.check(intent.before or record)\n",
+        "",
+        _COMPARING,
+    ),
+    _defect(
+        "an-old-database-goes-on-detaching",
+        "a detach that an old database had begun takes a mounted disk off its machine",
+        "journal.py",
+        "                self._comparing.check(intent.before or record)\n                self._send(",
+        "                if isinstance(intent.change, DeleteDisk):\n"
+        "                    self._comparing.check(intent.before or record)\n                self._send(",
         _COMPARING,
     ),
     _defect(

@@ -19,7 +19,8 @@ from vmdkvol.volume import Content, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, MoveVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
-from vmdkvol_esx.ports import AttachDisk, CreateDisk, DeleteDisk, DiskPath
+from vmdkvol_esx.ports import AttachDisk, ChangePolicy, CreateDisk, DeleteDisk, DetachDisk, DiskPath
+from vmdkvol_esx.ports import Change as DiskChange
 from vmdkvol_esx.records import Intent, VolumeRecord
 
 Change = Callable[[AdminSite, VolumeRecord], object]
@@ -172,7 +173,7 @@ def test_a_disk_that_was_moved_is_followed_and_its_newer_copy_stays(site: AdminS
 # --- work that an old database has open -------------------------------------------------------------------------------
 
 
-def opened(site: AdminSite, record: VolumeRecord, change: CreateDisk | DeleteDisk, before: VolumeRecord | None) -> None:
+def opened(site: AdminSite, record: VolumeRecord, change: DiskChange, before: VolumeRecord | None) -> None:
     """The database that was put back had this work open; a start settles it."""
     newest = site.record(record.id)
     site.store.delete(record.id, expect=newest.generation)
@@ -206,6 +207,49 @@ def test_a_create_that_an_old_database_had_begun_is_not_undone_once_it_has_data(
     opened(site, replace(made, state=State.PREPARING, generation=1), change, None)
     site.housekeeping.scan()
     assert list(site.hypervisor.truth().disks) == [made.disk_uuid]
+
+
+def test_a_detach_that_an_old_database_had_begun_takes_no_disk_off_a_machine_that_runs(site: AdminSite) -> None:
+    """The machine has it anew, and mounted."""
+    volume = site.create("db").id
+    attached = site.attach(volume, A)
+    before = site.record(volume)
+    newer = replace(before, generation=before.generation + 7)
+    site.hypervisor.write_sidecar(copy_path(newer), sidecar.encode(newer))
+    raised = replace(before, generation=before.generation + 1)
+    opened(site, raised, DetachDisk(A, disk_ref(before)), before)
+    site.housekeeping.scan()
+    assert dict(site.hypervisor.truth().holders) == {attached.disk_uuid: A}
+    with pytest.raises(MetadataDamaged, match="is older than its sidecar"):
+        site.attach(volume, A)
+
+
+def test_a_policy_that_an_old_database_had_begun_to_lay_on_is_not_sent_again(site: AdminSite) -> None:
+    site.hypervisor.policies = ["gold"]
+    volume = site.create("db").id
+    site.attach(volume, A)
+    before = site.record(volume)
+    newer = replace(before, generation=before.generation + 7)
+    site.hypervisor.write_sidecar(copy_path(newer), sidecar.encode(newer))
+    raised = replace(before, generation=before.generation + 1)
+    sent = len(site.hypervisor.submitted)
+    opened(site, raised, ChangePolicy(disk_ref(before), "gold", A), before)
+    site.housekeeping.scan()
+    assert site.hypervisor.submitted[sent:] == []
+
+
+def test_work_that_goes_on_waits_until_its_copy_can_be_read(site: AdminSite) -> None:
+    volume = site.create("db").id
+    attached = site.attach(volume, A)
+    before = site.record(volume)
+    raised = replace(before, generation=before.generation + 1)
+    site.hypervisor.sidecars_unread = TruthUnknown("503")
+    opened(site, raised, DetachDisk(A, disk_ref(before)), before)
+    site.housekeeping.scan()
+    assert dict(site.hypervisor.truth().holders) == {attached.disk_uuid: A}
+    site.hypervisor.sidecars_unread = None
+    site.housekeeping.scan()
+    assert (dict(site.hypervisor.truth().holders), list(site.store.open_intents())) == ({}, [])
 
 
 # --- the trash --------------------------------------------------------------------------------------------------------
