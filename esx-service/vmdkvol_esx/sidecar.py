@@ -11,7 +11,10 @@ from vmdkvol.wire import dump, load
 from vmdkvol_esx.records import VolumeRecord
 
 FORMAT = "vmdkvol sidecar"
-VERSION = 1
+VERSION = 2
+# What a record has got since version 1, and with which version. A copy has the version of the newest field that it says something
+# in: an older service reads what it knows, and takes a copy that says more for newer, not for damaged. Each later field goes here.
+ADDED = {"policy_pending": 2}
 # A record has at most 32 labels of 255 characters, and options that came in a frame of 48 KiB.
 MAX_BYTES = 256 << 10
 _KEYS = frozenset({"format", "version", "generation", "sha256", "record"})
@@ -22,7 +25,7 @@ def encode(record: VolumeRecord) -> bytes:
     fields = dump(record)
     content = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": max((since for name, since in ADDED.items() if name in fields), default=1),
         "generation": record.generation,
         "sha256": _checksum(fields),
         "record": fields,
@@ -36,12 +39,7 @@ def decode(content: bytes) -> VolumeRecord:
     A sidecar of a newer version is refused too (see ``is_newer``): what it means is not known here.
     """
     data = _parsed(content)
-    if data["version"] != VERSION:
-        raise MetadataDamaged(
-            f"the sidecar has version {quoted(data['version'], 40)}, this service reads {VERSION}",
-            remedy="upgrade the service",
-            newer_version=_is_later(data["version"]),
-        )
+    _check_version(data["version"])
     if data["sha256"] != _checksum(data["record"]):
         raise MetadataDamaged("the sidecar's checksum does not match its record")
     try:
@@ -58,8 +56,14 @@ def is_newer(error: MetadataDamaged) -> bool:
     return error.fields.get("newer_version") is True
 
 
-def _is_later(version: object) -> bool:
-    return isinstance(version, int) and not isinstance(version, bool) and version > VERSION
+def _check_version(version: object) -> None:
+    number = version if isinstance(version, int) and not isinstance(version, bool) else 0
+    if not 1 <= number <= VERSION:
+        raise MetadataDamaged(
+            f"the sidecar has version {quoted(version, 40)}, this service reads up to {VERSION}",
+            remedy="upgrade the service",
+            newer_version=number > VERSION,
+        )
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from uuid import UUID
 
 import pytest
@@ -13,6 +13,7 @@ from vmdkvol.errors import MetadataDamaged
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import Content, State, VmId
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.records import VolumeRecord
 
 RECORD = replace(
     READY,
@@ -57,8 +58,10 @@ DAMAGED = [
     pytest.param(WHOLE.replace(b'"generation": 12', b'"generation": 13', 1), id="the-outer-generation"),
     pytest.param(WHOLE.replace(b'"trashed"', b'"ready"'), id="a-flipped-state"),
     pytest.param(WHOLE.replace(b'"formatted"', b'"unformatted"'), id="a-flipped-content"),
-    pytest.param(_changed(version=2), id="newer"),
+    pytest.param(_changed(version=sidecar.VERSION + 1), id="newer"),
     pytest.param(_changed(version="1"), id="version-as-text"),
+    pytest.param(_changed(version=True), id="version-as-truth"),
+    pytest.param(_changed(version=0), id="version-of-nothing"),
     pytest.param(_changed(extra=1), id="an-extra-key"),
     pytest.param(_changed(record=None), id="no-record"),
     pytest.param(_changed(sha256="0" * 64), id="another-checksum"),
@@ -90,5 +93,38 @@ def test_a_valid_checksum_does_not_excuse_a_wrong_type() -> None:
 
 def test_a_newer_version_says_so() -> None:
     with pytest.raises(MetadataDamaged) as caught:
-        sidecar.decode(_changed(version=2))
+        sidecar.decode(_changed(version=sidecar.VERSION + 1))
     assert sidecar.is_newer(caught.value)
+
+
+def test_what_says_no_more_than_the_first_version_is_read_by_it() -> None:
+    assert json.loads(WHOLE)["version"] == 1
+
+
+def test_what_an_older_service_does_not_know_is_newer_to_it_and_not_damaged() -> None:
+    pending = replace(RECORD, policy_pending=True)
+    written = sidecar.encode(pending)
+    assert (json.loads(written)["version"], sidecar.decode(written)) == (2, pending)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        pytest.param(
+            VolumeRecord,
+            "id vmgroup name datastore path disk_uuid size_bytes state content filesystem_uuid options generation created_at "
+            "created_by last_vm trashed_at copied_uuids adopted",
+            id="record",
+        ),
+        pytest.param(
+            CreateOptions,
+            "size_bytes diskformat attach_as access fstype clone_from datastore mkfs_options mount_options uid "
+            "gid mode layout labels given policy iops_limit shares",
+            id="options",
+        ),
+    ],
+)
+def test_each_field_that_is_added_has_a_version_of_its_own(kind: type, first: str) -> None:
+    """One without is refused by the version before, as damaged; it would be written over. So it is listed, and never here."""
+    names = {each.name for each in fields(kind)}
+    assert names - set(first.split()) == names & sidecar.ADDED.keys()
