@@ -12,8 +12,8 @@ from vmdkvol_esx.records import VolumeRecord
 
 FORMAT = "vmdkvol sidecar"
 VERSION = 2
-# What a record has got since version 1, and with which version. A copy has the version of the newest field that it says something
-# in: an older service reads what it knows, and takes a copy that says more for newer, not for damaged. Each later field goes here.
+# What a record has got since version 1, and with which version. A copy has that of the newest field in which it says something:
+# an older service reads what it knows, and takes a copy that says more for newer, not for damaged. Each later field goes here.
 ADDED = {"policy_pending": 2}
 # A record has at most 32 labels of 255 characters, and options that came in a frame of 48 KiB.
 MAX_BYTES = 256 << 10
