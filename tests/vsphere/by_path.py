@@ -22,6 +22,9 @@ class NoPolicies:
     def of(self, _: Move, __: Deadline) -> str | None:
         return None
 
+    def came(self, _: Move) -> None:
+        pass
+
     def dropped(self, _: Move, __: VolumeError, *, shared: bool) -> bool:
         return False
 

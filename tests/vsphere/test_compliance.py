@@ -312,6 +312,25 @@ def test_an_attach_goes_without_a_policy_whose_id_comes_in_an_answer_that_nobody
     assert site.stands(disk).policy is None
 
 
+def test_many_that_are_refused_together_come_together_without(site: Site) -> None:
+    refs = [new_ref() for _ in range(8)]
+    for ref in refs:
+        site.do(CreateDisk(ref, MIB, "thin", {}))
+    site.disk()
+    before = site.simulator.calls()["ReconfigVM_Task"]
+    site.simulator.next("ReconfigVM_Task", "fault", fault="NoPermission", times=99, match=VSAN_ID)
+
+    threads = [threading.Thread(target=site.do, args=(AttachDisk(site.vms[0], ref, MODE, policy=VSAN),)) for ref in refs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+    assert all(site.has(ref) for ref in refs)
+    # Those that come a moment late go in one of their own, with and without.
+    assert site.simulator.calls()["ReconfigVM_Task"] - before <= 6
+
+
 def test_a_slow_list_of_an_administrators_takes_no_policy_from_an_attach(site: Site) -> None:
     other = site.disk()
     site.simulator.next(ASKING[0], "dropped", times=9)

@@ -12,11 +12,13 @@ from math import ceil
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import HypervisorUnreachable, InvalidOption, Unavailable, VolumeError, quoted
+from vmdkvol.names import DatastoreName
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import AttachDisk, DiskRef, Log
 from vmdkvol_esx.vsphere.batches import EnlargeDisk, LayPolicy, Move
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.policies import REMEMBERED_S, Policies
+from vmdkvol_esx.vsphere.retries import anothers
 
 # What an attach waits for its policy's id, which is mostly known.
 ASK_S = 5.0
@@ -29,6 +31,10 @@ REFUSED_S = 300.0
 _OF_POLICIES = frozenset(
     each.name for each in (Meaning.BAD_REQUEST, Meaning.FORBIDDEN, Meaning.NO_SUCH_CALL, Meaning.LICENCE, Meaning.OTHER)
 )
+# So may these, of one disk: a policy that reserves space, one that the device does not go with.
+_OF_A_DISK = frozenset(each.name for each in (Meaning.FULL, Meaning.BAD_SPEC))
+# So long an attach that failed with others goes without: longer than all of its tries take.
+_SUSPECTED_S = 120.0
 
 
 # What is not known here is a refusal too: laid on once more a policy does no harm, and where it was laid on that is seen.
@@ -90,21 +96,49 @@ class Profiles:
         self._clock = clock
         self._log = log
         self._lock = clock.condition()
-        # By disks: the policies that attaches were refused with, and when.
-        self._refused: dict[DiskUuid, tuple[str, float]] = {}
+        # By disks: the policies that attaches were refused with, and when; by datastores too, of which attaches without were
+        # made: a policy that the account may not use is refused with each disk.
+        self._refused: dict[DiskUuid | DatastoreName, dict[str, float]] = {}
+        # Disks whose attaches failed with others, perhaps for a policy of one of them, and when.
+        self._suspected: dict[DiskUuid, float] = {}
+        # Disks whose attaches were refused alone and are tried without: what was said.
+        self._told: dict[DiskUuid, str] = {}
         # The disks that came with their policies, by attaches of this process, and have not left.
         self._carried: set[DiskUuid] = set()
 
     def dropped(self, move: Move, error: VolumeError, *, shared: bool) -> bool:
-        """Tell whether an attach that failed is to be made once more without its policy, which it may have failed for."""
-        if shared or not isinstance(move, AttachDisk) or move.policy is None or self._is_refused(move):
+        """Tell whether an attach that failed is to be made once more without its policy, which it may have failed for.
+
+        ``shared``: all that went together go together once more, without; if that fails too, it was not for a policy.
+        """
+        if not isinstance(move, AttachDisk) or move.policy is None:
             return False
-        if error.fields.get("meaning") not in _OF_POLICIES:
-            return False
-        self._log.warning("its storage policy was refused, attached without", disk=str(move.disk.path), error=str(error))
+        meaning, disk = error.fields.get("meaning"), move.disk.uuid
         with self._lock:
-            self._refused[move.disk.uuid] = (move.policy, self._clock.monotonic())
+            if disk not in self._carried:
+                if anothers(error, shared=True):
+                    self._suspected.pop(disk, None)
+                return False
+            if meaning not in _OF_POLICIES and (shared or meaning not in _OF_A_DISK):
+                return False
+            if shared:
+                self._suspected[disk] = self._clock.monotonic()
+            else:
+                self._refused[disk] = {move.policy: self._clock.monotonic()}
+                self._told[disk] = str(meaning)
+        self._log.warning("its storage policy may be refused, tried without", disk=str(move.disk.path), error=str(error))
         return True
+
+    def came(self, move: Move) -> None:
+        """The change was made. An attach that was made without the policy it was refused with: so it was for that."""
+        with self._lock:
+            self._suspected.pop(move.disk.uuid, None)
+            meaning = self._told.pop(move.disk.uuid, None)
+            if not isinstance(move, AttachDisk) or move.policy is None or move.disk.uuid in self._carried:
+                return
+            if meaning in _OF_POLICIES:
+                place = self._refused.setdefault(move.disk.path.datastore, {})
+                place[move.policy] = self._clock.monotonic()
 
     def of(self, move: Move, deadline: Deadline) -> str | None:
         """Return the id of the policy that the disk comes under, empty: its datastore's own; None: nothing is said of that.
@@ -148,12 +182,17 @@ class Profiles:
             return known
 
     def _is_refused(self, move: AttachDisk) -> bool:
+        now = self._clock.monotonic()
         with self._lock:
-            policy, at = self._refused.get(move.disk.uuid, (None, 0.0))
-            if policy is not None and self._clock.monotonic() - at > REFUSED_S:
-                del self._refused[move.disk.uuid]
-                return False
-        return policy is not None and policy == move.policy
+            if now - self._suspected.get(move.disk.uuid, -_SUSPECTED_S) < _SUSPECTED_S:
+                return True
+            for key in (move.disk.uuid, move.disk.path.datastore):
+                lately = {policy: at for policy, at in self._refused.pop(key, {}).items() if now - at <= REFUSED_S}
+                if lately:
+                    self._refused[key] = lately
+                if move.policy in lately:
+                    return True
+        return False
 
     def _id(self, policy: str | None, deadline: Deadline) -> str:
         if policy is None:

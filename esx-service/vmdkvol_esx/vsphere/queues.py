@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Busy, VolumeError
-from vmdkvol_esx.ports import TaskId
+from vmdkvol_esx.ports import AttachDisk, TaskId
 from vmdkvol_esx.vsphere.batches import MAX_CHANGES, Move
 
 
@@ -36,6 +36,12 @@ class Member:
     ended: bool = False
     # A leader has it, so it ends when that one's calls do.
     carried: bool = False
+
+    @property
+    def goes_without(self) -> bool:
+        """Tell whether it is an attach that was tried before and is now tried without its storage policy."""
+        without = isinstance(self.move, AttachDisk) and self.move.policy is not None and self.profile is None
+        return without and self.again and not self.alone
 
 
 @dataclass(eq=False, slots=True)
@@ -92,9 +98,12 @@ class Queue:
                 self._led()
 
     def gather(self, deadline: Deadline) -> None:
-        """Wait for those who are expected, as long as there is room for them, until the deadline at most."""
+        """Wait for those who are expected, as long as there is room for them, until the deadline at most.
+
+        With an attach that was perhaps refused for its policy: those that failed together with it come again too.
+        """
         with self._changed:
-            while self._expected and len(self._waiting) < MAX_CHANGES and not deadline.passed:
+            while self._is_expecting() and len(self._waiting) < MAX_CHANGES and not deadline.passed:
                 self._changed.wait(deadline.left_s)
 
     def batch(self) -> Sequence[Member]:
@@ -135,6 +144,9 @@ class Queue:
             arrival.done = True
             self._expected -= 1
             self._changed.notify_all()
+
+    def _is_expecting(self) -> bool:
+        return self._expected > 0 or any(each.goes_without for each in self._waiting)
 
     def _led(self) -> None:
         with self._changed:

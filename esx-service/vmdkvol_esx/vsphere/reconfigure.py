@@ -127,6 +127,7 @@ class Reconfiguring:
                 break
             sent = again
             self._remember(key, sent)
+        self._profiles.came(sent.move)
         with self._lock:
             self._sent.pop(key, None)
 

@@ -73,6 +73,7 @@ class Desk:
         return self.profiles.of(move, soon(1000))
 
     def dropped(self, meaning: Meaning, move: AttachDisk | LayPolicy = GOLD, *, shared: bool = False) -> bool:
+        self.of(move)
         return self.profiles.dropped(move, OutcomeUnknown("refused", meaning=meaning.name), shared=shared)
 
 
@@ -204,7 +205,11 @@ def test_the_change_of_a_policy_is_no_attach(desk: Desk) -> None:
 
 # --- refused by a reconfigure ------------------------------------------------------------------------------------
 
-MAY_BE_THE_POLICY = {Meaning.BAD_REQUEST, Meaning.FORBIDDEN, Meaning.NO_SUCH_CALL, Meaning.LICENCE, Meaning.OTHER}
+OF_THE_POLICY = {Meaning.BAD_REQUEST, Meaning.FORBIDDEN, Meaning.NO_SUCH_CALL, Meaning.LICENCE, Meaning.OTHER}
+# A policy that reserves space, and one that the device does not go with.
+OF_ONE_DISK = {Meaning.FULL, Meaning.BAD_SPEC}
+MAY_BE_THE_POLICY = OF_THE_POLICY | OF_ONE_DISK
+OTHER = replace(GOLD, disk=DiskRef(DiskUuid(UUID(int=3)), DISK.path))
 
 
 @pytest.mark.parametrize("meaning", list(Meaning))
@@ -218,9 +223,56 @@ def test_it_is_tried_without_once_and_then_the_error_is_told(desk: Desk) -> None
     assert not desk.dropped(Meaning.FORBIDDEN)
 
 
-def test_what_went_with_others_may_have_failed_for_theirs(desk: Desk) -> None:
-    assert not desk.dropped(Meaning.OTHER, shared=True)
+@pytest.mark.parametrize("meaning", list(Meaning))
+def test_what_went_with_others_goes_with_them_once_more_and_without_where_it_may_be_a_policy(
+    desk: Desk, meaning: Meaning
+) -> None:
+    may = meaning in OF_THE_POLICY
+    assert desk.dropped(meaning, shared=True) is may
+    assert desk.of(GOLD) == (None if may else "id-of-gold")
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_if_that_fails_too_it_was_not_for_a_policy_and_each_goes_alone_with_its_own(desk: Desk, shared: bool) -> None:
+    desk.dropped(Meaning.OTHER, shared=True)
+    assert not desk.dropped(Meaning.OTHER, shared=shared)
     assert desk.of(GOLD) == "id-of-gold"
+
+
+def test_while_somebody_else_works_on_the_machine_it_still_goes_without(desk: Desk) -> None:
+    desk.dropped(Meaning.OTHER, shared=True)
+    assert not desk.dropped(Meaning.BUSY, shared=True)
+    assert desk.of(GOLD) is None
+
+
+def test_what_came_without_after_it_had_failed_with_others_is_asked_for_at_the_next_attach(desk: Desk) -> None:
+    desk.dropped(Meaning.OTHER, shared=True)
+    desk.of(GOLD)
+    desk.profiles.came(GOLD)
+    assert not desk.profiles.carried(DISK.uuid)
+    assert (desk.of(GOLD), desk.of(OTHER)) == ("id-of-gold", "id-of-gold")
+
+
+@pytest.mark.parametrize("meaning", sorted(MAY_BE_THE_POLICY))
+def test_a_disk_that_came_without_saves_the_datastores_others_the_same_refusal(desk: Desk, meaning: Meaning) -> None:
+    desk.dropped(meaning)
+    desk.of(GOLD)
+    desk.profiles.came(GOLD)
+
+    elsewhere = replace(OTHER, disk=DiskRef(OTHER.disk.uuid, DiskPath(DatastoreName("ds2"), "vmdkvol/db.vmdk")))
+    assert desk.of(OTHER) == (None if meaning in OF_THE_POLICY else "id-of-gold")
+    assert desk.of(elsewhere) == "id-of-gold"
+    desk.clock.pass_time(REFUSED_S + 1)
+    assert desk.of(OTHER) == "id-of-gold"
+
+
+def test_one_that_failed_without_its_policy_too_costs_no_other_its_own(desk: Desk) -> None:
+    desk.dropped(Meaning.OTHER)
+    desk.dropped(Meaning.OTHER)
+    desk.clock.pass_time(REFUSED_S + 1)
+    desk.of(GOLD)
+    desk.profiles.came(GOLD)
+    assert desk.of(OTHER) == "id-of-gold"
 
 
 @pytest.mark.parametrize("move", [replace(GOLD, policy=None), LayPolicy(VM, DISK, "gold")])
