@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 
@@ -14,7 +15,7 @@ from tests.doubles.hand_clock import HandClock
 from tests.vsphere.disk_world import new_ref, world_of
 from tests.vsphere.servers import listening, over_tls, reply, request
 from tests.vsphere.simulators import Certificates, Simulator
-from tests.vsphere.stage import Stage, soon
+from tests.vsphere.stage import PATIENCE_S, Stage, soon
 from tests.vsphere.test_session import end_session
 from vmdkvol.errors import InvalidOption, NoSpace, PolicyNotFound, VolumeError
 from vmdkvol_esx.ports import CreateDisk
@@ -138,6 +139,22 @@ def test_what_is_old_is_asked_for_again(site: Site) -> None:
 
     site.clock.pass_time(REMEMBERED_S + 1)
     site.profile(VSAN)
+
+    assert site.asked() == before + 1
+
+
+@injected
+@on("vcenter")
+def test_those_who_ask_beside_each_other_share_a_read(site: Site) -> None:
+    before = site.asked()
+    site.simulator.next("PbmQueryProfile", "wait", ms=300, times=99)
+    threads = [threading.Thread(target=site.policies.id, args=(VSAN, soon())) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    site.simulator.clear()
 
     assert site.asked() == before + 1
 

@@ -18,6 +18,7 @@ from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, TruthUnkno
 from vmdkvol_esx.vsphere import reading
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.session import Session
+from vmdkvol_esx.vsphere.shared import Shared
 
 T = TypeVar("T")
 
@@ -32,11 +33,10 @@ _VERSION = "pbm.version.version11"
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Ids and descriptions by names, and when they were read."""
+    """Ids and descriptions by names."""
 
     ids: Mapping[str, str]
     descriptions: Mapping[str, str]
-    at: float
 
 
 class Policies:
@@ -45,7 +45,7 @@ class Policies:
     def __init__(self, session: Session[Service], clock: Clock) -> None:
         self._session = session
         self._clock = clock
-        self._known: _Known | None = None
+        self._known = self._nothing()
         self._fits: dict[tuple[str, str], float] = {}
         self._usual: dict[str, tuple[str | None, float]] = {}
 
@@ -77,10 +77,8 @@ class Policies:
 
     def remembered(self, name: str, within_s: float | None = None) -> str | None:
         """Return the policy's id without a call, if it was read, not longer ago than ``within_s``; else None."""
-        known = self._known
-        if known is None or (within_s is not None and self._clock.monotonic() - known.at > within_s):
-            return None
-        return known.ids.get(name)
+        known = self._known.last(float("inf") if within_s is None else within_s)
+        return None if known is None else known.ids.get(name)
 
     def names(self, ids: Collection[str], deadline: Deadline) -> Mapping[str, str]:
         """Return the names of these policies by their ids. One lacks that is none for disks, or is not there any more."""
@@ -113,17 +111,19 @@ class Policies:
 
     def forget(self) -> None:
         """Ask anew at the next use: a change under a policy was refused, which may have been replaced by one of its name."""
-        self._known = None
+        self._known = self._nothing()
         self._fits, self._usual = {}, {}
 
     def _within(self, seconds: float, deadline: Deadline) -> _Known:
-        known, now = self._known, self._clock.monotonic()
-        if known is None or now - known.at > seconds:
-            read = self._session.read("reading the storage policies", _read, deadline)
-            ids = {name: identity for name, (identity, _) in read.items()}
-            known = _Known(ids, {name: description for name, (_, description) in read.items()}, now)
-            self._known = known
-        return known
+        return self._known.get(self._read, deadline, seconds)
+
+    def _read(self, deadline: Deadline) -> _Known:
+        read = self._session.read("reading the storage policies", _read, deadline)
+        ids = {name: identity for name, (identity, _) in read.items()}
+        return _Known(ids, {name: description for name, (_, description) in read.items()})
+
+    def _nothing(self) -> Shared[_Known]:
+        return Shared(self._clock, "reading the storage policies")
 
     def _check_fits(self, name: str, policy: str, datastore: str, where: str, deadline: Deadline) -> None:
         seen = self._fits.get((policy, datastore))
