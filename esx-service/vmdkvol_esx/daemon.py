@@ -25,7 +25,7 @@ from vmdkvol_esx.instance import alone
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.signals import Told
-from vmdkvol_esx.store import SqlStore, old_audit, open_store, read_groups, read_identities, read_policies
+from vmdkvol_esx.store import SqlStore, check_not_newer, old_audit, open_store, read_groups, read_identities, read_policies
 
 # Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
 _DIAL_S, _AGAIN_S = 5.0, 30.0
@@ -92,8 +92,9 @@ def rebuild(settings: ServiceSettings, meant: Callable[[Sequence[str], Sequence[
 
     ``meant`` gets what to tell the administrator of the new one, and what is lost with the old one; unless it returns True,
     nothing is changed. What can be read of the old one's vmgroups, enrolled machines and audit is taken over, and the audit
-    says how much. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be listed: then the old database
-    stands as it was. Killed in the middle: run again, or the next start ends it.
+    says how much. Raises Conflict while a service runs, TruthUnknown if a datastore cannot be listed, MetadataDamaged if a
+    newer version wrote the old database: then that stands as it was. Killed in the middle: run again, or the next start
+    ends it.
     """
     logs.configure(settings.log_level)
     clock = SystemClock()
@@ -117,6 +118,7 @@ def _made(settings: ServiceSettings, making: Path, clock: Clock, meant: Callable
     if _rebuilt(old).exists():
         # One that was killed at its end: what it took over is in it, and the old one is perhaps set aside.
         old = _rebuilt(old)
+    check_not_newer(old)
     store = open_store(making, clock)
     try:
         with opened(settings, clock) as hypervisor:

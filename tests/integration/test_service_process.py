@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -255,6 +256,20 @@ def test_a_rebuild_of_what_is_no_database_says_that_the_audit_begins_anew(site: 
     damage(site)
 
     assert ANEW in esxd(site, "rebuild", "--yes").stdout.splitlines()
+
+
+def test_a_rebuild_leaves_a_newer_versions_database_where_it_is(site: Site) -> None:
+    site.service.start()
+    site.service.stop()
+    database = site.root / "state" / "service" / "vmdkvol.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    done = esxd(site, "rebuild", "--yes")
+
+    assert done.returncode != 0
+    assert "was written by a newer version" in done.stderr
+    assert not list(database.parent.glob("vmdkvol.db.before-rebuild-*"))
 
 
 def test_a_rebuild_that_was_killed_at_its_end_is_ended_by_the_next_start(site: Site) -> None:

@@ -23,6 +23,11 @@ from vmdkvol.errors import Busy, MetadataDamaged, NoSpace, TruthUnknown
 from vmdkvol_esx.store.statements import Transaction
 
 REBUILD = "the disks are not touched; stop the service and run `vmdkvol-esxd rebuild`"
+# A rebuild refuses it too: what only the newer version knows would be lost by it.
+NEWER = (
+    "use the newer version of vmdkvol that wrote it; to go on with this one, stop the service, move the file away with those "
+    "that end in -wal and -shm, and run `vmdkvol-esxd rebuild`, which brings back what this version can read"
+)
 RESTART = "put the file back, with the one that ends in -wal, then restart the service"
 # A commit takes a millisecond; a writer that waits this long waits for something that hangs.
 WAIT_S = 20.0

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vmdkvol.errors import MetadataDamaged, NoSpace, TruthUnknown, VolumeError
 from vmdkvol_esx.identities import Identity, Ticket
-from vmdkvol_esx.store.engine import REBUILD, WAIT_S, Database
+from vmdkvol_esx.store.engine import NEWER, REBUILD, WAIT_S, Database
 from vmdkvol_esx.store.schema import (
     APPLICATION_ID,
     RECORDS,
@@ -123,7 +123,7 @@ def _check(database: Database) -> None:
             check_records(connection.exec_driver_sql(RECORDS))
             _check_others(connection)
     except MetadataDamaged as error:
-        remedy = error.remedy if error.remedy.endswith(REBUILD) else REBUILD
+        remedy = error.remedy if error.remedy == NEWER else REBUILD
         raise MetadataDamaged(f"{database.name} is damaged: {error.text}", remedy=remedy, **error.fields) from error
     except DBAPIError as error:
         # Text that is not UTF-8, a table without rows that must be there: what SQLite cannot even call corrupt.
@@ -163,6 +163,6 @@ def _bring_up(connection: Connection) -> None:
     if not migrations.known(stored):
         raise MetadataDamaged(
             f"its schema is {stored!r}, this version knows up to {REVISION!r}",
-            remedy=f"use the newer version of vmdkvol that wrote it; or: {REBUILD}",
+            remedy=NEWER,
         )
     _upgrade(connection)

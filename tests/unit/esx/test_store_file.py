@@ -27,7 +27,7 @@ from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, DiskUuid, State, VmId, VolumeId
 from vmdkvol_esx.ports import DeleteDisk, DetachDisk, DiskPath, DiskRef
 from vmdkvol_esx.records import Group, Intent, Right, Vmgroup, VolumeRecord
-from vmdkvol_esx.store import SqlStore, open_store
+from vmdkvol_esx.store import SqlStore, check_not_newer, open_store
 from vmdkvol_esx.store.engine import Database
 from vmdkvol_esx.store.opening import _fingerprint
 from vmdkvol_esx.store.schema import intent_to_row, metadata
@@ -391,6 +391,24 @@ def test_a_newer_versions_database_says_both_versions(path: Path) -> None:
     sql("UPDATE alembic_version SET version_num = '9999'")(path)
     assert "'9999'" in refused(path).text
     assert "newer version" in refused(path).remedy
+
+
+def test_a_rebuild_refuses_a_newer_version_s_database(path: Path) -> None:
+    filled(path)
+    sql("UPDATE alembic_version SET version_num = '9999'")(path)
+    with pytest.raises(MetadataDamaged, match=r"newer version: its schema is 9999.*move the file away") as caught:
+        check_not_newer(path)
+    assert str(path) in caught.value.text
+
+
+NOT_NEWER = [each for each in DAMAGES if "version_num" not in each.__name__]
+
+
+@pytest.mark.parametrize("damage", [*NOT_NEWER, sql("UPDATE alembic_version SET version_num = '99x9'"), Path.unlink])
+def test_a_rebuild_refuses_no_other_database(path: Path, damage: Callable[[Path], None]) -> None:
+    filled(path)
+    damage(path)
+    check_not_newer(path)
 
 
 def test_f40_no_flipped_byte_changes_what_a_reader_sees(path: Path) -> None:
