@@ -16,11 +16,11 @@ import click
 
 from vmdkvol.cli.confirming import confirm
 from vmdkvol.cli.outcome import losses, show_outcomes
-from vmdkvol.cli.paths import Query
+from vmdkvol.cli.paths import Query, path_of
 from vmdkvol.cli.several import Several
 from vmdkvol.cli.waiting import going_on, look_at_task, screen, unanswered, wait
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import BadRequest, StillWorking, one_line
+from vmdkvol.errors import BadRequest, StillWorking, VolumeError, one_line
 
 if TYPE_CHECKING:
     from vmdkvol.cli.client import Client
@@ -146,8 +146,10 @@ def carry_out(
         plans = several.each(lambda name: _ask(client, changes[name], dry_run=True))
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
     tell = telling or (replaced if any(change.replaces for change in changes.values()) else None)
-    outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how), done(name), tell))
-    _see_to(client, several, outcomes, how, done)
+    tasks: dict[str, str] = {}
+    with going_on(tasks):
+        outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how, tasks), done(name), tell))
+        outcomes = _in_the_end(client, several, outcomes, how, done, tasks)
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
     return several.exit_code()
@@ -165,10 +167,18 @@ def _as_planned(change: Change, plan: Outcome) -> Change:
     return change if change.expect is not None else replace(change, expect=plan.get("revision"))
 
 
-def _given(client: Client, name: str, change: Change, how: How) -> Outcome:
-    """Give the order and return its outcome, with the task of work that takes longer than a moment."""
+def _given(client: Client, name: str, change: Change, how: How, tasks: dict[str, str]) -> Outcome:
+    """Give the order and return its outcome; the task of work that takes longer than a moment stands in ``tasks`` then.
+
+    It is told at once where nobody waits for it: the next order may be broken off.
+    """
     with unanswered(name):
-        return _in_turn(client, name, change, how) if how.long else _ask(client, change)
+        outcome = _in_turn(client, name, change, how) if how.long else _ask(client, change)
+        if _is_under_way(outcome):
+            tasks[name] = str(outcome["task"])
+    if name in tasks and not how.wait and how.output == "table":
+        click.echo(one_line(tasks[name]))
+    return outcome
 
 
 def _in_turn(client: Client, name: str, change: Change, how: How) -> Outcome:
@@ -182,7 +192,7 @@ def _in_turn(client: Client, name: str, change: Change, how: How) -> Outcome:
             if deadline.passed:
                 raise
         if how.wait:
-            click.echo(f"{one_line(name)}: waits until other work on it has ended", err=True)
+            click.echo(f"{one_line(name)}: has not begun yet", err=True)
         wait_s = _TURN_S
 
 
@@ -229,24 +239,39 @@ def _is_under_way(outcome: Outcome) -> bool:
     return outcome.get("task") is not None and not outcome["done"]
 
 
-def _see_to(client: Client, several: Several, outcomes: Mapping[str, Outcome], how: How, done: Callable[[str], str]) -> None:
-    """Wait for what is under way and say that it is done; or print the ids of the tasks, a line each."""
-    tasks = {name: str(outcome["task"]) for name, outcome in outcomes.items() if _is_under_way(outcome)}
-    if not how.wait:
-        for task in tasks.values() if how.output == "table" else ():
-            click.echo(one_line(task))
-        return
-    if not tasks:
-        return
+def _in_the_end(
+    client: Client,
+    several: Several,
+    outcomes: dict[str, Outcome],
+    how: How,
+    done: Callable[[str], str],
+    tasks: dict[str, str],
+) -> dict[str, Outcome]:
+    """Wait for what is under way and say that it is done; return the outcomes as they are then, without what was undone."""
+    if not how.wait or not tasks:
+        return outcomes
     clock = SystemClock()
 
-    def until_done(name: str) -> None:
-        if name in tasks:
-            wait(look_at_task(client, tasks[name]), name, clock, shown, Deadline.after(clock, _FOR_EVER_S))
-            click.echo(one_line(done(name), 1000), err=True)
+    def ended(name: str) -> Outcome:
+        outcome = outcomes[name]
+        if name not in tasks:
+            return outcome
+        look = look_at_task(client, tasks[name], lambda: tasks.pop(name, None))
+        wait(look, name, clock, shown, Deadline.after(clock, _FOR_EVER_S))
+        click.echo(one_line(done(name), 1000), err=True)
+        return outcome if how.output == "table" else {**outcome, "done": True, "revision": _revision(client, outcome)}
 
-    with screen() as shown, going_on(tasks):
-        several.each(until_done)
+    with screen() as shown:
+        return several.each(ended)
+
+
+def _revision(client: Client, outcome: Outcome) -> int | None:
+    """Return the revision of the volume that an order was for; None if it is gone or cannot be asked for: the work is done."""
+    try:
+        revision: int = client.get(path_of("volumes", outcome["subject"]))["row"]["revision"]
+    except VolumeError:
+        return None
+    return revision
 
 
 def one_name(name: str | None, flag: str | None, what: str) -> str:

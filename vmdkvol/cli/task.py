@@ -54,13 +54,13 @@ def ls(ended: bool, client: Client, view: View) -> None:
 def wait_for(ids: tuple[str, ...], timeout: float, client: Client) -> int:
     """Wait until the work has ended, and show how far it is. Ctrl-C ends the waiting, not the work."""
     clock, several = SystemClock(), Several(ids)
-    deadline = Deadline.after(clock, timeout)
+    deadline, going = Deadline.after(clock, timeout), {task: task for task in several.names}
 
     def until_done(task: str) -> None:
-        wait(look_at_task(client, task), task, clock, shown, deadline)
+        wait(look_at_task(client, task, lambda: going.pop(task, None)), task, clock, shown, deadline)
         click.echo(f"task {one_line(task)} is done", err=True)
 
-    with screen() as shown, going_on({task: task for task in several.names}):
+    with screen() as shown, going_on(going):
         several.each(until_done)
     return several.exit_code()
 

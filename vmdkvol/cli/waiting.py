@@ -98,11 +98,16 @@ def check_ready(name: str, state: str) -> None:
     raise Conflict(stands, name=name)
 
 
-def look_at_task(client: Client, task: str) -> Look:
-    """Return what tells how far a task is. If it was undone that raises why, Conflict if it is not known any more."""
+def look_at_task(client: Client, task: str, ended: Callable[[], object] = lambda: None) -> Look:
+    """Return what tells how far a task is. If it was undone that raises why, Conflict if it is not known any more.
+
+    ``ended`` is called when it has come to an end, good or bad.
+    """
 
     def look() -> Work | None:
         info = client.get(path_of("tasks", task))
+        if info["state"] in ("done", "undone"):
+            ended()
         if info["state"] == "undone":
             failure = info.get("failure")
             if failure is not None:
@@ -130,7 +135,7 @@ def unanswered(name: str) -> Iterator[None]:
 
 @contextmanager
 def going_on(tasks: Mapping[str, str]) -> Iterator[None]:
-    """Ctrl-C inside ends the waiting only; then say where the work is found."""
+    """Ctrl-C inside ends the waiting only; then say where the work is found that stands in ``tasks`` at that moment."""
     try:
         yield
     except KeyboardInterrupt:

@@ -373,7 +373,7 @@ def test_work_that_waits_for_its_turn_is_asked_for_again_as_the_same_order(termi
     assert said.code == 0
     assert len({each.headers["Idempotency-Key"] for each in terminal.asked[:3]}) == 1
     assert [each.headers["Prefer"] for each in terminal.asked[1:3]] == ["respond-async, wait=10"] * 2
-    assert ("db: waits until other work on it has ended" in said.err) == (not no_wait)
+    assert ("db: has not begun yet" in said.err) == (not no_wait)
 
 
 def test_long_work_that_failed_ends_as_if_it_had_been_waited_for(terminal: Terminal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from dataclasses import dataclass, field
@@ -153,6 +154,14 @@ def test_who_breaks_it_off_is_told_where_the_work_is(capsys: pytest.CaptureFixtu
     with pytest.raises(KeyboardInterrupt), going_on({"big\x1b": "7"}):
         raise KeyboardInterrupt
     assert capsys.readouterr().err == "\nthe work on big\\x1b goes on: vmdkvol task wait 7\n"
+
+
+@pytest.mark.parametrize("state", ["done", "undone"])
+def test_the_end_of_a_task_is_told_to_who_keeps_what_goes_on(state: str) -> None:
+    going = {"one": "1", "two": "2"}
+    with contextlib.suppress(Conflict):
+        look_at_task(Api([task(state)]), "1", lambda: going.pop("one"))()  # type: ignore[arg-type]
+    assert going == {"two": "2"}
 
 
 def test_an_order_that_was_broken_off_says_where_its_work_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
