@@ -512,6 +512,6 @@ def test_a_volume_of_a_group_that_is_not_known_comes_back_under_one_that_nobody_
 def test_a_restore_that_fails_makes_no_group(store: Store) -> None:
     known = ready(store)
 
-    with pytest.raises(Busy):
+    with pytest.raises(NameConflict):
         store.restore(a_volume(), known)
     assert store.group_by_id(RED) is None

@@ -112,6 +112,8 @@ def test_only_a_thin_disk_says_that_it_is_thin(site: Site) -> None:
     assert said == {"thin": True, "zeroedthick": False, "eagerzeroedthick": False}
 
 
+# It looks into every loop device of the machine, for who has the source: other tests have some.
+@pytest.mark.integration
 @pytest.mark.parametrize(("diskformat", "allocated"), [("thin", 64 << 10), ("zeroedthick", MIB), ("eagerzeroedthick", MIB)])
 def test_a_clone_is_as_thin_as_it_was_asked_for(site: Site, diskformat: str, allocated: int) -> None:
     source, clone = site.made(), site.new()
