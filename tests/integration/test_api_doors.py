@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -23,9 +24,11 @@ from tests.doubles.certificates import Authority
 from tests.integration.api_site import HOST, ApiSite
 from vmdkvol import durable
 from vmdkvol.cli import processes
+from vmdkvol.listening import READ_S
 from vmdkvol.orders import Role
 from vmdkvol_esx.web import token_file
 from vmdkvol_esx.web.asked import MAX_BODY
+from vmdkvol_esx.web.incoming import MOST_HEAD
 from vmdkvol_esx.web.refusals import SOURCE_MOST
 
 pytestmark = pytest.mark.integration
@@ -351,16 +354,55 @@ def test_who_sends_half_a_request_is_cut_off_and_keeps_nobody_out(shared: ApiSit
             each.close()
 
 
-def test_who_begins_tls_and_says_nothing_is_cut_off(shared: ApiSite) -> None:
-    silent = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(8)]
+@pytest.mark.parametrize(
+    ("secured", "said"),
+    [
+        pytest.param(False, b"\x16", id="a-byte-of-a-handshake"),
+        pytest.param(False, b"\x16\x03\x01\x02\x00\x01", id="half-a-client-hello"),
+        pytest.param(True, b"", id="tls-and-no-word"),
+        pytest.param(True, b"\r\n\r\n", id="empty-lines"),
+        pytest.param(True, b"GET /livez HTTP/1.1\r\nHost: local", id="half-a-head"),
+    ],
+)
+def test_nobody_who_is_not_known_keeps_a_thread_waiting(shared: ApiSite, secured: bool, said: bytes) -> None:
+    """Twice as many as there are threads, none of which says all that it has to."""
+    slow: list[socket.socket] = []
     try:
-        for each in silent:
-            # The beginning of a ClientHello.
-            each.sendall(b"\x16\x03\x01\x02\x00\x01")
+        for _ in range(16):
+            far = socket.create_connection(("127.0.0.1", shared.port))
+            slow.append(far)
+            if secured:
+                far = slow[-1] = shared.context().wrap_socket(far, server_hostname="localhost")
+            far.sendall(said)
+        time.sleep(0.3)
+        begun = time.monotonic()
         assert shared.far("GET", "/livez").status == 200
+        assert time.monotonic() - begun < READ_S / 3
     finally:
-        for each in silent:
+        for each in slow:
             each.close()
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.02])
+def test_a_request_that_comes_in_pieces_inside_tls_is_answered(shared: ApiSite, pause_s: float) -> None:
+    with shared.context().wrap_socket(socket.create_connection(("127.0.0.1", shared.port)), server_hostname="localhost") as far:
+        for byte in b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n":
+            far.sendall(bytes([byte]))
+            time.sleep(pause_s)
+        assert _last_words(far).startswith(b"HTTP/1.1 200")
+
+
+def test_who_ends_no_head_inside_tls_is_cut_off(shared: ApiSite) -> None:
+    with shared.context().wrap_socket(socket.create_connection(("127.0.0.1", shared.port)), server_hostname="localhost") as far:
+        far.settimeout(READ_S + 5.0)
+        far.sendall(b"GET /livez HTTP/1.1\r\n")
+        assert _last_words(far) == b""
+
+
+def test_a_head_without_an_end_inside_tls_is_refused_before_it_fills_memory(shared: ApiSite) -> None:
+    with shared.context().wrap_socket(socket.create_connection(("127.0.0.1", shared.port)), server_hostname="localhost") as far:
+        far.sendall(b"GET /livez HTTP/1.1\r\n" + b"X: a\r\n" * (MOST_HEAD // 6 + 1))
+        assert _last_words(far).startswith(b"HTTP/1.1 431")
 
 
 def test_the_api_says_that_its_core_is_away_and_goes_on_when_it_is_back(alone: ApiSite) -> None:

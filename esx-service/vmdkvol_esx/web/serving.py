@@ -6,12 +6,10 @@ a token. Each door's worker has its own line to the core, made after the fork.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -21,15 +19,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from gunicorn import sock, util
+from gunicorn import util
 from gunicorn.app.base import BaseApplication
-from gunicorn.http import get_parser
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 
 from vmdkvol.arbiter import PromptArbiter
 from vmdkvol.errors import BadRequest, Conflict, Internal, VolumeError, one_line
-from vmdkvol.listening import READ_S, BoundedWorker, Connection, connections
+from vmdkvol.listening import BoundedWorker, connections
 from vmdkvol_esx.web import problems
+from vmdkvol_esx.web.incoming import ApiConnection, SecureConnection
 from vmdkvol_esx.web.tls_files import FilesUnfit, NoTls, context
 from vmdkvol_esx.web_setting import WebSetting
 
@@ -52,49 +50,6 @@ _MOST_CONNECTIONS = 1024
 # Whoever connects would have a line each time.
 _UNFIT_EVERY_S = 60.0
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
-
-
-class ApiConnection(Connection):
-    """A connection whose time to send begins when a thread is there for it: it does not pay for those before it."""
-
-    sock: Any
-    initialized: bool
-    begun: float | None = None
-
-    def init(self) -> None:
-        self.begun = self.begun or time.monotonic()
-        super().init()
-
-    def cut_off(self, now: float) -> float | None:
-        until = (now if self.begun is None else self.begun) + READ_S
-        if until > now:
-            return until
-        # Not an SSLSocket's own, which forgets that there is TLS, and what is written then goes out in the clear.
-        socket.socket.shutdown(self.sock, socket.SHUT_RD)
-        return None
-
-
-class SecureConnection(ApiConnection):
-    """A connection inside TLS, whose handshake and whose silence take their time, and no more."""
-
-    def init(self) -> None:
-        if self.initialized:
-            return
-        self.begun = time.monotonic()
-        self.initialized = True
-        self.sock.settimeout(READ_S)
-        try:
-            self.sock = sock.ssl_wrap_socket(self.sock, self.cfg)
-            # Else it would be made at the first read, where nobody can tell it from a connection that broke off later.
-            self.sock.do_handshake()
-        except TimeoutError as error:
-            raise ConnectionResetError(errno.ECONNRESET, "no TLS handshake in time") from error
-        except (ssl.SSLEOFError, FilesUnfit):
-            # The former left without a word, as a probe does that only looks whether the port is open.
-            raise
-        except ssl.SSLError as error:
-            raise NoTls(error) from error
-        self.parser = get_parser(self.cfg, self.sock, self.client)
 
 
 class ApiWorker(BoundedWorker):
@@ -138,7 +93,34 @@ class ApiWorker(BoundedWorker):
 
 
 class SecureWorker(ApiWorker):
+    """Gives a connection that has not asked yet a thread for what is here, and the poller while its peer is silent."""
+
     connection = SecureConnection
+
+    def handle(self, conn: Any) -> Any:
+        try:
+            conn.come_in()
+        except Exception as error:  # noqa: BLE001  # the top of a request, as gunicorn's own
+            if not isinstance(error, OSError) or isinstance(error, ssl.SSLError):
+                self.handle_error(None, conn.sock, conn.client, error)
+            return False
+        return False if conn.waits_for else super().handle(conn)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        events, conn.waits_for = conn.waits_for, 0
+        if not events:
+            super().finish_request(conn, fs)
+            return
+        conn.timeout = conn.until
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, events, partial(self.on_pending_socket_readable, conn))
+
+    def murder_pending(self) -> None:
+        # gunicorn looks no further than the first whose time is not over, and these come back in any order.
+        waiting = sorted(self.pending_conns, key=lambda conn: float(conn.timeout))
+        self.pending_conns.clear()
+        self.pending_conns.extend(waiting)
+        super().murder_pending()
 
 
 class FollowingArbiter(PromptArbiter):
