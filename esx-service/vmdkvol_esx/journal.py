@@ -6,6 +6,7 @@ so that whatever kills the process leaves a line that says what to look for (fau
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path
 from vmdkvol_esx.pending_policies import PendingPolicies
-from vmdkvol_esx.ports import AttachDisk, Change, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, TaskId
+from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, TaskId
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
 from vmdkvol_esx.settling import Step, Told, decide, when_done
@@ -147,7 +148,7 @@ class Journal:
                 # An old database may have begun to delete what was taken out of the trash since, or to take a disk off a
                 # machine that has it anew: nothing of a volume in doubt is sent once more.
                 self._comparing.check(intent.before or record)
-                self._send(intent, record, self._parts.operation(intent.request), deadline)
+                self._go_on(intent, record, deadline)
             case Step.WAIT:
                 raise StillWorking(f"{doing(intent, record)} has not ended")
             case Step.ASK:
@@ -155,6 +156,20 @@ class Journal:
                 raise TruthUnknown(f"whether {doing(intent, record)} was carried out cannot be seen: {cause}", remedy=remedy)
             case _:
                 assert_never(step)
+
+    def _go_on(self, intent: Intent, record: VolumeRecord, deadline: Deadline) -> None:
+        operation = self._parts.operation(intent.request)
+        if not isinstance(intent.change, ChangePolicy) or intent.before is None:
+            return self._send(intent, record, operation, deadline)
+        # The disk may be under either policy. If none is laid on now, that of before waits for a look or the next attach.
+        waits = replace(intent, before=replace(intent.before, policy_pending=True))
+        try:
+            self._send(waits, record, operation, deadline)
+        except VolumeError as error:
+            if self._store.open_intent(record.id) is not None:
+                raise
+            # Who waits for the volume goes on: no volume is kept from its machines for a policy.
+            self._log.warning("its policy waits", **named(intent, record), error=str(error))
 
     def _send(self, intent: Intent, record: VolumeRecord, operation: UUID, deadline: Deadline) -> None:
         try:

@@ -99,9 +99,9 @@ MUTANTS = (
         "an-old-database-goes-on-detaching",
         "a detach that an old database had begun takes a mounted disk off its machine",
         "journal.py",
-        "                self._comparing.check(intent.before or record)\n                self._send(",
+        "                self._comparing.check(intent.before or record)\n                self._go_on(",
         "                if isinstance(intent.change, DeleteDisk):\n"
-        "                    self._comparing.check(intent.before or record)\n                self._send(",
+        "                    self._comparing.check(intent.before or record)\n                self._go_on(",
         _COMPARING,
     ),
     _defect(

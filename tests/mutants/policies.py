@@ -97,6 +97,15 @@ MUTANTS = (
         _PROFILES,
     ),
     _defect(
+        "a-change-of-policy-that-cannot-be-settled-fails-the-attach",
+        "after a death in a change of policy the next container fails because the policy service is away",
+        "journal.py",
+        "            if self._store.open_intent(record.id) is not None:\n                raise\n            # Who waits",
+        "            raise\n            # Who waits",
+        ("I5",),
+        _ASSIGNING,
+    ),
+    _defect(
         "a-disk-whose-policy-nobody-tells-complies",
         "a volume is told as compliant of which nobody knows it",
         "judging.py",

@@ -26,7 +26,7 @@ from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CreateDisk, DetachDisk, DiskRef, TaskId
 from vmdkvol_esx.storage_policies import Followed, Unseen
-from vmdkvol_esx.vsphere.compliance import BATCH
+from vmdkvol_esx.vsphere.compliance import ASK_S, BATCH
 from vmdkvol_esx.vsphere.endpoint import Trust
 from vmdkvol_esx.vsphere.hypervisor import VsphereHypervisor
 
@@ -476,3 +476,30 @@ def test_a_lost_answer_is_settled_though_nobody_tells_of_policies(own: Callable[
 
         assert list(service.store.open_intents()) == []
         assert service.store.volume(volume).options.policy == VVOL
+
+
+def test_a_death_in_a_change_keeps_nobody_for_long_from_the_volume_while_the_policy_service_is_silent(
+    own: Callable[..., Simulator], stage: Stage
+) -> None:
+    simulator = own("vcenter", "-strict", "-uuids")
+    with outside(simulator) as world:
+        service = Service(simulator, world, stage)
+        volume: VolumeId = service.ask(named("db", size="8mb", policy=VSAN)).id
+        vm = VmId(UUID(world.machines()[0].config.instanceUuid))
+        task = service.hypervisor.submit(AttachDisk(vm, disk_ref(service.store.volume(volume)), MODE, policy=VSAN), uuid4())
+        assert task is not None
+        service.hypervisor.wait(task, soon(), untold)
+        simulator.next("ReconfigVM_Task", "lost")
+        for method in ASKING:
+            simulator.next(method, "soap", fault="SystemError", times=99)
+        with pytest.raises(OutcomeUnknown):
+            lay(service, volume, VVOL, vm)
+        service.restart()
+        simulator.next("PbmRetrieveServiceContent", "wait", ms=60000, times=99)
+
+        begun = time.monotonic()
+        service.settle()
+
+        assert time.monotonic() - begun < ASK_S + 4
+        record = service.store.volume(volume)
+        assert (list(service.store.open_intents()), record.options.policy, record.policy_pending) == ([], VSAN, True)

@@ -7,7 +7,7 @@ from typing import Protocol, assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import BadRequest, StaleRequest, VolumeError, VolumeInUse
+from vmdkvol.errors import BadRequest, StaleRequest, Unavailable, VolumeError, VolumeInUse
 from vmdkvol.logs import Secret
 from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import PolicyKind
@@ -263,7 +263,12 @@ class VsphereHypervisor:
                 f"no machine has {change.disk.path}, and vCenter lays a policy only on a machine's disk",
                 remedy="it is laid on when a machine gets the disk",
             )
-        self.check_fits(change.policy, change.disk.path.datastore)
+        try:
+            self._rest.check()
+            self.check_fits(change.policy, change.disk.path.datastore)
+        except Unavailable:
+            # After a death it is settled with nobody who tells that: whether it fits, the reconfigure says too.
+            self._policies.check_there(Deadline.after(self._clock, READ_S))
         with refusals_told(change.disk, change.policy):
             return self._edit(LayPolicy(change.vm, change.disk, change.policy), operation)
 

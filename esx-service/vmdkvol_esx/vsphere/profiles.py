@@ -146,7 +146,7 @@ class Profiles:
         PolicyNotFound, and what the server says, for a change of the policy alone; an attach goes without.
         """
         if isinstance(move, LayPolicy):
-            return self._id(move.policy, deadline)
+            return self._asked(move.policy, deadline.at_most(ASK_S))
         if isinstance(move, EnlargeDisk):
             return None
         found = None
@@ -165,15 +165,9 @@ class Profiles:
             return disk in self._carried
 
     def _wished(self, move: AttachDisk, policy: str, deadline: Deadline) -> str | None:
-        """Return the id for an attach. What is remembered needs no call, so the policy service's rest does not matter to it."""
-        known = self._policies.remembered(policy, REMEMBERED_S)
-        if known is not None:
-            return known
+        """Return the id for an attach, None if it cannot be told."""
         try:
-            if not policy:
-                return self._id(None, deadline)
-            with self._rest.asking():
-                return self._id(policy, deadline)
+            return self._asked(policy or None, deadline)
         except VolumeError as error:
             # An old id is still the likely one: if it is not, the attach is refused with it and made without.
             known = self._policies.remembered(policy) if isinstance(error, Unavailable) else None
@@ -194,8 +188,13 @@ class Profiles:
                     return True
         return False
 
-    def _id(self, policy: str | None, deadline: Deadline) -> str:
+    def _asked(self, policy: str | None, deadline: Deadline) -> str:
+        """Return the id. What is remembered needs no call, so the policy service's rest does not matter to it."""
         if policy is None:
             self._policies.check_there(deadline)
             return ""
-        return self._policies.id(policy, deadline)
+        known = self._policies.remembered(policy, REMEMBERED_S)
+        if known is not None:
+            return known
+        with self._rest.asking():
+            return self._policies.id(policy, deadline)

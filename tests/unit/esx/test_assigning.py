@@ -17,6 +17,7 @@ from vmdkvol.errors import (
     HypervisorUnreachable,
     InvalidOption,
     NoSpace,
+    NotPermitted,
     OutcomeUnknown,
     PolicyNotFound,
     StaleRequest,
@@ -412,3 +413,36 @@ def test_nobody_who_tells_of_policies_keeps_no_volume_from_its_machine(vcenter: 
     vcenter.detach(attachment)
     assert (vcenter.store.open_intents(), dict(vcenter.hypervisor.truth().holders)) == ((), {})
     assert pending(vcenter) == ("silver", False, False)
+
+
+@pytest.mark.parametrize("error", [HypervisorUnreachable("away"), NotPermitted("no"), PolicyNotFound("gone")])
+def test_a_change_that_cannot_be_settled_now_keeps_no_attach_and_the_policy_of_before_waits(
+    vcenter: AdminSite, error: VolumeError
+) -> None:
+    volume = mounted(vcenter).volume
+    vcenter.hypervisor.unseen = True
+    vcenter.hypervisor.lose_answer(done=True)
+    with pytest.raises(OutcomeUnknown):
+        vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    vcenter.hypervisor.refuse(error)
+
+    vcenter.attach(volume)
+
+    assert (vcenter.store.open_intents(), pending(vcenter)[:2]) == ((), ("gold", True))
+    # The disk may have come under either: what is on record is laid on by the next attach.
+    vcenter.hypervisor.unseen = False
+    (attachment,) = vcenter.attached()
+    vcenter.detach(attachment)
+    vcenter.attach(volume, B)
+    assert (under(vcenter), told(vcenter)) == ("gold", (False, []))
+
+
+def test_a_change_whose_outcome_stays_unknown_stays_open(vcenter: AdminSite) -> None:
+    volume = mounted(vcenter).volume
+    vcenter.hypervisor.lose_answer(done=False)
+    with pytest.raises(OutcomeUnknown):
+        vcenter.order(SetVolumePolicy(volume="db", policy="silver"))
+    vcenter.hypervisor.lose_answer(done=False)
+    with pytest.raises(OutcomeUnknown):
+        vcenter.attach(volume)
+    assert len(vcenter.store.open_intents()) == 1

@@ -114,18 +114,25 @@ def test_on_a_single_host_an_attach_says_nothing_and_a_change_is_refused(desk: D
         desk.of(LayPolicy(VM, DISK, None))
 
 
-def test_an_attach_waits_a_moment_and_not_its_whole_time(desk: Desk) -> None:
-    desk.of(GOLD)
+@pytest.mark.parametrize("move", [GOLD, LayPolicy(VM, DISK, "gold")])
+def test_nobody_waits_for_the_id_for_long(desk: Desk, move: AttachDisk | LayPolicy) -> None:
+    desk.of(move)
     assert desk.book.asked[0] <= ASK_S
 
 
-def test_after_no_answer_attaches_do_not_ask_for_a_while_and_changes_do(desk: Desk) -> None:
+def test_a_change_uses_what_is_remembered_of_its_policy(desk: Desk) -> None:
+    desk.book.gold, desk.book.trouble = "remembered", HypervisorUnreachable("away")
+    assert desk.of(LayPolicy(VM, DISK, "gold")) == "remembered"
+
+
+def test_after_no_answer_nobody_asks_for_a_while(desk: Desk) -> None:
     desk.book.trouble = HypervisorUnreachable("away")
     desk.of(GOLD)
     desk.book.trouble, desk.book.asked = None, []
 
     assert (desk.of(GOLD), desk.book.asked) == (None, [])
-    assert desk.of(LayPolicy(VM, DISK, "gold")) == "id-of-gold"
+    with pytest.raises(HypervisorUnreachable, match="not asked again"):
+        desk.of(LayPolicy(VM, DISK, "gold"))
 
     desk.clock.pass_time(REST_S + 1)
     assert desk.of(GOLD) == "id-of-gold"
