@@ -1,7 +1,7 @@
 """The audit as the service uses it: written for everybody, read by administrators, cut by its retention.
 
 Who floods the service does not fill it: of one machine only so many records an hour are written, and of one administrator only
-so many of what changed nothing (an order that its role forbids, a login), and then one that says how many more there were.
+so many of what changed nothing (a dry run, a refused order, a login), and then one that says how many more there were.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from uuid import UUID
 from vmdkvol import frames
 from vmdkvol.audit_messages import AuditEntry, AuditLines, AuditPage, ExportAudit, NoteLogin, QueryAudit
 from vmdkvol.clock import Clock
-from vmdkvol.errors import BadRequest, NotPermitted, VolumeError, one_line, quoted
+from vmdkvol.errors import BadRequest, VolumeError, one_line, quoted
 from vmdkvol.messages import Call, Done, Request
-from vmdkvol.orders import Role
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
 from vmdkvol_esx import exporting
-from vmdkvol_esx.deeds import GUEST, SERVICE, login, source
+from vmdkvol_esx.deeds import GUEST, SERVICE, login, share_of, source
 from vmdkvol_esx.ports import AttachDisk, DetachDisk, Log
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.trail import AuditFilter, Kept, Trail, clean
@@ -103,8 +102,8 @@ class Auditing:
     # --- writing -------------------------------------------------------------------------------------------------
 
     def note(self, record: AuditRecord) -> None:
-        """See ``ports.Audit``. What an administrator's role forbids is within its share, as what a guest does."""
-        if record.result == NotPermitted.code and record.role in tuple(Role) and not self.admit(record.actor, record):
+        """See ``ports.Audit``. What an administrator asked and changed nothing is within its share, as what a guest does."""
+        if (share := share_of(record)) is not None and not self.admit(share, record):
             return
         self.write_waiting()
         self._append(record)

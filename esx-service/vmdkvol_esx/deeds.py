@@ -6,10 +6,15 @@ from uuid import UUID
 
 from vmdkvol.admin_errors import NotAuthenticated
 from vmdkvol.audit_messages import NoteLogin
+from vmdkvol.errors import BadRequest, Busy, Conflict, Denied, Exhausted, NotFound, NotPermitted, TruthUnknown, from_code
+from vmdkvol.orders import Role
 from vmdkvol_esx.ports import CloneDisk, CreateDisk
 from vmdkvol_esx.records import AuditRecord, Intent, VolumeRecord
 
 SERVICE, GUEST = "service", "guest"
+DRY_RUN = "dry-run"
+# Of the other errors nobody knows whether something was changed.
+_CHANGED_NOTHING = (BadRequest, NotFound, Conflict, Denied, Exhausted, Busy, TruthUnknown)
 
 
 def source(vm: object) -> str:
@@ -47,6 +52,20 @@ def login(request: NoteLogin, call: UUID, at: float) -> AuditRecord:
     if request.more:
         detail = f"{request.more} more were refused like this: {detail}"
     return AuditRecord(at, who, role, request.source, "log-in", request.door, result, call, detail)
+
+
+def share_of(record: AuditRecord) -> str | None:
+    """Return within whose share this record is: an administrator's that changed nothing; None for one that is always written.
+
+    What a role forbids has a share of its own: a thousand misspelt orders hide no try at what is forbidden.
+    """
+    if record.role not in tuple(Role):
+        return None
+    if record.result == NotPermitted.code:
+        return record.actor
+    if record.result == DRY_RUN or isinstance(from_code(record.result, "", {}), _CHANGED_NOTHING):
+        return f"{record.actor} in vain"
+    return None
 
 
 def doing(intent: Intent, record: VolumeRecord) -> str:

@@ -22,6 +22,7 @@ from vmdkvol.volume import VmId
 from vmdkvol_esx import begun
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.callers import Caller, Proof, require_root
+from vmdkvol_esx.deeds import DRY_RUN
 from vmdkvol_esx.ports import Audit, Log
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.remedies import for_administrators
@@ -30,7 +31,7 @@ from vmdkvol_esx.repeats import REFUSALS, Refused, plain, read, write
 # (message, call) -> answer; ``message.by`` is who asks.
 Handle = Callable[[Any, Call], Any]
 
-DONE, DRY_RUN, STARTED = "done", "dry-run", "started"
+DONE, STARTED = "done", "started"
 # A secret answer is there for who lost it on its way, and for no longer.
 _SECRET_S = 600.0
 _SECRETS = 100

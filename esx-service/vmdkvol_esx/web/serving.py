@@ -100,7 +100,7 @@ class SecureWorker(ApiWorker):
     def handle(self, conn: Any) -> Any:
         try:
             conn.come_in()
-        except Exception as error:  # noqa: BLE001  # the top of a request, as gunicorn's own
+        except Exception as error:  # noqa: BLE001 - the top of a request, as gunicorn's own
             if not isinstance(error, OSError) or isinstance(error, ssl.SSLError):
                 self.handle_error(None, conn.sock, conn.client, error)
             return False

@@ -211,6 +211,33 @@ def test_how_often_more_a_viewer_was_refused_is_told_of_it_by_name_role_and_sour
     assert more.detail.startswith("50 more records")
 
 
+@pytest.mark.parametrize("result", ["dry-run", "volume-not-found", "invalid-option", "volume-in-use", "no-space", "busy"])
+def test_an_operator_whose_orders_change_nothing_pushes_nothing_out_of_the_audit(result: str) -> None:
+    bench = Bench(most=1000)
+    bench.auditing.note(bench.record(1, target="the-evidence"))
+    for number in range(3000):
+        bench.auditing.note(bench.record(number, actor="olga", role="operator", result=result))
+    bench.clock.pass_time(GUESTS_TIME_S)
+    bench.auditing.tidy()
+    assert bench.told(target="the-evidence") == [("rm", "the-evidence")]
+    (more,) = bench.entries(verb="and-more")
+    assert (more.actor, more.result, more.detail[:4]) == ("olga", result, f"{3000 - PERSONS_RECORDS}")
+
+
+def test_a_flood_of_dry_runs_hides_no_try_at_what_is_forbidden(bench: Bench) -> None:
+    for number in range(PERSONS_RECORDS + 1):
+        bench.auditing.note(bench.record(number, actor="vera", role="operator", result="dry-run"))
+    forbidden(bench, "vera", 1)
+    assert bench.entries(limit=1)[0].result == NotPermitted.code
+
+
+@pytest.mark.parametrize("result", ["done", "started", "still-working", "outcome-unknown", "check-failed", "internal"])
+def test_what_changed_something_or_may_have_is_always_written(bench: Bench, result: str) -> None:
+    for number in range(3 * PERSONS_RECORDS):
+        bench.auditing.note(bench.record(number, result=result))
+    assert bench.store.trail.extent().count == 3 * PERSONS_RECORDS
+
+
 def test_one_viewers_flood_takes_nothing_from_another_administrator(bench: Bench) -> None:
     forbidden(bench, "vera", PERSONS_RECORDS + 1)
     forbidden(bench, "vito", 1)
