@@ -95,9 +95,10 @@ class OrderFor(Request[A], Generic[A]):
     """A request of an administrator that changes something; the same again is a success.
 
     ``dry_run`` changes nothing and answers the plan. ``expect``: StaleRequest, and nothing is changed, unless the object has
-    this revision; None: whatever it has. The answer is an Outcome, or one with more to tell: ``secret`` says that nobody but
-    who asked may see it, so that it is never kept. ``long``: its work on a disk may take long, and whoever waits less than
-    that gets the task, or StillWorking while it waits for its turn: the same order again goes on waiting.
+    this revision; None: whatever it has. ``expect_id``: StaleRequest too unless it is the one of this id, since the next
+    object of a name counts its revisions from the start. The answer is an Outcome, or one with more to tell: ``secret`` says
+    that nobody but who asked may see it, so that it is never kept. ``long``: its work on a disk may take long,
+    and whoever waits less than that gets the task, or StillWorking while it waits for its turn: the same again goes on waiting.
     """
 
     changes: ClassVar[bool] = True
@@ -107,6 +108,7 @@ class OrderFor(Request[A], Generic[A]):
     by: Actor = ROOT
     dry_run: bool = False
     expect: int | None = None
+    expect_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

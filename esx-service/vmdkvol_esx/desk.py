@@ -106,7 +106,7 @@ class Desk:
             raise error
         if isinstance(request, Query):
             return self._slowly(row, request, call) if request.slow else row(request, call)
-        return self._carry_out(row, request, call) if request.dry_run else self._order(row, request, call)
+        return self._carry_out(partial(self._plan, row), request, call) if request.dry_run else self._order(row, request, call)
 
     def _slowly(self, row: Handle, request: Query[Any], call: Call) -> Any:
         """Administrators have few workers: what looks for minutes must not keep from all of them what takes a moment."""
@@ -143,6 +143,21 @@ class Desk:
         self._keep(asked, call.id, answer)
         return answer
 
+    def _plan(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
+        if request.expect_id is None:
+            return row(request, call)
+        return row(self._meaning.bound(request, self._expected(request)), call)
+
+    def _expected(self, request: OrderFor[Any]) -> str | None:
+        """Return the id of the object that the order is for; StaleRequest unless it is the one that was expected."""
+        subject = self._meaning.of(request)
+        if request.expect_id is not None and subject != str(request.expect_id):
+            raise StaleRequest(
+                f"the order is for {request.expect_id}, and its name means {subject or 'something else'} now",
+                remedy="look at it again, then repeat the order",
+            )
+        return subject
+
     def _once(
         self, row: Handle, asked: OrderFor[Any], known: list[str | None] | None, request: OrderFor[Any], call: Call
     ) -> Any:
@@ -151,7 +166,7 @@ class Desk:
         What it was to do may have been done then, and have raised the revision that it expects: what holds is a success.
         """
         if known is None:
-            subject = self._meaning.of(request)
+            subject = self._expected(request)
             self._store.keep_answer(ADMINISTRATOR, begun.key(call.id), begun.kept(asked, subject))
             return row(self._meaning.bound(request, subject), call)
         (subject,) = known

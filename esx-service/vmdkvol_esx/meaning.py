@@ -11,14 +11,27 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from vmdkvol.admin_errors import VmgroupNotFound
 from vmdkvol.adoption_messages import ReleaseVolume
+from vmdkvol.errors import quoted
 from vmdkvol.messages import Request
 from vmdkvol.orders import OrderFor
-from vmdkvol.vmgroup_messages import RemoveVmgroup
+from vmdkvol.vmgroup_messages import (
+    AddMembers,
+    RemoveMembers,
+    RemoveRight,
+    RemoveVmgroup,
+    ReplaceMembers,
+    SetRight,
+    UpdateVmgroup,
+)
 from vmdkvol.volume import VmgroupId, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RestoreVolume, TrashVolume
 from vmdkvol_esx.choosing import LIVE, LIVE_ELSE_TRASHED, TO_DESTROY, TRASHED_ELSE_LIVE, Choosing, Named
+from vmdkvol_esx.group_texts import as_vmgroup_id
+from vmdkvol_esx.listing import known_names
 from vmdkvol_esx.ports import Store
+from vmdkvol_esx.records import Group
 
 # Which volume is found by its name.
 NAMED: Mapping[type[Request[Any]], Named] = {
@@ -30,6 +43,8 @@ NAMED: Mapping[type[Request[Any]], Named] = {
 }
 # What they are given for is done when there is no such object any more.
 _REMOVING = (TrashVolume, DestroyVolume, ReleaseVolume, RemoveVmgroup)
+# Their ``name`` is that of a vmgroup which is there.
+_OF_VMGROUP = (RemoveVmgroup, UpdateVmgroup, AddMembers, RemoveMembers, ReplaceMembers, SetRight, RemoveRight)
 
 
 class Meaning:
@@ -42,10 +57,10 @@ class Meaning:
     def of(self, order: OrderFor[Any]) -> str | None:
         """Return the id of the volume or vmgroup that the order is for; None if it is for another kind of thing.
 
-        Raises as ``Choosing.volume`` and ``Choosing.vmgroup``.
+        Raises as ``Choosing.volume`` and ``named_group``.
         """
-        if isinstance(order, RemoveVmgroup):
-            return str(self._choosing.vmgroup(order.name))
+        if isinstance(order, _OF_VMGROUP):
+            return str(named_group(self._store, order.name).vmgroup.id)
         if not _is_of_volume(order):
             return None
         asked: Any = order
@@ -56,7 +71,7 @@ class Meaning:
         if subject is None:
             return order
         changed: Any = order
-        if isinstance(order, RemoveVmgroup):
+        if isinstance(order, _OF_VMGROUP):
             return replace(changed, name=subject)
         return replace(changed, volume=subject, vmgroup=None)
 
@@ -72,3 +87,15 @@ class Meaning:
 
 def _is_of_volume(order: OrderFor[Any]) -> bool:
     return hasattr(order, "volume") and hasattr(order, "vmgroup")
+
+
+def named_group(store: Store, text: str) -> Group:
+    """Return the vmgroup of exactly this name or else of this id, as it was just read; VmgroupNotFound."""
+    # Half a surrogate pair is nothing that a database could look for.
+    found, key = store.group(text) if text.isprintable() else None, as_vmgroup_id(text)
+    if found is None and key is not None:
+        found = store.group_by_id(key)
+    if found is None:
+        known = known_names(sorted(store.vmgroup_names().values()))
+        raise VmgroupNotFound(f"there is no vmgroup {quoted(text)}", remedy=f"known: {known}", vmgroup=text)
+    return found

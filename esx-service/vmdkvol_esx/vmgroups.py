@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vmdkvol.admin_errors import VmgroupNotFound
 from vmdkvol.errors import DatastoreNotFound, NameConflict, StaleRequest, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
@@ -31,8 +30,9 @@ from vmdkvol.volume import VmgroupId
 from vmdkvol_esx import allotting, grouping
 from vmdkvol_esx.allotting import WORDS, Regrouped
 from vmdkvol_esx.dissolving import Dissolving, Trash
-from vmdkvol_esx.group_texts import as_vmgroup_id, check_listed
+from vmdkvol_esx.group_texts import check_listed
 from vmdkvol_esx.listing import known_names
+from vmdkvol_esx.meaning import named_group
 from vmdkvol_esx.membership import Membership
 from vmdkvol_esx.naming_policies import check_known, names_in
 from vmdkvol_esx.parts import Parts
@@ -63,8 +63,8 @@ class Vmgroups:
         showing = self._showing
         return {
             ListVmgroups: lambda request, _: showing.page(request),
-            GetVmgroup: lambda request, _: showing.info(self._group(request.name)),
-            ListMembers: lambda request, _: showing.members(self._group(request.name), request),
+            GetVmgroup: lambda request, _: showing.info(named_group(self._store, request.name)),
+            ListMembers: lambda request, _: showing.members(named_group(self._store, request.name), request),
             CreateVmgroup: lambda order, _: self.create(order),
             UpdateVmgroup: lambda order, _: self.update(order),
             RemoveVmgroup: self.remove,
@@ -189,19 +189,9 @@ class Vmgroups:
         return attempt()
 
     def _expected(self, order: Any) -> Group:
-        group = self._group(order.name)
+        group = named_group(self._store, order.name)
         self._check_expected(order, group)
         return group
-
-    def _group(self, text: str) -> Group:
-        # Half a surrogate pair is nothing that a database could look for.
-        found, key = self._store.group(text) if text.isprintable() else None, as_vmgroup_id(text)
-        if found is None and key is not None:
-            found = self._store.group_by_id(key)
-        if found is None:
-            known = known_names(sorted(self._store.vmgroup_names().values()))
-            raise VmgroupNotFound(f"there is no vmgroup {quoted(text)}", remedy=f"known: {known}", vmgroup=text)
-        return found
 
     def _check_expected(self, order: Order, group: Group) -> None:
         own = group.vmgroup

@@ -17,7 +17,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from vmdkvol import (
     __version__,
@@ -103,10 +103,12 @@ class Client:
         *,
         dry_run: bool = False,
         expect: int | None = None,
+        subject: str | None = None,
         wait_s: int | None = None,
         key: str | None = None,
     ) -> Any:
-        """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision.
+        """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision,
+        and is the one of the id ``subject`` if that is one.
 
         ``wait_s``: the outcome names the task of work that takes longer; None: it is waited for. ``key`` is that of an order
         that was given already, which goes on.
@@ -115,7 +117,7 @@ class Client:
         if wait_s is not None:
             headers["Prefer"] = f"respond-async, wait={wait_s}"
         if expect is not None:
-            headers["If-Match"] = f'"{expect}"'
+            headers["If-Match"] = f'"{_tag(expect, subject)}"'
         return self._ask(method, path, {**(query or {}), "dry_run": True if dry_run else None}, body, headers)
 
     def _ask(
@@ -245,6 +247,14 @@ class Client:
     def _away(self, error: Exception) -> ServiceUnreachable:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=_AWAY)
+
+
+def _tag(revision: int, subject: str | None) -> str:
+    """Return the ETag of this revision of the object; what has a name only has none in it."""
+    try:
+        return f"{revision}.{UUID(subject).hex}" if subject else str(revision)
+    except ValueError:
+        return str(revision)
 
 
 def _target(path: str, query: Query | None) -> str:

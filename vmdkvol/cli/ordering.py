@@ -1,7 +1,7 @@
 """Every command that changes something: the plan first if something is lost, a dry run that stops there, what was done.
 
-What was confirmed is what is done: the order carries the revision that its plan was made from, and the service refuses it if
-somebody changed the object in between.
+What was confirmed is what is done: the order carries the id and the revision that its plan was made from, and the service
+refuses it if somebody changed the object in between, or another one has its name.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _TURN_S, _TURNS_S = 10, 110.0
 class Change:
     """An order as the API takes it. ``expect`` is the revision that it is for, None: whatever there is.
 
+    ``subject`` is the id of what has that revision, None: of whatever has the name.
     ``replaces``: it puts something in the place of what was there. Then it is for the revision of its plan, so that of two
     administrators at once the second hears it, and it is said what was there before.
     """
@@ -51,6 +52,7 @@ class Change:
     body: Mapping[str, Any] | None = None
     query: Query = field(default_factory=dict)
     expect: int | None = None
+    subject: str | None = None
     replaces: bool = False
 
 
@@ -164,7 +166,8 @@ def _for_revision(changes: Mapping[str, Change], revision: int | None) -> Mappin
 
 
 def _as_planned(change: Change, plan: Outcome) -> Change:
-    return change if change.expect is not None else replace(change, expect=plan.get("revision"))
+    expect = plan.get("revision") if change.expect is None else change.expect
+    return replace(change, expect=expect, subject=plan.get("subject"))
 
 
 def _given(client: Client, name: str, change: Change, how: How, tasks: dict[str, str]) -> Outcome:
@@ -206,6 +209,7 @@ def _ask(
         change.query,
         dry_run=dry_run,
         expect=change.expect,
+        subject=change.subject,
         wait_s=wait_s,
         key=key,
     )

@@ -21,6 +21,7 @@ from vmdkvol.errors import BadFrame, BadRequest, quoted
 from vmdkvol.messages import Request
 from vmdkvol.orders import Actor, Order, OrderFor, Query
 from vmdkvol.wire import load
+from vmdkvol_esx.group_texts import as_id
 from vmdkvol_esx.web import misreadings
 from vmdkvol_esx.web.routes import Route
 
@@ -31,7 +32,8 @@ MAX_KEY = 100
 _MOST_PARAMETERS = 100
 _NAMES = r"a name has printable characters, no / and no \, and is not . or .."
 _KEYS = UUID("0b51f1a3-5c8e-4a2a-9c43-6a1f7c9f7d10")
-_REVISION = re.compile(r'"([0-9]{1,18})(?:\.[0-9a-f]{1,64})?"', re.ASCII)
+# The revision, then the object's id, then what was shown of it (16 digits). Without an id where it has none, or by hand.
+_TAG = re.compile(r'"([0-9]{1,18})(?:\.(?:([0-9a-f]{32})(?:[0-9a-f]{16})?|[0-9a-f]{1,31}))?"', re.ASCII)
 _WAIT = re.compile(r"wait ?= ?\"?([0-9]{1,9})\"?", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
@@ -122,7 +124,8 @@ def message(route: Route, path: Mapping[str, str], said: Said, by: Actor) -> Req
     except BadFrame as error:
         raise misreadings.refused(error.text) from error
     if isinstance(made, OrderFor):
-        return replace(made, by=by, dry_run=dry_run, expect=_expected(said.if_match))
+        revision, subject = _expected(said.if_match)
+        return replace(made, by=by, dry_run=dry_run, expect=revision, expect_id=subject)
     assert isinstance(made, Query), "every row's message is a query or an order"
     return replace(made, by=by)
 
@@ -250,10 +253,20 @@ def _unknown(name: str, known: Iterable[str]) -> BadRequest:
     return BadRequest(f"there is no field {quoted(name, 40)} here", remedy=f"there are: {listed}")
 
 
-def _expected(if_match: str | None) -> int | None:
+def tag(revision: int, subject: str, shown: str = "") -> str:
+    """Return the ETag of an object, without its quotes: what ``If-Match`` says which one and which revision is meant with.
+
+    ``subject`` is its id, or a name where that is all it has; ``shown`` tells one look at it from another, in 16 digits.
+    """
+    found = as_id(subject)
+    rest = ("" if found is None else found.hex) + shown
+    return f"{revision}.{rest}" if rest else str(revision)
+
+
+def _expected(if_match: str | None) -> tuple[int | None, UUID | None]:
     if if_match is None or if_match.strip() == "*":
-        return None
-    found = _REVISION.fullmatch(if_match.strip())
+        return None, None
+    found = _TAG.fullmatch(if_match.strip())
     if found is None:
         raise BadRequest(f"If-Match {quoted(if_match, 40)} is no ETag of this API", remedy="send back the ETag that came")
-    return int(found[1])
+    return int(found[1]), None if found[2] is None else UUID(hex=found[2])

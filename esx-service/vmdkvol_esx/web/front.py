@@ -28,7 +28,7 @@ from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Outcome
 from vmdkvol.wire import dump
 from vmdkvol_esx.web import misreadings, problems
-from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, wait_of
+from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, tag, wait_of
 from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.intake import taken_in
@@ -168,17 +168,17 @@ def _tell_outcome(row: Route, answer: Outcome, response: Response) -> None:
         response.status_code = 201
         response.headers["Location"] = f"{row.at or row.path}/{quote(answer.subject, safe='')}"
     if answer.revision is not None and answer.done:
-        response.headers["ETag"] = f'"{answer.revision}"'
+        response.headers["ETag"] = f'"{tag(answer.revision, answer.subject)}"'
 
 
 def _tell_tag(body: Any, response: Response) -> None:
-    """What has a revision has an ETag: the revision, which If-Match compares, and what is shown, which If-None-Match does."""
+    """The ETag of what has a revision: that and its id, which If-Match compares, and what is shown, as If-None-Match does."""
     inner = body.get("row", body) if isinstance(body, dict) else {}
     revision = inner.get("revision") if isinstance(inner, dict) else None
     if revision is None:
         return
     shown = hashlib.sha256(response.get_data()).hexdigest()[:16]
-    response.set_etag(f"{revision}.{shown}")
+    response.set_etag(tag(revision, str(inner.get("id", "")), shown))
     response.make_conditional(request)
 
 

@@ -17,7 +17,8 @@ _IN_PATH = re.compile(r"\{([a-z_]+)\}")
 _PROBLEM = {"$ref": "#/components/responses/Problem"}
 _ABOUT = """\
 What administrators ask of the service. Each order can be planned first (`dry_run=true`), is carried out once under its \
-`Idempotency-Key`, and is refused if the object has another revision than `If-Match` says. Every error is a problem of \
+`Idempotency-Key`, and is refused if the object is another one, or has another revision, than `If-Match` says: it takes an \
+`ETag`, or `"REVISION.ID"` with the 32 hexadecimal digits of the `subject` of a plan. Every error is a problem of \
 RFC 9457 with a stable `code`; `vmdkvol explain CODE` says more of it."""
 _PREFER = """\
 `respond-async, wait=N`: after N seconds the answer is the task that works on it (RFC 7240). Without it the order is waited \

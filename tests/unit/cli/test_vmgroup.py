@@ -261,6 +261,13 @@ def test_what_loses_nothing_is_not_asked_and_is_done_as_it_was_planned(terminal:
     assert [asked.headers.get("If-Match") for asked in terminal.asked] == [None, '"4"']
 
 
+def test_what_was_confirmed_is_for_the_vmgroup_of_that_id(terminal: Terminal) -> None:
+    planned = outcome("remove-vmgroup", revision=4, subject="6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
+    terminal.answers(Says(planned), Says(outcome("remove-vmgroup"))).run("vmgroup", "rm", "prod")
+
+    assert terminal.asked[1].headers["If-Match"] == '"4.6d3f0a7e3c674d8b9e1a0c2b4a5d6e7f"'
+
+
 def test_with_yes_it_is_one_order(terminal: Terminal) -> None:
     said = terminal.answers(Says(outcome("remove-vmgroup", loses="all of it"))).run("vmgroup", "rm", "prod", "--force", "--yes")
 

@@ -316,9 +316,9 @@ MADE = CreateVolumeFor(vmgroup="_DEFAULT", name="db", options=(("size", "10mb"),
             CreateVolumeFor(vmgroup="g", name="db", options=(("label", "a, b=c"),)),
             "vmgroup=g name=db options=\"label='a, b=c'\" over_quota=false",
         ),
-        (AddMembers(name="g", vms=("hostb",)), "name=g vms=hostb"),
-        (AddMembers(name="g", vms=("a,b", "c d")), "name=g vms=\"'a,b','c d'\""),
-        (AddMembers(name="g", vms=("a' result=done",)), "name=g vms='\"a\\' result=done\"'"),
+        (AddMembers(name="_DEFAULT", vms=("hostb",)), "name=_DEFAULT vms=hostb"),
+        (AddMembers(name="_DEFAULT", vms=("a,b", "c d")), "name=_DEFAULT vms=\"'a,b','c d'\""),
+        (AddMembers(name="_DEFAULT", vms=("a' result=done",)), "name=_DEFAULT vms='\"a\\' result=done\"'"),
     ],
 )
 def test_the_audit_has_lists_as_people_write_them(office: Office, order: Order, detail: str) -> None:

@@ -17,7 +17,7 @@ from vmdkvol.clock import Deadline
 from vmdkvol.errors import StaleRequest, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import OrderFor
-from vmdkvol.vmgroup_messages import CreateVmgroup, RemoveVmgroup
+from vmdkvol.vmgroup_messages import AddMembers, CreateVmgroup, RemoveRight, RemoveVmgroup, SetRight, UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
 from vmdkvol_esx.begun import ADMINISTRATOR
@@ -195,6 +195,46 @@ def test_with_a_key_of_its_own_it_hears_that_there_is_no_such_volume(office: Off
     office.ask(order)
     with pytest.raises(VolumeNotFound):
         office.ask(order)
+
+
+@pytest.mark.parametrize("order", [TrashVolume, DetachVolume, ReleaseVolume])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_order_for_one_volume_is_refused_for_the_next_one_of_its_name(office: Office, order: Any, dry_run: bool) -> None:
+    """Both have the same first revision."""
+    office.site.create("db")
+    planned = office.ask(TrashVolume(volume="db", dry_run=True))
+    office.ask(RenameVolume(volume="db", new_name="old"))
+    office.site.create("db")
+    with pytest.raises(StaleRequest):
+        office.ask(order(volume="db", dry_run=dry_run, expect=planned.revision, expect_id=UUID(planned.subject)))
+    assert office.states() == [("db", State.READY), ("old", State.READY)]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda **how: RemoveVmgroup(name="dev", **how),
+        lambda **how: UpdateVmgroup(name="dev", description="x", **how),
+        lambda **how: AddMembers(name="dev", vms=("host-b",), **how),
+        lambda **how: SetRight(name="dev", datastore="ds1", allow_create=False, **how),
+        lambda **how: RemoveRight(name="dev", datastore="ds1", **how),
+    ],
+    ids=["remove", "update", "add-members", "set-right", "remove-right"],
+)
+def test_an_order_for_one_vmgroup_is_refused_for_the_next_one_of_its_name(office: Office, order: Any) -> None:
+    made = CreateVmgroup(name="dev", default_datastore="ds1")
+    first = office.ask(made)
+    office.ask(RemoveVmgroup(name="dev"))
+    office.ask(made)
+    before = office.site.store.group("dev")
+    with pytest.raises(StaleRequest):
+        office.ask(order(expect=first.revision, expect_id=UUID(first.subject)))
+    assert office.site.store.group("dev") == before
+
+
+def test_an_order_for_the_vmgroup_that_has_the_name_is_carried_out(office: Office) -> None:
+    first = office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
+    assert office.ask(RemoveVmgroup(name="dev", expect=first.revision, expect_id=UUID(first.subject))).done
 
 
 def _dies(_: object) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from vmdkvol.errors import NotFound, StaleRequest, VolumeError, quoted
 from vmdkvol.orders import OrderFor
 from vmdkvol.policy_messages import AWAIT_ATTACH
+from vmdkvol_esx.group_texts import as_id
 from vmdkvol_esx.web.asked import Said, call_id
-from vmdkvol_esx.web.pages.again import CSRF, KEY, REVISION, Again, wrong_field
+from vmdkvol_esx.web.pages.again import CSRF, KEY, REVISION, SUBJECT, Again, wrong_field
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Visit
 
@@ -65,7 +66,11 @@ class Changes:
             outcome = visit.order(order, call=visit.call.id, dry_run=True, expect=expect)
         except VolumeError as error:
             return _refused(visit, row, error)
-        kept = [(name, value) for name, values in visit.form.fields.items() if name not in (CSRF, KEY) for value in values]
+        replaced = (CSRF, KEY, SUBJECT)
+        kept = [(name, value) for name, values in visit.form.fields.items() if name not in replaced for value in values]
+        if expect is not None and as_id(outcome["subject"]) is not None:
+            # The next object of that name has the same first revisions.
+            kept.append((SUBJECT, outcome["subject"]))
         values = {"verb": verb, "title": row.title(visit.form), "plan": outcome["plan"], "kept": kept}
         return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": row.back(visit.form)})
 
@@ -75,7 +80,8 @@ class Changes:
         try:
             order, expect = row.read(form), form.number(REVISION)
             call = call_id(Said(key=f"page {form.text(KEY)}"), visit.by, visit.call.id)
-            outcome = visit.order(order, call=call, dry_run=False, expect=expect)
+            subject = as_id(form.maybe(SUBJECT) or "")
+            outcome = visit.order(order, call=call, dry_run=False, expect=expect, expect_id=subject)
         except VolumeError as error:
             return _refused(visit, row, error)
         return _after(row, form, outcome)
@@ -108,7 +114,7 @@ def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
     if row.differing is None:
         raise error
     form, found = visit.form, row.differing(visit)
-    replaced = {CSRF, KEY, REVISION, *(name for name, _ in found.fields)}
+    replaced = {CSRF, KEY, REVISION, SUBJECT, *(name for name, _ in found.fields)}
     kept = [(name, value) for name, values in form.fields.items() if name not in replaced for value in values]
     values = {"verb": row.verb, "error": error, "differing": found, "kept": [*kept, *found.fields], "back": row.back(form)}
     return Drawn("conflict.html", values, status=412, refused=error)

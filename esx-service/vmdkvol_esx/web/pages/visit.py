@@ -77,9 +77,11 @@ class Visit:
         except VolumeError as error:
             return Unknown(error)
 
-    def order(self, message: OrderFor[Any], *, call: UUID, dry_run: bool, expect: int | None) -> Any:
+    def order(
+        self, message: OrderFor[Any], *, call: UUID, dry_run: bool, expect: int | None, expect_id: UUID | None = None
+    ) -> Any:
         """Give the order and return its outcome as JSON has it. Raises what the core raises."""
-        asked = replace(message, by=self.by, dry_run=dry_run, expect=expect)
+        asked = replace(message, by=self.by, dry_run=dry_run, expect=expect, expect_id=expect_id)
         return plain(self.put(asked, replace(self.call, id=call)))
 
     def may(self, message: type[Request[Any]]) -> bool:

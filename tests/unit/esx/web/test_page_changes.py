@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.unit.esx.web.page_site import BASE, TASK, VOLUME, Site, detail, forms, heading
+from tests.unit.esx.web.page_site import BASE, OUTCOME, TASK, VOLUME, Site, detail, forms, heading
 from vmdkvol.admin_errors import ProofNeeded
 from vmdkvol.errors import NoSpace, NotPermitted, OutcomeUnknown, ServiceUnreachable, StaleRequest, StillWorking
 from vmdkvol.orders import Actor, Outcome, Plan, Role
@@ -50,7 +50,7 @@ def test_a_change_is_planned_and_then_carried_out_as_it_was_planned(site: Site) 
     assert "Done: the volume&#39;s name is web now." in told.text
     plan, real = site.orders()
     assert plan == RenameVolume(volume=ID, new_name="web", by=plan.by, dry_run=True, expect=7)
-    assert real == replace(plan, dry_run=False)
+    assert real == replace(plan, dry_run=False, expect_id=VOLUME.id)
     assert real.by == Actor("ann", Role.ADMIN, "192.0.2.7")
 
 
@@ -79,6 +79,15 @@ def test_who_clicks_twice_gives_one_order_and_a_new_plan_is_another(site: Site) 
 
 def _real(order: object) -> bool:
     return getattr(order, "dry_run", True) is False
+
+
+def test_a_confirmed_plan_is_for_the_object_that_it_was_made_for(site: Site) -> None:
+    """Another one may have its name and its revision by then."""
+    site.outcome = replace(OUTCOME, subject=str(VOLUME.id))
+    browser = site.entered()
+    browser.confirm(browser.post("/ui/change/rename-volume/plan", {**NAMED, "csrf": browser.csrf()}))
+    (done,) = (order for order in site.asked if _real(order))
+    assert (done.expect, done.expect_id) == (7, VOLUME.id)
 
 
 def test_the_key_of_a_plan_is_no_order_of_somebody_else(site: Site) -> None:
@@ -303,7 +312,10 @@ def test_a_form_of_another_kind_is_refused(site: Site) -> None:
 def test_a_form_means_its_order(site: Site, verb: str, fields: dict[str, str], order: object) -> None:
     browser = site.entered()
     browser.confirm(browser.send(ONE, verb, **fields))
-    found = [replace(each, by=Actor("root", Role.ADMIN, "unix"), dry_run=False, expect=None) for each in site.orders()]
+    found = [
+        replace(each, by=Actor("root", Role.ADMIN, "unix"), dry_run=False, expect=None, expect_id=None)
+        for each in site.orders()
+    ]
     assert found == [order, order]
 
 
@@ -322,7 +334,7 @@ def test_what_is_in_the_trash_or_lost_has_forms_of_its_own(
     site.answers[InspectVolume] = detail(replace(VOLUME, state=state))
     browser = site.entered()
     browser.send(ONE, verb, **fields)
-    assert replace(site.orders()[0], by=Actor("root", Role.ADMIN, "unix"), dry_run=False, expect=None) == order
+    assert replace(site.orders()[0], by=Actor("root", Role.ADMIN, "unix"), dry_run=False, expect=None, expect_id=None) == order
 
 
 def test_a_volume_is_created_for_a_vmgroup(site: Site) -> None:
