@@ -135,7 +135,8 @@ class Journal:
             return
         if isinstance(intent.change, GrowDisk):
             self._underway.started(intent, record)
-        told, (seen, why) = self._ask_task(intent, record, deadline), self._sighting.look(intent.change, record)
+        error = self._ask_task(intent, record, deadline)
+        told, (seen, why) = _told_by(intent, error), self._sighting.look(intent.change, record)
         step = decide(intent.change, told, seen)
         self._log.info("settling", **named(intent, record), told=told, seen=seen, step=step)
         match step:
@@ -143,6 +144,8 @@ class Journal:
                 self._complete(intent, record)
                 self._finish(intent, record)
             case Step.UNDO:
+                if error is not None and self._underway.failure(intent.id)[0] is None:
+                    self._underway.failed(intent.id, error, record.name)
                 self._undo(intent, told)
             case Step.GO_ON:
                 # An old database may have begun to delete what was taken out of the trash since, or to take a disk off a
@@ -189,7 +192,7 @@ class Journal:
             try:
                 self._hypervisor.wait(task, deadline, self._underway.started(intent, record))
             except VolumeError as error:
-                return self._resolve(intent, record, _told_by(error), error)
+                return self._resolve(intent, record, _told_by(intent, error), error)
         return self._finish(intent, record)
 
     def _submit(self, change: Change, operation: UUID, deadline: Deadline) -> TaskId | None:
@@ -283,18 +286,19 @@ class Journal:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
-    def _ask_task(self, intent: Intent, record: VolumeRecord, deadline: Deadline) -> Told:
-        if intent.task is None:
-            return Told.NOTHING
-        try:
-            self._hypervisor.wait(TaskId(intent.task), deadline, self._underway.started(intent, record))
-        except VolumeError as error:
-            return _told_by(error)
-        return Told.SUCCEEDED
+    def _ask_task(self, intent: Intent, record: VolumeRecord, deadline: Deadline) -> VolumeError | None:
+        if intent.task is not None:
+            try:
+                self._hypervisor.wait(TaskId(intent.task), deadline, self._underway.started(intent, record))
+            except VolumeError as error:
+                return error
+        return None
 
 
-def _told_by(error: VolumeError) -> Told:
-    """Return what a failed ``wait`` says of the task: only an error of the change itself is a failure of the change."""
+def _told_by(intent: Intent, error: VolumeError | None) -> Told:
+    """Return what the end of ``wait`` says of the task: only an error of the change itself is a failure of the change."""
+    if error is None:
+        return Told.NOTHING if intent.task is None else Told.SUCCEEDED
     if isinstance(error, StillWorking):
         return Told.RUNNING
     return Told.NOTHING if isinstance(error, Unavailable) else Told.FAILED

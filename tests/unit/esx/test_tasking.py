@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -106,11 +107,18 @@ def test_of_undone_work_the_next_process_knows_what_its_file_reminds_of(site: Ad
     assert (told.state, told.volume_name) == (TaskState.UNDONE, "big-one")
 
 
-def test_work_that_failed_says_why_to_who_did_not_wait(site: AdminSite) -> None:
+def after_nothing(_: AdminSite) -> None:
+    """It is followed to its end by the thread that began it."""
+
+
+# One that began it gives it up after ten minutes, too.
+@pytest.mark.parametrize("between", [after_nothing, AdminSite.restart])
+def test_work_that_failed_says_why_to_who_did_not_wait(site: AdminSite, between: Callable[[AdminSite], None]) -> None:
     site.hypervisor.takes(CreateDisk, 200.0)
     site.hypervisor.fail(NoSpace("ds1 is full"))
     order = CreateVolumeFor(vmgroup="_DEFAULT", name="big", options=(("datastore", "ds1"),))
     begun = site.order(order, seconds=50.0)
+    between(site)
     site.clock.sleep(200.0)
     site.calm_down()
     told = task(site, begun.task)
