@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vmdkvol.messages import Request
-from vmdkvol.orders import Order, Query
+from vmdkvol.orders import Order, Query, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class ScanDisks(Query[FoundDisks]):
     than 10,000 disks lie.
     """
 
+    # One runs at a time: who may only look does not keep it from those who want a disk.
+    needs: ClassVar[Role] = Role.OPERATOR
     datastore: str
     folder: str = ""
     after: str | None = None

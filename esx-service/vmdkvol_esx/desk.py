@@ -37,6 +37,8 @@ _SECRET_S = 600.0
 _SECRETS = 100
 # Of the workers that administrators' queries have (``crew``), the others are for what takes a moment.
 MOST_SLOW = 2
+# Of these, viewers together: who may only look keeps nobody from looking who has something to put right.
+MOST_SLOW_OF_VIEWERS = 1
 _COMMON = frozenset(each.name for each in fields(Order))
 _WORD = re.compile(r"[\w@./:+-]{1,200}")
 # A word, or a list of words or of pairs of them.
@@ -88,6 +90,7 @@ class Desk:
         self._secrets: OrderedDict[UUID, tuple[float, object]] = OrderedDict()
         self._state = clock.condition()
         self._slow = 0
+        self._slow_of_viewers = 0
 
     def answer(self, request: Request[Any], call: Call) -> Any:
         """Return the answer of the class that the request names, or raise the VolumeError that is the answer.
@@ -110,18 +113,26 @@ class Desk:
 
     def _slowly(self, row: Handle, request: Query[Any], call: Call) -> Any:
         """Administrators have few workers: what looks for minutes must not keep from all of them what takes a moment."""
+        of_viewers = int(request.by.role is Role.VIEWER)
         with self._state:
+            if self._slow_of_viewers + of_viewers > MOST_SLOW_OF_VIEWERS:
+                raise Busy(
+                    "a viewer's long look at disks is under way, and the other place is for those who may do more",
+                    remedy="wait until it has ended, then ask again",
+                )
             if self._slow >= MOST_SLOW:
                 raise Busy(
                     f"{MOST_SLOW} long looks at disks are under way (a scan, orphans, how policies are complied with)",
                     remedy="wait until one of them has ended, then ask again",
                 )
             self._slow += 1
+            self._slow_of_viewers += of_viewers
         try:
             return row(request, call)
         finally:
             with self._state:
                 self._slow -= 1
+                self._slow_of_viewers -= of_viewers
 
     def _order(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
         # The same administrator asks again from wherever; what it may do was looked at just now.

@@ -80,11 +80,11 @@ def test_it_is_released_without_a_script_and_lies_where_it_lay(
     assert sums(site) == bytes_before
 
 
-def test_a_viewer_looks_at_the_disks_and_has_no_way_to_adopt_one(
+def test_an_operator_looks_at_the_disks_and_has_no_way_to_adopt_one(
     browser: Browser, site: DemoSite, bytes_before: dict[str, str]
 ) -> None:
     with watched(browser, site.base) as seen:
-        seen.log_in(site.token("onlooker", Role.VIEWER))
+        seen.log_in(site.token("onlooker", Role.OPERATOR))
         assert seen.go("/ui/datastores/ds1/disks") == 200
         assert seen.page.locator("main a[href^='/ui/adopt']").count() == 0
         assert bytes_before

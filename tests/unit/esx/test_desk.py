@@ -106,7 +106,7 @@ class Forgetful:
             raise NoSpace("the database is full")
 
 
-KINDS = (Paint, Tidy, Look, Peek, CreateVolumeFor, AddMembers)
+KINDS = (Paint, Tidy, Look, Peek, CreateVolumeFor, AddMembers, ScanDisks)
 
 
 class Office:
@@ -199,6 +199,29 @@ def test_long_looks_leave_workers_for_what_takes_a_moment(office: Office) -> Non
     desk = searching(office, meanwhile)
     desk.answer(Search(), call)
     assert (len(heard), WORKERS[Kind.READ] - MOST_SLOW) == (1, 2)
+
+
+def test_viewers_leave_a_long_look_to_those_who_may_do_more(office: Office) -> None:
+    viewer, operator = Search(by=replace(ANN, role=Role.VIEWER)), Search(by=ANN)
+    call, heard = Call(ONE, Deadline.after(office.clock, 10.0), ADMINISTRATOR), list[object]()
+
+    def search(request: Search, call: Call) -> Outcome:
+        if request.by.role is Role.VIEWER:
+            with pytest.raises(Busy, match="a viewer's long look .* is under way"):
+                desk.answer(viewer, call)
+            heard.append(desk.answer(operator, call))
+        return Outcome(Plan(), True)
+
+    desk = Desk({Search: search}, office.store, office.audit, office.clock, office.log, Meaning(office.store))
+    for _ in range(2):
+        desk.answer(viewer, call)
+    assert len(heard) == 2
+
+
+def test_a_viewer_does_not_look_for_disks(office: Office) -> None:
+    with pytest.raises(NotPermitted, match="scan-disks needs operator"):
+        office.ask(ScanDisks(datastore="ds1", by=replace(ANN, role=Role.VIEWER)))
+    assert office.done == []
 
 
 def test_a_long_look_that_failed_is_in_nobody_s_way(office: Office) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
+from vmdkvol.adoption_messages import ScanDisks
 from vmdkvol.names import DatastoreName, datastore_name
 from vmdkvol.site_messages import CordonDatastore, GetDatastore, ListDatastores, UncordonDatastore
 from vmdkvol_esx.web.pages.changing import Change
@@ -28,7 +29,7 @@ def show(visit: Visit) -> Drawn:
 
 def inspect(visit: Visit, name: str) -> Drawn:
     """Show one datastore."""
-    return Drawn("datastore.html", {"store": visit.ask(GetDatastore(name=name))})
+    return Drawn("datastore.html", {"store": visit.ask(GetDatastore(name=name)), "scans": visit.may(ScanDisks)})
 
 
 def _at(form: Form) -> str:

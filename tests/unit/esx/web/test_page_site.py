@@ -69,6 +69,13 @@ def test_a_datastore_is_cordoned_with_the_reason_that_was_given(site: Site, brow
     assert done.headers["Location"].startswith("/ui/datastores/ds1")
 
 
+@pytest.mark.parametrize(("role", "shown"), [(Role.VIEWER, False), (Role.OPERATOR, True), (Role.ADMIN, True)])
+def test_who_may_not_look_for_disks_is_shown_no_way_to(site: Site, role: Role, shown: bool) -> None:
+    browser = site.entered(role, f"some-{role}")
+
+    assert ('href="/ui/datastores/ds1/disks"' in browser.get("/ui/datastores/ds1").text) is shown
+
+
 def test_a_cordon_says_whose_it_is_and_is_lifted(site: Site, browser: Browser) -> None:
     site.answers[GetDatastore] = store(cordon=CordonInfo("bob", 1.0, "repair"))
 
