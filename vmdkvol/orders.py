@@ -56,10 +56,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that an order changes, in its order; no step: it holds already. ``loses`` says what cannot be taken back."""
+    """All that an order changes, in its order; no step: it holds already. ``loses`` says what cannot be taken back.
+
+    ``digest`` is of what is lost with the object and has revisions of its own: given with the order, it loses that or nothing.
+    """
 
     steps: tuple[Step, ...] = ()
     loses: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ it is; ``unset`` names the fields that go back to saying nothing: no limit, any 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vmdkvol.messages import Request
@@ -157,13 +157,15 @@ class RemoveVmgroup(Order):
     """Afterwards the vmgroup is gone. Raises VmgroupNotEmpty while it has members or volumes, in the trash too.
 
     ``force`` takes the members out with it, as ``RemoveMembers`` does: not those that have a volume attached. They stay if it
-    stays. ``remove_volumes`` removes its volumes first. A trash that keeps them would keep the vmgroup too: there it is
+    stays. ``remove_volumes`` removes its volumes first: those that it has as the order begins, or StaleRequest unless they are
+    those of the plan with this ``digest``. A trash that keeps them would keep the vmgroup too: there it is
     VmgroupNotEmpty, and no volume is touched.
     """
 
     name: str
     remove_volumes: bool = False
     force: bool = False
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

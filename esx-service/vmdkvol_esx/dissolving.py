@@ -8,10 +8,12 @@ another one it would not see a volume that keeps this one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vmdkvol.admin_errors import VmgroupNotEmpty
+from vmdkvol.errors import StaleRequest
 from vmdkvol.messages import Call
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.progress import duration
@@ -52,9 +54,22 @@ class Dissolving:
         self._trash = trash
         self._retention_s = retention_s
 
-    def remove(self, group: Group, order: RemoveVmgroup, call: Call) -> Outcome:
-        """See ``RemoveVmgroup``; ``group`` is the one that it names, as it was just read."""
-        work = self._planned(group, order, call)
+    def meant(self, group: Group, order: RemoveVmgroup) -> frozenset[VolumeId]:
+        """Return the volumes that are to go with the vmgroup; StaleRequest unless they are those that were confirmed."""
+        if not order.remove_volumes:
+            return frozenset()
+        found = self._live(group.vmgroup.id)
+        if order.digest not in (None, _digest(found)):
+            raise StaleRequest(
+                f"vmgroup {group.vmgroup.name} has other volumes than those of the plan",
+                remedy="look at them again, then repeat the order",
+                vmgroup=group.vmgroup.name,
+            )
+        return frozenset(record.id for record in found)
+
+    def remove(self, group: Group, order: RemoveVmgroup, call: Call, meant: frozenset[VolumeId]) -> Outcome:
+        """See ``RemoveVmgroup``; ``group`` is the one that it names, as it was just read. Of its volumes only ``meant`` go."""
+        work = self._planned(group, order, call, meant)
         own = group.vmgroup
         if order.dry_run:
             return Outcome(work.plan, False, str(own.id), own.revision)
@@ -69,9 +84,11 @@ class Dissolving:
         self._log.info("vmgroup removed", vmgroup=own.name, id=str(own.id), by=order.by.name)
         return Outcome(work.plan, True, str(own.id))
 
-    def _planned(self, group: Group, order: RemoveVmgroup, call: Call) -> _Work:
+    def _planned(self, group: Group, order: RemoveVmgroup, call: Call, meant: frozenset[VolumeId]) -> _Work:
         own = group.vmgroup
         volumes = self._live(own.id) if order.remove_volumes else []
+        if not meant.issuperset(record.id for record in volumes):
+            raise self._kept(group)
         if volumes and self._retention_s > 0:
             raise VmgroupNotEmpty(
                 f"vmgroup {own.name} has {_some(len(volumes), 'volume')}, which the trash would keep for"
@@ -90,7 +107,8 @@ class Dissolving:
             size = short_size(sum(record.size_bytes for record in volumes[_SHOWN:]))
             steps.append(Step("trash-volume", f"{len(plans) - _SHOWN} more volumes", None, size))
         steps += [*grouping.emptied(group).steps, Step("remove-vmgroup", own.name, f"id {own.id}", None)]
-        return _Work(group, volumes, Plan(tuple(steps), _lost(own.name, volumes, plans)))
+        digest = _digest(volumes) if order.remove_volumes else None
+        return _Work(group, volumes, Plan(tuple(steps), _lost(own.name, volumes, plans), digest))
 
     def _kept(self, group: Group) -> VmgroupNotEmpty:
         own = group.vmgroup
@@ -135,6 +153,11 @@ class Dissolving:
 def _trashing(record: VolumeRecord, order: RemoveVmgroup, *, dry_run: bool) -> TrashVolume:
     # With the vmgroup: one that is moved to another one meanwhile is not to be trashed with it.
     return TrashVolume(volume=str(record.id), vmgroup=str(record.vmgroup), by=order.by, dry_run=dry_run)
+
+
+def _digest(volumes: Sequence[VolumeRecord]) -> str:
+    """Return what tells one set of volumes from another, however many they are."""
+    return hashlib.sha256("\n".join(sorted(str(record.id) for record in volumes)).encode()).hexdigest()[:32]
 
 
 def _lost(name: str, volumes: Sequence[VolumeRecord], plans: Sequence[Plan]) -> str:

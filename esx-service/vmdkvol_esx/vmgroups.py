@@ -113,7 +113,9 @@ class Vmgroups:
 
     def remove(self, order: RemoveVmgroup, call: Call) -> Outcome:
         """See ``RemoveVmgroup``."""
-        return self._again(lambda: self._dissolving.remove(self._expected(order), order, call))
+        # Before the first try, and not again: what somebody makes meanwhile was not meant.
+        meant = self._dissolving.meant(self._expected(order), order)
+        return self._again(lambda: self._dissolving.remove(self._expected(order), order, call, meant))
 
     # --- members and rights --------------------------------------------------------------------------------------
 

@@ -167,7 +167,9 @@ def _for_revision(changes: Mapping[str, Change], revision: int | None) -> Mappin
 
 def _as_planned(change: Change, plan: Outcome) -> Change:
     expect = plan.get("revision") if change.expect is None else change.expect
-    return replace(change, expect=expect, subject=plan.get("subject"))
+    digest = plan["plan"].get("digest")
+    query = change.query if digest is None else {**change.query, "digest": digest}
+    return replace(change, expect=expect, subject=plan.get("subject"), query=query)
 
 
 def _given(client: Client, name: str, change: Change, how: How, tasks: dict[str, str]) -> Outcome:

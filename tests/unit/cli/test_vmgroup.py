@@ -268,6 +268,14 @@ def test_what_was_confirmed_is_for_the_vmgroup_of_that_id(terminal: Terminal) ->
     assert terminal.asked[1].headers["If-Match"] == '"4.6d3f0a7e3c674d8b9e1a0c2b4a5d6e7f"'
 
 
+def test_what_goes_with_it_is_what_the_plan_showed(terminal: Terminal) -> None:
+    planned = outcome("remove-vmgroup", revision=4)
+    planned["plan"]["digest"] = "0a1b"
+    terminal.answers(Says(planned), Says(outcome("remove-vmgroup"))).run("vmgroup", "rm", "prod", "--remove-volumes")
+
+    assert terminal.asked[1].target == "/v1/vmgroups/prod?remove_volumes=true&digest=0a1b"
+
+
 def test_with_yes_it_is_one_order(terminal: Terminal) -> None:
     said = terminal.answers(Says(outcome("remove-vmgroup", loses="all of it"))).run("vmgroup", "rm", "prod", "--force", "--yes")
 

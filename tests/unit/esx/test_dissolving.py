@@ -13,11 +13,11 @@ from vmdkvol.admin_errors import VmgroupNotEmpty
 from vmdkvol.errors import Busy, StaleRequest, VolumeInUse, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import Outcome
-from vmdkvol.vmgroup_messages import RemoveVmgroup
+from vmdkvol.vmgroup_messages import RemoveVmgroup, UpdateVmgroup
 from vmdkvol.volume import State, VolumeId
 from vmdkvol.volume_orders import TrashVolume
 from vmdkvol_esx.choosing import Choosing
-from vmdkvol_esx.dissolving import Dissolving
+from vmdkvol_esx.dissolving import Dissolving, Trash
 from vmdkvol_esx.membership import Membership
 from vmdkvol_esx.ordering import Ordering
 
@@ -28,6 +28,13 @@ def with_volumes(retention_s: float = 0.0, count: int = 2) -> tuple[Office, list
     office = Office(retention_s)
     office.make("dev", "host-a")
     return office, [office.site.create(f"db{number}", A, size="1gb").id for number in range(count)]
+
+
+def dissolve(office: Office, trash: Trash) -> Outcome:
+    """Remove the vmgroup as ``REMOVE`` has it, with ``trash`` for its volumes."""
+    parts, group = office.site.verbs.parts, office.group("dev")
+    dissolving = Dissolving(parts, Membership(parts), trash, retention_s=0.0)
+    return dissolving.remove(group, REMOVE, office.call(), dissolving.meant(group, REMOVE))
 
 
 def states(office: Office) -> list[State]:
@@ -116,7 +123,7 @@ def test_a_disk_that_only_lingers_is_asked_for() -> None:
 
 def test_cut_off_in_the_middle_the_same_again_goes_on() -> None:
     office, volumes = with_volumes(count=3)
-    parts, real = office.site.verbs.parts, office.trash
+    real = office.trash
     told: list[str] = []
 
     def trash(order: TrashVolume, call: object) -> Outcome:
@@ -126,9 +133,8 @@ def test_cut_off_in_the_middle_the_same_again_goes_on() -> None:
                 raise Busy("the database is locked")
         return real(order, office.call())
 
-    cut = Dissolving(parts, Membership(parts), trash, retention_s=0.0)
     with pytest.raises(Busy):
-        cut.remove(office.group("dev"), REMOVE, office.call())
+        dissolve(office, trash)
     assert states(office) == [State.READY, State.READY]
     assert office.members() == ["host-a"]
     assert office.ask(REMOVE).done
@@ -159,9 +165,8 @@ def test_a_volume_that_came_before_the_machines_were_looked_at_is_told_as_such()
             office.site.create("late", A, size="1gb")
         return told
 
-    parts = office.site.verbs.parts
     with pytest.raises(VmgroupNotEmpty, match="got a volume meanwhile"):
-        Dissolving(parts, Membership(parts), trash, retention_s=0.0).remove(office.group("dev"), REMOVE, office.call())
+        dissolve(office, trash)
     assert office.members() == ["host-a"]
 
 
@@ -186,9 +191,8 @@ def test_a_volume_that_is_moved_to_another_vmgroup_meanwhile_is_not_lost_with_th
             office.site.store.regroup(moved, expect=record.generation)
         return real(order, call)
 
-    parts = office.site.verbs.parts
     with pytest.raises((VolumeNotFound, StaleRequest)):
-        Dissolving(parts, Membership(parts), trash, retention_s=0.0).remove(office.group("dev"), REMOVE, office.call())
+        dissolve(office, trash)
     assert (office.site.record(wanted).state, office.site.record(wanted).vmgroup) == (State.READY, ops)
 
 
@@ -211,3 +215,39 @@ def test_a_volume_that_is_moved_while_an_order_waits_for_its_turn_is_left_alone(
     with pytest.raises(StaleRequest, match="was moved to another vmgroup meanwhile"):
         ordering.run(TrashVolume(volume="db0"), office.call(), lambda record, _: done.append(record))
     assert done == []
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_volume_that_came_after_the_plan_was_confirmed_keeps_the_vmgroup_and_all_its_volumes(count: int) -> None:
+    office, _ = with_volumes(count=count)
+    planned = office.ask(replace(REMOVE, dry_run=True))
+    office.site.create("late", A, size="1gb")
+    with pytest.raises(StaleRequest, match="other volumes than those of the plan"):
+        office.ask(replace(REMOVE, digest=planned.plan.digest))
+    assert states(office) == [State.READY] * (count + 1)
+
+
+def test_the_volumes_of_the_plan_go_with_the_vmgroup() -> None:
+    office, _ = with_volumes()
+    planned = office.ask(replace(REMOVE, dry_run=True))
+    assert office.ask(replace(REMOVE, digest=planned.plan.digest)).done
+    assert office.site.records() == []
+
+
+def test_a_volume_that_came_before_the_order_was_tried_again_is_not_lost() -> None:
+    """Somebody changed the vmgroup under it, and it lists its volumes anew."""
+    office, _ = with_volumes(count=1)
+
+    def between() -> None:
+        office.site.create("late", A, size="1gb")
+        office.ask(UpdateVmgroup(name="dev", description="changed"))
+
+    office.seen.between = between
+    with pytest.raises(VmgroupNotEmpty):
+        office.ask(REMOVE)
+    assert office.site.get("late", A).name == "late"
+
+
+def test_a_plan_without_volumes_to_lose_has_no_digest() -> None:
+    office, _ = with_volumes(count=0)
+    assert office.ask(RemoveVmgroup(name="dev", force=True, dry_run=True)).plan.digest is None

@@ -29,10 +29,10 @@ from vmdkvol.errors import (
 )
 from vmdkvol_esx.web.pages.form import FIELD, Form
 
-# What stands in a form beside the order's own fields: whose it is, what was seen, of which id, which plan, which of the page's
-# forms.
-CSRF, REVISION, SUBJECT, KEY, MARK = "csrf", "revision", "subject", "key", "form"
-_NOBODY_FILLS_IN = frozenset({CSRF, REVISION, SUBJECT, KEY, MARK})
+# What stands in a form beside the order's own fields: whose it is, what was seen, of which id, what goes with it, which plan,
+# which of the page's forms.
+CSRF, REVISION, SUBJECT, DIGEST, KEY, MARK = "csrf", "revision", "subject", "digest", "key", "form"
+_NOBODY_FILLS_IN = frozenset({CSRF, REVISION, SUBJECT, DIGEST, KEY, MARK})
 # A proof is typed each time: one that is there already proves nothing.
 _TYPED_ANEW = frozenset({"i_know"})
 _HEAD = ""

@@ -11,7 +11,7 @@ from vmdkvol.orders import OrderFor
 from vmdkvol.policy_messages import AWAIT_ATTACH
 from vmdkvol_esx.group_texts import as_id
 from vmdkvol_esx.web.asked import Said, call_id
-from vmdkvol_esx.web.pages.again import CSRF, KEY, REVISION, SUBJECT, Again, wrong_field
+from vmdkvol_esx.web.pages.again import CSRF, DIGEST, KEY, REVISION, SUBJECT, Again, wrong_field
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Visit
 
@@ -66,11 +66,13 @@ class Changes:
             outcome = visit.order(order, call=visit.call.id, dry_run=True, expect=expect)
         except VolumeError as error:
             return _refused(visit, row, error)
-        replaced = (CSRF, KEY, SUBJECT)
+        replaced = (CSRF, KEY, SUBJECT, DIGEST)
         kept = [(name, value) for name, values in visit.form.fields.items() if name not in replaced for value in values]
         if expect is not None and as_id(outcome["subject"]) is not None:
             # The next object of that name has the same first revisions.
             kept.append((SUBJECT, outcome["subject"]))
+        if outcome["plan"].get("digest") is not None:
+            kept.append((DIGEST, outcome["plan"]["digest"]))
         values = {"verb": verb, "title": row.title(visit.form), "plan": outcome["plan"], "kept": kept}
         return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": row.back(visit.form)})
 
@@ -114,7 +116,7 @@ def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
     if row.differing is None:
         raise error
     form, found = visit.form, row.differing(visit)
-    replaced = {CSRF, KEY, REVISION, SUBJECT, *(name for name, _ in found.fields)}
+    replaced = {CSRF, KEY, REVISION, SUBJECT, DIGEST, *(name for name, _ in found.fields)}
     kept = [(name, value) for name, values in form.fields.items() if name not in replaced for value in values]
     values = {"verb": row.verb, "error": error, "differing": found, "kept": [*kept, *found.fields], "back": row.back(form)}
     return Drawn("conflict.html", values, status=412, refused=error)

@@ -22,6 +22,7 @@ from vmdkvol.vmgroup_messages import (
     UpdateVmgroup,
 )
 from vmdkvol_esx.web.pages import vmgroups
+from vmdkvol_esx.web.pages.again import DIGEST
 from vmdkvol_esx.web.pages.changing import Change, Differing
 from vmdkvol_esx.web.pages.form import Form, about
 from vmdkvol_esx.web.pages.visit import Drawn, Visit
@@ -217,7 +218,10 @@ CHANGES = (
         "remove-vmgroup",
         RemoveVmgroup,
         lambda form: RemoveVmgroup(
-            name=form.text("name"), remove_volumes=form.flag("remove_volumes"), force=form.flag("force")
+            name=form.text("name"),
+            remove_volumes=form.flag("remove_volumes"),
+            force=form.flag("force"),
+            digest=form.maybe(DIGEST),
         ),
         "Remove vmgroup {name}",
         "vmgroup {name} is removed",

@@ -90,6 +90,15 @@ def test_a_confirmed_plan_is_for_the_object_that_it_was_made_for(site: Site) -> 
     assert (done.expect, done.expect_id) == (7, VOLUME.id)
 
 
+def test_what_goes_with_a_vmgroup_is_what_its_plan_showed(site: Site) -> None:
+    site.outcome = replace(OUTCOME, plan=replace(OUTCOME.plan, digest="0a1b"))
+    browser = site.entered()
+    asked = {"name": "dev", "remove_volumes": "yes", "revision": "7", "csrf": browser.csrf()}
+    browser.confirm(browser.post("/ui/change/remove-vmgroup/plan", asked))
+    (done,) = (order for order in site.asked if _real(order))
+    assert (done.remove_volumes, done.digest) == (True, "0a1b")
+
+
 def test_the_key_of_a_plan_is_no_order_of_somebody_else(site: Site) -> None:
     fields = forms(site.entered(name="ann").send(ONE, "trash-volume"))[-1].fields
     bob = site.entered(name="bob")
