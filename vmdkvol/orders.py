@@ -15,7 +15,7 @@ from vmdkvol.messages import A, Request
 
 
 class Role(StrEnum):
-    """What somebody may do: look; also work with volumes that are there; everything."""
+    """What somebody may do: look; also work with volumes that are there, and delete nothing for good; everything."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"

@@ -135,7 +135,8 @@ class CreateVolumeFor(Order):
 class TrashVolume(Order):
     """Afterwards the name is free, and the volume in the trash, for as long as that keeps it.
 
-    VolumeInUse while a machine uses it. Lost and damaged ones are for ``DestroyVolume``.
+    VolumeInUse while a machine uses it. Lost and damaged ones are for ``DestroyVolume``. Where the trash keeps nothing it is
+    gone for good: NotPermitted for an operator, as ``DestroyVolume`` is, unless its disk stays since it was adopted.
     """
 
     needs: ClassVar[Role] = Role.OPERATOR

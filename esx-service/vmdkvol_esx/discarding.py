@@ -10,9 +10,9 @@ from typing import Any
 
 from vmdkvol.admin_errors import ProofNeeded
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Conflict, VolumeInUse, WrongDisk, quoted
+from vmdkvol.errors import Conflict, NotPermitted, VolumeInUse, WrongDisk, one_line, quoted
 from vmdkvol.messages import Call, Request
-from vmdkvol.orders import Outcome, Plan, Step
+from vmdkvol.orders import Outcome, Plan, Role, Step
 from vmdkvol.orphan_messages import MendOrphan
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
@@ -72,6 +72,11 @@ class Discarding:
         check_ready(record)
         self._comparing.check(record)
         record, plan = self._planned(record)
+        if plan.loses is not None and not order.by.role.covers(Role.ADMIN):
+            raise NotPermitted(
+                f"removing volume {record.name} deletes all that is on it, since nothing is kept in the trash here:"
+                f" that needs the role {Role.ADMIN}, and {one_line(order.by.name, 60)} has {order.by.role}"
+            )
         plans.append(plan)
         if order.dry_run:
             return outcome(order, plan, record)

@@ -53,7 +53,8 @@ class Ordering:
             self._check_idle(found)
         doing = f"{type(order).__name__} {found.name}"
         in_lane = partial(self._in_lane, order, found, work)
-        equal = (type(order), replace(order, by=ROOT))
+        # The same for everybody, but not for every role: what one may not do is not refused to the other.
+        equal = (type(order), order.by.role, replace(order, by=ROOT))
         with self._underway.watched((found.vmgroup, found.id), call.progress):
             return self._lanes.run(found.id, equal, in_lane, call.deadline, doing)
 

@@ -15,6 +15,7 @@ from vmdkvol.errors import (
     Conflict,
     MetadataDamaged,
     NoSpace,
+    NotPermitted,
     StaleRequest,
     TruthUnknown,
     VolumeInUse,
@@ -22,7 +23,7 @@ from vmdkvol.errors import (
     VolumeNotFound,
 )
 from vmdkvol.messages import Attach
-from vmdkvol.orders import Outcome
+from vmdkvol.orders import Actor, Outcome, Role
 from vmdkvol.orphan_messages import Mending, MendOrphan
 from vmdkvol.volume import State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, RestoreVolume, TrashVolume
@@ -44,6 +45,9 @@ def volume(site: AdminSite) -> VolumeId:
 def trash(site: AdminSite, volume: object = "db", **more: Any) -> Outcome:
     outcome: Outcome = site.order(TrashVolume(volume=str(volume), **more))
     return outcome
+
+
+OPERATOR = Actor("olga", Role.OPERATOR, "192.0.2.7")
 
 
 def destroy(site: AdminSite, volume: object = "db", word: str = "db", **more: Any) -> Outcome:
@@ -291,4 +295,18 @@ def test_a_volume_that_is_not_lost_is_not_forgotten(site: AdminSite, volume: Vol
     trash(site)
     with pytest.raises(Conflict, match="not lost"):
         site.order(MendOrphan(where=str(volume), action=Mending.FORGET, i_know=str(volume)))
+    assert site.record(volume).state is State.TRASHED
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_operator_removes_no_volume_where_the_trash_keeps_nothing(dry_run: bool) -> None:
+    site = AdminSite(retention_s=0.0)
+    volume = site.create("db", size="1gb").id
+    with pytest.raises(NotPermitted, match="needs the role admin, and olga has operator"):
+        trash(site, by=OPERATOR, dry_run=dry_run)
+    assert site.record(volume).state is State.READY
+
+
+def test_an_operator_removes_a_volume_into_the_trash(site: AdminSite, volume: VolumeId) -> None:
+    assert trash(site, by=OPERATOR).done
     assert site.record(volume).state is State.TRASHED
