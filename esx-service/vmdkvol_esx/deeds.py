@@ -12,6 +12,8 @@ from vmdkvol_esx.ports import CloneDisk, CreateDisk
 from vmdkvol_esx.records import AuditRecord, Intent, VolumeRecord
 
 SERVICE, GUEST = "service", "guest"
+# The result of a change that was taken back, where nobody knows why any more: the process that knew has ended.
+UNDONE = "undone"
 DRY_RUN = "dry-run"
 # Of the other errors nobody knows whether something was changed.
 _CHANGED_NOTHING = (BadRequest, NotFound, Conflict, Denied, Exhausted, Busy, TruthUnknown)
@@ -22,8 +24,8 @@ def source(vm: object) -> str:
     return f"vm:{vm}"
 
 
-def deed(intent: Intent, record: VolumeRecord, name: str, at: float) -> AuditRecord:
-    """Return the record of an intent that has ended well. ``name`` is its caller's; nobody's call is the service's own work.
+def deed(intent: Intent, record: VolumeRecord, name: str, at: float, result: str = "done") -> AuditRecord:
+    """Return the record of an intent that has ended. ``name`` is its caller's; nobody's call is the service's own work.
 
     Whoever gave an order stands in the order's own record, which has the same request id.
     """
@@ -38,7 +40,7 @@ def deed(intent: Intent, record: VolumeRecord, name: str, at: float) -> AuditRec
         source=source(intent.caller) if guest else SERVICE,
         verb=type(intent.change).__name__,
         target=record.name,
-        result="done",
+        result=result,
         request_id=intent.request or intent.id,
         detail=f"volume={record.id} operation={intent.id} disk=[{record.datastore}] {record.path}",
     )

@@ -204,7 +204,9 @@ class Desk:
         except Exception as error:
             self._note(request, call, "internal", type(error).__name__)
             raise
-        self._note(request, call, _result(request, answer), "")
+        result = _result(request, answer)
+        # By which the record of its end is found.
+        self._note(request, call, result, f"operation={answer.task}" if result == STARTED else "")
         return answer
 
     def _again(self, asked: OrderFor[Any], call: UUID, stored: bytes) -> Any:

@@ -11,21 +11,15 @@ from typing import Any, assert_never
 from uuid import UUID
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import (
-    Busy,
-    OutcomeUnknown,
-    StillWorking,
-    TruthUnknown,
-    Unavailable,
-    VolumeError,
-)
+from vmdkvol.errors import Busy, OutcomeUnknown, StillWorking, TruthUnknown, VolumeError
 from vmdkvol.messages import untold
 from vmdkvol.names import DatastoreName
 from vmdkvol.points import Point
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx import sidecar
+from vmdkvol_esx.begun import ADMINISTRATOR, key
 from vmdkvol_esx.comparing import Comparing
-from vmdkvol_esx.deeds import deed, doing, named
+from vmdkvol_esx.deeds import UNDONE, deed, doing, named
 from vmdkvol_esx.glance import Glance
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path
@@ -33,7 +27,7 @@ from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk, TaskId
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.reply import Answered
-from vmdkvol_esx.settling import Step, Told, decide, when_done
+from vmdkvol_esx.settling import Step, Told, decide, told_by, when_done
 from vmdkvol_esx.sighting import Sighting
 from vmdkvol_esx.underway import Underway
 
@@ -136,7 +130,7 @@ class Journal:
         if isinstance(intent.change, GrowDisk):
             self._underway.started(intent, record)
         error = self._ask_task(intent, record, deadline)
-        told, (seen, why) = _told_by(intent, error), self._sighting.look(intent.change, record)
+        told, (seen, why) = told_by(intent.task, error), self._sighting.look(intent.change, record)
         step = decide(intent.change, told, seen)
         self._log.info("settling", **named(intent, record), told=told, seen=seen, step=step)
         match step:
@@ -192,7 +186,7 @@ class Journal:
             try:
                 self._hypervisor.wait(task, deadline, self._underway.started(intent, record))
             except VolumeError as error:
-                return self._resolve(intent, record, _told_by(intent, error), error)
+                return self._resolve(intent, record, told_by(task, error), error)
         return self._finish(intent, record)
 
     def _submit(self, change: Change, operation: UUID, deadline: Deadline) -> TaskId | None:
@@ -255,8 +249,18 @@ class Journal:
 
     def _abandon(self, intent: Intent) -> None:
         self._glance.changed(intent.change)
-        self._store.abandon(intent.id, intent.before)
+        self._store.abandon(intent.id, intent.before, self._misdeed(intent))
         self._underway.ended(intent.volume)
+
+    def _misdeed(self, intent: Intent) -> AuditRecord | None:
+        """Of what an administrator ordered; a machine's call that fails is told where it is refused (``witness``)."""
+        record = self._store.volume(intent.volume)
+        ordered = None if intent.request is None else self._store.stored_answer(ADMINISTRATOR, key(intent.request))
+        if record is None or ordered is None or intent.caller is not None:
+            return None
+        error = self._underway.failure(intent.id)[0]
+        told = deed(intent, record, "", self._clock.wall(), UNDONE if error is None else error.code)
+        return told if self._parts.admit(None, told) else None
 
     def _undo(self, intent: Intent, told: Told) -> None:
         """Afterwards nothing is left of the change, and the record is as it was before, or away.
@@ -293,12 +297,3 @@ class Journal:
             except VolumeError as error:
                 return error
         return None
-
-
-def _told_by(intent: Intent, error: VolumeError | None) -> Told:
-    """Return what the end of ``wait`` says of the task: only an error of the change itself is a failure of the change."""
-    if error is None:
-        return Told.NOTHING if intent.task is None else Told.SUCCEEDED
-    if isinstance(error, StillWorking):
-        return Told.RUNNING
-    return Told.NOTHING if isinstance(error, Unavailable) else Told.FAILED

@@ -344,7 +344,7 @@ class Store(Tenants, Cordons, LocalPolicies, Adoptions, Protocol):
         """
         ...
 
-    def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
+    def abandon(self, intent: UUID, record: VolumeRecord | None, audit: AuditRecord | None = None) -> None:
         """As ``finish``, for an intent that did not happen: the record goes back to ``record`` or away."""
 
     def update(self, record: VolumeRecord, *, expect: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import assert_never
 
+from vmdkvol.errors import StillWorking, Unavailable, VolumeError
 from vmdkvol.volume import State
 from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, GrowDisk
 from vmdkvol_esx.records import VolumeRecord
@@ -43,6 +44,15 @@ class Step(StrEnum):
     GO_ON = "go on"
     WAIT = "wait"
     ASK = "ask"
+
+
+def told_by(task: str | None, error: VolumeError | None) -> Told:
+    """Return what the end of ``Hypervisor.wait`` says of a task: only an error of the change itself is a failure."""
+    if error is None:
+        return Told.NOTHING if task is None else Told.SUCCEEDED
+    if isinstance(error, StillWorking):
+        return Told.RUNNING
+    return Told.NOTHING if isinstance(error, Unavailable) else Told.FAILED
 
 
 def decide(change: Change, told: Told, seen: Seen) -> Step:

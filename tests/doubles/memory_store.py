@@ -120,8 +120,9 @@ class MemoryStore(MemoryPolicies):
         return ended
 
     @_alone
-    def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
-        self._close(intent, record, 1)
+    def abandon(self, intent: UUID, record: VolumeRecord | None, audit: AuditRecord | None = None) -> None:
+        if self._close(intent, record, 1) and audit is not None:
+            self.audit.append(audit)
 
     def _close(self, intent: UUID, record: VolumeRecord | None, back: int) -> bool:
         if intent not in self._intents:

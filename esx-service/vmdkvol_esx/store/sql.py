@@ -68,9 +68,11 @@ class SqlStore(SqlPolicies, SqlCordons):
                 self.trail.append_beside(transaction, audit)
         return ended
 
-    def abandon(self, intent: UUID, record: VolumeRecord | None) -> None:
+    def abandon(self, intent: UUID, record: VolumeRecord | None, audit: AuditRecord | None = None) -> None:
         with self._database.writing() as transaction:
-            intents.close(transaction, intent, record, intents.ABANDONED, self._clock.wall())
+            ended = intents.close(transaction, intent, record, intents.ABANDONED, self._clock.wall())
+            if ended and audit is not None:
+                self.trail.append_beside(transaction, audit)
 
     def update(self, record: VolumeRecord, *, expect: int) -> None:
         with self._database.writing() as transaction:

@@ -353,6 +353,7 @@ def test_the_audit_hears_of_a_task_that_was_started(office: Office) -> None:
     office.task = TWO
     office.ask(Paint("north"))
     assert office.audit.results == ["started"]
+    assert office.audit.records[0].detail.endswith(f" operation={TWO}")
 
 
 @pytest.mark.parametrize(("error", "result"), [(Conflict("the wall is wet"), "conflict"), (ZeroDivisionError("x"), "internal")])

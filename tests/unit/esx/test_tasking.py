@@ -13,16 +13,18 @@ import pytest
 from tests.doubles.faulty import Faults
 from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.admin_site import AdminSite
-from tests.unit.esx.site import DS1, DS2, A, B
+from tests.unit.esx.site import DS1, DS2, A, B, Killed
 from tests.unit.esx.test_desk import Notes
 from vmdkvol import logs
 from vmdkvol.admin_errors import NotCancellable, TaskNotFound
+from vmdkvol.audit_messages import AuditEntry, QueryAudit
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, Conflict, HypervisorUnreachable, NoSpace, VolumeError
 from vmdkvol.messages import Attach, Call, CreateVolume, RemoveVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Actor, Role
+from vmdkvol.points import Point
 from vmdkvol.task_messages import CancelTask, Failure, GetTask, ListTasks, SiteInfo, SiteStatus, TaskInfo, TaskState
 from vmdkvol.vmgroup_messages import SetRight, UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State, VmgroupId
@@ -124,6 +126,57 @@ def test_work_that_failed_says_why_to_who_did_not_wait(site: AdminSite, between:
     told = task(site, begun.task)
     assert told.state is TaskState.UNDONE
     assert told.failure == Failure("no-space", "ds1 is full", NoSpace.remedy)
+
+
+ANN = Actor("ann", Role.ADMIN, "unix")
+BIG_FOR_ANN = CreateVolumeFor(vmgroup="_DEFAULT", name="big", options=(("datastore", "ds1"),), by=ANN)
+
+
+def at_the_desk(site: AdminSite, order: CreateVolumeFor, seconds: float = 5.0) -> Any:
+    """Give the order as it comes from outside: who gave it is kept, and the audit hears of it."""
+    call = uuid4()
+    desk = Desk(site.handles, site.store, site.auditing, site.clock, site.log, Meaning(site.store))
+    with logs.bound(call=str(call)):
+        return desk.answer(order, Call(call, Deadline.after(site.clock, seconds), ADMINISTRATOR))
+
+
+def audited(site: AdminSite) -> list[AuditEntry]:
+    """Return what the audit has of the volume ``big``, the oldest first."""
+    named = (each for each in site.auditing.page(QueryAudit()).entries if each.target == "big" or "name=big" in each.detail)
+    return sorted(named, key=lambda each: each.seq)
+
+
+def test_ordered_work_that_failed_has_its_end_in_the_audit_beside_its_beginning(site: AdminSite) -> None:
+    site.hypervisor.takes(CreateDisk, 20.0)
+    site.hypervisor.fail(NoSpace("ds1 is full"))
+    begun = at_the_desk(site, BIG_FOR_ANN)
+    site.clock.sleep(20.0)
+    site.calm_down()
+    assert [(each.verb, each.result) for each in audited(site)] == [
+        ("create-volume-for", "started"),
+        ("CreateDisk", "no-space"),
+    ]
+    assert all(f"operation={begun.task}" in each.detail for each in audited(site))
+
+
+def test_ordered_work_that_did_not_survive_its_process_has_its_end_in_the_audit(site: AdminSite) -> None:
+    def at(point: Point) -> None:
+        if point is Point.COMMISSION_BEGUN:
+            raise Killed
+
+    site.restart(at)
+    with pytest.raises(Killed):
+        at_the_desk(site, BIG_FOR_ANN)
+    site.restart()
+    site.calm_down()
+    assert [(each.verb, each.result) for each in audited(site)][-1] == ("CreateDisk", "undone")
+
+
+def test_a_machines_work_that_failed_is_told_where_it_is_refused(site: AdminSite) -> None:
+    site.hypervisor.fail(NoSpace("full"))
+    with pytest.raises(NoSpace):
+        site.create("big", datastore="ds1")
+    assert [(each.verb, each.result) for each in audited(site)] == [("CreateVolume", "no-space")]
 
 
 def test_work_on_a_volume_that_is_gone_has_its_name_still() -> None:
