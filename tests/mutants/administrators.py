@@ -266,4 +266,22 @@ MUTANTS = (
         ("I1", "I10"),
         f"{_UNIT}/test_repeated_orders.py::test_a_repeated_destruction_by_name_leaves_the_next_volume_of_that_name",
     ),
+    _defect(
+        "viewers-take-both-long-looks",
+        "two viewers who look at whole datastores keep every administrator from doing so",
+        "desk.py",
+        "            if self._slow_of_viewers + of_viewers > MOST_SLOW_OF_VIEWERS:\n",
+        "            if False:\n",
+        ("I8",),
+        f"{_UNIT}/test_desk.py::test_viewers_leave_a_long_look_to_those_who_may_do_more",
+    ),
+    _defect(
+        "dry-runs-wash-the-audit",
+        "an administrator's dry runs and refused orders push out of the audit what it did before",
+        "deeds.py",
+        '        return f"{record.actor} in vain"\n',
+        "        return None\n",
+        ("I8",),
+        f"{_UNIT}/test_auditing.py::test_an_operator_whose_orders_change_nothing_pushes_nothing_out_of_the_audit",
+    ),
 )
