@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -15,19 +16,28 @@ from vmdkvol_esx.repeats import plain, write
 ADMINISTRATOR = VmId(UUID(int=0))
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The ids of what an order names: ``subject`` is changed, ``to`` is the vmgroup that it goes to. None: there is no such."""
+
+    subject: str | None = None
+    to: str | None = None
+
+
 def key(call: UUID) -> UUID:
     """Return the id under which it is kept, apart from the call's own, which is its answer's."""
     return uuid5(call, "begun")
 
 
-def kept(order: OrderFor[Any], subject: str | None) -> bytes:
-    """Return what is stored: ``subject_of`` finds it for the same order and for no other."""
-    return write(order, [subject, order.by.name])
+def kept(order: OrderFor[Any], meant: Meant) -> bytes:
+    """Return what is stored: ``meant_by`` finds it for the same order and for no other."""
+    return write(order, [meant.subject, order.by.name, meant.to])
 
 
-def subject_of(order: OrderFor[Any], stored: bytes) -> str | None:
-    """Return the object's id; StaleRequest if another order was begun, BadFrame for what ``kept`` did not make."""
-    return _parts(plain(order, stored))[0]
+def meant_by(order: OrderFor[Any], stored: bytes) -> Meant:
+    """Return the objects' ids; StaleRequest if another order was begun, BadFrame for what ``kept`` did not make."""
+    subject, _, to = _parts(plain(order, stored))
+    return Meant(subject, to)
 
 
 def who(stored: bytes) -> str | None:
@@ -38,7 +48,7 @@ def who(stored: bytes) -> str | None:
         return None
 
 
-def _parts(data: Any) -> tuple[str | None, str]:
-    if not isinstance(data, list) or len(data) != 2 or not isinstance(data[1], str):
+def _parts(data: Any) -> tuple[str | None, str, str | None]:
+    if not isinstance(data, list) or len(data) != 3 or not isinstance(data[1], str):
         raise BadFrame("what was kept of this order cannot be read")
-    return data[0], data[1]
+    return data[0], data[1], data[2]

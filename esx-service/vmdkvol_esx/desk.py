@@ -20,7 +20,7 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Actor, Order, OrderFor, Outcome, Plan, Query, Role
 from vmdkvol.volume import VmId
 from vmdkvol_esx import begun
-from vmdkvol_esx.begun import ADMINISTRATOR
+from vmdkvol_esx.begun import ADMINISTRATOR, Meant
 from vmdkvol_esx.callers import Caller, Proof, require_root
 from vmdkvol_esx.deeds import DRY_RUN
 from vmdkvol_esx.ports import Audit, Log
@@ -49,8 +49,8 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 class Means(Protocol):
     """Which object an order is for; see ``meaning``."""
 
-    def of(self, order: OrderFor[Any]) -> str | None: ...
-    def bound(self, order: OrderFor[Any], subject: str | None) -> OrderFor[Any]: ...
+    def of(self, order: OrderFor[Any]) -> Meant: ...
+    def bound(self, order: OrderFor[Any], meant: Meant) -> OrderFor[Any]: ...
     def is_gone(self, order: OrderFor[Any], subject: str | None) -> bool: ...
 
 
@@ -143,7 +143,7 @@ class Desk:
             if stored is not None:
                 return self._again(asked, call.id, stored)
             mark = self._store.stored_answer(ADMINISTRATOR, begun.key(call.id))
-            known = None if mark is None else [begun.subject_of(asked, mark)]
+            known = None if mark is None else begun.meant_by(asked, mark)
         except StaleRequest as error:
             raise KeyReused("another order was given with this key", remedy="give each order a key of its own") from error
         try:
@@ -159,31 +159,28 @@ class Desk:
             return row(request, call)
         return row(self._meaning.bound(request, self._expected(request)), call)
 
-    def _expected(self, request: OrderFor[Any]) -> str | None:
-        """Return the id of the object that the order is for; StaleRequest unless it is the one that was expected."""
-        subject = self._meaning.of(request)
-        if request.expect_id is not None and subject != str(request.expect_id):
+    def _expected(self, request: OrderFor[Any]) -> Meant:
+        """Return the ids that the order means; StaleRequest unless it is the one that was expected."""
+        meant = self._meaning.of(request)
+        if request.expect_id is not None and meant.subject != str(request.expect_id):
             raise StaleRequest(
-                f"the order is for {request.expect_id}, and its name means {subject or 'something else'} now",
+                f"the order is for {request.expect_id}, and its name means {meant.subject or 'something else'} now",
                 remedy="look at it again, then repeat the order",
             )
-        return subject
+        return meant
 
-    def _once(
-        self, row: Handle, asked: OrderFor[Any], known: list[str | None] | None, request: OrderFor[Any], call: Call
-    ) -> Any:
+    def _once(self, row: Handle, asked: OrderFor[Any], known: Meant | None, request: OrderFor[Any], call: Call) -> Any:
         """Carry out the order on what it meant when it came first, also when the service died under it (``known``).
 
         What it was to do may have been done then, and have raised the revision that it expects: what holds is a success.
         """
         if known is None:
-            subject = self._expected(request)
-            self._store.keep_answer(ADMINISTRATOR, begun.key(call.id), begun.kept(asked, subject))
-            return row(self._meaning.bound(request, subject), call)
-        (subject,) = known
-        if self._meaning.is_gone(request, subject):
-            return Outcome(Plan(), True, subject or "")
-        bound = self._meaning.bound(request, subject)
+            meant = self._expected(request)
+            self._store.keep_answer(ADMINISTRATOR, begun.key(call.id), begun.kept(asked, meant))
+            return row(self._meaning.bound(request, meant), call)
+        if self._meaning.is_gone(request, known.subject):
+            return Outcome(Plan(), True, known.subject or "")
+        bound = self._meaning.bound(request, known)
         try:
             return row(bound, call)
         except StaleRequest:

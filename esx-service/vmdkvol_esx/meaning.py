@@ -26,7 +26,8 @@ from vmdkvol.vmgroup_messages import (
     UpdateVmgroup,
 )
 from vmdkvol.volume import VmgroupId, VolumeId
-from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RestoreVolume, TrashVolume
+from vmdkvol.volume_orders import DestroyVolume, DetachVolume, MoveVolume, RestoreVolume, TrashVolume
+from vmdkvol_esx.begun import Meant
 from vmdkvol_esx.choosing import LIVE, LIVE_ELSE_TRASHED, TO_DESTROY, TRASHED_ELSE_LIVE, Choosing, Named
 from vmdkvol_esx.group_texts import as_vmgroup_id
 from vmdkvol_esx.listing import known_names
@@ -54,23 +55,27 @@ class Meaning:
         self._store = store
         self._choosing = Choosing(store)
 
-    def of(self, order: OrderFor[Any]) -> str | None:
-        """Return the id of the volume or vmgroup that the order is for; None if it is for another kind of thing.
+    def of(self, order: OrderFor[Any]) -> Meant:
+        """Return the ids of the volume or vmgroup that the order is for, and of the vmgroup that a volume is moved to.
 
         Raises as ``Choosing.volume`` and ``named_group``.
         """
         if isinstance(order, _OF_VMGROUP):
-            return str(named_group(self._store, order.name).vmgroup.id)
+            return Meant(str(named_group(self._store, order.name).vmgroup.id))
         if not _is_of_volume(order):
-            return None
+            return Meant()
         asked: Any = order
-        return str(self._choosing.volume(asked.volume, asked.vmgroup, NAMED.get(type(order), LIVE)).id)
+        to = str(named_group(self._store, order.to_vmgroup).vmgroup.id) if isinstance(order, MoveVolume) else None
+        return Meant(str(self._choosing.volume(asked.volume, asked.vmgroup, NAMED.get(type(order), LIVE)).id), to)
 
-    def bound(self, order: OrderFor[Any], subject: str | None) -> OrderFor[Any]:
-        """Return the order with the id in place of the name."""
+    def bound(self, order: OrderFor[Any], meant: Meant) -> OrderFor[Any]:
+        """Return the order with the ids in place of the names."""
+        subject = meant.subject
         if subject is None:
             return order
         changed: Any = order
+        if meant.to is not None:
+            changed = replace(changed, to_vmgroup=meant.to)
         if isinstance(order, _OF_VMGROUP):
             return replace(changed, name=subject)
         return replace(changed, volume=subject, vmgroup=None)

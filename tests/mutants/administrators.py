@@ -261,7 +261,7 @@ MUTANTS = (
         "a-repeated-order-means-the-next-volume-of-that-name",
         "an order to destroy a volume by its name, repeated after the service died, destroys the next one of that name",
         "desk.py",
-        "            known = None if mark is None else [begun.subject_of(asked, mark)]\n",
+        "            known = None if mark is None else begun.meant_by(asked, mark)\n",
         "            known = None\n",
         ("I1", "I10"),
         f"{_UNIT}/test_repeated_orders.py::test_a_repeated_destruction_by_name_leaves_the_next_volume_of_that_name",

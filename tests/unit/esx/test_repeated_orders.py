@@ -11,7 +11,7 @@ import pytest
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, Killed
 from tests.unit.esx.test_desk import Notes
-from vmdkvol.admin_errors import KeyReused
+from vmdkvol.admin_errors import KeyReused, VmgroupNotFound
 from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import StaleRequest, VolumeNotFound
@@ -19,7 +19,7 @@ from vmdkvol.messages import Call
 from vmdkvol.orders import OrderFor
 from vmdkvol.vmgroup_messages import AddMembers, CreateVmgroup, RemoveRight, RemoveVmgroup, SetRight, UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VolumeId
-from vmdkvol.volume_orders import DestroyVolume, DetachVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
+from vmdkvol.volume_orders import DestroyVolume, DetachVolume, MoveVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.desk import Desk
 from vmdkvol_esx.meaning import Meaning
@@ -235,6 +235,31 @@ def test_an_order_for_one_vmgroup_is_refused_for_the_next_one_of_its_name(office
 def test_an_order_for_the_vmgroup_that_has_the_name_is_carried_out(office: Office) -> None:
     first = office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
     assert office.ask(RemoveVmgroup(name="dev", expect=first.revision, expect_id=UUID(first.subject))).done
+
+
+def test_a_repeated_change_by_name_leaves_the_next_vmgroup_of_that_name(office: Office) -> None:
+    order = UpdateVmgroup(name="dev", description="of the first")
+    office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
+    office.died(order)
+    office.ask(RemoveVmgroup(name="dev"))
+    office.ask(CreateVmgroup(name="dev", default_datastore="ds1", description="of the second"))
+    with pytest.raises(VmgroupNotFound):
+        office.again(order)
+    assert office.site.store.group("dev").vmgroup.description == "of the second"
+
+
+def test_a_repeated_move_goes_to_no_other_vmgroup_that_got_the_name(office: Office) -> None:
+    office.site.create("db")
+    office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
+    office.site.restart(_dies)
+    with pytest.raises(Killed):
+        office.ask(MoveVolume(volume="db", to_vmgroup="dev"), CALL)
+    office.site.restart()
+    office.ask(RemoveVmgroup(name="dev"))
+    office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
+    with pytest.raises(VmgroupNotFound):
+        office.again(MoveVolume(volume="db", to_vmgroup="dev"))
+    assert office.site.records()[0].vmgroup == DEFAULT_VMGROUP
 
 
 def _dies(_: object) -> None:
