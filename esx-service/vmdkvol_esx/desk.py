@@ -34,6 +34,9 @@ Handle = Callable[[Any, Call], Any]
 DONE, STARTED = "done", "started"
 # A secret answer is there for who lost it on its way, and for no longer.
 _SECRET_S = 600.0
+# A copy of a refused order that comes late, or a second click, hears the refusal. After that it is a person who tries again,
+# since what stood against it is gone: a page has the same key until its plan is made anew.
+REFUSED_S = 30.0
 _SECRETS = 100
 # Of the workers that administrators' queries have (``crew``), the others are for what takes a moment.
 MOST_SLOW = 2
@@ -86,7 +89,7 @@ class Desk:
         self._clock = clock
         self._log = log
         self._meaning = meaning
-        self._refused = Refused()
+        self._refused = Refused(clock.monotonic, REFUSED_S)
         self._secrets: OrderedDict[UUID, tuple[float, object]] = OrderedDict()
         self._state = clock.condition()
         self._slow = 0
@@ -96,7 +99,7 @@ class Desk:
         """Return the answer of the class that the request names, or raise the VolumeError that is the answer.
 
         NotPermitted unless the role of who asks covers what the message needs. An order with the id of one that was
-        answered gets that answer again, for 24 hours, and a refused one its refusal; KeyReused if it is another order.
+        answered gets that answer again, for 24 hours, a refused one its refusal for ``REFUSED_S``; KeyReused if it is another.
         One whose answer was lost with the process is carried out again, on the same object, whatever has its name by now.
         A dry run is no repeat of anything, and nothing is one of it. Busy for one more slow query than are answered at a time.
         """

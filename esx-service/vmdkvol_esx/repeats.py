@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -32,21 +34,27 @@ _REFUSALS_KEPT = 10_000
 class Refused:
     """The calls that were refused: a second copy that comes late must not do what the user was told is not done (F32)."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = lambda: 0.0, kept_s: float = math.inf) -> None:
+        """Each is kept for ``kept_s`` of ``now``, and only the latest ones."""
+        self._now = now
+        self._kept_s = kept_s
         # In memory: what is on its way on a connection ends with this process.
-        self._refused: OrderedDict[tuple[VmId, UUID], tuple[Request[Any], VolumeError]] = OrderedDict()
+        self._refused: OrderedDict[tuple[VmId, UUID], tuple[float, Request[Any], VolumeError]] = OrderedDict()
 
     def check(self, caller: VmId, call: UUID, request: Request[Any]) -> None:
         """Raise what this call was refused with, StaleRequest if it was another request that was."""
         refused = self._refused.get((caller, call))
         if refused is None:
             return
-        asked, error = refused
+        at, asked, error = refused
+        if self._now() - at > self._kept_s:
+            return
         # Anew: several threads may raise it, and each has a traceback of its own.
         raise _copy(error) if asked == request else _another_request()
 
     def keep(self, caller: VmId, call: UUID, request: Request[Any], error: VolumeError) -> None:
-        self._refused[caller, call] = (request, _copy(error))
+        self._refused[caller, call] = (self._now(), request, _copy(error))
+        self._refused.move_to_end((caller, call))
         if len(self._refused) > _REFUSALS_KEPT:
             self._refused.popitem(last=False)
 

@@ -23,7 +23,7 @@ from vmdkvol.vmgroup_messages import AddMembers
 from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.crew import WORKERS, Kind
-from vmdkvol_esx.desk import MOST_SLOW, Desk, refuse_all
+from vmdkvol_esx.desk import MOST_SLOW, REFUSED_S, Desk, refuse_all
 from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store import SqlStore, open_store
@@ -289,7 +289,34 @@ def test_who_lost_the_role_gets_no_stored_answer(office: Office) -> None:
         office.ask(Paint("north", by=Actor(ROOT.name, Role.VIEWER, "unix")))
 
 
-def test_a_refused_order_stays_refused(office: Office) -> None:
+def test_what_no_longer_stands_against_an_order_refuses_its_repeat_for_seconds_only(office: Office) -> None:
+    office.error = Conflict("the wall is wet")
+    with pytest.raises(Conflict):
+        office.ask(Paint("north"))
+    office.error = None
+    office.clock.sleep(REFUSED_S + 1.0)
+    assert office.ask(Paint("north")).done
+    assert len(office.done) == 1
+
+
+def test_what_still_stands_against_an_order_refuses_its_repeat_anew(office: Office) -> None:
+    for why in ("the wall is wet", "the wall is gone"):
+        office.error = Conflict(why)
+        with pytest.raises(Conflict, match=why):
+            office.ask(Paint("north"))
+        office.clock.sleep(REFUSED_S + 1.0)
+
+
+def test_the_key_of_a_refused_order_is_no_other_orders_later_either(office: Office) -> None:
+    office.error = Conflict("the wall is wet")
+    with pytest.raises(Conflict):
+        office.ask(Paint("north"))
+    office.clock.sleep(REFUSED_S + 1.0)
+    with pytest.raises(KeyReused):
+        office.ask(Paint("south"))
+
+
+def test_a_refused_order_stays_refused_to_a_late_copy(office: Office) -> None:
     office.error = Conflict("the wall is wet")
     with pytest.raises(Conflict):
         office.ask(Paint("north"))
