@@ -197,6 +197,7 @@ class Attaching:
                 snapshot=device.snapshot,
             )
         record = self._following.followed(record, device)
+        self._comparing.keep_ahead(record)
         raised = replace(record, generation=record.generation + 1)
         intent = self._journal.begin(DetachDisk(caller, disk_ref(record)), raised, caller, before=record)
         self._at(Point.DETACH_BEGUN)

@@ -56,6 +56,29 @@ class Comparing:
             self._doubts.compared(record.id)
             self._doubts.check(record)
 
+    def keep_ahead(self, record: VolumeRecord) -> None:
+        """Let a copy that knows more than ``record`` do so also when the record has been raised by one, as by a detach.
+
+        With as much in its number as the record it would pass for a change that was cut off, and be written over. Within the
+        volume's lane. Raises nothing: a disk that a machine gives back does not wait for what cannot be read or written.
+        """
+        try:
+            self.check(record)
+        except MetadataDamaged:
+            self._raise_copy(record)
+        except VolumeError as error:
+            self._log.warning("not compared before a detach", volume=record.name, id=str(record.id), error=str(error))
+
+    def _raise_copy(self, record: VolumeRecord) -> None:
+        place = copy_path(record)
+        try:
+            content = self._hypervisor.read_sidecar(place)
+            copy = None if content is None else sidecar.decode(content)
+            if copy is not None and copy.id == record.id and copy.generation == record.generation + 1:
+                self._hypervisor.write_sidecar(place, sidecar.encode(replace(copy, generation=copy.generation + 1)))
+        except VolumeError as error:
+            self._log.warning("copy not kept ahead", volume=record.name, id=str(record.id), error=str(error))
+
     def compare(self, record: VolumeRecord) -> Compared:
         """Read the copy, and raise a doubt or take it back. Raises as ``Hypervisor.read_sidecar`` and
         ``claims.adopted_since``. What must be looked at in the volume's lane is left to ``check``, and does not stand.

@@ -60,6 +60,7 @@ class Owners:
                 f"snapshot {owner.device.snapshot!r} of a machine that is switched off contains volume {record.name}",
                 snapshot=owner.device.snapshot,
             )
+        self._comparing.keep_ahead(record)
         raised = replace(record, generation=record.generation + 1)
         change = DetachDisk(owner.vm, disk_ref(record), only_off=True)
         intent = self._journal.begin(change, raised, speaking or caller, before=record)

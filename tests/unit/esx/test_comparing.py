@@ -12,7 +12,7 @@ import pytest
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import DS1, GB, A
 from vmdkvol.errors import MetadataDamaged, NoSpace, TruthUnknown
-from vmdkvol.messages import Mark
+from vmdkvol.messages import Detach, Mark
 from vmdkvol.orders import Outcome
 from vmdkvol.vmgroup_messages import CreateVmgroup
 from vmdkvol.volume import Content, State, VolumeId
@@ -148,6 +148,37 @@ def test_a_new_volume_has_nothing_to_be_compared_with(site: AdminSite) -> None:
     volume = site.create("db").id
     site.hypervisor.sidecars_unread = TruthUnknown("503")
     assert site.attach(volume)
+
+
+def test_a_detach_ends_no_doubt(site: AdminSite) -> None:
+    volume = site.create("db").id
+    old = site.record(volume)
+    site.hypervisor.submit(AttachDisk(A, disk_ref(old), "persistent"), uuid4())
+    newer = replace(old, generation=old.generation + 1, vmgroup=UUID(int=77))
+    site.hypervisor.write_sidecar(copy_path(old), sidecar.encode(newer))
+    site.restart()
+
+    site.ask(Detach(volume, old.generation), A)
+
+    assert site.record(volume).generation == newer.generation
+    for _ in range(3):
+        site.housekeeping.scan()
+    with pytest.raises(MetadataDamaged, match="is older than its sidecar"):
+        site.attach(volume)
+    kept = site.hypervisor.read_sidecar(copy_path(old))
+    assert kept is not None
+    assert sidecar.decode(kept).vmgroup == UUID(int=77)
+
+
+def test_a_disk_is_given_back_though_its_copy_cannot_be_read(site: AdminSite) -> None:
+    volume = site.create("db").id
+    attachment = site.attach(volume)
+    site.restart()
+    site.hypervisor.sidecars_unread = TruthUnknown("503")
+
+    site.detach(attachment)
+
+    assert dict(site.hypervisor.truth().holders) == {}
 
 
 def test_the_doubt_ends_with_its_reason(site: AdminSite, old: VolumeRecord) -> None:
