@@ -15,7 +15,7 @@ from vmdkvol.errors import MetadataDamaged, NoSpace, TruthUnknown
 from vmdkvol.messages import Detach, Mark
 from vmdkvol.orders import Outcome
 from vmdkvol.vmgroup_messages import CreateVmgroup
-from vmdkvol.volume import Content, State, VolumeId
+from vmdkvol.volume import Content, State, VmgroupId, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, DetachVolume, MoveVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
@@ -154,7 +154,7 @@ def test_a_detach_ends_no_doubt(site: AdminSite) -> None:
     volume = site.create("db").id
     old = site.record(volume)
     site.hypervisor.submit(AttachDisk(A, disk_ref(old), "persistent"), uuid4())
-    newer = replace(old, generation=old.generation + 1, vmgroup=UUID(int=77))
+    newer = replace(old, generation=old.generation + 1, vmgroup=VmgroupId(UUID(int=77)))
     site.hypervisor.write_sidecar(copy_path(old), sidecar.encode(newer))
     site.restart()
 
