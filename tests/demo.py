@@ -113,8 +113,8 @@ def left_behind(root: Path, before: set[str]) -> list[str]:
 
 
 def plugin_sockets() -> set[str]:
-    """Return the plugin sockets of the machine itself, which the demo must not touch."""
-    return {str(path) for path in Path("/run/docker/plugins").glob("*")}
+    """Return the sockets of the demo's driver on the machine itself, which it must not touch; others have other drivers."""
+    return {str(path) for path in Path("/run/docker/plugins").glob("vsphere.*")}
 
 
 def main(inside: Inside | None = None) -> int:

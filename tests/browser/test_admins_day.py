@@ -61,7 +61,8 @@ def test_a_vmgroup_is_made_and_changed_by_the_keyboard_alone(browser: Browser, s
     with watched(browser, site.base) as seen:
         page, keys = seen.page, seen.page.keyboard
         seen.go("/ui/vmgroups")
-        # The token's field has the focus already.
+        # The token's field has the focus by itself.
+        expect(page.locator("#token")).to_be_focused()
         keys.type(token)
         keys.press("Enter")
         expect(page.locator("h1")).to_have_text("Vmgroups")
