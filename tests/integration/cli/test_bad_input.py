@@ -287,7 +287,7 @@ def test_an_expired_token_is_refused_over_the_command_line(site: ApiSite) -> Non
     [
         pytest.param("a=" + "x" * (1 << 20), 413, "body-too-long", id="a-megabyte"),
         pytest.param("a=" + "x" * 60_000, 400, "bad-request", id="what-a-body-takes"),
-        pytest.param(",".join(f"key{number}=x" for number in range(5000)), 400, "invalid-option", id="many"),
+        pytest.param(",".join(f"key{number}=x" for number in range(4500)), 400, "invalid-option", id="many"),
         pytest.param("a=1\n=1+1", 400, "invalid-option", id="a-second-line"),
     ],
 )
