@@ -456,21 +456,26 @@ def test_after_a_death_behind_any_call_the_record_has_the_disks_policy(own: Call
         assert nth > 3
 
 
+def unanswered(service: Service, simulator: Simulator, world: Outside) -> VolumeId:
+    """A machine's disk is under VVOL, and nobody knows it: the answer was lost, and the policy service tells nothing."""
+    volume: VolumeId = service.ask(named("db", size="8mb", policy=VSAN)).id
+    vm = VmId(UUID(world.machines()[0].config.instanceUuid))
+    task = service.hypervisor.submit(AttachDisk(vm, disk_ref(service.store.volume(volume)), MODE, policy=VSAN), uuid4())
+    assert task is not None
+    service.hypervisor.wait(task, soon(), untold)
+    simulator.next("ReconfigVM_Task", "lost")
+    for method in ASKING:
+        simulator.next(method, "soap", fault="SystemError", times=99)
+    with pytest.raises(OutcomeUnknown):
+        lay(service, volume, VVOL, vm)
+    return volume
+
+
 def test_a_lost_answer_is_settled_though_nobody_tells_of_policies(own: Callable[..., Simulator], stage: Stage) -> None:
     simulator = own("vcenter", "-strict", "-uuids")
     with outside(simulator) as world:
         service = Service(simulator, world, stage)
-        volume: VolumeId = service.ask(named("db", size="8mb", policy=VSAN)).id
-        record = service.store.volume(volume)
-        vm = VmId(UUID(world.machines()[0].config.instanceUuid))
-        task = service.hypervisor.submit(AttachDisk(vm, disk_ref(record), MODE, policy=VSAN), uuid4())
-        assert task is not None
-        service.hypervisor.wait(task, soon(), untold)
-        simulator.next("ReconfigVM_Task", "lost")
-        for method in ASKING:
-            simulator.next(method, "soap", fault="SystemError", times=99)
-        with pytest.raises(OutcomeUnknown):
-            lay(service, volume, VVOL, vm)
+        volume = unanswered(service, simulator, world)
 
         service.settle()
 
@@ -484,16 +489,7 @@ def test_a_death_in_a_change_keeps_nobody_for_long_from_the_volume_while_the_pol
     simulator = own("vcenter", "-strict", "-uuids")
     with outside(simulator) as world:
         service = Service(simulator, world, stage)
-        volume: VolumeId = service.ask(named("db", size="8mb", policy=VSAN)).id
-        vm = VmId(UUID(world.machines()[0].config.instanceUuid))
-        task = service.hypervisor.submit(AttachDisk(vm, disk_ref(service.store.volume(volume)), MODE, policy=VSAN), uuid4())
-        assert task is not None
-        service.hypervisor.wait(task, soon(), untold)
-        simulator.next("ReconfigVM_Task", "lost")
-        for method in ASKING:
-            simulator.next(method, "soap", fault="SystemError", times=99)
-        with pytest.raises(OutcomeUnknown):
-            lay(service, volume, VVOL, vm)
+        volume = unanswered(service, simulator, world)
         service.restart()
         simulator.next("PbmRetrieveServiceContent", "wait", ms=60000, times=99)
 
