@@ -43,12 +43,19 @@ func serveAssociations(registry *simulator.Registry) {
 // knows tells whether there is a policy of this id; an ESXi host has none.
 var knows = func(string) bool { return false }
 
+// unfit is what is said to a question about so many disks, nil if it may be asked.
+func unfit(entities int) *soap.Fault {
+	if entities > 0 && entities <= mostEntities {
+		return nil
+	}
+	return simulator.Fault("", &vim.InvalidArgument{InvalidProperty: "entities"})
+}
+
 type associations struct{ *pbm.ProfileManager }
 
 func (m *associations) PbmQueryAssociatedProfiles(ask *types.PbmQueryAssociatedProfiles) soap.HasFault {
 	body := new(methods.PbmQueryAssociatedProfilesBody)
-	if len(ask.Entities) == 0 || len(ask.Entities) > mostEntities {
-		body.Fault_ = simulator.Fault("", &vim.InvalidArgument{InvalidProperty: "entities"})
+	if body.Fault_ = unfit(len(ask.Entities)); body.Fault_ != nil {
 		return body
 	}
 	body.Res = new(types.PbmQueryAssociatedProfilesResponse)
@@ -81,8 +88,7 @@ type compliance struct{ vim.ManagedObjectReference }
 // What is not in the inventory is left out, and so is what has no policy.
 func (m *compliance) PbmFetchComplianceResult(ask *types.PbmFetchComplianceResult) soap.HasFault {
 	body := new(methods.PbmFetchComplianceResultBody)
-	if len(ask.Entities) == 0 || len(ask.Entities) > mostEntities {
-		body.Fault_ = simulator.Fault("", &vim.InvalidArgument{InvalidProperty: "entities"})
+	if body.Fault_ = unfit(len(ask.Entities)); body.Fault_ != nil {
 		return body
 	}
 	body.Res = new(types.PbmFetchComplianceResultResponse)
