@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from tests.unit.esx.web.page_site import VOLUME, Browser, Site, detail, heading, store
 from tests.unit.esx.web.test_page_policies import GOLD
 from tests.unit.esx.web.test_page_site import ORPHAN
-from tests.unit.esx.web.test_page_vmgroups import GROUP, MEMBER
+from tests.unit.esx.web.test_page_vmgroups import ANSWERS, GROUP
 from vmdkvol import admin_errors, errors
 from vmdkvol.errors import (
     BadRequest,
@@ -34,7 +34,7 @@ from vmdkvol.errors import (
 from vmdkvol.orphan_messages import ListOrphans, Orphans
 from vmdkvol.policy_messages import GetPolicy, ListPolicies, ListPolicyVolumes, PolicyDetail, PolicyPage, PolicyVolumes
 from vmdkvol.site_messages import GetDatastore
-from vmdkvol.vmgroup_messages import GetVmgroup, ListMembers, ListVmgroups, MemberPage, VmgroupPage
+from vmdkvol.vmgroup_messages import GetVmgroup
 from vmdkvol.volume import State
 from vmdkvol.volume_orders import InspectVolume
 from vmdkvol_esx.web.pages.again import wrong_field
@@ -48,10 +48,8 @@ GROUPS = "/ui/vmgroups/prod"
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     made = Site(tmp_path)
+    made.answers |= ANSWERS
     made.answers |= {
-        ListVmgroups: VmgroupPage((GROUP,)),
-        GetVmgroup: GROUP,
-        ListMembers: MemberPage((MEMBER,)),
         ListPolicies: PolicyPage((GOLD,)),
         GetPolicy: PolicyDetail(GOLD, ("prod",)),
         ListPolicyVolumes: PolicyVolumes(()),

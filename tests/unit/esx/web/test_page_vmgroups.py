@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,18 @@ GROUP = VmgroupInfo(
     3, (MEMBER,), 1, 7,
 )  # fmt: skip
 PATH = "/ui/vmgroups/prod"
+# What the page of the vmgroup asks for.
+ANSWERS: Mapping[type, Any] = {
+    ListVmgroups: VmgroupPage((GROUP,)),
+    GetVmgroup: GROUP,
+    ListMembers: MemberPage((MEMBER,)),
+}
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     made = Site(tmp_path)
-    made.answers |= {
-        ListVmgroups: VmgroupPage((GROUP,)),
-        GetVmgroup: GROUP,
-        ListMembers: MemberPage((MEMBER,)),
-    }
+    made.answers |= ANSWERS
     return made
 
 
