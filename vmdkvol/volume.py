@@ -208,8 +208,10 @@ def renewed_uuid(clone: VolumeId) -> UUID:
     return uuid5(clone, "file system")
 
 
-# Our own range of loop numbers, far above what losetup and other tools hand out: no race for a number with them.
+# Our own range of loop numbers, far above what losetup and other tools hand out: no race for a number with them. It has
+# an end, because what is unbound in it is taken away: a program with numbers above ours lost its own.
 FIRST_LOOP = 100_000
+OUR_LOOPS = range(FIRST_LOOP, FIRST_LOOP + 4096)
 
 # lo_file_name has 64 bytes with its NUL: "v1:" + 22 (base64 of the VM's UUID) + ":" + 32 hex digits = 58.
 _TAG_VERSION = "v1"

@@ -228,7 +228,10 @@ class LinuxBench:
         return self.attach(self.image(size_bytes), VM)
 
     def announce(self) -> Attachment:
-        return attachment(free_loop(), 2 * MIB)
+        number = free_loop()
+        # Taken away at the end, bound or not.
+        self.loops[number] = self.image(2 * MIB)
+        return attachment(number, 2 * MIB)
 
     def plug_later(self, attached: Attachment) -> None:
         image = self.image(attached.size_bytes)
@@ -389,12 +392,12 @@ def release(number: int) -> None:
         _unbind(loop)
     finally:
         os.close(loop)
+    # The kernel takes its own node away; one that the agent made would stay. Not after: the number is somebody else's then.
+    Path(f"/dev/loop{number}").unlink(missing_ok=True)
     until = time.monotonic() + 3.0
     while not _removed(number):
         assert time.monotonic() < until, f"/dev/loop{number} stays in use"
         time.sleep(0.01)
-    # The kernel takes its own away; one that the agent made stays.
-    Path(f"/dev/loop{number}").unlink(missing_ok=True)
 
 
 def _unbind(loop: int) -> None:

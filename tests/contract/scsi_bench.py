@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from tests.contract.guest_benches import MIB, VM, LinuxBench, attachment, configure, free_loop
+from tests.contract.guest_benches import MIB, VM, LinuxBench, attachment, configure, free_loop, release
 from tests.doubles.scsi_sysfs import ScsiSysfs, Virtual, identification
 from vmdkvol.volume import Attachment, DiskUuid, ScsiAddress, loop_tag
 from vmdkvol_guest.linux.devices import LinuxDevices
@@ -28,6 +28,14 @@ class ScsiBench(LinuxBench):
         self.devices = LinuxDevices(self.clock, lambda: VM, sysfs=self.sysfs.root, dev=self.dev, tell=self.sysfs.tell)
         self.sysfs.controller(0, label="SCSI0")
         self.places: dict[ScsiAddress, int] = {}
+        self.unplugged: list[int] = []
+
+    def end(self) -> None:
+        super().end()
+        for number in self.unplugged:
+            # The kernel makes a loop device anew when somebody opens a node of its number.
+            if Path(f"/sys/block/loop{number}").exists():
+                release(number)
 
     def plug(self, size_bytes: int = 2 * MIB) -> Attachment:
         return self.insert(self.announce(size_bytes))
@@ -35,7 +43,9 @@ class ScsiBench(LinuxBench):
     def announce(self, size_bytes: int = 2 * MIB) -> Attachment:
         unit = next(unit for unit in range(16) if unit != 7 and ScsiAddress(0, unit) not in self.places)
         address = ScsiAddress(0, unit)
-        self.places[address] = free_loop()
+        number = self.places[address] = free_loop()
+        # Taken away at the end, bound or not.
+        self.loops[number] = self.image(size_bytes)
         return replace(attachment(0, size_bytes), address=address)
 
     def plug_later(self, attached: Attachment) -> None:
@@ -68,7 +78,9 @@ class ScsiBench(LinuxBench):
     def unplug(self, attached: Attachment) -> None:
         assert isinstance(attached.address, ScsiAddress)
         self.sysfs.detach(attached.address)
-        self.detach(self.places.pop(attached.address))
+        number = self.places.pop(attached.address)
+        self.detach(number)
+        self.unplugged.append(number)
 
     def clone(self, attached: Attachment) -> Attachment:
         assert isinstance(attached.address, ScsiAddress)

@@ -16,7 +16,7 @@ from typing import Any
 
 from vmdkvol.errors import TruthUnknown, WrongDisk
 from vmdkvol.sizes import SECTOR
-from vmdkvol.volume import FIRST_LOOP
+from vmdkvol.volume import OUR_LOOPS
 
 _CLR_FD, _SET_STATUS64, _GET_STATUS64, _SET_CAPACITY, _CONFIGURE = 0x4C01, 0x4C04, 0x4C05, 0x4C07, 0x4C0A
 _CTL_ADD, _CTL_REMOVE = 0x4C80, 0x4C81
@@ -26,9 +26,6 @@ _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 _CONFIG = struct.Struct(f"=2I{_INFO.size}s64x")
 _SIZE_LIMIT, _FLAGS, _NAME = 4, 8, 9
 
-# How many numbers are tried before we say that there is none; others may take ours at the same moment.
-_TRIES = 4096
-
 
 def added() -> Iterator[int]:
     """Make loop devices in our range, one after the other, until the caller could bind one.
@@ -36,14 +33,14 @@ def added() -> Iterator[int]:
     Always new ones: what was done to a number, such as switching off its discards, stays with it as long as it exists.
     """
     taken = set(numbers())
-    for number in range(FIRST_LOOP, FIRST_LOOP + _TRIES):
+    for number in OUR_LOOPS:
         if number not in taken and _control(_CTL_ADD, number, but=(errno.EEXIST, errno.EBUSY)):
             yield number
 
 
 def left_over() -> list[int]:
     """Return the numbers of our range that nobody has bound: their owners were killed, or are about to bind them."""
-    return [number for number in numbers() if number >= FIRST_LOOP and backing_file(number) is None]
+    return [number for number in numbers() if number in OUR_LOOPS and backing_file(number) is None]
 
 
 def remove(number: int) -> None:

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.contract.guest_benches import free_loop, release
 from tests.contract.hypervisor_benches import BIG, MIB, VM_A, VM_B, LocalBench, attached, do, made, new_disk
 from tests.doubles.hurried_clock import HurriedClock
 from vmdkvol.clock import Deadline
@@ -408,3 +409,15 @@ def test_numbers_that_a_killed_process_left_are_given_back(bench: LocalBench) ->
     bench.hypervisor.stop(Deadline.after(bench.clock, 5))
 
     assert loop_device.backing_file(number) is not None or number not in loop_device.left_over()
+
+
+def test_an_unbound_number_beyond_ours_stays(bench: LocalBench) -> None:
+    number = free_loop()
+    try:
+        do(bench, DetachDisk(VM_A.id, attached(bench)))
+
+        bench.hypervisor.stop(Deadline.after(bench.clock, 5))
+
+        assert Path(f"/dev/loop{number}").exists()
+    finally:
+        release(number)
