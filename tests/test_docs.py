@@ -88,6 +88,16 @@ def test_every_link_resolves(page: Path) -> None:
     assert broken == []
 
 
+def test_every_page_is_found_from_the_index() -> None:
+    linked = {
+        (index.parent / link).resolve()
+        for index in (DOCS / "README.md", DOCS / "decisions" / "README.md")
+        for link in LINK.findall(prose(index))
+    }
+
+    assert [name(page) for page in PAGES if page not in linked and page != DOCS / "README.md" and page.parent != ROOT] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_lines_are_short_enough_to_review(page: Path) -> None:
     made = BLOCK.sub("", page.read_text(encoding="utf-8"))
