@@ -85,11 +85,16 @@ def arguments(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--quick", action="store_true", help="a smoke run: too short for any figure to mean something")
     parser.add_argument("--strict", action="store_true", help="end with 1 if a goal is missed, or a row failed")
     parser.add_argument("--spoil", action="store_true", help="subjects that do wrong what each row is there to find")
+    parser.add_argument(
+        "--renew", action="store_true", help="with --rows: put them into the pages, the others stay as they are"
+    )
     parser.add_argument("--seed", type=int, help="the order of the sides in each round")
     options = parser.parse_args(argv)
     unknown = sorted(set(options.rows) - set(names))
     if unknown:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(names)}")
+    if options.renew and (options.quick or options.spoil or not options.rows):
+        parser.error("--renew is for whole measurements of some rows")
     return options
 
 
@@ -116,8 +121,8 @@ def main(argv: Sequence[str]) -> int:
         missed = sorted(key for key, was_caught in caught(run).items() if key in names and not was_caught)
         print(f"spoiled subjects that were not found: {', '.join(missed) or 'none'}", file=sys.stderr)
         return 1 if missed else 0
-    if not (options.quick or options.rows):
-        written.keep(run)
+    if options.renew or not (options.quick or options.rows):
+        written.keep(written.renew(run, written.last_run()) if options.renew else run)
         # Its words go where a person reads them: the output may be data.
         reference.fill_pages()
         print(f"written: {written.PICTURE}, docs/reference/bench.md, README.md", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,10 +10,8 @@ from tests.bench.figures import Goal, Measured, Round, paired
 from tests.bench.floors import Floor
 from tests.bench.lines import Line, Row
 from tests.bench.stage import Stage
-from tests.bench.subject import Subject, cpu_s, timed
+from tests.bench.subject import Subject, cpu_s, ran, timed
 from vmdkvol_guest.linux.filesystems import _EXT4_FEATURES as FEATURES
-
-_CLIENT = "A call is a new connection and one request of a Python client, some 0.3 ms, which is in ours and not in the floor."
 
 
 def create(stage: Stage) -> Mapping[str, Measured]:
@@ -22,7 +19,8 @@ def create(stage: Stage) -> Mapping[str, Measured]:
 
     The floor is `truncate` and `mkfs.ext4` with defaults, as two commands. Ours writes record, VMDK and sidecar durably
     (the floor flushes nothing), and makes no file system: that is made at the first Mount, so Create and first Mount
-    together are told beside, against the same with `losetup` and `mount`. Removing and unmounting are in no figure.
+    together are told beside, against the same with `losetup` and `mount`. A call's client, some 0.3 ms, is in ours.
+    Removing and unmounting are in no figure.
     """
     subject = stage.subject()
     place = stage.directory("create")
@@ -45,19 +43,15 @@ def _create(stage: Stage, subject: Subject, *, mounted: bool = False) -> float:
 def _by_commands(place: Path, *, mounted: bool) -> float:
     disk, point = place / "disk", place / "mnt"
     point.mkdir(exist_ok=True)
-    seconds = timed(lambda: (_run("truncate", "-s", "1G", str(disk)), _run("mkfs.ext4", "-q", "-F", str(disk))))
+    seconds = timed(lambda: (ran("truncate", "-s", "1G", str(disk)), ran("mkfs.ext4", "-q", "-F", str(disk))))
     if mounted:
         device: list[str] = []
-        seconds += timed(lambda: device.append(_run("losetup", "--find", "--show", "--direct-io=on", str(disk)).strip()))
-        seconds += timed(lambda: _run("mount", device[0], str(point)))
-        _run("umount", str(point))
-        _run("losetup", "-d", device[0])
+        seconds += timed(lambda: device.append(ran("losetup", "--find", "--show", "--direct-io=on", str(disk)).strip()))
+        seconds += timed(lambda: ran("mount", device[0], str(point)))
+        ran("umount", str(point))
+        ran("losetup", "-d", device[0])
     disk.unlink()
     return seconds
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def mount_and_unmount(stage: Stage) -> Mapping[str, Measured]:
@@ -72,7 +66,7 @@ def mount_and_unmount(stage: Stage) -> Mapping[str, Measured]:
     subject.formatted(name)
     place = stage.directory("mount")
     (extent,) = subject.datastore.rglob(f"*{name}*-flat.vmdk")
-    subprocess.run(["cp", "--sparse=always", str(extent), str(place / "disk")], check=True)
+    ran("cp", "--sparse=always", str(extent), str(place / "disk"))
     floor = Floor(place / "disk", place / "mnt")
     sides = {"ours": lambda: _ours(subject, name), "floor": lambda: _floor(floor), "again": lambda: _floor(floor)}
     taken: list[dict[str, tuple[float, float]]] = []
@@ -140,11 +134,11 @@ def commits_by_hand(place: Path) -> tuple[Path, str]:
     """
     disk, point = place / "disk", place / "mnt"
     point.mkdir()
-    _run("truncate", "-s", "1G", str(disk))
+    ran("truncate", "-s", "1G", str(disk))
     lazy = "nodiscard,lazy_itable_init=1,lazy_journal_init=1"
-    device = _run("losetup", "--find", "--show", "--direct-io=on", str(disk)).strip()
-    _run("mkfs.ext4", "-q", "-m", "0", "-O", FEATURES, "-E", lazy, device)
-    _run("mount", "-o", "nosuid,nodev,errors=remount-ro", device, str(point))
+    device = ran("losetup", "--find", "--show", "--direct-io=on", str(disk)).strip()
+    ran("mkfs.ext4", "-q", "-m", "0", "-O", FEATURES, "-E", lazy, device)
+    ran("mount", "-o", "nosuid,nodev,errors=remount-ro", device, str(point))
     data = point / "data"
     data.mkdir()
     return data, device
@@ -152,8 +146,8 @@ def commits_by_hand(place: Path) -> tuple[Path, str]:
 
 def undo_by_hand(place: Path, device: str) -> None:
     """Take away what ``commits_by_hand`` made."""
-    _run("umount", str(place / "mnt"))
-    _run("losetup", "-d", device)
+    ran("umount", str(place / "mnt"))
+    ran("losetup", "-d", device)
     shutil.rmtree(place)
 
 

@@ -10,7 +10,7 @@ from tests.bench.figures import Goal, Measured, absolute
 from tests.bench.lines import Line, Row
 from tests.bench.lists import fill_subject
 from tests.bench.stage import Stage
-from tests.bench.subject import timed
+from tests.bench.subject import ran, timed
 from tests.daemons.web_process import WebProcess
 
 _FLOOR = [sys.executable, "-c", "import click"]
@@ -52,7 +52,7 @@ def _command(stage: Stage) -> list[str]:
 
 
 def _ran(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    ran(*command, limit_s=120.0, output=subprocess.DEVNULL)
 
 
 ROWS = (

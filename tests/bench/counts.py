@@ -25,14 +25,15 @@ _FORGOTTEN_S = SPACE_S + 1.0
 
 
 def round_trips(stage: Stage) -> Mapping[str, Measured]:
-    """Changes that the service submits to the hypervisor (`Hypervisor.submit`) during one command of a real engine, and
-    what it reads (`devices`, `vms` and the rest of the port): on vSphere each is a round trip.
+    """Changes that the service submits to the hypervisor (`Hypervisor.submit`) during one command of a real engine, and what
+    it reads (`devices`, `vms` and the rest of the port). On vSphere each of both is a round trip or more: a command's are
+    the sum of its two lines.
 
-    Before each command nothing was asked for so long that nothing is remembered but the names of the VMs. The goals of
-    the reads are the fewest that the decisions need, two more for a first look of people's: `create` reads the
-    datastores; `run` reads all lists before the attach, the host's list after it and before the detach. The
-    writing of sidecars is listed beside. For an unknown name all counts, since an engine asks every driver about names
-    that are not its own. `run` waits until the disk was given back, so its detach is in it.
+    Before each command nothing was asked for so long that nothing is remembered but the names of the VMs. The goals of the
+    reads are the fewest that the decisions need, two more for a first look of people's: `create` reads the datastores;
+    `run` reads all lists before the attach, the host's list after it and before the detach. The writing of sidecars is
+    listed beside. For an unknown name all counts, since an engine asks every driver about names that are not its own. `run`
+    waits until the disk was given back, so its detach is in it.
     """
     subject = stage.counted()
     docker = stage.docker("counted")
@@ -82,8 +83,9 @@ def _listed_calls(calls: Counter[str]) -> str:
 def processes(stage: Stage) -> Mapping[str, Measured]:
     """Processes that agent and service start (fork, vfork, clone without CLONE_THREAD), counted by strace.
 
-    strace is attached to both while the calls are made, and sees every system call of its kind. Mount and Unmount are
-    those of a volume that was unmounted in order before; what the first Mount starts is told beside.
+    strace is attached to both while the calls are made, and sees every system call of its kind. Mount and Unmount are those
+    of a volume that was unmounted in order before; what the first Mount starts is told beside. After a crash there
+    are those of the check.
     """
     subject = stage.subject()
     name = stage.name()
@@ -222,10 +224,10 @@ ROWS = (
     Row(
         "trips",
         (
-            Line("trips.create", "hypervisor round trips: `volume create`", NO_FLOOR, Goal(1), Unit.COUNT),
-            Line("trips.run", "hypervisor round trips: `run --rm -v`", NO_FLOOR, Goal(2), Unit.COUNT),
-            Line("trips.second", "hypervisor round trips: second container", NO_FLOOR, Goal(0), Unit.COUNT),
-            Line("trips.unknown", "hypervisor round trips: unknown name", NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("trips.create", "hypervisor changes: `volume create`", NO_FLOOR, Goal(1), Unit.COUNT),
+            Line("trips.run", "hypervisor changes: `run --rm -v`", NO_FLOOR, Goal(2), Unit.COUNT),
+            Line("trips.second", "hypervisor changes: second container", NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("trips.unknown", "hypervisor changes and reads: unknown name", NO_FLOOR, Goal(0), Unit.COUNT),
             Line("reads.create", "hypervisor reads: `volume create`", NO_FLOOR, Goal(1), Unit.COUNT),
             Line("reads.run", "hypervisor reads: `run --rm -v`", NO_FLOOR, Goal(6), Unit.COUNT),
             Line("reads.second", "hypervisor reads: second container", NO_FLOOR, Goal(0), Unit.COUNT),
@@ -238,7 +240,7 @@ ROWS = (
     Row(
         "processes",
         (
-            Line("processes.mount", "processes started by a Mount", NO_FLOOR, Goal(0), Unit.COUNT),
+            Line("processes.mount", "processes started by a Mount of a clean volume", NO_FLOOR, Goal(0), Unit.COUNT),
             Line("processes.unmount", "processes started by an Unmount", NO_FLOOR, Goal(0), Unit.COUNT),
             Line("processes.create", "processes started by a Create", NO_FLOOR, Goal(0), Unit.COUNT),
         ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import selectors
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from tests.bench.figures import Goal, Measured, Unit, absolute, counted, once, paired
 from tests.bench.lines import NO_FLOOR, Line, Row
 from tests.bench.stage import Stage
-from tests.bench.subject import Subject
+from tests.bench.subject import Subject, until_end
 from tests.daemons.site import Daemon, Host, eventually
 
 _SETTLE_S = 1.0
@@ -63,11 +62,8 @@ class Activated:
 
     def start_after(self, process: subprocess.Popen[bytes]) -> None:
         """Start the next one when this one has ended, as `systemctl restart` does."""
-        # Not wait(60): that looks every 50 ms, and systemd is told at once.
-        with os.fdopen(os.pidfd_open(process.pid)) as end, selectors.DefaultSelector() as selector:
-            selector.register(end, selectors.EVENT_READ)
-            assert selector.select(60), "it did not end"
-        process.wait()
+        # systemd is told at once, too.
+        until_end(process)
         self.start()
 
     def kill(self) -> None:
@@ -156,9 +152,9 @@ def cold(stage: Stage) -> Mapping[str, Measured]:
     """From the start of the agent's process to its first answer (Capabilities), asked at once on a socket that is there
     already.
 
-    The floor is a bare Flask with two routes under the same gunicorn, class of worker, threads. The service
-    runs. Both are killed after the answer. Both have their byte code, as an installation has it: the first start of each,
-    which makes it, is not counted.
+    The floor is a bare Flask with two routes under the same gunicorn, class of worker, threads. The service runs, and is
+    not asked; the agent knows no volume yet, whose names it would read before the answer. Both are killed after the answer.
+    Both have their byte code, as an installation has it: the first start of each, which makes it, is not counted.
     """
     subject = stage.service_alone("cold")
     agent = Activated(subject.host.plugin, subject.agent_command, subject.root / "log" / "agent.log")
@@ -176,7 +172,9 @@ def memory(stage: Stage) -> Mapping[str, Measured]:
     """Proportional set size of agent (master and worker) and of the service, a second after their first answers.
 
     The floor is a bare Flask under the same gunicorn, class of worker, threads. Pages that processes share are divided
-    among them (`Pss` of smaps_rollup), so what runs beside makes both smaller: all of them run at once.
+    among them (`Pss` of smaps_rollup), so what runs beside makes both smaller: all of them run at once. Neither knows a
+    volume or has served a call but that: what each volume adds is told with the scale, and threads that have worked keep
+    some more.
     """
     subject = stage.service_alone("memory")
     agent = Activated(subject.host.plugin, subject.agent_command, subject.root / "log" / "agent.log")

@@ -167,11 +167,13 @@ def _timed(work: Callable[[], object]) -> float:
 
 def attach(stage: Stage) -> Mapping[str, Measured]:
     """Wall time of an attach through our adapter (the disk's identity, the machine, the reconfigure, its end), less that of
-    the bare bindings for a reconfigure of the same kind and one read of its task, in the same round; the median is judged,
-    and the ratio is told. A detach follows each, in no figure.
+    the bare bindings for a reconfigure of the same kind and one read of its task, in the same round (the shorter of two);
+    the median is judged, and the ratio is told. A detach follows each, in no figure. What the service reads before it,
+    one list or two of all machines by which it knows that nobody else has the disk, is in neither: the adapter alone is
+    measured.
 
-    The calls are those that the simulator counted, without the reads of tasks; a call is sent twice if the simulator saw
-    more reconfigures than attaches and detaches were asked for.
+    The calls are the adapter's, as the simulator counted them, without the reads of tasks; a call is sent twice if the
+    simulator saw more reconfigures than attaches and detaches were asked for.
     """
     with _sides(stage, 4) as side:
         vm, machine = side.vms[0], side.bare.machines[1]

@@ -29,6 +29,19 @@ def keep(run: Mapping[str, Any]) -> None:
     PICTURE.write_text(picture(ROWS, run), encoding="utf-8")
 
 
+def renew(run: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the lines that ``run`` measured in the place of its own; each says that it is of another run.
+
+    A row that failed takes no figure away.
+    """
+    loads = f"{run['load_before'][0]} to {run['load_after'][0]}"
+    apart = f"taken in a run of its own on {run['date']}, load {loads}"
+    taken = [line for line in run["lines"] if "value" in line]
+    new = {line["key"]: {**line, "notes": "; ".join(filter(None, (line["notes"], apart)))} for line in taken}
+    old = [new.pop(line["key"], line) for line in base["lines"]]
+    return {**base, "lines": [*old, *new.values()]}
+
+
 def table() -> str:
     """Return the made part of docs/reference/bench.md that holds the figures."""
     return markdown(ROWS, last_run())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.figures import Verdict
+from tests.bench.subject import ran
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,20 @@ def test_a_smoke_run_measures_each_line_of_its_rows_and_tells_the_machine() -> N
     assert run["machine"]["cores"] > 0
     assert len(run["load_before"]) == len(run["load_after"]) == 3
     assert "bench 3/3 get" in done.stderr
+
+
+def test_the_end_of_a_command_is_seen_when_it_comes() -> None:
+    ends = "import os, time; time.sleep(0.07); print(time.perf_counter(), flush=True); os._exit(0)"
+    late = [-float(ran(sys.executable, "-S", "-c", ends)) + time.perf_counter() for _ in range(5)]
+
+    assert min(late) < 0.01
+
+
+def test_a_command_that_fails_or_does_not_end_is_no_figure() -> None:
+    with pytest.raises(AssertionError, match="no such thing"):
+        ran("sh", "-c", "echo no such thing >&2; exit 1")
+    with pytest.raises(AssertionError, match="did not end within 0 s"):
+        ran("sleep", "60", limit_s=0.1)
 
 
 def test_a_subject_that_starts_processes_and_one_that_leaks_are_found() -> None:

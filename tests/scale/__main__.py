@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.bench.subject import ran
 from tests.daemons.site import Daemon, Site
 from tests.daemons.web_process import WebProcess
 from tests.scale.filling import fill, name_of
@@ -91,9 +92,7 @@ def figures(site: Site, count: int) -> dict[str, float]:
     command = [str(Path(sys.executable).parent / "vmdkvol"), "volume", "ls", "-o", "json"]
     web = WebProcess(site.service.config)
     address = web.address
-    found["cli_ls_s"] = seconds(
-        lambda: subprocess.run([*command, "--api", address], check=True, stdout=subprocess.DEVNULL, timeout=_PATIENCE_S)
-    )
+    found["cli_ls_s"] = seconds(lambda: ran(*command, "--api", address, limit_s=_PATIENCE_S, output=subprocess.DEVNULL))
     web.stop()
     host.agent.stop()
     found["agent_restart_s"] = seconds(host.agent.start)

@@ -162,6 +162,14 @@ def test_an_unknown_row_is_refused_with_the_names_of_all(capsys: pytest.CaptureF
     assert "no row nosuch; there are trips," in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "options", [["--renew"], ["--renew", "--rows", "get", "--quick"], ["--renew", "--rows", "get", "--spoil"]]
+)
+def test_only_whole_measurements_of_some_rows_are_put_into_the_pages(options: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments(options)
+
+
 def test_a_spoiled_subject_that_passes_or_fails_to_run_is_not_caught() -> None:
     mount = next(row for row in ROWS if row.name == "mount")
     slow, fast = Measured(value=90, ours=9, floor=0.1, same=1.0), Measured(value=1, ours=1, floor=1, same=1.0)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.figures import Goal, Measured, Spread, Unit
+from tests.bench.figures import Goal, Measured, Spread, Unit, counted
 from tests.bench.inside import ROWS
 from tests.bench.page import cells, markdown, summary, terminal
 from tests.bench.picture import picture
 from tests.bench.told import amount, told
-from tests.bench.written import PICTURE, last_run
+from tests.bench.written import PICTURE, last_run, renew
 from tests.unit.bench.runs import line, row, run, shown, unmeasured
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "bench.md"
@@ -89,6 +89,17 @@ def test_a_smoke_run_is_called_one() -> None:
 )
 def test_a_figure_has_its_unit(value: float | None, unit: Unit, text: str) -> None:
     assert amount(value, unit) == text
+
+
+def test_a_row_that_is_taken_again_stands_in_the_place_of_the_old_one_and_says_so() -> None:
+    old, other, new = (shown(ROW, line(key), counted(number)) for key, number in (("a", 1), ("b", 2), ("a", 3)))
+
+    renewed = renew(run(new, unmeasured(ROW, line("b"), "failed")), run(old, other))
+
+    assert [(line["key"], line["value"], line["notes"]) for line in renewed["lines"]] == [
+        ("a", 3, "taken in a run of its own on 2026-01-31, load 0.1 to 1.1"),
+        ("b", 2, ""),
+    ]
 
 
 def test_the_rows_of_the_page_are_the_rows_of_the_code() -> None:
