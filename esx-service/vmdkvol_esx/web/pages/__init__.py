@@ -15,6 +15,6 @@ added:
    A field is handed ``was``, what was in a form that was refused: the row's ``page`` draws it again (``again.Again``), and two
    forms of one verb on a page have a ``mark`` each. With ``revision`` in the form it is refused if somebody else was faster.
    Nothing is changed by a GET.
-4. ``data-live`` on an element with an ``id``: while it is there, the element is fetched again every two seconds.
+4. ``data-live`` on an element with an ``id``: while it is there, the element is fetched again every so many seconds.
    There is no inline style and no inline script: the content security policy forbids both.
 """

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 ROOT = "/ui"
+COOKIE = "__Host-vmdkvol"
+# A session is shown to us alone, inside TLS, and to no script.
+ALONE: Mapping[str, Any] = {"secure": True, "httponly": True, "samesite": "Strict", "path": "/"}
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"

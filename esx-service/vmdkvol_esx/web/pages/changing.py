@@ -13,6 +13,7 @@ from vmdkvol_esx.group_texts import as_id
 from vmdkvol_esx.web.asked import Said, call_id
 from vmdkvol_esx.web.pages.again import CSRF, DIGEST, KEY, REVISION, SUBJECT, Again, wrong_field
 from vmdkvol_esx.web.pages.form import Form
+from vmdkvol_esx.web.pages.resending import planned, resumed
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Visit
 
 
@@ -87,6 +88,19 @@ class Changes:
         except VolumeError as error:
             return _refused(visit, row, error)
         return _after(row, form, outcome)
+
+    def waiting(self, then: str) -> Drawn | None:
+        """Show the change that waited for a login, as ``kept`` has written it down, to be planned; None if none did."""
+        found = resumed(then)
+        if found is None or found[0] not in self._rows:
+            return None
+        verb, form = found
+        row = self._rows[verb]
+        try:
+            values = {"resent": planned(verb, form), "title": row.title(form), "to": row.back(form)}
+        except VolumeError:
+            return None
+        return Drawn("resume.html", values)
 
     def _row(self, verb: str) -> Change:
         row = self._rows.get(verb)

@@ -30,16 +30,16 @@ from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.front import ORDER_S, QUERY_S, Door
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.origins import check_origin
-from vmdkvol_esx.web.pages.browsers import HEADERS, ROOT, is_ours
+from vmdkvol_esx.web.pages.browsers import ALONE, COOKIE, HEADERS, ROOT, is_ours
 from vmdkvol_esx.web.pages.changing import Changes
 from vmdkvol_esx.web.pages.entering import Entered, Gate, check_form
 from vmdkvol_esx.web.pages.form import Form
+from vmdkvol_esx.web.pages.resending import CHANGE, PLAN, kept, once_more
 from vmdkvol_esx.web.pages.said import Notes
 from vmdkvol_esx.web.pages.tables import CHANGES, PAGES
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Sent, Visit
 from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
 
-_COOKIE = "__Host-vmdkvol"
 _STATIC, _LOGIN = f"{ROOT}/static", f"{ROOT}/login"
 _GET, _POST = "GET", "POST"
 # A person sees nothing meanwhile; what takes longer has a page of its own that shows how far it is.
@@ -85,12 +85,12 @@ def _rules(app: Flask, door: Door, gate: Gate, notes: Notes, changes: Changes) -
 
     for page in PAGES:
         app.add_url_rule(page.path, page.path, partial(view, page.show), methods=[_GET])
-    app.add_url_rule(f"{ROOT}/change/<verb>/plan", "plan", planned, methods=[_POST])
-    app.add_url_rule(f"{ROOT}/change/<verb>", "change", carried_out, methods=[_POST])
+    app.add_url_rule(f"{ROOT}/change/<verb>/plan", PLAN, planned, methods=[_POST])
+    app.add_url_rule(f"{ROOT}/change/<verb>", CHANGE, carried_out, methods=[_POST])
     app.add_url_rule("/", "root", lambda: redirect(f"{ROOT}/", 303), methods=[_GET])
     app.add_url_rule(ROOT, "ui", lambda: redirect(f"{ROOT}/", 303), methods=[_GET])
     app.add_url_rule(_LOGIN, "login", lambda: _login_page("", 200, to=Form.read(_query()).maybe("to") or ""), methods=[_GET])
-    app.add_url_rule(_LOGIN, "log_in", partial(_log_in, gate), methods=[_POST])
+    app.add_url_rule(_LOGIN, "log_in", partial(_log_in, gate, changes), methods=[_POST])
     app.add_url_rule(f"{ROOT}/logout", "log_out", partial(_log_out, gate), methods=[_POST])
 
 
@@ -114,7 +114,7 @@ def _around(app: Flask, door: Door, gate: Gate) -> None:
             return
         # What the page itself fetches keeps nobody logged in who has left.
         idle = request.headers.get("X-Live") is not None
-        g.entered = gate.enter(request.environ, request.cookies.get(_COOKIE), idle=idle)
+        g.entered = gate.enter(request.environ, request.cookies.get(COOKIE), idle=idle)
         if not looks:
             check_form(g.form, g.entered)
 
@@ -179,33 +179,30 @@ def _to(path: str) -> Response:
 # --- logging in ------------------------------------------------------------------------------------------------------
 
 
-def _log_in(gate: Gate) -> Response:
+def _log_in(gate: Gate, changes: Changes) -> Response:
     form: Form = g.form
-    to = form.maybe("to") or ""
+    to, then = form.maybe("to") or "", form.maybe("then") or ""
     try:
-        session = gate.begin(request.environ, form.maybe("token") or "", request.cookies.get(_COOKIE))
+        session = gate.begin(request.environ, form.maybe("token") or "", request.cookies.get(COOKIE))
     except NotAuthenticated as error:
-        return _login_page(str(error), 401, to=to)
-    response = _to(to if is_ours(to) else f"{ROOT}/")
-    response.set_cookie(_COOKIE, session, secure=True, httponly=True, samesite="Strict", path="/")
+        return _login_page(str(error), 401, to=to, then=then)
+    found, response = changes.waiting(then), _to(to if is_ours(to) else f"{ROOT}/")
+    if found is not None:
+        g.entered = gate.enter(request.environ, session, idle=False)
+        response = make_response(render_template(found.template, **found.values))
+    response.set_cookie(COOKIE, session, **ALONE)
     return response
 
 
 def _log_out(gate: Gate) -> Response:
-    session = request.cookies.get(_COOKIE)
-    if session is not None:
-        gate.sessions.end(session)
+    gate.sessions.end(request.cookies.get(COOKIE, ""))
     response = _to(_LOGIN)
-    _forget(response)
+    response.delete_cookie(COOKIE, **ALONE)
     return response
 
 
-def _login_page(trouble: str, status: int, *, to: str) -> Response:
-    return make_response(render_template("login.html", trouble=trouble, to=to if is_ours(to) else ""), status)
-
-
-def _forget(response: Response) -> None:
-    response.delete_cookie(_COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
+def _login_page(trouble: str, status: int, *, to: str, then: str = "") -> Response:
+    return make_response(render_template("login.html", trouble=trouble, to=to if is_ours(to) else "", then=then), status)
 
 
 # --- what every template has -----------------------------------------------------------------------------------------
@@ -247,9 +244,10 @@ def _errors(app: Flask, door: Door) -> None:
         status = problems.status_of(error, expected=request.method == _POST)
         _note(door, error, status)
         if isinstance(error, NotAuthenticated):
-            response = _login_page(_first(error), status, to=_here() if request.method == _GET else "")
+            sent, to = _sent(), _here() if request.method == _GET else ""
+            response = _login_page(_first(error), status, to=to, then="" if sent is None else kept(sent[0], sent[2]))
             response.headers["WWW-Authenticate"] = 'Bearer realm="vmdkvol"'
-            _forget(response)
+            response.delete_cookie(COOKIE, **ALONE)
             return response
         return _error_page(error, status)
 
@@ -274,19 +272,28 @@ def _note(door: Door, error: VolumeError, status: int) -> None:
     door.log.info("refused", request=_call(), **what)
 
 
+def _sent() -> tuple[str, str, Form] | None:
+    """Return the change, the step and the form that this request is about; None if it is about none."""
+    if request.endpoint not in (PLAN, CHANGE):
+        return None
+    return (request.view_args or {})["verb"], request.endpoint, g.get("form", Form())
+
+
 def _here() -> str:
-    return f"{request.path}?{_query()}" if request.query_string else request.path
+    return f"{request.path}?{_query()}".removesuffix("?")
 
 
 def _first(error: VolumeError) -> str:
     """Return what the login page says: nothing to somebody who just came."""
-    return str(error) if request.cookies.get(_COOKIE) is not None or request.method == _POST else ""
+    return str(error) if request.cookies.get(COOKIE) is not None or request.method == _POST else ""
 
 
 def _error_page(error: VolumeError, status: int) -> Response:
-    values = {"error": error, "heading": heading(status, error, sent=request.endpoint == "change"), "request_id": _call()}
-    response = make_response(render_template("error.html", **values), status)
-    seconds = problems.retry_after(error)
+    sent, seconds = _sent(), problems.retry_after(error)
+    resent = None if sent is None or g.get("entered") is None else once_more(error, *sent)
+    here = _here() if request.method == _GET and seconds is not None else ""
+    head = heading(status, error, sent=request.endpoint == CHANGE)
+    response = make_response(render_template("error.html", error=error, heading=head, resent=resent, here=here), status)
     if seconds is not None:
         response.headers["Retry-After"] = str(seconds)
     return response

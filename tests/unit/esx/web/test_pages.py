@@ -391,18 +391,27 @@ def test_a_volume_that_is_being_worked_on_shows_how_far_it_is_and_is_followed(si
     text = site.entered().get(ONE).text
     assert 'value="43"' in text
     assert "about 4 minutes left" in text
-    assert '<div id="live-volume" data-live>' in text
+    assert '<div id="live-volume" data-live="2">' in text
 
 
 # --- tasks and health ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("state", "followed"), [(TaskState.RUNNING, True), (TaskState.DONE, False), (TaskState.UNDONE, False)])
-@pytest.mark.parametrize("path", ["/ui/tasks", f"/ui/tasks/{TASK.id}"])
-def test_what_has_ended_is_not_fetched_again(site: Site, state: TaskState, followed: bool, path: str) -> None:
+def test_what_has_ended_is_not_fetched_again(site: Site, state: TaskState, followed: bool) -> None:
     task = replace(TASK, state=state, percent=None, left_s=None, ended_at=None if followed else 2.0)
-    site.answers |= {ListTasks: Tasks((task,)), GetTask: task}
-    assert ("data-live" in site.entered().get(path).text) == followed
+    site.answers[GetTask] = task
+    assert ('data-live="2"' in site.entered().get(f"/ui/tasks/{TASK.id}").text) == followed
+
+
+@pytest.mark.parametrize("path", ["/ui/tasks", "/ui/"])
+def test_a_list_of_work_is_followed_and_slowly_where_nothing_is_done(site: Site, path: str) -> None:
+    """What somebody else orders is seen without a click."""
+    site.answers[ListTasks] = Tasks((TASK,))
+    browser = site.entered()
+    assert '<div id="live-tasks" data-live="2">' in browser.get(path).text
+    site.answers[ListTasks] = Tasks(())
+    assert '<div id="live-tasks" data-live="10">' in browser.get(path).text
 
 
 def test_health_says_each_finding_with_what_to_do(site: Site) -> None:
