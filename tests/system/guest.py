@@ -5,11 +5,14 @@ Everything is emulated (TCG): a kernel without KVM is the same machine, only slo
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import time
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +32,11 @@ _QUIT_S = 10.0
 _ACCEL = "tcg,thread=multi,tb-size=256"
 # What costs most where everything is emulated is left out.
 _KERNEL = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check nokaslr net.ifnames=0"
+# A disk may come and go between any two words. Once the pattern of all disks fitted none yet, and where it was used, without
+# quotes, the first one: "sd*" was its name, a write made a file of that name, and the disk had zeros on another machine.
+_LIST_DISKS = r"""for d in /sys/block/sd*; do
+  [ -e "$d" ] && echo "${d##*/} $(tail -c +5 "$d/device/vpd_pg80" 2>/dev/null | tr -d '\0')"
+done; true"""
 # Where VMware puts the bridges of the controllers, and their slots (the fields pciSlotNumber of a .vmx).
 _BRIDGES = {bus: (0x15 + bus, 160 + 32 * bus) for bus in CONTROLLERS}
 
@@ -184,12 +192,7 @@ class Guest:
 
     def block_devices(self) -> dict[str, str]:
         """Return the SCSI disks that its kernel has: the serial number of each, and its name such as sdb."""
-        script = (
-            "for d in /sys/block/sd*; do [ -e $d ] || continue; "
-            r"echo ${d##*/} $(tail -c +5 $d/device/vpd_pg80 2>/dev/null | tr -d '\0'); done"
-        )
-        lines = [line.split() for line in self.sh(script).splitlines()]
-        return {serial: name for name, serial in lines}
+        return disks_listed(self.sh(_LIST_DISKS))
 
     def wait_disk(self, uuid: DiskUuid, timeout_s: float = READY_S) -> str:
         """Return the path of the disk's device, waiting for it."""
@@ -198,6 +201,17 @@ class Guest:
             assert time.monotonic() < until, f"{self.machine.name} has no disk {uuid}: {found}"
             time.sleep(0.1)
         return f"/dev/{found[uuid.hex]}"
+
+    def write(self, device: str, content: bytes) -> None:
+        """Write at the beginning of a device, durably; what is no block device stays as it is, and that is a failure."""
+        to_it = f"test -b {device} && dd if=$f of={device} bs=1M conv=fsync,nocreat status=none"
+        self.sh(f"f=$(mktemp) && base64 -d >$f && {to_it} && rm $f", given=base64.b64encode(content).decode())
+
+    def read(self, device: str, size: int) -> bytes:
+        """Return what a device begins with, ``size`` bytes or all that it has."""
+        from_it = f"test -b {device} && head -c {size} {device} >$f"
+        text = self.sh(f"f=$(mktemp) && {from_it} && gzip -1 $f && base64 -w 0 $f.gz && rm $f.gz")
+        return zlib.decompress(base64.b64decode(text), wbits=31)
 
     def give_vsock(self, device: Path) -> None:
         """Afterwards a machine that runs has a vsock device, whose backend is at ``device``: QEMU saves none in a snapshot."""
@@ -313,6 +327,11 @@ class Guest:
         if snapshot is not None:
             command += ["-loadvm", snapshot.name]
         return [*command, *hardware.extra]
+
+
+def disks_listed(text: str) -> dict[str, str]:
+    """Return the disks in what ``_LIST_DISKS`` wrote: the name of each by its serial number; not those that just come or go."""
+    return {line[2]: line[1] for line in re.finditer(r"^(sd[a-z]+) (\S+)$", text, re.MULTILINE)}
 
 
 def _socket_backend(path: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.guest import Guest
+from tests.system.guest import Guest, disks_listed
 from tests.system.machine import Machine
 from tests.system.qmp import Refused
 from tests.system.site import Site
@@ -33,6 +33,29 @@ def test_a_disk_comes_and_goes_in_a_running_guest_with_its_identity_and_its_plac
     assert guest.block_devices() == {}
 
 
+def test_a_list_that_is_made_while_disks_come_and_go_has_those_that_are_there() -> None:
+    listed = disks_listed("sd* 6000c29a\nsda 6000c29b\nsdb \nsdaa 6000c29c\n")
+
+    assert listed == {"6000c29b": "sda", "6000c29c": "sdaa"}
+
+
+def test_bytes_for_a_device_that_is_not_there_are_a_failure_and_become_no_file(guest: Guest) -> None:
+    with pytest.raises(AssertionError, match="ended with 1"):
+        guest.write("/dev/sdz", b"data")
+
+    assert guest.run("test -e /dev/sdz").code == 1
+
+
+def test_bytes_written_to_a_disk_are_read_from_it(guest: Guest, site: Site) -> None:
+    disk = guest.plug(site.vmdk(size_mib=1), FIRST)
+    device = guest.wait_disk(disk.uuid)
+
+    guest.write(device, b"data")
+
+    assert guest.read(device, 4 << 20) == b"data".ljust(1 << 20, b"\0")
+    guest.unplug(disk)
+
+
 def test_a_disk_that_one_machine_has_is_refused_to_another(guest: Guest, site: Site) -> None:
     file = site.vmdk()
     disk = guest.plug(file, FIRST)
@@ -49,7 +72,7 @@ def test_a_machine_keeps_its_disk_while_its_power_is_cut_and_has_it_when_it_is_b
     try:
         disk = guest.power_on().wait_ready().plug(site.vmdk(), FIRST)
         device = guest.wait_disk(disk.uuid)
-        guest.sh(f"echo kept | dd of={device} conv=fsync status=none")
+        guest.write(device, b"kept\n")
         guest.cut_power()
 
         off = Machine(guest.machine.folder)
@@ -57,9 +80,9 @@ def test_a_machine_keeps_its_disk_while_its_power_is_cut_and_has_it_when_it_is_b
 
         guest.power_on().wait_ready()
         assert off.running
-        assert guest.sh(f"head -c 5 {guest.wait_disk(disk.uuid)}") == "kept\n"
+        assert guest.read(guest.wait_disk(disk.uuid), 5) == b"kept\n"
         guest.reset()
-        assert guest.sh(f"head -c 5 {guest.wait_disk(disk.uuid)}") == "kept\n"
+        assert guest.read(guest.wait_disk(disk.uuid), 5) == b"kept\n"
     finally:
         guest.close()
 
