@@ -159,11 +159,13 @@ class RemoveVmgroup(Order):
     ``force`` takes the members out with it, as ``RemoveMembers`` does: not those that have a volume attached. They stay if it
     stays. ``remove_volumes`` removes its volumes first: those that it has as the order begins, or StaleRequest unless they are
     those of the plan with this ``digest``. A trash that keeps them would keep the vmgroup too: there it is
-    VmgroupNotEmpty, and no volume is touched.
+    VmgroupNotEmpty, and no volume is touched. ``empty_trash`` destroys for good what of it is in the trash, with what
+    ``remove_volumes`` puts there: ProofNeeded without the ``digest`` of a plan, which names each of them.
     """
 
     name: str
     remove_volumes: bool = False
+    empty_trash: bool = False
     force: bool = False
     digest: str | None = field(default=None, repr=False)
 

@@ -129,16 +129,7 @@ class Discarding:
                 f"volume {record.name} is {record.state}: only what is in the trash is destroyed", remedy="trash it first"
             )
         self._comparing.check(record)
-        lost = record.state is State.LOST
-        loses = f"the record of volume {record.name}" if lost else f"all that is on volume {record.name}"
-        after = None
-        if record.adopted and not lost:
-            after = f"its disk stays at {disk_path(record)}"
-            loses = f"the record of volume {record.name}, whose disk stays at {disk_path(record)}"
-        plan = Plan(
-            (Step("destroy-volume", record.name, str(record.state), after),),
-            loses=f"{loses} ({format_size(record.size_bytes)}), for good",
-        )
+        plan, lost = destruction(record), record.state is State.LOST
         if lost:
             self._check_lost(record)
         record = self._on_no_machine(record, deadline, dry_run=order.dry_run)
@@ -181,3 +172,15 @@ class Discarding:
         self._at(Point.FORGET_CLEARED)
         self._store.delete(record.id, expect=record.generation)
         self._log.warning("forgotten", volume=record.name, id=str(record.id), disk=str(disk_path(record)))
+
+
+def destruction(record: VolumeRecord) -> Plan:
+    """Return the plan by which this volume, which is in the trash, damaged or lost, is destroyed."""
+    lost = record.state is State.LOST
+    loses = f"the record of volume {record.name}" if lost else f"all that is on volume {record.name}"
+    after = None
+    if record.adopted and not lost:
+        after = f"its disk stays at {disk_path(record)}"
+        loses = f"the record of volume {record.name}, whose disk stays at {disk_path(record)}"
+    step = Step("destroy-volume", record.name, str(record.state), after)
+    return Plan((step,), loses=f"{loses} ({format_size(record.size_bytes)}), for good")

@@ -52,7 +52,7 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
         **Tasking(parts, ledger, verbs.underway, verbs.glance).rows(),
         **Standing(parts, ledger, connected, service, strays).rows(),
         **Resizing(parts, ordering, verbs.journal, verbs.owners, verbs.handover, verbs.underway).rows(),
-        **Vmgroups(parts, discarding.trash, retention_s=verbs.removing.retention_s).rows(),
+        **Vmgroups(parts, discarding.trash, discarding.destroy, retention_s=verbs.removing.retention_s).rows(),
         **prospecting.rows(),
         **Adopting(parts, choosing, prospecting, verbs.journal).rows(),
         **Releasing(parts, ordering, verbs.removing, verbs.owners, verbs.handover).rows(),

@@ -29,7 +29,7 @@ from vmdkvol.vmgroup_messages import (
 from vmdkvol.volume import VmgroupId
 from vmdkvol_esx import allotting, grouping
 from vmdkvol_esx.allotting import WORDS, Regrouped
-from vmdkvol_esx.dissolving import Dissolving, Trash
+from vmdkvol_esx.dissolving import Destroy, Dissolving, Trash
 from vmdkvol_esx.group_texts import check_listed
 from vmdkvol_esx.listing import known_names
 from vmdkvol_esx.meaning import named_group
@@ -48,15 +48,15 @@ _TRIES = 5
 class Vmgroups:
     """For any thread."""
 
-    def __init__(self, parts: Parts, trash: Trash, *, retention_s: float) -> None:
-        """``trash`` is what carries out that order on one volume, ``retention_s`` how long they are kept then."""
+    def __init__(self, parts: Parts, trash: Trash, destroy: Destroy, *, retention_s: float) -> None:
+        """``trash`` and ``destroy`` carry out these orders on one volume, ``retention_s`` is how long the trash keeps it."""
         self._store = parts.store
         self._hypervisor = parts.hypervisor
         self._new_id = parts.new_id
         self._log = parts.log
         self._showing = Showing(parts)
         self._membership = Membership(parts)
-        self._dissolving = Dissolving(parts, self._membership, trash, retention_s=retention_s)
+        self._dissolving = Dissolving(parts, self._membership, trash, destroy, retention_s=retention_s)
 
     def rows(self) -> Mapping[type[Request[Any]], Callable[[Any, Call], Any]]:
         """Return what answers each message."""

@@ -45,6 +45,7 @@ class Change:
     ``subject`` is the id of what has that revision, None: of whatever has the name.
     ``replaces``: it puts something in the place of what was there. Then it is for the revision of its plan, so that of two
     administrators at once the second hears it, and it is said what was there before.
+    ``planned``: it is carried out as its plan showed it and not otherwise, also when nobody is asked.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Change:
     expect: int | None = None
     subject: str | None = None
     replaces: bool = False
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +141,10 @@ def carry_out(
     if how.dry_run:
         show_outcomes(list(several.each(lambda name: _ask(client, changes[name], dry_run=True)).values()), how.output)
         return several.exit_code()
-    if question is not None and not how.yes:
+    if question is not None and (not how.yes or any(change.planned for change in changes.values())):
         plans = several.each(lambda name: _ask(client, changes[name], dry_run=True))
         lost = [f"lost with {name}: {loss}" for name, plan in plans.items() for loss in losses([plan])]
-        confirm(lost, question, yes=False, word=word)
+        confirm(lost, question, yes=how.yes, word=word)
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
     elif any(change.replaces and change.expect is None for change in changes.values()):
         plans = several.each(lambda name: _ask(client, changes[name], dry_run=True))

@@ -158,22 +158,34 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_vmgroups)
 @click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
 @click.option(
-    "--remove-volumes", is_flag=True, help="Remove all of its volumes first, with their data; not where the trash keeps them."
+    "--remove-volumes", is_flag=True, help="Remove all of its volumes first; where the trash keeps them with --empty-trash."
 )
+@click.option("--empty-trash", is_flag=True, help="Destroy for good what of it is in the trash, or comes there now.")
 @click.option("--force", is_flag=True, help="Take its virtual machines out with it; not those that have a volume attached.")
 @change_options(losing=True, revised=True)
 @api_options
-def rm(names: tuple[str, ...], flags: tuple[str, ...], remove_volumes: bool, force: bool, client: Client, how: How) -> int:
-    """Remove vmgroups that have no members and no volumes.
+def rm(
+    names: tuple[str, ...],
+    flags: tuple[str, ...],
+    remove_volumes: bool,
+    empty_trash: bool,
+    force: bool,
+    client: Client,
+    how: How,
+) -> int:
+    """Remove vmgroups that have no members and no volumes, in the trash too.
+
+    What is wanted is moved to another vmgroup first (`volume restore`, `volume move`); all else goes with
+    --remove-volumes --empty-trash. The plan names each volume and says what is lost; that is what is confirmed.
 
     _DEFAULT can be removed too: then machines of no vmgroup have no access until it is made again, under its one id.
     """
     wanted = [*names, *flags]
     if not wanted:
         raise click.UsageError("name a vmgroup", click.get_current_context(silent=True))
-    query = {"remove_volumes": remove_volumes or None, "force": force or None}
-    changes = {name: Change("DELETE", path_of("vmgroups", name), query=query) for name in wanted}
-    many = len(changes) > 1 or remove_volumes
+    query = {"remove_volumes": remove_volumes or None, "empty_trash": empty_trash or None, "force": force or None}
+    changes = {name: Change("DELETE", path_of("vmgroups", name), query=query, planned=empty_trash) for name in wanted}
+    many = len(changes) > 1 or remove_volumes or empty_trash
     word = (wanted[0] if len(changes) == 1 else f"{len(changes)} vmgroups") if many else None
     question = f"Remove vmgroup {wanted[0]}?" if len(changes) == 1 else f"Remove {len(changes)} vmgroups?"
     return carry_out(client, changes, how, _said("is removed"), question=question, word=word)

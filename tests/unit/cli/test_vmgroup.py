@@ -283,6 +283,21 @@ def test_with_yes_it_is_one_order(terminal: Terminal) -> None:
     assert [asked.target for asked in terminal.asked] == ["/v1/vmgroups/prod?force=true"]
 
 
+def test_what_is_destroyed_for_good_is_what_the_plan_showed_also_with_yes(terminal: Terminal) -> None:
+    planned = outcome("remove-vmgroup", loses="vmgroup prod, and all that is on its 2 volumes", revision=4)
+    planned["plan"]["digest"] = "0a1b"
+    terminal.answers(Says(planned), Says(outcome("remove-vmgroup")))
+    said = terminal.run("vmgroup", "rm", "prod", "--empty-trash", "--yes")
+
+    assert said.code == 0
+    assert said.err.startswith("lost with prod: vmgroup prod, and all that is on its 2 volumes\n")
+    assert [asked.target for asked in terminal.asked] == [
+        "/v1/vmgroups/prod?empty_trash=true&dry_run=true",
+        "/v1/vmgroups/prod?empty_trash=true&digest=0a1b",
+    ]
+    assert terminal.asked[1].headers["If-Match"] == '"4"'
+
+
 def test_of_several_each_is_tried_and_3_says_that_some_failed(terminal: Terminal) -> None:
     terminal.answers(problem("vmgroup-not-found", "no vmgroup a", 404), Says(outcome("remove-vmgroup")))
     said = terminal.run("vmgroup", "rm", "a", "b", "--yes", "-o", "json")

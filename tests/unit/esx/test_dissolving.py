@@ -9,19 +9,21 @@ import pytest
 
 from tests.unit.esx.site import GB, A
 from tests.unit.esx.test_vmgroups import Office
-from vmdkvol.admin_errors import VmgroupNotEmpty
+from vmdkvol.admin_errors import ProofNeeded, VmgroupNotEmpty
 from vmdkvol.errors import Busy, StaleRequest, VolumeInUse, VolumeLost, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import Outcome
 from vmdkvol.vmgroup_messages import RemoveVmgroup, UpdateVmgroup
 from vmdkvol.volume import State, VolumeId
-from vmdkvol.volume_orders import TrashVolume
+from vmdkvol.volume_orders import DestroyVolume, RestoreVolume, TrashVolume
 from vmdkvol_esx.choosing import Choosing
-from vmdkvol_esx.dissolving import Dissolving, Trash
+from vmdkvol_esx.custody import Custody
+from vmdkvol_esx.dissolving import Destroy, Dissolving, Trash
 from vmdkvol_esx.membership import Membership
 from vmdkvol_esx.ordering import Ordering
 
 REMOVE = RemoveVmgroup(name="dev", remove_volumes=True, force=True)
+ALL = replace(REMOVE, empty_trash=True)
 
 
 def with_volumes(retention_s: float = 0.0, count: int = 2) -> tuple[Office, list[VolumeId]]:
@@ -30,11 +32,12 @@ def with_volumes(retention_s: float = 0.0, count: int = 2) -> tuple[Office, list
     return office, [office.site.create(f"db{number}", A, size="1gb").id for number in range(count)]
 
 
-def dissolve(office: Office, trash: Trash) -> Outcome:
-    """Remove the vmgroup as ``REMOVE`` has it, with ``trash`` for its volumes."""
+def dissolve(office: Office, trash: Trash, destroy: Destroy | None = None, order: RemoveVmgroup = REMOVE) -> Outcome:
+    """Remove the vmgroup as ``order`` has it, with ``trash`` and ``destroy`` for its volumes."""
     parts, group = office.site.verbs.parts, office.group("dev")
-    dissolving = Dissolving(parts, Membership(parts), trash, retention_s=0.0)
-    return dissolving.remove(group, REMOVE, office.call(), dissolving.meant(group, REMOVE))
+    membership, destroy = Membership(parts), destroy or office.discarding.destroy
+    dissolving = Dissolving(parts, membership, trash, destroy, retention_s=office.site.retention_s)
+    return dissolving.remove(group, order, office.call(), dissolving.meant(group, order))
 
 
 def states(office: Office) -> list[State]:
@@ -191,8 +194,9 @@ def test_a_volume_that_is_moved_to_another_vmgroup_meanwhile_is_not_lost_with_th
             office.site.store.regroup(moved, expect=record.generation)
         return real(order, call)
 
+    order = confirmed(office) if retention_s else REMOVE
     with pytest.raises((VolumeNotFound, StaleRequest)):
-        dissolve(office, trash)
+        dissolve(office, trash, order=order)
     assert (office.site.record(wanted).state, office.site.record(wanted).vmgroup) == (State.READY, ops)
 
 
@@ -251,3 +255,135 @@ def test_a_volume_that_came_before_the_order_was_tried_again_is_not_lost() -> No
 def test_a_plan_without_volumes_to_lose_has_no_digest() -> None:
     office, _ = with_volumes(count=0)
     assert office.ask(RemoveVmgroup(name="dev", force=True, dry_run=True)).plan.digest is None
+
+
+# --- with what is in the trash -----------------------------------------------------------------------------------
+
+
+def confirmed(office: Office, order: RemoveVmgroup = ALL) -> RemoveVmgroup:
+    """Return the order as it is given by somebody who has seen its plan."""
+    return replace(order, digest=office.ask(replace(order, dry_run=True)).plan.digest)
+
+
+def restore(office: Office, volume: VolumeId) -> None:
+    verbs = office.site.verbs
+    ordering = Ordering(verbs.parts, Choosing(verbs.parts.store), verbs.journal, verbs.underway)
+    custody = Custody(verbs.parts, ordering, verbs.journal, verbs.owners, verbs.handover)
+    custody.restore(RestoreVolume(volume=str(volume)), office.call())
+
+
+def test_a_vmgroup_goes_with_what_is_in_the_trash_and_what_comes_there_and_the_plan_names_each() -> None:
+    office, volumes = with_volumes(retention_s=1000.0)
+    office.site.remove(volumes[0], A)
+    dry = office.ask(replace(ALL, dry_run=True))
+    assert [(step.verb, step.target, step.before, step.after) for step in dry.plan.steps][:3] == [
+        ("trash-volume", "db1", "ready", "in the trash"),
+        ("destroy-volume", "db1", "trashed", None),
+        ("destroy-volume", "db0", "trashed", None),
+    ]
+    lost = "all that is on its 2 volumes (2gb, 1 of them in the trash)"
+    assert dry.plan.loses == f"vmgroup dev with its rights, limits and defaults, and {lost}"
+    assert states(office) == [State.READY, State.TRASHED]
+    real = office.ask(replace(ALL, digest=dry.plan.digest))
+    assert (real.done, real.plan) == (True, dry.plan)
+    assert (office.site.store.group("dev"), office.site.records()) == (None, [])
+    office.site.check_settled()
+
+
+def test_the_trash_alone_is_emptied_and_a_live_volume_keeps_the_vmgroup() -> None:
+    office, volumes = with_volumes(retention_s=1000.0)
+    office.site.remove(volumes[0], A)
+    trash = RemoveVmgroup(name="dev", empty_trash=True, force=True)
+    with pytest.raises(VmgroupNotEmpty, match="has 1 volume, beside those in the trash"):
+        office.ask(replace(trash, dry_run=True))
+    assert states(office) == [State.READY, State.TRASHED]
+    office.site.remove(volumes[1], A)
+    assert office.ask(confirmed(office, trash)).done
+    assert office.site.records() == []
+
+
+@pytest.mark.parametrize("retention_s", [0.0, 1000.0])
+def test_nothing_is_destroyed_for_whoever_has_not_seen_the_plan(retention_s: float) -> None:
+    office, _ = with_volumes(retention_s)
+    with pytest.raises(ProofNeeded, match="2 volumes of vmgroup dev would be destroyed for good"):
+        office.ask(ALL)
+    assert states(office) == [State.READY, State.READY]
+
+
+def test_a_vmgroup_without_volumes_needs_no_plan_to_be_seen() -> None:
+    office, _ = with_volumes(retention_s=1000.0, count=0)
+    assert office.ask(ALL).done
+
+
+def test_one_that_was_restored_after_the_plan_was_confirmed_keeps_all_of_them() -> None:
+    office, volumes = with_volumes(retention_s=1000.0)
+    for volume in volumes:
+        office.site.remove(volume, A)
+    order = confirmed(office)
+    restore(office, volumes[0])
+    with pytest.raises(StaleRequest, match="other volumes than those of the plan"):
+        office.ask(order)
+    assert states(office) == [State.READY, State.TRASHED]
+
+
+def test_nothing_is_destroyed_before_all_are_in_the_trash() -> None:
+    office, _ = with_volumes(retention_s=1000.0)
+    order, real = confirmed(office), office.trash
+
+    def trash(each: TrashVolume, call: Call) -> Outcome:
+        if not each.dry_run and State.TRASHED in states(office):
+            raise Busy("the database is locked")
+        return real(each, call)
+
+    with pytest.raises(Busy):
+        dissolve(office, trash, order=order)
+    assert states(office) == [State.READY, State.TRASHED]
+
+
+def test_nothing_is_destroyed_for_a_vmgroup_that_got_a_volume_meanwhile() -> None:
+    office, _ = with_volumes(retention_s=1000.0, count=1)
+    order, real = confirmed(office), office.trash
+
+    def trash(each: TrashVolume, call: Call) -> Outcome:
+        told = real(each, call)
+        if not each.dry_run:
+            office.site.create("late", A, size="1gb")
+        return told
+
+    with pytest.raises(VmgroupNotEmpty, match="got a volume meanwhile"):
+        dissolve(office, trash, order=order)
+    assert states(office) == [State.READY, State.TRASHED]
+
+
+def test_one_that_is_restored_while_others_are_destroyed_lives_on_and_keeps_the_vmgroup() -> None:
+    office, (first, second) = with_volumes(retention_s=1000.0)
+    order, real = confirmed(office), office.discarding.destroy
+
+    def destroy(each: DestroyVolume, call: Call) -> Outcome:
+        told = real(each, call)
+        if not each.dry_run:
+            restore(office, second if each.volume == str(first) else first)
+        return told
+
+    with pytest.raises(VmgroupNotEmpty):
+        dissolve(office, office.trash, destroy, order)
+    assert states(office) == [State.READY]
+    assert office.members() == ["host-a"]
+
+
+def test_cut_off_between_two_of_them_a_new_plan_goes_on() -> None:
+    office, _ = with_volumes(retention_s=1000.0, count=3)
+    order, real = confirmed(office), office.discarding.destroy
+
+    def destroy(each: DestroyVolume, call: Call) -> Outcome:
+        if not each.dry_run and len(office.site.records()) < 3:
+            raise Busy("the database is locked")
+        return real(each, call)
+
+    with pytest.raises(Busy):
+        dissolve(office, office.trash, destroy, order)
+    assert states(office) == [State.TRASHED, State.TRASHED]
+    with pytest.raises(StaleRequest):
+        office.ask(order)
+    assert office.ask(confirmed(office)).done
+    assert office.site.records() == []

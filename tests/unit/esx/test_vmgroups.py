@@ -80,13 +80,17 @@ class Office:
 
     def over(self, store: Any) -> Vmgroups:
         parts = replace(self.site.verbs.parts, hypervisor=self.seen, store=store)
-        return Vmgroups(parts, self.trash, retention_s=self.site.retention_s)
+        return Vmgroups(parts, self.trash, self.discarding.destroy, retention_s=self.site.retention_s)
+
+    @property
+    def discarding(self) -> Discarding:
+        verbs = self.site.verbs
+        ordering = Ordering(verbs.parts, Choosing(verbs.parts.store), verbs.journal, verbs.underway)
+        return Discarding(verbs.parts, ordering, verbs.removing, verbs.owners, verbs.handover)
 
     @property
     def trash(self) -> Callable[[TrashVolume, Call], Outcome]:
-        verbs = self.site.verbs
-        ordering = Ordering(verbs.parts, Choosing(verbs.parts.store), verbs.journal, verbs.underway)
-        return Discarding(verbs.parts, ordering, verbs.removing, verbs.owners, verbs.handover).trash
+        return self.discarding.trash
 
     def call(self) -> Call:
         return Call(uuid4(), Deadline.after(self.site.clock, 1000.0))

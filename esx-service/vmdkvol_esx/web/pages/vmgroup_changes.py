@@ -220,6 +220,7 @@ CHANGES = (
         lambda form: RemoveVmgroup(
             name=form.text("name"),
             remove_volumes=form.flag("remove_volumes"),
+            empty_trash=form.flag("empty_trash"),
             force=form.flag("force"),
             digest=form.maybe(DIGEST),
         ),

@@ -190,6 +190,7 @@ def test_a_right_on_another_datastore_is_given(site: Site, browser: Browser) -> 
         ("remove-vmgroup", {}, RemoveVmgroup(name="prod")),
         ("remove-vmgroup", {"force": "yes"}, RemoveVmgroup(name="prod", force=True)),
         ("remove-vmgroup", {"remove_volumes": "yes"}, RemoveVmgroup(name="prod", remove_volumes=True)),
+        ("remove-vmgroup", {"empty_trash": "yes"}, RemoveVmgroup(name="prod", empty_trash=True)),
     ],
 )
 def test_every_other_form_means_its_order(site: Site, browser: Browser, verb: str, fields: dict[str, str], order: Any) -> None:
