@@ -25,6 +25,7 @@ from tests.mutants.trial import Outcome
 from vmdkvol.errors import BY_CODE, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.options import OPTIONS, PACKAGES, CreateOptions
+from vmdkvol.orders import Role
 from vmdkvol.sizes import format_size
 from vmdkvol.tuning import MINIMUM_SIZE, MKFS, MOUNT
 from vmdkvol.volume import (
@@ -46,7 +47,7 @@ from vmdkvol_esx.records import VolumeRecord
 from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings, VsphereSetting
 from vmdkvol_esx.vsphere.role import NEEDS, TOO_MUCH, Need, Place, roles
 from vmdkvol_esx.web.openapi import document
-from vmdkvol_esx.web.routes import served
+from vmdkvol_esx.web.routes import Route, served
 from vmdkvol_esx.web_setting import WebSetting
 from vmdkvol_guest.ports import Holdings
 from vmdkvol_guest.settings import AgentSettings
@@ -312,6 +313,22 @@ def checklist() -> str:
     return _table(("", "what", "how"), rows)
 
 
+def admin_roles() -> str:
+    """Return what each role of administrators may ask and order, request by request."""
+    roles = list(Role)
+    needed = [(_needs(route), route.path, route.method) for route in served()]
+    rows = [
+        (f"`{method} {path}`", *("yes" if role.covers(needs) else "" for role in roles))
+        for needs, path, method in sorted(needed, key=lambda row: (roles.index(row[0]), *row[1:]))
+    ]
+    return _table(("request", *map(str, Role)), rows)
+
+
+def _needs(route: Route) -> Role:
+    needs: Role = route.message.needs  # type: ignore[attr-defined]
+    return needs
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "options": options,
     "file-systems": file_systems,
@@ -326,6 +343,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "vsphere-settings": vsphere_settings,
     "web-settings": web_settings,
     "role": role,
+    "roles": admin_roles,
     "role-names": role_names,
     "role-never": role_never,
     "paths": paths,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from vmdkvol.messages import Done, Request
-from vmdkvol.orders import Query
+from vmdkvol.orders import Query, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class QueryAudit(Query[AuditPage]):
     all that was done for that request. ``before`` continues a listing. Raises BadRequest for a filter that cannot be one.
     """
 
+    needs: ClassVar[Role] = Role.OPERATOR
     since: float | None = None
     until: float | None = None
     actor: str | None = None
@@ -89,6 +90,7 @@ class ExportAudit(Query[AuditLines]):
     The first line of a CSV, which its first page (``after=0``) begins with, names the columns.
     """
 
+    needs: ClassVar[Role] = Role.OPERATOR
     since: float | None = None
     until: float | None = None
     actor: str | None = None

@@ -15,7 +15,11 @@ from vmdkvol.messages import A, Request
 
 
 class Role(StrEnum):
-    """What somebody may do: look; also work with volumes that are there, and delete nothing for good; everything."""
+    """What somebody may do, each also what the one before it may; docs/reference/roles.md has it message by message.
+
+    ``viewer``: see how the site is. ``operator``: see who did what and what lies on datastores, and work with volumes that
+    are there, without deleting any for good. ``admin``: everything.
+    """
 
     VIEWER = "viewer"
     OPERATOR = "operator"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import ClassVar
 
 from vmdkvol.messages import Request
-from vmdkvol.orders import Order, Query
+from vmdkvol.orders import Order, Query, Role
 
 
 class OrphanKind(StrEnum):
@@ -69,6 +69,7 @@ class Orphans:
 class ListOrphans(Query[Orphans]):
     """What has lost its other half, by a full look at every datastore just now. ``more`` are those beyond a frame."""
 
+    needs: ClassVar[Role] = Role.OPERATOR
     answer: ClassVar[type] = Orphans
 
     @property

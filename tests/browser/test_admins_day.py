@@ -37,9 +37,11 @@ def test_a_wrong_token_lets_nobody_in_and_the_page_says_so(browser: Browser, sit
 def test_a_viewer_sees_no_form_that_changes_something(browser: Browser, site: DemoSite) -> None:
     with watched(browser, site.base) as seen:
         seen.log_in(site.token("looker", Role.VIEWER))
-        for path in ("/ui/vmgroups", "/ui/vmgroups/demo-shop", "/ui/datastores/ds1", "/ui/volumes", "/ui/orphans"):
+        for path in ("/ui/vmgroups", "/ui/vmgroups/demo-shop", "/ui/datastores/ds1", "/ui/volumes", "/ui/tasks"):
             assert seen.go(path) == 200
             assert seen.page.locator("main form[method=post]").count() == 0
+            assert seen.page.locator("a[href^='/ui/audit'], a[href^='/ui/orphans']").count() == 0
+        assert [seen.go(path) for path in ("/ui/audit", "/ui/audit/export", "/ui/orphans")] == [403, 403, 403]
 
 
 def tab_to(page: Page, name: str) -> None:

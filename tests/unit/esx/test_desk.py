@@ -13,6 +13,7 @@ from tests.doubles.hand_clock import HandClock
 from tests.unit.esx.site import Kept
 from vmdkvol.admin_errors import KeyReused
 from vmdkvol.adoption_messages import ScanDisks
+from vmdkvol.audit_messages import ExportAudit, QueryAudit
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadFrame, Busy, Conflict, MetadataDamaged, NoSpace, NotPermitted, StillWorking, TruthUnknown
 from vmdkvol.messages import Call, ListAttached, Request
@@ -106,7 +107,7 @@ class Forgetful:
             raise NoSpace("the database is full")
 
 
-KINDS = (Paint, Tidy, Look, Peek, CreateVolumeFor, AddMembers, ScanDisks)
+KINDS = (Paint, Tidy, Look, Peek, CreateVolumeFor, AddMembers, ScanDisks, ListOrphans, QueryAudit, ExportAudit)
 
 
 class Office:
@@ -218,9 +219,10 @@ def test_viewers_leave_a_long_look_to_those_who_may_do_more(office: Office) -> N
     assert len(heard) == 2
 
 
-def test_a_viewer_does_not_look_for_disks(office: Office) -> None:
-    with pytest.raises(NotPermitted, match="scan-disks needs operator"):
-        office.ask(ScanDisks(datastore="ds1", by=replace(ANN, role=Role.VIEWER)))
+@pytest.mark.parametrize("asked", [ScanDisks(datastore="ds1"), ListOrphans(), QueryAudit(), ExportAudit()])
+def test_a_viewer_does_not_look_for_disks_nor_at_what_others_did(office: Office, asked: Query[Any]) -> None:
+    with pytest.raises(NotPermitted, match="needs operator"):
+        office.ask(replace(asked, by=replace(ANN, role=Role.VIEWER)))
     assert office.done == []
 
 

@@ -112,4 +112,4 @@ def _link(kept: Mapping[str, str], path: str = "/ui/audit", **more: str) -> str:
     return f"{path}?{urlencode(query)}" if query else path
 
 
-PAGES = (Page("/ui/audit", show, "Audit"), Page("/ui/audit/export", export))
+PAGES = (Page("/ui/audit", show, "Audit", QueryAudit.needs), Page("/ui/audit/export", export))

@@ -32,7 +32,7 @@ def _action(form: Form) -> Mending:
     return Mending(text)
 
 
-PAGES = (Page("/ui/orphans", show, "Orphans"),)
+PAGES = (Page("/ui/orphans", show, "Orphans", ListOrphans.needs),)
 CHANGES = (
     Change(
         "mend-orphan",

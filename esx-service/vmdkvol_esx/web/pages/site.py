@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 
 from vmdkvol import __version__
 from vmdkvol.admin_errors import NotAuthenticated
+from vmdkvol.audit_messages import QueryAudit
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, Internal, NotFound, VolumeError, quoted
 from vmdkvol.messages import Call
@@ -218,9 +219,10 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
         note = request.args.get("said", "")
         return {
             "entered": entered,
-            "navigation": [(page.path, page.name, _is_here(page.path)) for page in PAGES if page.name],
+            "navigation": _navigation(entered),
             "said": notes.take(entered.csrf, note) if entered is not None and note else "",
             "may": lambda verb: entered is not None and entered.by.role.covers(changes.message(verb).needs),
+            "reads_audit": entered is not None and entered.by.role.covers(QueryAudit.needs),
             "static": lambda name: url_for("static", filename=name, v=marks[name]),
             "version": __version__,
             "now": door.clock.wall(),
@@ -229,6 +231,12 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
             "again": None,
             "tried": lambda mark: None,
         }
+
+
+def _navigation(entered: Entered | None) -> list[tuple[str, str, bool]]:
+    """Return path and name of the pages that whoever entered may see, and whether one is this one."""
+    seen = () if entered is None else (page for page in PAGES if page.name and entered.by.role.covers(page.needs))
+    return [(page.path, page.name, _is_here(page.path)) for page in seen]
 
 
 def _is_here(path: str) -> bool:

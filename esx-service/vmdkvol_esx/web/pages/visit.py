@@ -10,7 +10,7 @@ from uuid import UUID
 from vmdkvol.clock import Clock
 from vmdkvol.errors import VolumeError
 from vmdkvol.messages import Call, Request
-from vmdkvol.orders import Actor, OrderFor, Query
+from vmdkvol.orders import Actor, OrderFor, Query, Role
 from vmdkvol.wire import dump
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.plain import Plain
@@ -94,12 +94,13 @@ class Visit:
 class Page:
     """A row: what is seen at ``path``. ``<part>`` of a path is handed to ``show`` under its name.
 
-    ``name`` is how it is called in the navigation, empty for what does not stand there.
+    ``name`` is how it is called in the navigation, empty for what does not stand there, nor for whom it is not: ``needs``.
     """
 
     path: str
     show: Callable[..., Drawn | Away | Sent]
     name: str = ""
+    needs: Role = Role.VIEWER
 
 
 def plain(answer: Any) -> Any:

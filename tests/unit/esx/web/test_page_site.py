@@ -76,6 +76,14 @@ def test_who_may_not_look_for_disks_is_shown_no_way_to(site: Site, role: Role, s
     assert ('href="/ui/datastores/ds1/disks"' in browser.get("/ui/datastores/ds1").text) is shown
 
 
+@pytest.mark.parametrize(("role", "shown"), [(Role.VIEWER, False), (Role.OPERATOR, True), (Role.ADMIN, True)])
+def test_who_may_not_see_who_did_what_is_led_nowhere_where_it_stands(site: Site, role: Role, shown: bool) -> None:
+    text = site.entered(role, f"some-{role}").get("/ui/datastores/ds1").text
+
+    assert [path in text for path in ('href="/ui/audit"', 'href="/ui/audit?target=ds1"', 'href="/ui/orphans"')] == [shown] * 3
+    assert 'href="/ui/volumes"' in text
+
+
 def test_a_cordon_says_whose_it_is_and_is_lifted(site: Site, browser: Browser) -> None:
     site.answers[GetDatastore] = store(cordon=CordonInfo("bob", 1.0, "repair"))
 
