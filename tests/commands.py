@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import cleandoc
 
 import click
 
 from vmdkvol.cli.main import cli
 from vmdkvol.cli.render import Table
+from vmdkvol_esx.cli import cli as service
+from vmdkvol_guest.cli import cli as agent
 
 # What click does not wrap begins with this.
 _AS_IT_STANDS = "\b\n"
+PROGRAMS: Mapping[str, click.Group] = {"vmdkvol": cli, "vmdkvol-agent": agent, "vmdkvol-esxd": service}
+_TYPED = re.compile(rf"(?:[#$] )?({'|'.join(PROGRAMS)}) (.+)")
+# Where a line goes on with another program, or a remark.
+_BEYOND = re.compile(r" \|\|? | > | && |  +#")
 _SHARED = ("api", "directory", "output", "filters", "sort", "columns", "dry_run", "if_revision", "yes", "no_wait")
 
 
@@ -84,3 +92,34 @@ def _options(command: click.Command) -> str:
 
 def _default(option: click.Option) -> str:
     return f" Default: `{option.default}`." if option.show_default and option.default is not None else ""
+
+
+def unknown_in(line: str) -> str:
+    """Return the first word of a typed line that is no command of ours or no option of it; nothing if there is none.
+
+    Lines of other programs have none. ``ls|rm`` are two commands; ``CODE`` in ``explain CODE`` is an argument as any other.
+    """
+    found = _TYPED.fullmatch(line.strip())
+    if found is None:
+        return ""
+    command: click.Command = PROGRAMS[found[1]]
+    words = iter(shlex.split(_BEYOND.split(found[2])[0]))
+    for word in words:
+        flag, given, _ = word.partition("=")
+        if flag.startswith("-") and flag.strip("-"):
+            option = _option(command, flag)
+            if option is None:
+                return word
+            if not given and not option.is_flag and option.name != "help":
+                next(words, None)
+        elif isinstance(command, click.Group):
+            inner = [command.get_command(click.Context(command), each) for each in word.split("|")]
+            if None in inner:
+                return word
+            command = inner[0] or command
+    return ""
+
+
+def _option(command: click.Command, flag: str) -> click.Option | None:
+    options = [each for each in command.get_params(click.Context(command)) if isinstance(each, click.Option)]
+    return next((each for each in options if flag in (*each.opts, *each.secondary_opts)), None)

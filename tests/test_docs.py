@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands import commands, lists
+from tests.commands import commands, lists, unknown_in
 from tests.reference import BLOCK, OPENAPI, PARTS, filled, openapi_text, status_map
 from vmdkvol.errors import BY_CODE
 from vmdkvol.options import ALIASES, OPTIONS
@@ -19,6 +17,13 @@ from vmdkvol.options import ALIASES, OPTIONS
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+# What a person is told to type, by a message or by a file that is installed.
+SAID = sorted(
+    path
+    for top in ("vmdkvol", "guest-agent", "esx-service", "packaging")
+    for path in (ROOT / top).rglob("*")
+    if path.suffix in (".py", ".html", ".toml", ".yml", ".service", ".conf") and "`vmdkvol" in path.read_text("utf-8")
+)
 LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -198,25 +203,36 @@ def test_a_file_is_called_on_the_page_as_in_the_code(file: str, source: str) -> 
     assert file in (ROOT / source).read_text(encoding="utf-8")
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize(
-    "command",
-    sorted(
-        {
-            found
-            for page in PAGES
-            for found in re.findall(r"(?:`|\$ )(vmdkvol [a-z]+(?:-[a-z]+)*(?: [a-z]+)?)", page.read_text("utf-8"))
-        }
-    ),
-)
-def test_every_command_that_is_named_exists(command: str) -> None:
-    program, *arguments = command.split()
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / program), *arguments, "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+def typed(text: str) -> list[str]:
+    """Return what a page has as code, in its lines and in its blocks: whatever of it is one of our commands may be typed."""
+    blocks = [line for block in FENCED.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    return [*blocks, *re.findall(r"`([^`\n]+)`", FENCED.sub("", text))]
 
-    assert done.returncode == 0, done.stderr
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_on_a_page_exists_with_its_options(page: Path) -> None:
+    wrong = [(line, unknown_in(line)) for line in typed(page.read_text(encoding="utf-8"))]
+
+    assert [(line, word) for line, word in wrong if word] == []
+
+
+@pytest.mark.parametrize("path", SAID, ids=name)
+def test_every_command_that_the_product_tells_exists_with_its_options(path: Path) -> None:
+    text = re.sub(r'"\s*\n\s*f?"', "", path.read_text(encoding="utf-8"))
+    said = [re.sub(r"{[^}]*}", "WORD", line) for line in re.findall(r"`(vmdkvol[a-z-]* [^`\n]+)`", text)]
+
+    assert [(line, unknown_in(line)) for line in said if unknown_in(line) not in ("", "WORD", "WORDS")] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["vmdkvol volume lst", "# vmdkvol-agent docter", "vmdkvol volume ls --no-such", "vmdkvol-esxd -x serve"]
+)
+def test_a_command_that_does_not_exist_is_found(line: str) -> None:
+    assert unknown_in(line) in ("lst", "docter", "--no-such", "-x")
+
+
+@pytest.mark.parametrize(
+    "line", ["vmdkvol audit ls --sort -at", "vmdkvol vm enroll|ls|revoke", "vmdkvol volume ls | head", "docker ps -x"]
+)
+def test_a_command_that_exists_is_not(line: str) -> None:
+    assert unknown_in(line) == ""
