@@ -15,7 +15,7 @@ import re
 import stat
 import tomllib
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -185,45 +185,6 @@ def _located(text: str) -> Iterator[tuple[int, _Place]]:
 
 def _keys(dotted: str) -> _Place:
     return tuple(key.strip().strip("\"'") for key in dotted.split("."))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Described:
-    """One setting, for ``--help`` and the docs."""
-
-    key: str
-    type: str
-    default: str
-    help: str
-
-
-def describe(kind: type) -> Sequence[Described]:
-    """Return a line for each setting of ``kind``, those of its tables as ``table.key``, in their order."""
-    found = []
-    hints = get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        inner = get_args(hint)[0] if get_origin(hint) in (tuple, Union, types.UnionType) else hint
-        default = "required" if field.default is dataclasses.MISSING else dump_value(field.default)
-        found.append(Described(field.name, _type_name(hint), default, field.metadata["help"]))
-        if dataclasses.is_dataclass(inner):
-            found += [
-                dataclasses.replace(line, key=f"{field.name}.{line.key}")
-                for line in describe(inner)  # type: ignore[arg-type]
-            ]
-    return tuple(found)
-
-
-def _type_name(hint: Any) -> str:
-    hint = getattr(hint, "__supertype__", hint)
-    if get_origin(hint) is tuple:
-        inner = get_args(hint)[0]
-        return "list of tables" if dataclasses.is_dataclass(inner) else f"list of {_type_name(inner)}"
-    if get_origin(hint) in (Union, types.UnionType):
-        return _type_name(next(inner for inner in get_args(hint) if inner is not type(None)))
-    if dataclasses.is_dataclass(hint):
-        return "table"
-    return {str: "text", int: "whole number", float: "number", bool: "true or false", UUID: "UUID"}[hint]
 
 
 def dump_toml(values: Any) -> str:

@@ -342,16 +342,6 @@ def answer_size(answer: Any) -> int:
     return len(frames.encode(dump(answer))) + _ENVELOPE
 
 
-def dump_answer(answer: Any) -> bytes:
-    """Return the answer as the bytes that are stored for a repeated call."""
-    return frames.encode(dump(answer))
-
-
-def load_answer(request: type[Request[A]], data: bytes) -> A:
-    """Return the stored answer of a request of this class; raise BadFrame if the bytes are none."""
-    return cast(A, load(request.answer, frames.parse(data)))
-
-
 def _field(value: Any) -> Field:
     if value is None or isinstance(value, bool):
         return value

@@ -79,7 +79,6 @@ class Extent:
     first: int
     last: int
     count: int
-    oldest_at: float | None = None
 
 
 class Trail(Protocol):

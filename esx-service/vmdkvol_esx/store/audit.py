@@ -64,7 +64,6 @@ _SET_HEAD = Statement(update(ends).values(head=bindparam("new"), head_checksum=b
 _SET_FLOOR = Statement(update(ends).values(floor=bindparam("new"), floor_checksum=bindparam("sum")))
 _ONE = Statement(select(audit.c.checksum).where(audit.c.seq == bindparam("key")))
 _FORGET = Statement(delete(audit).where(audit.c.seq <= bindparam("upto")))
-_OLDEST = Statement(select(audit.c.at).order_by(audit.c.seq).limit(1))
 _COUNT = Statement(select(func.count().label("count")).select_from(audit))
 # What lies behind the first one that is young enough stays with it, whatever the clock said then.
 _FIRST_YOUNG = Statement(select(func.min(audit.c.seq).label("seq")).where(audit.c.at >= bindparam("age")))
@@ -186,9 +185,8 @@ def append(transaction: Transaction, record: AuditRecord) -> int:
 
 
 def extent(transaction: Transaction) -> Extent:
-    known, oldest, counted = _ends(transaction), transaction.first(_OLDEST), transaction.first(_COUNT)
-    count = 0 if counted is None else counted["count"]
-    return Extent(known["floor"] + 1, known["head"], count, None if oldest is None else oldest["at"])
+    known, counted = _ends(transaction), transaction.first(_COUNT)
+    return Extent(known["floor"] + 1, known["head"], 0 if counted is None else counted["count"])
 
 
 def cut(transaction: Transaction, upto: int, note: AuditRecord) -> None:

@@ -161,4 +161,5 @@ class Looking:
         try:
             return replace(found, label=self._beside.label(place, ref.path.path, deadline))
         except MetadataDamaged:
-            return replace(found, torn=True)
+            # Not whole: it says nothing.
+            return found

@@ -29,17 +29,16 @@ class Standing(StrEnum):
 class Seen:
     """What was read. ``disk``: a file is there; ``uuid``: what it says that it is, None if it says nothing that can be read.
 
-    ``label`` is None if there is none; ``torn``: there is one that is not whole.
+    ``label`` is None if there is none, or one that is not whole: it says nothing.
     """
 
     disk: bool
     uuid: DiskUuid | None = None
     label: Label | None = None
-    torn: bool = False
 
 
 def standing(wanted: DiskUuid, seen: Seen) -> Standing:
-    """Return how the disk ``wanted`` stands. The disk's own word counts first; a label that is torn says nothing."""
+    """Return how the disk ``wanted`` stands. The disk's own word counts first."""
     ours = seen.label is not None and seen.label.uuid == wanted
     if not seen.disk:
         if ours and seen.label is not None and seen.label.deleting:

@@ -40,7 +40,7 @@ from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
 from vmdkvol.volume import Content, DiskUuid, VmgroupId, VolumeId
-from vmdkvol.wire import dump_answer, read_answer
+from vmdkvol.wire import dump, read_answer
 from vmdkvol_esx.ports import AttachDisk, DeleteDisk, DetachDisk
 from vmdkvol_esx.requests import Requests
 
@@ -359,7 +359,7 @@ def test_a_hundred_characters_fit_into_every_text(site: Site) -> None:
 def test_any_name_is_one_volume_all_its_life(site: Site, name: str) -> None:
     info = site.ask(create(name))
     assert site.get(name).name == name
-    assert read_answer(create(name), frames.parse(dump_answer(info))) == info
+    assert read_answer(create(name), frames.parse(frames.encode(dump(info)))) == info
     site.detach(site.attach(info.id))
     site.ask(RemoveVolume(info.id))
     with pytest.raises(VolumeNotFound):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,9 +11,10 @@ import pytest
 
 from vmdkvol.errors import BadRequest
 from vmdkvol.names import DatastoreName
-from vmdkvol.settings import describe, dump_toml, read_settings
+from vmdkvol.settings import dump_toml, read_settings
 from vmdkvol.volume import VmId
 from vmdkvol_esx.settings import DatastoreSetting, HostSetting, ServiceSettings, VsphereSetting
+from vmdkvol_esx.web_setting import WebSetting
 
 DS1 = DatastoreSetting(DatastoreName("ds1"), "/srv/ds1")
 DS2 = DatastoreSetting(DatastoreName("ds2"), "/srv/ds2")
@@ -100,8 +101,9 @@ def test_a_datastore_that_cannot_work_is_refused(change: dict[str, Any]) -> None
     assert caught.value.fields["setting"] == next(iter(change))
 
 
-def test_every_setting_has_its_line_of_help() -> None:
-    assert all(line.help.endswith(".") for line in describe(ServiceSettings))
+@pytest.mark.parametrize("kind", [ServiceSettings, DatastoreSetting, HostSetting, VsphereSetting, WebSetting])
+def test_every_setting_has_its_line_of_help(kind: type[ServiceSettings]) -> None:
+    assert all(each.metadata["help"].endswith(".") for each in fields(kind))
 
 
 VSPHERE = VsphereSetting(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmdkvol.errors import BadRequest
-from vmdkvol.settings import describe, dump_toml, read_settings
+from vmdkvol.settings import dump_toml, read_settings
 from vmdkvol_guest.settings import AgentSettings
 
 
@@ -99,4 +100,4 @@ def test_the_longest_socket_path_is_taken() -> None:
 
 
 def test_every_setting_has_its_line_of_help() -> None:
-    assert all(line.help.endswith(".") for line in describe(AgentSettings))
+    assert all(each.metadata["help"].endswith(".") for each in fields(AgentSettings))

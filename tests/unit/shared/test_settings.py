@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmdkvol.errors import BadRequest
-from vmdkvol.settings import describe, dump_toml, read_settings
+from vmdkvol.settings import dump_toml, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,18 +180,3 @@ TABLES = st.dictionaries(st.text(max_size=9), SCALARS | st.lists(SCALARS, max_si
 @given(st.dictionaries(st.text(max_size=9), SCALARS | TABLES | st.lists(TABLES, min_size=1, max_size=3), max_size=5))
 def test_what_is_written_reads_back_the_same(values: dict[str, object]) -> None:
     assert tomllib.loads(dump_toml(values)) == values
-
-
-def test_every_setting_is_described() -> None:
-    told = [(line.key, line.type, line.default) for line in describe(House)]
-    assert told == [
-        ("street", "text", "required"),
-        ("id", "UUID", "required"),
-        ("rooms", "list of tables", "[]"),
-        ("rooms.name", "text", "required"),
-        ("rooms.beds", "whole number", "1"),
-        ("tags", "list of text", "[]"),
-        ("height", "number", "3.0"),
-        ("sold", "true or false", "false"),
-        ("owner", "text", "not set"),
-    ]

@@ -104,17 +104,6 @@ def test_an_answer_arrives_as_it_was_given(request_: Request[Any], answer: Any) 
     assert wire.read_reply(request_, frame) == answer
 
 
-@pytest.mark.parametrize(("request_", "answer"), EXAMPLES)
-def test_a_stored_answer_comes_back(request_: Request[Any], answer: Any) -> None:
-    assert wire.load_answer(type(request_), wire.dump_answer(answer)) == answer
-
-
-@pytest.mark.parametrize("data", [b"", b"null", b"[]", b'{"version": 1}', b"\xff", b'{"a":1}'])
-def test_damaged_stored_answers_are_refused(data: bytes) -> None:
-    with pytest.raises(BadFrame):
-        wire.load_answer(Hello, data)
-
-
 @pytest.mark.parametrize("code", sorted(BY_CODE))
 def test_every_error_arrives_as_itself(code: str) -> None:
     sent = BY_CODE[code]("a text", remedy="a remedy", volume="db", count=3, off=False, none=None)

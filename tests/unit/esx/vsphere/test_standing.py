@@ -15,7 +15,6 @@ from vmdkvol_esx.vsphere.standing import Seen, Standing, standing
 OURS, OTHER = DiskUuid(uuid4()), DiskUuid(uuid4())
 LABELS = {
     "none": None,
-    "torn": None,
     "ours": Label(OURS, 1024, "thin", {}),
     "ours-deleting": Label(OURS, 1024, "thin", {}, deleting=True),
     "other": Label(OTHER, 1024, "thin", {}),
@@ -30,25 +29,21 @@ DISKS = {
 S = Standing
 TABLE = {
     ("absent", "none"): S.ABSENT,
-    ("absent", "torn"): S.ABSENT,
     ("absent", "ours"): S.ABSENT,
     ("absent", "ours-deleting"): S.GOING,
     ("absent", "other"): S.TAKEN,
     ("absent", "other-deleting"): S.TAKEN,
     ("unreadable", "none"): S.DAMAGED,
-    ("unreadable", "torn"): S.DAMAGED,
     ("unreadable", "ours"): S.BROKEN,
     ("unreadable", "ours-deleting"): S.BROKEN,
     ("unreadable", "other"): S.DAMAGED,
     ("unreadable", "other-deleting"): S.DAMAGED,
     ("ours", "none"): S.OURS,
-    ("ours", "torn"): S.OURS,
     ("ours", "ours"): S.OURS,
     ("ours", "ours-deleting"): S.LEAVING,
     ("ours", "other"): S.OURS,
     ("ours", "other-deleting"): S.OURS,
     ("other", "none"): S.OTHER,
-    ("other", "torn"): S.OTHER,
     ("other", "ours"): S.CUT,
     ("other", "ours-deleting"): S.CUT,
     ("other", "other"): S.OTHER,
@@ -63,6 +58,6 @@ def test_the_table_has_every_row() -> None:
 
 @pytest.mark.parametrize(("disk", "label"), TABLE)
 def test_a_disk_stands_as_the_table_says(disk: str, label: str) -> None:
-    seen = replace(DISKS[disk], label=LABELS[label], torn=label == "torn")
+    seen = replace(DISKS[disk], label=LABELS[label])
 
     assert standing(OURS, seen) is TABLE[disk, label]
