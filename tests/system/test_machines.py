@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.system.guest import Guest, disks_listed
+from tests.system.guest import Guest, Hardware, disks_listed
+from tests.system.lines import Gone
 from tests.system.machine import Machine
 from tests.system.qmp import Refused
 from tests.system.site import Site
@@ -83,6 +88,50 @@ def test_a_machine_keeps_its_disk_while_its_power_is_cut_and_has_it_when_it_is_b
         assert guest.read(guest.wait_disk(disk.uuid), 5) == b"kept\n"
         guest.reset()
         assert guest.read(guest.wait_disk(disk.uuid), 5) == b"kept\n"
+    finally:
+        guest.close()
+
+
+@pytest.fixture
+def endless(image: Path, tmp_path: Path) -> Path:
+    """The image of a guest that computes without end before it has a root file system."""
+    folder, tree = tmp_path / "endless", tmp_path / "tree"
+    for each in (folder, tree / "bin"):
+        each.mkdir(parents=True)
+    for name in ("vmlinux", "root.ext4"):
+        (folder / name).symlink_to(image / name)
+    shutil.copy("/bin/busybox", tree / "bin" / "sh")
+    (tree / "init").write_text("#!/bin/sh\nwhile :; do :; done\n")
+    (tree / "init").chmod(0o755)
+    with (folder / "initrd.gz").open("wb") as packed:
+        subprocess.run(
+            ["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=b"init\nbin\nbin/sh\n", stdout=packed, check=True
+        )
+    return folder
+
+
+def test_a_boot_that_computes_without_end_is_begun_once_more_and_told(image: Path, endless: Path, site: Site) -> None:
+    guest = Guest(site.machine("c"), endless, Hardware(processors=1), boot_computes_s=15)
+    try:
+        disk = guest.power_on().plug(site.vmdk(), FIRST)
+        (endless / "initrd.gz").unlink()
+        (endless / "initrd.gz").symlink_to(image / "initrd.gz")
+
+        with pytest.warns(UserWarning, match=r"never came up, it is begun once more: QEMU computed \d+ s\nCPU#0\nRIP="):
+            guest.wait_ready()
+
+        assert guest.wait_disk(disk.uuid)
+    finally:
+        guest.close()
+
+
+def test_a_boot_whose_qemu_ends_is_a_failure_at_once(image: Path, site: Site) -> None:
+    guest = Guest(site.machine("d"), image)
+    try:
+        os.kill(guest.power_on().pid, signal.SIGKILL)
+
+        with pytest.raises(Gone, match="QEMU has ended"):
+            guest.wait_ready()
     finally:
         guest.close()
 
