@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.guards import SKIPS
+from vmdkvol import admin_errors  # noqa: F401 - its codes are among BY_CODE then
+from vmdkvol.errors import BY_CODE
 from vmdkvol.points import Point
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +72,15 @@ def test_a_function_fits_on_a_screen(path: Path) -> None:
 @pytest.mark.parametrize("path", PRODUCT + TESTS, ids=name)
 def test_no_function_nests_deeper_than_three(path: Path) -> None:
     assert {f.name: depth(f) for f in functions(path) if depth(f) > MAX_NESTING} == {}
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name)
+def test_an_error_says_what_its_reader_can_do(path: Path) -> None:
+    """Where its class has no remedy for all cases, each place that makes one has its own."""
+    silent = {kind.__name__ for kind in BY_CODE.values() if not kind.remedy}
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and ast.unparse(node.func) in silent]
+    # Two stars may bring it; what they bring is another place's.
+    assert [each.lineno for each in calls if not any(word.arg in ("remedy", None) for word in each.keywords)] == []
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=name)

@@ -163,7 +163,7 @@ class Calls:
                     raise _copy(self._trouble)
                 pending = self._pending[call.id] = Pending(request, call, self._clock.monotonic(), self._clock.condition())
             elif pending.request != request:
-                raise BadRequest(f"call {call.id} is in flight with another request")
+                raise BadRequest(f"call {call.id} is in flight with another request", remedy="use a new id for each call")
             pending.waiters += 1
             return pending
 

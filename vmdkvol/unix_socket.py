@@ -153,5 +153,8 @@ def _clear(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise Conflict(f"whether another process serves {path} cannot be told: {_reason(error)}") from error
+            raise Conflict(
+                f"whether another process serves {path} cannot be told: {_reason(error)}",
+                remedy="see who has it (`ss -xlp`), or use another path",
+            ) from error
     raise Conflict(f"another process serves {path}", remedy="stop it, or use another path")

@@ -272,22 +272,22 @@ def _that_fit(sizes: Sequence[int]) -> int:
 
 def _check(request: QueryAudit | ExportAudit) -> None:
     if not 1 <= request.limit <= MOST_LISTED:
-        raise BadRequest(f"a page of the audit has 1 to {MOST_LISTED} records")
+        raise BadRequest(f"a page of the audit has 1 to {MOST_LISTED} records", remedy="ask for fewer, and page by page")
     for name in ("since", "until"):
         value = getattr(request, name)
         if value is not None and not math.isfinite(value):
-            raise BadRequest(f"{name} is no time")
+            raise BadRequest(f"{name} is no time", remedy="give UTC seconds since 1970")
     for name in ("actor", "verb", "target", "result"):
         value = getattr(request, name)
         if value is not None and len(value) > _MOST_TEXT:
-            raise BadRequest(f"{name} {quoted(value[:40])}... is longer than any in the audit")
+            raise BadRequest(f"{name} {quoted(value[:40])}... is longer than any in the audit", remedy="give less of it")
         if value is not None and not value.isprintable():
-            raise BadRequest(f"{name} {quoted(value)} has unprintable characters, and nothing in the audit has")
+            raise BadRequest(f"{name} {quoted(value)} has characters that are not printable", remedy="leave them out")
     if request.target is not None and request.target.count("*") > _MOST_STARS:
-        raise BadRequest(f"target {quoted(request.target)} has more than {_MOST_STARS} stars")
+        raise BadRequest(f"target {quoted(request.target)} has more than {_MOST_STARS} stars", remedy="use fewer of them")
     place = request.before if isinstance(request, QueryAudit) else request.after
     if place is not None and not 0 <= place < 1 << 63:
-        raise BadRequest("before and after are numbers of records")
+        raise BadRequest("before and after are numbers of records", remedy="go on with the next of the page before")
 
 
 def _filter(request: QueryAudit | ExportAudit) -> AuditFilter:

@@ -229,12 +229,16 @@ def _read_key(path: Path) -> _Key | None:
 def _request(csr_pem: str) -> x509.CertificateSigningRequest:
     """Return the request, of which only the key counts; BadRequest unless whoever made it has that key, and it is strong."""
     if len(csr_pem) > _MAX_REQUEST:
-        raise BadRequest(f"a signing request has no more than {_MAX_REQUEST} bytes")
+        raise BadRequest(
+            f"a signing request has no more than {_MAX_REQUEST} bytes", remedy="send one of a single key, without extensions"
+        )
     try:
         request = x509.load_pem_x509_csr(csr_pem.encode())
         valid, key = request.is_signature_valid, request.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadRequest(f"this is no signing request: {error}") from error
+        raise BadRequest(
+            f"this is no signing request: {error}", remedy="send a PEM certificate signing request (RFC 2986)"
+        ) from error
     strong = (
         (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES))
         or isinstance(key, ed25519.Ed25519PublicKey)

@@ -53,7 +53,9 @@ class Datastores:
     def page(self, request: ListDatastores) -> DatastoreRows:
         """See ``ListDatastores``. Without the hypervisor those are told that are on record, without their sizes."""
         if not 1 <= request.limit <= MOST_LISTED:
-            raise BadRequest(f"a page has 1 to {MOST_LISTED} datastores, not {request.limit}")
+            raise BadRequest(
+                f"a page has 1 to {MOST_LISTED} datastores, not {request.limit}", remedy="ask for fewer, and page by page"
+            )
         rows = [each for name, each in sorted(self._all().items()) if request.after is None or name > request.after]
         shown, left = rows[: request.limit], _PAGE_BYTES
         for number, each in enumerate(shown):

@@ -120,7 +120,7 @@ class Enrolments:
         All pages of a listing are of one look, if they are asked for within a minute: a look at a large site takes a second.
         """
         if not 1 <= request.limit <= MOST_LISTED:
-            raise BadRequest(f"a page has 1 to {MOST_LISTED} machines")
+            raise BadRequest(f"a page has 1 to {MOST_LISTED} machines", remedy="ask for fewer, and page by page")
         known = self._looked(anew=request.after is None)
         after = "" if request.after is None else str(request.after)
         ids = sorted((vm for vm in known if str(vm) > after), key=str)

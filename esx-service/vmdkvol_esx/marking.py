@@ -102,7 +102,10 @@ def _marked(record: VolumeRecord, request: Mark) -> VolumeRecord:
 
 def _check_follows(record: VolumeRecord, content: Content, uuid: UUID | None) -> None:
     if uuid is None and content is not Content.UNFORMATTED:
-        raise BadRequest(f"volume {record.name} cannot be {content} without a file system's UUID")
+        raise BadRequest(
+            f"volume {record.name} cannot be {content} without a file system's UUID",
+            remedy="if agent and service differ in version, upgrade the older one; else please report it",
+        )
     # The UUID that `formatting` announced is the one that `formatted` must have: another file system is not ours.
     foreign_uuid = content is Content.FORMATTED and record.filesystem_uuid not in (None, uuid)
     if foreign_uuid or not content_may_become(record.content, content):

@@ -243,7 +243,7 @@ class MendingOrphans:
     def _trash(self, order: MendOrphan, place: Place, known: Known) -> Outcome:
         """The copy first: killed before the record is there, the same order finds the disk as it was, and does it all again."""
         if place.disk is None:
-            raise Conflict(f"no disk lies at {place.path}")
+            raise Conflict(f"no disk lies at {place.path}", remedy="see the list of orphans again: somebody may have mended it")
         now = self._clock.wall()
         made = orphans.trashed(place, place.disk, VolumeId(self._new_id()), now, known.vmgroups)
         record = replace(as_found(place.path, made, now), state=State.TRASHED, trashed_at=now)
@@ -274,7 +274,9 @@ class MendingOrphans:
 
 def _record_of(place: Place) -> VolumeRecord:
     if place.record is None:
-        raise Conflict(f"{place.path} has no second copy of a record")
+        raise Conflict(
+            f"{place.path} has no second copy of a record", remedy="see the list of orphans for what can be done with it"
+        )
     return place.record
 
 

@@ -65,7 +65,7 @@ class Overview:
     def page(self, request: ListAllVolumes) -> VolumeRows:
         """See ``ListAllVolumes``. Without the hypervisor the records are told, with a warning."""
         if not 1 <= request.limit <= MOST_LISTED:
-            raise BadRequest(f"a page has 1 to {MOST_LISTED} volumes")
+            raise BadRequest(f"a page has 1 to {MOST_LISTED} volumes", remedy="ask for fewer, and page by page")
         group = None if request.vmgroup is None else self._choosing.vmgroup(request.vmgroup)
         fits, names, shown = _filter(request), self._choosing.names(), list[VolumeRow]()
         left, after, scanned = _PAGE_BYTES, request.after, 0
@@ -212,7 +212,7 @@ def size(row: VolumeRow) -> int:
 
 def _filter(request: ListAllVolumes) -> Fits:
     if len(request.name or "") > _MAX_PATTERN:
-        raise BadRequest(f"the pattern for names has more than {_MAX_PATTERN} characters")
+        raise BadRequest(f"the pattern for names has more than {_MAX_PATTERN} characters", remedy="give a shorter one")
     # Its groups never take back what they took, so no pattern is slow (``fnmatch`` since Python 3.9).
     pattern = None if request.name is None else re.compile(translate(request.name))
     hidden = frozenset() if request.trash or request.state is not None else _GONE

@@ -256,7 +256,7 @@ class _Look:
 
 def _check_limit(limit: int) -> None:
     if not 1 <= limit <= MOST_LISTED:
-        raise BadRequest(f"a page has 1 to {MOST_LISTED} entries, not {limit}")
+        raise BadRequest(f"a page has 1 to {MOST_LISTED} entries, not {limit}", remedy="ask for fewer, and page by page")
 
 
 def _name(text: str) -> str:

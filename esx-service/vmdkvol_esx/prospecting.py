@@ -54,7 +54,9 @@ class Prospecting:
 
     def _page(self, request: ScanDisks, deadline: Deadline) -> FoundDisks:
         if not 1 <= request.limit <= MOST_LISTED:
-            raise BadRequest(f"a page has 1 to {MOST_LISTED} disks, not {request.limit}")
+            raise BadRequest(
+                f"a page has 1 to {MOST_LISTED} disks, not {request.limit}", remedy="ask for fewer, and page by page"
+            )
         datastore = self.datastore(request.datastore)
         found = self._hypervisor.foreign(datastore, request.folder, deadline)
         left = [path for path in found if request.after is None or str(path) > request.after]

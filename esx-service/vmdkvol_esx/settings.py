@@ -49,9 +49,17 @@ class HostSetting:
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > MAX_HOST_NAME or not self.name.isprintable():
-            raise BadRequest(f"a host's name has 1 to {MAX_HOST_NAME} printable characters", setting="name")
+            raise BadRequest(
+                f"a host's name has 1 to {MAX_HOST_NAME} printable characters",
+                remedy="use the name of the machine, as `hostname` says it",
+                setting="name",
+            )
         if not self.id.int:
-            raise BadRequest(f"host {self.name}: the id is all zeros", setting="id")
+            raise BadRequest(
+                f"host {self.name}: the id is all zeros",
+                remedy="write the machine's own: on vSphere its instance UUID, elsewhere any UUID (`uuidgen`)",
+                setting="id",
+            )
         if self.socket is not None:
             check_socket("socket", self.socket)
 
@@ -199,9 +207,13 @@ class ServiceSettings:
             ("audit_records", 1000, 5_000_000),
         ):
             if not low <= getattr(self, name) <= high:
-                raise BadRequest(f"{name} must be from {low:g} to {high:g}", setting=name)
+                raise BadRequest(
+                    f"{name} must be from {low:g} to {high:g}", remedy="write a number between these", setting=name
+                )
         if self.log_level not in _LEVELS:
-            raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
+            raise BadRequest(
+                f"log_level must be one of: {', '.join(_LEVELS)}", remedy="write one of these words", setting="log_level"
+            )
 
     def _check_listen(self) -> None:
         check_socket("admin_socket", self.admin_socket)
@@ -222,11 +234,15 @@ class ServiceSettings:
         known = self.datastore_names
         if self.default_datastore is None and len(known) > 1:
             raise BadRequest(
-                "default_datastore is needed with several datastores", setting="vsphere" if self.vsphere else "datastores"
+                "default_datastore is needed with several datastores",
+                remedy=f"write default_datastore = with one of: {', '.join(known)}",
+                setting="vsphere" if self.vsphere else "datastores",
             )
         if self.default_datastore is not None and self.default_datastore not in known:
             raise BadRequest(
-                f"default_datastore {self.default_datastore!r} is none of: {', '.join(known)}", setting="default_datastore"
+                f"default_datastore {self.default_datastore!r} is none of: {', '.join(known)}",
+                remedy="write one of these",
+                setting="default_datastore",
             )
 
     @property

@@ -117,7 +117,7 @@ class Showing:
 
 def _check_limit(limit: int) -> None:
     if not 1 <= limit <= MOST_LISTED:
-        raise BadRequest(f"a page has 1 to {MOST_LISTED} entries, not {limit}")
+        raise BadRequest(f"a page has 1 to {MOST_LISTED} entries, not {limit}", remedy="ask for fewer, and page by page")
 
 
 def _member(member: Member, seen: Mapping[VmId, Vm]) -> MemberInfo:

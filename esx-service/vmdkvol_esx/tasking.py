@@ -50,7 +50,7 @@ class Tasking:
     def list(self, request: ListTasks) -> Tasks:
         """See ``ListTasks``."""
         if not 1 <= request.limit <= MOST_LISTED:
-            raise BadRequest(f"a list has 1 to {MOST_LISTED} pieces of work of each kind")
+            raise BadRequest(f"a list has 1 to {MOST_LISTED} pieces of work of each kind", remedy="ask for fewer")
         found = [each for each in self._store.open_intents() if request.volume in (None, each.volume)]
         newest = sorted(found, key=lambda intent: -intent.opened_at)[: request.limit]
         ended = self._ledger.ended(request.volume, request.limit) if request.ended else ()

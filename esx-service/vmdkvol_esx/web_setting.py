@@ -38,9 +38,15 @@ class WebSetting:
         if self.listen is not None and not _PLACE.fullmatch(self.listen):
             raise BadRequest(f"listen {self.listen[:60]!r} is not HOST:PORT", remedy="write 0.0.0.0:1020", setting="listen")
         if self.listen is not None and self.certificate_file is None:
-            raise BadRequest("listen needs certificate_file: there is no API without TLS", setting="listen")
+            raise BadRequest(
+                "listen needs certificate_file: there is no API without TLS",
+                remedy="add certificate_file and key_file, or take listen out: root's socket needs neither",
+                setting="listen",
+            )
         for name in ("certificate_file", "key_file", "admin_ca_file", "token_file"):
             if (path := getattr(self, name)) is not None:
                 check_path(name, path)
         if not 1 <= self.threads <= MOST_WEB_THREADS:
-            raise BadRequest(f"threads must be from 1 to {MOST_WEB_THREADS}", setting="threads")
+            raise BadRequest(
+                f"threads must be from 1 to {MOST_WEB_THREADS}", remedy="write a number between these", setting="threads"
+            )

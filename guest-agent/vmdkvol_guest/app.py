@@ -245,7 +245,9 @@ def _text(body: Json, key: str) -> str:
 def _mount_id(body: Json) -> str:
     mount_id = _text(body, "ID")
     if not 0 < len(mount_id) <= MAX_ID or not mount_id.isprintable():
-        raise BadRequest(f"ID is not a mount ID: {mount_id[:20]!r}")
+        raise BadRequest(
+            f"ID is not a mount ID: {mount_id[:20]!r}", remedy=f"send 1 to {MAX_ID} printable characters, as Docker does"
+        )
     return mount_id
 
 

@@ -56,17 +56,27 @@ class AgentSettings:
 
     def __post_init__(self) -> None:
         if not _DRIVER.fullmatch(self.driver):
-            raise BadRequest(f"driver {self.driver[:60]!r} is not a plugin's name", setting="driver")
+            raise BadRequest(
+                f"driver {self.driver[:60]!r} is not a plugin's name",
+                remedy="use letters, digits, and . _ - between them, such as vsphere",
+                setting="driver",
+            )
         _check_path("run_dir", self.run_dir)
         _check_path("state_dir", self.state_dir)
         if self.run_dir == self.state_dir:
-            raise BadRequest("run_dir and state_dir are the same directory", setting="state_dir")
+            raise BadRequest(
+                "run_dir and state_dir are the same directory",
+                remedy="give each a directory of its own: one of them ends with the boot",
+                setting="state_dir",
+            )
         _check_socket("socket", self.socket)
         _check_service(self.service)
         self._check_metrics()
         self._check_numbers()
         if self.log_level not in _LEVELS:
-            raise BadRequest(f"log_level must be one of: {', '.join(_LEVELS)}", setting="log_level")
+            raise BadRequest(
+                f"log_level must be one of: {', '.join(_LEVELS)}", remedy="write one of these words", setting="log_level"
+            )
 
     @property
     def remote(self) -> bool:
@@ -89,9 +99,13 @@ class AgentSettings:
         except BadRequest as error:
             raise BadRequest(f"metrics: {error.text}", remedy=error.remedy, setting="metrics") from error
         if isinstance(address, VsockAddress):
-            raise BadRequest("metrics are told at unix:// or tcp://", setting="metrics")
+            raise BadRequest(
+                "metrics are told at unix:// or tcp://",
+                remedy='write metrics = "unix:///run/vmdkvol/metrics.sock", or tcp://ADDRESS:PORT',
+                setting="metrics",
+            )
         if isinstance(address, UnixAddress) and str(address.path) == self.socket:
-            raise BadRequest("metrics and socket are the same path", setting="metrics")
+            raise BadRequest("metrics and socket are the same path", remedy="give each a path of its own", setting="metrics")
 
     def _check_numbers(self) -> None:
         limits = {
@@ -105,7 +119,7 @@ class AgentSettings:
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                raise BadRequest(f"{name} must be from {low} to {high}", setting=name)
+                raise BadRequest(f"{name} must be from {low} to {high}", remedy="write a number between these", setting=name)
 
 
 def _check_service(text: str) -> None:
@@ -126,10 +140,16 @@ def _check_service(text: str) -> None:
 def _check_path(setting: str, path: str) -> None:
     parts = path.split("/")
     if not path.startswith("/") or path == "/" or ".." in parts or "\0" in path:
-        raise BadRequest(f"{setting} {path[:100]!r} is not an absolute path without '..'", setting=setting)
+        raise BadRequest(
+            f"{setting} {path[:100]!r} is not an absolute path without '..'",
+            remedy="write it from / on, such as /run/vmdkvol",
+            setting=setting,
+        )
 
 
 def _check_socket(setting: str, path: str) -> None:
     _check_path(setting, path)
     if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH:
-        raise BadRequest(f"{setting}: the socket's path is longer than {MAX_PATH} bytes", setting=setting)
+        raise BadRequest(
+            f"{setting}: the socket's path is longer than {MAX_PATH} bytes", remedy="use a shorter path", setting=setting
+        )

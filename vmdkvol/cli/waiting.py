@@ -95,7 +95,7 @@ def check_ready(name: str, state: str) -> None:
         raise VolumeLost(f"{stands}: its disk was not found", remedy="see `vmdkvol orphans ls`", name=name)
     if state == State.DAMAGED:
         raise CheckFailed(f"{stands}: the check of its file system failed", name=name)
-    raise Conflict(stands, name=name)
+    raise Conflict(stands, remedy="wait until it is ready: `vmdkvol volume inspect` says what is done with it", name=name)
 
 
 def look_at_task(client: Client, task: str, ended: Callable[[], object] = lambda: None) -> Look:

@@ -70,7 +70,10 @@ def _walk(store: DatastoreFiles, top: Parts, deadline: Deadline | None) -> Itera
                 found = [(each.name, each.is_dir(follow_symlinks=False), each.is_symlink()) for each in scan]
         except FileNotFoundError:
             if parts == top:
-                raise NotFound(f"there is no folder {quoted('/'.join(top))} on the datastore") from None
+                raise NotFound(
+                    f"there is no folder {quoted('/'.join(top))} on the datastore",
+                    remedy="write it as it lies there, with capital and small letters; or leave it out",
+                ) from None
             # It went away meanwhile.
             continue
         entries += len(found)

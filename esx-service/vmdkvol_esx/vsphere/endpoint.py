@@ -31,9 +31,17 @@ class Endpoint:
                 setting="host",
             )
         if not 1 <= self.port <= 65535:
-            raise BadRequest(f"port {self.port} of {self.host} is not from 1 to 65535", setting="port")
+            raise BadRequest(
+                f"port {self.port} of {self.host} is not from 1 to 65535",
+                remedy="leave it out (443), or write the port of vCenter or the ESXi host",
+                setting="port",
+            )
         if not self.user or len(self.user) > _MAX_USER or not self.user.isprintable():
-            raise BadRequest(f"the account on {self.host} has 1 to {_MAX_USER} printable characters", setting="user")
+            raise BadRequest(
+                f"the account on {self.host} has 1 to {_MAX_USER} printable characters",
+                remedy="write it as NAME@DOMAIN, or as the ESXi host has it",
+                setting="user",
+            )
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

@@ -52,7 +52,10 @@ class Foreign:
             lambda files: files is not None,
         )
         if found is None:
-            raise NotFound(f"there is no folder {quoted(folder)} on the datastore")
+            raise NotFound(
+                f"there is no folder {quoted(folder)} on the datastore",
+                remedy="write it as it lies there, with capital and small letters; or leave it out",
+            )
         paths = [path for path in sorted(found) if obstacles.is_descriptor(path.rpartition("/")[2])]
         paths = [path for path in paths if path.split("/")[0] != FOLDER]
         if len(paths) > MOST:

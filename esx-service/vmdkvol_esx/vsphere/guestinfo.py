@@ -46,7 +46,10 @@ class Guestinfo:
         deadline = Deadline.after(self._clock, WRITE_S)
         machine = self._machines.one(vm, deadline)
         if machine is None:
-            raise NotFound(f"there is no virtual machine {vm}")
+            raise NotFound(
+                f"there is no virtual machine {vm}",
+                remedy="see `vmdkvol vm ls`: it was removed, or the service's account does not see it any more",
+            )
         spec = vim.vm.ConfigSpec(extraConfig=[vim.option.OptionValue(key=f"guestinfo.{key}", value=text)])
         what = f"writing guestinfo.{key} into virtual machine {machine.name}"
         try:

@@ -59,7 +59,9 @@ class TokenFile:
         """Make a token for ``name``; nobody is told it again. Conflict if the name has one that counts."""
         checked_name(name)
         if not 1 <= days <= MOST_DAYS:
-            raise BadRequest(f"a token counts for 1 to {MOST_DAYS} days")
+            raise BadRequest(
+                f"a token counts for 1 to {MOST_DAYS} days", remedy="give --days in between, and make a new one when it is over"
+            )
         secret, now = Secret(_PREFIX + secrets.token_urlsafe(_BYTES)), self._clock.wall()
         with alone(self._path):
             kept = [each for each in read(self._path) if each.name != name or each.expires_at > now]

@@ -103,7 +103,9 @@ def _id(text: str) -> UUID:
 
 def _form(text: str) -> Form:
     if text not in list(Form):
-        raise BadRequest(f"there is no form {quoted(text, 40)}; there are: {', '.join(Form)}")
+        raise BadRequest(
+            f"there is no form {quoted(text, 40)}; there are: {', '.join(Form)}", remedy="use the links of the page"
+        )
     return Form(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from vmdkvol.adoption_messages import ScanDisks
+from vmdkvol.audit_messages import QueryAudit
 from vmdkvol.names import DatastoreName, datastore_name
 from vmdkvol.site_messages import CordonDatastore, GetDatastore, ListDatastores, UncordonDatastore
 from vmdkvol_esx.web.pages.changing import Change
@@ -29,7 +30,8 @@ def show(visit: Visit) -> Drawn:
 
 def inspect(visit: Visit, name: str) -> Drawn:
     """Show one datastore."""
-    return Drawn("datastore.html", {"store": visit.ask(GetDatastore(name=name)), "scans": visit.may(ScanDisks)})
+    store = visit.ask(GetDatastore(name=name))
+    return Drawn("datastore.html", {"store": store, "scans": visit.may(ScanDisks), "told": visit.may(QueryAudit)})
 
 
 def _at(form: Form) -> str:

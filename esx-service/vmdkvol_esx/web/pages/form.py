@@ -93,7 +93,7 @@ class Form:
         if found is None:
             return None
         if not found.isascii() or not found.isdigit() or len(found) > 18:
-            raise BadRequest(f"{name} is a number, not {quoted(found, 40)}", form_field=name)
+            raise BadRequest(f"{name} is a number, not {quoted(found, 40)}", remedy="write a whole number", form_field=name)
         return int(found)
 
 

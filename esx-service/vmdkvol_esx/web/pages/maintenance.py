@@ -34,7 +34,9 @@ def _kind(text: str | None) -> TargetKind | None:
     if text is None:
         return None
     if text not in list(TargetKind):
-        raise BadRequest(f"there is no kind {quoted(text, 40)}; there are: {', '.join(TargetKind)}")
+        raise BadRequest(
+            f"there is no kind {quoted(text, 40)}; there are: {', '.join(TargetKind)}", remedy="choose one of these"
+        )
     return TargetKind(text)
 
 

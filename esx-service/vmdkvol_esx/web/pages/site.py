@@ -19,7 +19,6 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 
 from vmdkvol import __version__
 from vmdkvol.admin_errors import NotAuthenticated
-from vmdkvol.audit_messages import QueryAudit
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, Internal, NotFound, VolumeError, quoted
 from vmdkvol.messages import Call
@@ -37,7 +36,7 @@ from vmdkvol_esx.web.pages.entering import Entered, Gate, check_form
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.resending import CHANGE, PLAN, kept, once_more
 from vmdkvol_esx.web.pages.said import Notes
-from vmdkvol_esx.web.pages.tables import CHANGES, PAGES
+from vmdkvol_esx.web.pages.tables import CHANGES, PAGES, named_for
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Sent, Visit
 from vmdkvol_esx.web.pages.words import FILTERS, heading, shown
 
@@ -219,10 +218,9 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
         note = request.args.get("said", "")
         return {
             "entered": entered,
-            "navigation": _navigation(entered),
+            "navigation": [(path, name, _is_here(path)) for path, name in named_for(entered.by.role if entered else None)],
             "said": notes.take(entered.csrf, note) if entered is not None and note else "",
             "may": lambda verb: entered is not None and entered.by.role.covers(changes.message(verb).needs),
-            "reads_audit": entered is not None and entered.by.role.covers(QueryAudit.needs),
             "static": lambda name: url_for("static", filename=name, v=marks[name]),
             "version": __version__,
             "now": door.clock.wall(),
@@ -231,12 +229,6 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
             "again": None,
             "tried": lambda mark: None,
         }
-
-
-def _navigation(entered: Entered | None) -> list[tuple[str, str, bool]]:
-    """Return path and name of the pages that whoever entered may see, and whether one is this one."""
-    seen = () if entered is None else (page for page in PAGES if page.name and entered.by.role.covers(page.needs))
-    return [(page.path, page.name, _is_here(page.path)) for page in seen]
 
 
 def _is_here(path: str) -> bool:
@@ -264,7 +256,7 @@ def _errors(app: Flask, door: Door) -> None:
         where = f"{request.method} {quoted(request.path, 60)}"
         if isinstance(error, NoSuchPath):
             return _error_page(NotFound(f"there is no page {quoted(request.path, 60)}", remedy="go on by the navigation"), 404)
-        response = _error_page(BadRequest(f"{where}: {error.name}"), error.code or 500)
+        response = _error_page(BadRequest(f"{where}: {error.name}", remedy="go on by the navigation"), error.code or 500)
         if isinstance(error, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
         return response

@@ -1,7 +1,8 @@
-"""All pages, in the order of the navigation, and all changes. Values only."""
+"""All pages, in the order of the navigation, and all changes. Pure."""
 
 from __future__ import annotations
 
+from vmdkvol.orders import Role
 from vmdkvol_esx.web.pages import (
     audit,
     datastores,
@@ -45,3 +46,8 @@ CHANGES: tuple[Change, ...] = (
     *tasks.CHANGES,
     *orphans.CHANGES,
 )
+
+
+def named_for(role: Role | None) -> list[tuple[str, str]]:
+    """Return path and name of what stands in the navigation of whoever has this role, None: of nobody who has come in."""
+    return [(page.path, page.name) for page in PAGES if page.name and role is not None and role.covers(page.needs)]

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
+from vmdkvol.audit_messages import QueryAudit
 from vmdkvol.errors import BadRequest, quoted
 from vmdkvol.site_messages import ListDatastores
 from vmdkvol.vmgroup_messages import DEFAULT_NAME, GetVmgroup, ListMembers, ListVmgroups
@@ -47,6 +48,7 @@ def inspect(visit: Visit, name: str) -> Drawn:
         "next": _following(group["name"], members),
         "unknown": Unknown,
         "is_default": group["name"] == DEFAULT_NAME,
+        "told": visit.may(QueryAudit),
         "places": ["_VM_DS", *stores],
         "more_places": [place for place in (*stores, *WORDS) if place not in taken],
     }

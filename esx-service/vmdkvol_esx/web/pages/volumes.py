@@ -38,7 +38,10 @@ def show(visit: Visit) -> Drawn:
     wanted = {name: query.maybe(name) for name in _FILTERS}
     trash, sort = query.flag("trash"), query.maybe("sort")
     if sort is not None and sort not in _SORTS:
-        raise BadRequest(f"volumes are not sorted by {quoted(sort, 40)}, but by one of: {', '.join(_SORTS)}")
+        raise BadRequest(
+            f"volumes are not sorted by {quoted(sort, 40)}, but by one of: {', '.join(_SORTS)}",
+            remedy="use the heads of the columns",
+        )
     given: dict[str, Any] = {**wanted, "state": _state(wanted["state"])}
     asked = ListAllVolumes(**given, trash=trash)
     kept = {name: value for name, value in {**wanted, "trash": "yes" if trash else None}.items() if value is not None}
@@ -85,7 +88,7 @@ def _state(text: str | None) -> State | None:
     if text is None:
         return None
     if text not in list(State):
-        raise BadRequest(f"there is no state {quoted(text, 40)}; there are: {', '.join(State)}")
+        raise BadRequest(f"there is no state {quoted(text, 40)}; there are: {', '.join(State)}", remedy="choose one of these")
     return State(text)
 
 
