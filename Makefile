@@ -23,13 +23,16 @@ SEED ?= 0
 SHRINK ?=
 # Of test-esx: a service's settings with [vsphere], two datastores and two hosts; --dry takes a simulator for the endpoint.
 SETTINGS ?= /etc/vmdkvol/service.toml
+# Of map: only modules that have it in their name or purpose.
+WORD ?=
 # Of mutants: one defect of the list, or several; with --keep what came out is kept for the table.
 NAME ?=
 
-.PHONY: help demo demo-vsphere demo-vm test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine guest test-system clean
+.PHONY: help map demo demo-vsphere demo-vm test-esx bench test lint unit soak-sim mutants storm bootstrap engines simulator scale test-engine guest test-system clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
+	@echo 'make map [WORD=trash]   every module in one line, by layers: where is what'
 	@echo 'make lint   only the static checks;  make unit   only the tests without processes, mounts and engine'
 	@echo 'make soak-sim STEPS=N [SEED=N] [SHRINK=--shrink]   the simulation of agents, service and hypervisor for N steps, on every core'
 	@echo 'make mutants [NAME=ID]   put each deliberate defect into a copy and see which check finds it (half an hour)'
@@ -44,6 +47,9 @@ help:
 	@echo 'make test-system  virtual machines with PVSCSI disks, emulated: agent and engine are in them, the service is outside'
 	@echo 'make guest  build the image of those machines under .cache (Debian packages, a minute)'
 	@echo 'make clean  remove .venv and caches'
+
+map: bootstrap
+	@$(PY) -m tests.module_map $(WORD)
 
 demo:
 	@$(BOOTSTRAP) demo
