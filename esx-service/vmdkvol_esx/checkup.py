@@ -97,7 +97,7 @@ def datastore(seen: Datastore) -> Finding:
     """Judge a datastore of the settings."""
     check = f"datastore {seen.name}"
     if seen.problem is not None:
-        return Finding(FAIL, check, seen.problem, "an administrator must look at it; or take it out of the settings")
+        return Finding(FAIL, check, seen.problem, "look at it in the hypervisor, or take it out of the settings")
     found = f"{vdvs_capacity(seen.free_bytes)} of {vdvs_capacity(seen.capacity_bytes)} free"
     if not seen.writable:
         return Finding(FAIL, check, f"{found}; read-only, or in maintenance", "end that, or take it out of the settings")

@@ -50,5 +50,6 @@ def _read(vmgroup: Vmgroup) -> dict[str, Any]:
         raise InvalidOption(
             f"the default options of vmgroup {vmgroup.name} cannot be used: {error.text}",
             remedy="ask an administrator to change them",
+            defaults_of=vmgroup.name,
         ) from error
     return values

@@ -13,7 +13,7 @@ from vmdkvol.volume import Content, VmId
 from vmdkvol_esx.ports import Datastore, GrowDisk
 from vmdkvol_esx.records import Intent, VolumeRecord
 
-_LOOK = "an administrator must look; nothing was changed"
+_AGAIN = "give the order again when `vmdkvol datastore ls` shows it without trouble; nothing was changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ def check(found: Found, size_bytes: int, datastores: Sequence[Datastore]) -> Non
     name, has, recorded = found.record.name, found.size_bytes, found.record.size_bytes
     if has < recorded:
         raise MetadataDamaged(
-            f"the disk of volume {name} has {format_size(has)}, its record says {format_size(recorded)}", remedy=_LOOK
+            f"the disk of volume {name} has {format_size(has)}, its record says {format_size(recorded)}",
+            remedy="find out which of the two is right before it is mounted again; nothing was changed",
         )
     if size_bytes < has:
         raise InvalidSize(
@@ -82,9 +83,9 @@ def _usable(name: DatastoreName, datastores: Sequence[Datastore]) -> Datastore:
     datastore = next((each for each in datastores if each.name == name), None)
     problem = "it is not there" if datastore is None else datastore.problem
     if datastore is None or problem is not None:
-        raise TruthUnknown(f"datastore {name} cannot be used: {problem}", remedy=_LOOK, datastore=name)
+        raise TruthUnknown(f"datastore {name} cannot be used: {problem}", remedy=_AGAIN, datastore=name)
     if not datastore.writable:
-        raise NotPermitted(f"datastore {name} is read-only", remedy=_LOOK, datastore=name)
+        raise NotPermitted(f"datastore {name} is read-only", remedy="make it writable for the service", datastore=name)
     return datastore
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmdkvol.errors import NotPermitted, QuotaExceeded, StillMounted, VolumeError, VolumeNotFound, quoted
-from vmdkvol.orders import OrderFor
+from vmdkvol.errors import InvalidOption, NotPermitted, QuotaExceeded, StillMounted, VolumeError, VolumeNotFound, quoted
+from vmdkvol.orders import OrderFor, Role
 from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx.told_commands import command
 
+# What a remedy says to a guest, and to whoever is that administrator.
+_ADDRESSED = (
+    ("an administrator must look at ", "look at "),
+    ("an administrator must look whose ", "look whose "),
+    ("an administrator must look; ", "look at it, and into the service's log; "),
+    ("an administrator must take ", "take "),
+    ("an administrator can take it from there", "`vmdkvol volume detach --force` takes it from there"),
+)
+
 
 def for_administrators(order: OrderFor[Any], error: VolumeError) -> VolumeError:
-    """Return the error with the administrator's own remedy; itself where it has that already."""
+    """Return the error with the remedy of whoever gave the order, by the role; itself where it has that already."""
     if error.fields.get("cancelled") and isinstance(order, CreateVolumeFor):
         # Who stopped it knows a task, and who ordered it a volume; neither knows the disk's path.
         return type(error)(f"volume {quoted(order.name)} is not made: it was cancelled", remedy=error.remedy, **error.fields)
@@ -20,7 +29,16 @@ def for_administrators(order: OrderFor[Any], error: VolumeError) -> VolumeError:
 
 
 def _remedy(order: OrderFor[Any], error: VolumeError) -> str:
-    """Return what an administrator does, empty: what the error says."""
+    """Return what whoever gave the order does, empty: what the error says."""
+    if isinstance(error, VolumeNotFound) and error.remedy == VolumeNotFound.remedy:
+        return "see `vmdkvol volume ls` for names and ids"
+    if isinstance(error, StillMounted) and error.remedy == StillMounted.remedy:
+        return "stop what has it open on that machine, then give the order again: it is not tried again by itself"
+    # An operator asks for these, as a guest does.
+    return _of_admin(order, error) if order.by.role.covers(Role.ADMIN) else ""
+
+
+def _of_admin(order: OrderFor[Any], error: VolumeError) -> str:
     if isinstance(error, QuotaExceeded) and "limits" in error.fields:
         return _of_quota(order, error)
     if isinstance(error, NotPermitted) and error.fields.get("cordoned"):
@@ -31,11 +49,12 @@ def _remedy(order: OrderFor[Any], error: VolumeError) -> str:
         given = ("set", "--allow-create=true") if error.fields["has"] == "use" else ("add", "--allow-create")
         line = command("vmgroup", "access", given[0], "--name", group, "--datastore", datastore, given[1])
         return f"use another datastore, or give the right: `{line}`"
-    if isinstance(error, VolumeNotFound) and error.remedy == VolumeNotFound.remedy:
-        return "see `vmdkvol volume ls` for names and ids"
-    if isinstance(error, StillMounted) and error.remedy == StillMounted.remedy:
-        return "stop what has it open on that machine, then give the order again: it is not tried again by itself"
-    return ""
+    if isinstance(error, InvalidOption) and "defaults_of" in error.fields:
+        return f"change them: `{command('vmgroup', 'update', of=str(error.fields['defaults_of']))} --default KEY=VALUE`"
+    addressed = error.remedy
+    for said, meant in _ADDRESSED:
+        addressed = addressed.replace(said, meant)
+    return addressed if addressed != error.remedy else ""
 
 
 def _of_quota(order: OrderFor[Any], error: VolumeError) -> str:

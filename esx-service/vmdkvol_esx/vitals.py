@@ -86,7 +86,7 @@ class Checking:
         for store in stores:
             check = f"datastore {store.name}"
             if store.problem is not None:
-                yield Finding(FAIL, check, store.problem, "an administrator must look at it; or take it out of the settings")
+                yield Finding(FAIL, check, store.problem, "look at it in the hypervisor, or take it out of the settings")
             elif not store.writable:
                 yield Finding(FAIL, check, "is read-only", "make it writable")
             elif store.capacity_bytes and 1 - store.free_bytes / store.capacity_bytes > _FULL:

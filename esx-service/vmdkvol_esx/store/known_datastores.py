@@ -32,4 +32,4 @@ def remember(transaction: Transaction, name: DatastoreName, marker: UUID) -> Non
     if known is None:
         transaction.change(_NEW, name=name, id=str(marker))
     elif known["id"] != str(marker):
-        raise NotPermitted(f"datastore {name} is {known['id']}, not {marker}")
+        raise NotPermitted(f"datastore {name} is {known['id']}, not {marker}", remedy="connect the one that was there before")

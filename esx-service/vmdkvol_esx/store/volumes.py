@@ -173,7 +173,11 @@ def check_unknown(transaction: Transaction, record: VolumeRecord) -> None:
 def _claim(transaction: Transaction, record: VolumeRecord) -> None:
     key, group = str(record.id), str(record.vmgroup)
     if transaction.first(_GROUP, group=group) is None:
-        raise NotPermitted(f"volume {record.name}: vmgroup {record.vmgroup} does not exist", volume=str(record.id))
+        raise NotPermitted(
+            f"volume {record.name}: vmgroup {record.vmgroup} does not exist",
+            remedy="make it again, under its id",
+            volume=str(record.id),
+        )
     if record.state in LIVE_STATES and transaction.first(_SAME_NAME, key=key, group=group, text=record.name) is not None:
         raise NameConflict(f"volume {record.name} exists", volume=key, name=record.name)
     owner = transaction.first(_SAME_DISK, key=key, disk=str(record.disk_uuid), store=record.datastore, place=record.path)

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from vmdkvol.errors import Conflict, NoSpace, NotPermitted, QuotaExceeded, StillMounted, VolumeError, VolumeNotFound
+from vmdkvol.errors import (
+    AtRisk,
+    CheckFailed,
+    Conflict,
+    InvalidOption,
+    NoSpace,
+    NotPermitted,
+    QuotaExceeded,
+    StillMounted,
+    VolumeError,
+    VolumeNotFound,
+)
 from vmdkvol.names import ALL_DATASTORES, DatastoreName
-from vmdkvol.orders import Order
+from vmdkvol.options import CreateOptions
+from vmdkvol.orders import Actor, Order, Role
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import VmgroupId
 from vmdkvol.volume_orders import CreateVolumeFor, DetachVolume
 from vmdkvol_esx import rights
 from vmdkvol_esx.cordons import takes_none
+from vmdkvol_esx.defaulting import completed
 from vmdkvol_esx.records import Group, Right, Vmgroup
 from vmdkvol_esx.remedies import for_administrators
 from vmdkvol_esx.rights import Verb
@@ -109,3 +126,39 @@ def test_a_remedy_of_its_own_stays(error: VolumeError) -> None:
 @pytest.mark.parametrize("error", [NoSpace("full"), NotPermitted("no"), QuotaExceeded("an older service's")])
 def test_any_other_error_stays_as_it_is(error: VolumeError) -> None:
     assert for_administrators(RESIZE, error) is error
+
+
+def unusable_defaults() -> VolumeError:
+    with pytest.raises(InvalidOption) as caught:
+        completed(CreateOptions.parse({}), replace(GROUP, defaults=(("size", "no"),)))
+    return caught.value
+
+
+def test_defaults_that_cannot_be_used_are_changed_by_the_administrator_who_meets_them() -> None:
+    told = for_administrators(CREATE, unusable_defaults())
+    assert told.remedy == "change them: `vmdkvol vmgroup update 'the shop' --default KEY=VALUE`"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refused(Right(DS1, True, max_bytes=GB)), without_right(), takes_none(DS1), unusable_defaults(), CheckFailed("it is")],
+)
+def test_an_operator_is_told_to_ask_for_what_an_operator_may_not_do(error: VolumeError) -> None:
+    by = Actor("ann", Role.OPERATOR, "192.0.2.7")
+    assert for_administrators(replace(RESIZE, by=by), error) is error
+    assert "administrator" in error.remedy
+
+
+def remedies() -> Iterator[str]:
+    """Find every text of the product by which a guest is sent to an administrator who has to look or to take."""
+    for path in (Path(__file__).parents[3] / "esx-service" / "vmdkvol_esx").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            # No docstring: a remedy goes on where the cause ends.
+            if text[:1].islower() and ("an administrator must " in text or "an administrator can " in text):
+                yield text
+
+
+@pytest.mark.parametrize("remedy", sorted({AtRisk.remedy, *remedies()}))
+def test_no_administrator_is_sent_to_an_administrator(remedy: str) -> None:
+    assert "administrator" not in str(for_administrators(RESIZE, Conflict("it is so", remedy=remedy)))
