@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,8 @@ def _lines(folder: Path, name: str) -> Iterator[str]:
 
 
 def main(argv: Sequence[str]) -> None:
+    # Whoever reads only the head has what it wanted.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     for package in FOLDERS:
         for line in lines(package, " ".join(argv)):
             print(line)
