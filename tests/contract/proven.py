@@ -43,7 +43,6 @@ _BYTES = "what a guest writes to its disk is not seen through the API: a contain
 _TIMED = "how long a task takes is not the suite's to say there"
 _EMPTY = "a real site has machines and datastores of its own"
 _EXTEND = "the library has no ExtendVirtualDisk; the strict simulator's is our own"
-_OFF = "wants a machine that is switched off and on again"
 _ONLINE = "QEMU tells no guest that its VMDK has grown"
 
 

@@ -16,8 +16,6 @@ from tests.doubles.scsi_sysfs import ScsiSysfs, Virtual, identification
 from vmdkvol.volume import Attachment, DiskUuid, ScsiAddress, loop_tag
 from vmdkvol_guest.linux.devices import LinuxDevices
 
-LOOP_MAJOR = 7
-
 
 class ScsiBench(LinuxBench):
     def __init__(self, directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from tests.system.site import Site
 from tests.system.world import Host, World, world
 
 ROOT = Path(__file__).parents[2]
-
-GuestMaker = Callable[..., Guest]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

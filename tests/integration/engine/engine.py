@@ -11,7 +11,6 @@ from pathlib import Path
 from tests.integration.engine.builds import OWN, Build
 from tests.integration.engine.machine import Machine, wait_until
 
-PLUGIN_DIRECTORY = "/run/docker/plugins"
 IMAGE = "busybox"
 _CONTAINERD = """version = 2
 root = "{data}/containerd"

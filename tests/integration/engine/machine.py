@@ -216,11 +216,3 @@ def _command_line(process: Path) -> bytes:
         return (process / "cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def as_json(text: str) -> object:
-    """Return what a command printed as JSON; the failure shows what it printed instead."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise AssertionError(f"not JSON ({error}): {text[:500]}") from None

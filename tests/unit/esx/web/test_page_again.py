@@ -371,7 +371,6 @@ def test_no_two_forms_of_a_page_are_taken_for_each_other(site: Site, browser: Br
 
 # --- which field -----------------------------------------------------------------------------------------------------
 
-MOVE = ("volume", "name", "to_vmgroup", "over_quota")
 CREATE, RENAME, RIGHT = (
     ("name", "vmgroup", "size", "datastore", "options"),
     ("volume", "new_name"),
