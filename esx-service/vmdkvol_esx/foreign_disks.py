@@ -1,4 +1,4 @@
-"""Disks that somebody else made: looked for by a part of ``ports.Hypervisor``, and taken in by one of ``ports.Store``."""
+"""Disks in folders that are not ours: looked for by parts of ``ports.Hypervisor``, and taken in by one of ``ports.Store``."""
 
 from __future__ import annotations
 
@@ -51,6 +51,17 @@ class ForeignDisks(Protocol):
 
         What lies there and is no disk that could be attached has an ``obstacle``. TruthUnknown if it cannot be read now;
         Unavailable if it was not by the deadline.
+        """
+        ...
+
+
+class MovedDisks(Protocol):
+    """Disks of ours that a machine's move took out of our folder, with what lies beside them."""
+
+    def copies_elsewhere(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        """Return the places outside of our folder beside which a sidecar lies, in the order of their paths.
+
+        All of the datastore is searched, which may take a minute. TruthUnknown if it cannot be listed.
         """
         ...
 

@@ -15,7 +15,7 @@ from vmdkvol.names import DatastoreName
 from vmdkvol.volume import Address, DiskUuid, VmgroupId, VmId, VolumeId
 from vmdkvol_esx.cordons import Cordons
 from vmdkvol_esx.esx_hosts import EsxHosts
-from vmdkvol_esx.foreign_disks import Adoptions, ForeignDisks
+from vmdkvol_esx.foreign_disks import Adoptions, ForeignDisks, MovedDisks
 from vmdkvol_esx.records import AuditRecord, Intent, StoredAnswer, VolumeRecord
 from vmdkvol_esx.storage_policies import LocalPolicies, StoragePolicies
 from vmdkvol_esx.tenants import Tenants
@@ -219,7 +219,7 @@ class Audit(Protocol):
         """
 
 
-class Hypervisor(ForeignDisks, EsxHosts, StoragePolicies, Protocol):
+class Hypervisor(ForeignDisks, MovedDisks, EsxHosts, StoragePolicies, Protocol):
     """Disks and virtual machines. One change on one disk at a time; different disks in parallel."""
 
     def submit(self, change: Change, operation: UUID) -> TaskId | None:

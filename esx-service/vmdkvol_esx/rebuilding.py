@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vmdkvol.errors import (
@@ -18,7 +18,7 @@ from vmdkvol.errors import (
 from vmdkvol.volume import State
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref, is_adopted_copy
-from vmdkvol_esx.ports import Disk, DiskPath, Hypervisor, Log, Store
+from vmdkvol_esx.ports import Disk, DiskPath, DiskRef, Hypervisor, Log, Store
 from vmdkvol_esx.records import VolumeRecord
 
 # A sidecar is not rewritten at each attach, so its generation is behind the lost one. After the jump every Detach and
@@ -99,20 +99,28 @@ def rebuild(store: Store, hypervisor: Hypervisor, log: Log, now: float) -> Rebui
 def collect(hypervisor: Hypervisor) -> Iterator[Found]:
     """Yield what lies in our folders with what its sidecar says; raise Unavailable for what cannot be listed or read now.
 
-    Also where the disk is damaged or gone: its volume has a name, and is not "no such volume".
+    Also where the disk is damaged or gone: its volume has a name, and is not "no such volume"; and where a machine's move
+    took the disk, with its sidecar, out of our folders.
     """
     for datastore in hypervisor.datastores():
         disks = {disk.ref.path: disk for disk in hypervisor.disks(datastore.name)}
         for path in hypervisor.traces(datastore.name):
-            disk = disks.get(path)
-            try:
-                disk = disk or adopted_disk(hypervisor, path)
-                yield Found(path, disk, read_record(hypervisor, path, disk))
-            except Unavailable:
-                # Not read is not damaged: a server that went away would leave out everything from here on.
-                raise
-            except VolumeError as error:
-                yield Found(path, disk, None, error.text)
+            yield _found(hypervisor, path, disks.get(path), adopted_disk)
+        for path in hypervisor.copies_elsewhere(datastore.name):
+            yield _found(hypervisor, path, None, _moved_disk)
+
+
+def _found(
+    hypervisor: Hypervisor, path: DiskPath, disk: Disk | None, look: Callable[[Hypervisor, DiskPath], Disk | None]
+) -> Found:
+    try:
+        disk = disk or look(hypervisor, path)
+        return Found(path, disk, read_record(hypervisor, path, disk))
+    except Unavailable:
+        # Not read is not damaged: a server that went away would leave out everything from here on.
+        raise
+    except VolumeError as error:
+        return Found(path, disk, None, error.text)
 
 
 def adopted_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
@@ -125,15 +133,28 @@ def adopted_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
     if content is None:
         return None
     record = sidecar.decode(content)
+    return _apart(hypervisor, disk_ref(record), record)
+
+
+def _moved_disk(hypervisor: Hypervisor, path: DiskPath) -> Disk | None:
+    """Return the disk that a copy outside of our folders lies beside; None as ``adopted_disk``."""
+    content = hypervisor.read_sidecar(path)
+    if content is None:
+        return None
+    record = sidecar.decode(content)
+    return _apart(hypervisor, DiskRef(record.disk_uuid, path), record)
+
+
+def _apart(hypervisor: Hypervisor, ref: DiskRef, record: VolumeRecord) -> Disk | None:
     try:
-        return hypervisor.disk(disk_ref(record))
+        return hypervisor.disk(ref)
     except (DatastoreNotFound, MetadataDamaged, SnapshotPresent, WrongDisk):
         return None
     except TruthUnknown:
         lists = hypervisor.devices(None).lists.values()
-        if not any(device.uuid == record.disk_uuid for devices in lists for device in devices):
+        if not any(device.uuid == ref.uuid for devices in lists for device in devices):
             raise
-        return Disk(disk_ref(record), record.size_bytes, 0, {})
+        return Disk(ref, record.size_bytes, 0, {})
 
 
 def read_record(hypervisor: Hypervisor, path: DiskPath, disk: Disk | None) -> VolumeRecord:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, Bench, do, made
+from tests.contract.hypervisor_benches import BIG, MARKS, MIB, SMALL, VM_A, Bench, do, made
 from tests.contract.proven import Where
 from tests.contract.vsphere_bench import SimulatorBench
 from vmdkvol.clock import Deadline, SystemClock
@@ -107,3 +107,27 @@ def test_a_listing_ends_when_nobody_waits_for_it_any_more(bench: Bench) -> None:
     put(bench, "theirs/x.vmdk")
     with pytest.raises(Unavailable):
         bench.hypervisor.foreign(BIG, "", Deadline(SystemClock(), 0.0))
+
+
+# --- disks of ours that a machine's move took along ---------------------------------------------------------------
+
+
+def test_a_copy_that_lies_outside_of_our_folder_is_found_with_its_place(bench: Bench) -> None:
+    ours, theirs = made(bench), put(bench, "machines/a/a_1.vmdk")
+    for place in (ours.path, theirs):
+        bench.hypervisor.write_sidecar(place, b"a copy")
+
+    assert list(bench.hypervisor.copies_elsewhere(BIG)) == [theirs]
+    assert list(bench.hypervisor.copies_elsewhere(SMALL)) == []
+
+
+def test_a_copy_is_found_also_where_its_disk_is_gone(bench: Bench) -> None:
+    place = DiskPath(BIG, "machines/a/a_1.vmdk")
+    bench.hypervisor.write_sidecar(place, b"a copy")
+    assert list(bench.hypervisor.copies_elsewhere(BIG)) == [place]
+
+
+def test_of_a_datastore_that_cannot_be_reached_no_copies_are_told(bench: Bench) -> None:
+    bench.hide()
+    with pytest.raises(TruthUnknown):
+        bench.hypervisor.copies_elsewhere(BIG)

@@ -142,6 +142,12 @@ class SimulatedHypervisor(SimulatedPolicies):
             paths = {*self._disks, *self._sidecars}
             return sorted((path for path in paths if ours(path, datastore)), key=lambda path: path.path)
 
+    def copies_elsewhere(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        with self._now():
+            self._check_readable(datastore)
+            elsewhere = [path for path in self._sidecars if path.datastore == datastore and not ours(path, datastore)]
+            return sorted(elsewhere, key=lambda path: path.path)
+
     def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         with self._now():
             if deadline is not None and deadline.passed:

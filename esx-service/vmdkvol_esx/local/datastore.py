@@ -34,7 +34,7 @@ from vmdkvol_esx.ports import Datastore, Disk, DiskPath, DiskRef
 
 _SIDECAR_LIMIT = 1 << 20
 # What a disk, or the rest of one, is known by; a disk that is being made is none yet.
-_TRACES = ("-flat.vmdk", ".vmdkvol.json", ".vmdk.deleting", ".vmdk")
+_TRACES = ("-flat.vmdk", disk_files.SIDECAR, ".vmdk.deleting", ".vmdk")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class Directories:
         # A file of this machine, or of a mount whose server is gone: then nothing ends the look but the kernel.
         return foreign.looked_at(self._store(path), path)
 
+    def copies_elsewhere(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        return foreign.copies(self._named(datastore), datastore)
+
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         found: dict[DiskUuid, int] = {}
         for name in {disk.path.datastore for disk in disks} & self._stores.keys():

@@ -16,6 +16,7 @@ from vmdkvol.errors import MetadataDamaged, WrongDisk
 from vmdkvol_esx.local import files, vmdk
 from vmdkvol_esx.ports import Disk, DiskPath, DiskRef
 
+SIDECAR = ".vmdkvol.json"
 # A flat extent is nothing but the disk's bytes. Where the file system has such attributes it says whose they are.
 _IDENTITY = "user.vmdkvol.disk"
 _NO_IDENTITY = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES})
@@ -65,7 +66,7 @@ def names_of(path: DiskPath) -> tuple[tuple[str, ...], Names]:
     stem = name.removesuffix(".vmdk")
     if stem == name or not stem or '"' in name or not name.isprintable():
         raise MetadataDamaged(f"{path.path!r} is not the path of a descriptor")
-    return tuple(parts), Names(name, vmdk.extent_name(name), f"{stem}.vmdkvol.json")
+    return tuple(parts), Names(name, vmdk.extent_name(name), f"{stem}{SIDECAR}")
 
 
 def check_identity(descriptor: vmdk.Descriptor, ref: DiskRef) -> None:

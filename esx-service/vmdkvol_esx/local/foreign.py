@@ -35,6 +35,14 @@ def listed(store: DatastoreFiles, name: DatastoreName, folder: str, deadline: De
     return [DiskPath(name, path) for path in sorted(found)]
 
 
+def copies(store: DatastoreFiles, name: DatastoreName) -> Sequence[DiskPath]:
+    """See ``MovedDisks.copies_elsewhere``."""
+    with files.translated(f"datastore {name}"):
+        walk = ("/".join((*parts, file)) for parts, file in _walk(store, (), None) if file.endswith(disk_files.SIDECAR))
+        found = [f"{path.removesuffix(disk_files.SIDECAR)}.vmdk" for path in walk]
+    return [DiskPath(name, path) for path in sorted(found)]
+
+
 def looked_at(store: DatastoreFiles, path: DiskPath) -> ForeignDisk | None:
     """See ``ForeignDisks.foreign_disk``."""
     try:

@@ -186,6 +186,9 @@ class Disks:
     def traces(self, datastore: DatastoreName) -> Sequence[DiskPath]:
         return self._shelves.traces(datastore)
 
+    def copies_elsewhere(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        return self._shelves.copies_elsewhere(datastore)
+
     def foreign(self, datastore: DatastoreName, folder: str, deadline: Deadline | None = None) -> Sequence[DiskPath]:
         return self._foreign.listed(datastore, folder, deadline)
 

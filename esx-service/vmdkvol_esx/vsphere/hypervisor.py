@@ -91,21 +91,13 @@ class VsphereHypervisor:
         self._waiter = Waiter(session, clock, log)
         self._places = Places(session, datastores, known, clock)
         identities = Identities(session, self._places, clock)
-        self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
+        machines = self._machines = Machines(session, clock, log, hosts, identities.identify, self._places.located)
         self._homes = Homes(session, self._machines, self._places, clock)
         self._esx = Esx(session, self._places, clock)
         self._guestinfo = Guestinfo(session, self._waiter, self._machines, clock)
         self._policies = Policies(session, clock)
         self._disks = Disks(
-            session,
-            self._waiter,
-            self._places,
-            clock,
-            log,
-            self._policies,
-            self._machines.holder_of,
-            identities,
-            self._machines.size_of,
+            session, self._waiter, self._places, clock, log, self._policies, machines.holder_of, identities, machines.size_of
         )
         self._rest = Rest(clock)
         self._compliances = Compliances(session, self._policies, self._machines, self._rest, clock, log)
@@ -180,6 +172,9 @@ class VsphereHypervisor:
 
     def foreign_disk(self, path: DiskPath, deadline: Deadline | None = None) -> ForeignDisk | None:
         return self._disks.foreign_disk(path, deadline)
+
+    def copies_elsewhere(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        return self._disks.copies_elsewhere(datastore)
 
     def allocated(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, int]:
         return self._disks.allocated(disks)

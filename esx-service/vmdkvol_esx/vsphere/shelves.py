@@ -18,7 +18,7 @@ from vmdkvol_esx.vsphere.beside import Beside
 from vmdkvol_esx.vsphere.descriptors import Identities
 from vmdkvol_esx.vsphere.faults import Meaning
 from vmdkvol_esx.vsphere.files import File, Files, means, patterns
-from vmdkvol_esx.vsphere.labels import DESCRIPTOR, LABEL, Label, disk_of
+from vmdkvol_esx.vsphere.labels import DESCRIPTOR, LABEL, NEW_SIDECAR, SIDECAR, Label, disk_of
 from vmdkvol_esx.vsphere.looking import Looking
 from vmdkvol_esx.vsphere.places import KEPT_S, READ_S
 from vmdkvol_esx.vsphere.sites import Place
@@ -26,10 +26,13 @@ from vmdkvol_esx.vsphere.spelling import folder_of
 
 # A listing of a large datastore, without what its files say.
 LIST_S = 120.0
+# A search of all that lies on it. Only a rebuild waits for that.
+SEARCH_S = 900.0
 # What is read of one disk: its label and its identity, the first time, and on a busy server.
 DISK_S = 0.5
 # The child of a disk that a virtual machine's snapshot made beside it: it has the identity of its parent.
 _CHILD = re.compile(r"-[0-9]{6}\.vmdk\Z")
+_SIDECARS = (f"*{SIDECAR}", f"*{NEW_SIDECAR}")
 
 # The files of each disk by their endings, by the descriptor's path.
 Groups = Mapping[str, Mapping[str, File]]
@@ -76,6 +79,18 @@ class Shelves:
         """See ``Hypervisor.traces``."""
         _, groups = self._groups(datastore, Deadline.after(self._clock, LIST_S))
         return [DiskPath(datastore, path) for path in groups]
+
+    def copies_elsewhere(self, datastore: DatastoreName) -> Sequence[DiskPath]:
+        """See ``MovedDisks.copies_elsewhere``: one search of the server's for the names of sidecars."""
+        deadline = Deadline.after(self._clock, SEARCH_S)
+        files = self._looking.sure(
+            datastore,
+            deadline,
+            lambda place: self._files.listing(place, "", deadline, names=_SIDECARS),
+            lambda found: found is not None,
+        )
+        belong = {belongs[0] for path in files or () if (belongs := disk_of(path)) is not None}
+        return [DiskPath(datastore, path) for path in sorted(belong) if path.split("/")[0] != FOLDER]
 
     def fresh(self, datastore: DatastoreName) -> bool:
         """Tell whether our folder never was there, as far as can be seen; asked until it is, now and then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
@@ -145,6 +146,72 @@ def test_a_moved_disk_is_found_where_it_is(site: Site) -> None:
     site.hypervisor.write_sidecar(moved, sidecar.encode(record))
     rebuilt(site)
     assert disk_path(site.record(record.id)) == moved
+
+
+# --- disks that a machine's move took out of our folders ---------------------------------------------------------
+
+
+THERE = DiskPath(DS2, "host-a/host-a_1.vmdk")
+
+
+def moved_with_its_machine(site: Site) -> VolumeRecord:
+    """A volume with data whose machine has it, and was moved to another datastore (Storage vMotion)."""
+    volume = site.create("db@ds1").id
+    site.format(volume)
+    site.attach(volume)
+    site.hypervisor.move(site.record(volume).disk_uuid, THERE)
+    site.housekeeping.scan()
+    assert disk_path(site.record(volume)) == THERE
+    return site.record(volume)
+
+
+def given_back(site: Site) -> None:
+    site.detach(site.attached()[0])
+
+
+@pytest.mark.parametrize("then", [pytest.param(lambda site: None, id="in-use"), pytest.param(given_back, id="given-back")])
+def test_a_disk_that_went_with_its_machine_comes_back_where_it_lies(site: Site, then: Callable[[Site], None]) -> None:
+    """F22: an ordinary day of a site with Storage vMotion, then a lost database."""
+    record = moved_with_its_machine(site)
+    then(site)
+    found = rebuilt(site)
+    assert (len(found.restored), found.left_out) == (1, ())
+    assert (disk_path(site.record(record.id)), site.record(record.id).content) == (THERE, Content.FORMATTED)
+    assert site.attach(record.id).content is Content.FORMATTED
+
+
+def test_of_a_moved_disk_that_is_gone_the_volume_keeps_its_name(site: Site) -> None:
+    record = moved_with_its_machine(site)
+    given_back(site)
+    site.hypervisor.lose(THERE)
+    rebuilt(site)
+    for _ in range(2):
+        site.housekeeping.scan()
+    assert site.record(record.id).state is State.LOST
+
+
+def test_a_copy_that_was_left_in_a_machine_s_folder_is_no_second_volume(site: Site) -> None:
+    record = moved_with_its_machine(site)
+    left = DiskPath(DS1, "backup/host-a_1.vmdk")
+    site.hypervisor.write_sidecar(left, sidecar.encode(record))
+    found = rebuilt(site)
+    assert ([each.path for each in found.left_out], disk_path(site.record(record.id))) == ([left], THERE)
+
+
+def test_a_datastore_that_cannot_be_searched_stops_the_rebuild(site: Site) -> None:
+    moved_with_its_machine(site)
+    lose_database(site)
+
+    def unread(datastore: object) -> Any:
+        raise TruthUnknown("not searched in time")
+
+    site.hypervisor.copies_elsewhere = unread  # type: ignore[method-assign]
+    with pytest.raises(TruthUnknown):
+        rebuild(site.store, site.hypervisor, site.log, site.clock.wall())
+    assert site.records() == []
+
+
+# --- sidecars that cannot be believed ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage"])
