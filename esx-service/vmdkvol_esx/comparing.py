@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import DatastoreNotFound, MetadataDamaged, VolumeError
+from vmdkvol.volume import Content
 from vmdkvol_esx import claims, sidecar
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path
@@ -156,15 +157,18 @@ class Comparing:
             # Moved by hand. A stray one whose volume is not known may be the last word on it: that is for a person.
             self._log.error("sidecar of another volume", volume=record.name, id=str(record.id), other=str(copy.id))
             return Compared(self._store.volume(copy.id) is None)
-        if copy.generation > record.generation:
-            self._doubt(now(), copy.generation)
+        if _knows_more(copy, record):
+            self._doubt(now(), copy)
             return Compared(True, knows_more=True)
         self._doubts.none(record.id)
         return Compared(_says_the_same(copy, record), copy)
 
-    def _doubt(self, now: VolumeRecord | None, generation: int) -> None:
+    def _doubt(self, now: VolumeRecord | None, copy: VolumeRecord) -> None:
         """The database is older than the disk, as when a backup was put back: fail closed, for a person."""
-        if now is not None and now.generation < generation and self._doubts.newer_sidecar(now, generation):
+        if now is None or not _knows_more(copy, now):
+            return
+        newer = copy.generation > now.generation
+        if self._doubts.newer_sidecar(now, copy.generation) if newer else self._doubts.formatted_since(now):
             self._log.error("sidecar is newer than the record", volume=now.name, id=str(now.id))
 
     def _adopted_anew(self, record: VolumeRecord, deadline: Deadline | None) -> bool:
@@ -187,6 +191,20 @@ def _placed(content: bytes, moved: VolumeRecord) -> bytes:
     return sidecar.encode(replace(copy, datastore=moved.datastore, path=moved.path))
 
 
+def _knows_more(copy: VolumeRecord, record: VolumeRecord) -> bool:
+    """Tell whether the record is older than its copy.
+
+    That a disk is formatted raises no generation, and is final: by a record of the minute before, what a container wrote since
+    would be taken for an unfinished mkfs, and blanked (I1).
+    """
+    formatted = copy.content is Content.FORMATTED and record.content is not Content.FORMATTED
+    return copy.generation > record.generation or formatted
+
+
 def _says_the_same(copy: VolumeRecord, record: VolumeRecord) -> bool:
+    if (copy.generation + 1, copy.last_vm) == (record.generation, record.last_vm):
+        # What an order wrote before its record followed, and not again afterwards (``custody``): beside an old database that
+        # has not heard of the order it would not pass for newer.
+        return False
     # An attach changes these two and does not rewrite the copy.
     return replace(copy, generation=record.generation, last_vm=record.last_vm) == record

@@ -25,6 +25,11 @@ class Doubts:
         """The sidecar of ``record`` has a higher generation: an old database was put back (F40). Tell whether that is news."""
         return self._is_news(record.id, f"is older than its sidecar ({generation}): an old database was put back", _REBUILD)
 
+    def formatted_since(self, record: VolumeRecord) -> bool:
+        """The sidecar of ``record`` says that there is a file system, which is final, and the record does not. As above."""
+        why = f"says that its disk is {record.content}, and its sidecar that it has data: an old database was put back"
+        return self._is_news(record.id, why, _REBUILD)
+
     def adopted_anew(self, record: VolumeRecord) -> bool:
         """The disk of ``record`` was released and became another volume's, which may be another vmgroup's. As above."""
         why = "is older than another volume's, as which its disk was adopted anew: an old database was put back"

@@ -15,7 +15,7 @@ from vmdkvol.errors import (
     VolumeError,
     WrongDisk,
 )
-from vmdkvol.volume import State
+from vmdkvol.volume import Content, State
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref, is_adopted_copy
 from vmdkvol_esx.ports import Disk, DiskPath, DiskRef, Hypervisor, Log, Store
@@ -211,6 +211,10 @@ def as_found(path: DiskPath, record: VolumeRecord, now: float) -> VolumeRecord:
     if state in (State.PREPARING, State.LOST):
         state = State.READY
     place = disk_path(record) if record.adopted else path
+    if record.content is Content.FORMATTING and record.filesystem_uuid is not None:
+        # Its last word may not have been written, and a container have the file system since: by the copy alone nothing is
+        # ever blanked (I1). It is checked in full, as what was taken by force.
+        record = replace(record, content=Content.FORMATTED, filesystem_uuid=None, copied_uuids=(record.filesystem_uuid,))
     return replace(
         record,
         datastore=place.datastore,

@@ -111,7 +111,7 @@ class Severing:
         The copy first: killed in the middle and rebuilt from it, the volume is checked once too often, and never too seldom.
         """
         fenced = severance.fenced(record)
-        copied = self._write_copy(replace(fenced, generation=record.generation))
+        copied = self._write_copy(replace(fenced, generation=record.generation, last_vm=None))
         self._log.warning("taking a disk", volume=record.name, id=str(record.id), why=decided.why, by=order.by.name)
         if decided.vm is None:
             fenced = replace(fenced, last_vm=None)

@@ -306,3 +306,57 @@ def test_what_is_known_of_volumes_that_are_gone_is_forgotten(site: AdminSite) ->
     doubts.compared(gone)
     site.housekeeping.scan()
     assert not doubts.is_compared(gone)
+
+
+# --- a record of the minute in which the disk was formatted -------------------------------------------------------
+
+
+def formatting(site: AdminSite) -> tuple[VolumeRecord, VolumeId]:
+    """Return the record as a backup of the database has it that was made while the file system was; it is made since."""
+    volume, uuid = site.create("db").id, uuid4()
+    attachment = site.attach(volume)
+    site.ask(Mark(volume, attachment.generation, Content.FORMATTING, uuid))
+    old = site.record(volume)
+    site.ask(Mark(volume, attachment.generation, Content.FORMATTED, uuid))
+    site.detach(attachment)
+    return old, volume
+
+
+def test_a_backup_of_the_minute_of_the_first_mount_blanks_nothing(site: AdminSite) -> None:
+    """I1, F40: that a disk is formatted raises no generation. The agent would blank a file system of the UUID on record."""
+    old, volume = formatting(site)
+    site.store.delete(volume, expect=site.record(volume).generation)
+    site.store.restore(old)
+    site.restart()
+
+    with pytest.raises(MetadataDamaged, match=r"is formatting, and its sidecar that it has data.*vmdkvol-esxd rebuild"):
+        site.attach(volume)
+    for _ in range(3):
+        site.housekeeping.scan()
+
+    assert site.copy_of(old).content is Content.FORMATTED
+    with pytest.raises(MetadataDamaged, match="its sidecar that it has data"):
+        site.attach(volume)
+
+
+def test_that_doubt_outlasts_detaches_too(site: AdminSite) -> None:
+    old, volume = formatting(site)
+    site.store.delete(volume, expect=site.record(volume).generation)
+    site.store.restore(old)
+    site.hypervisor.submit(AttachDisk(A, disk_ref(old), "persistent"), uuid4())
+    site.restart()
+    site.ask(Detach(volume, old.generation), A)
+    site.housekeeping.scan()
+    with pytest.raises(MetadataDamaged, match="its sidecar that it has data"):
+        site.attach(volume)
+
+
+def test_a_scan_between_two_words_of_a_first_mount_doubts_nothing(site: AdminSite) -> None:
+    volume, uuid = site.create("db").id, uuid4()
+    attachment = site.attach(volume)
+    for content in (Content.FORMATTING, Content.FORMATTED):
+        site.ask(Mark(volume, attachment.generation, content, uuid))
+        site.restart()
+        site.housekeeping.scan()
+    site.detach(attachment)
+    assert site.attach(volume).content is Content.FORMATTED

@@ -16,7 +16,7 @@ from tests.unit.esx.tenants import EVERYTHING, RED
 from tests.unit.esx.test_crashes import TASK, Passed
 from tests.unit.esx.test_rebuilding import rebuilt
 from vmdkvol.adoption_messages import AdoptDisk, ReleaseVolume
-from vmdkvol.errors import VolumeNotFound
+from vmdkvol.errors import MetadataDamaged, VolumeNotFound
 from vmdkvol.points import Point
 from vmdkvol.policy_messages import SetVolumePolicy
 from vmdkvol.volume import State, new_disk_uuid
@@ -303,3 +303,29 @@ def test_after_a_death_in_the_middle_of_a_severance_no_two_machines_have_the_dis
     assert attached.filesystem_uuid is None
     assert list(site.hypervisor.truth().holders.values()) == [B]
     site.check_settled()
+
+
+LAST = {"restore": P.RESTORE_RECORDED, "rename": P.RENAME_RECORDED, "move": P.MOVE_RECORDED, "sever": P.SEVER_RECORDED}
+
+
+@pytest.mark.parametrize("name", list(LAST))
+def test_an_order_whose_last_copy_was_not_written_is_known_beside_an_old_database(name: str) -> None:
+    """F40: the copy that came first has the generation of before. Left so, it would not pass for newer than a backup."""
+    site, order = _ready(name)
+    (old,) = site.records()
+    site.restart(Passed(WORK[name].points.index(LAST[name])))
+    with pytest.raises(Killed):
+        site.order(order)
+    site.restart()
+    site.housekeeping.scan()
+
+    site.store.delete(old.id, expect=site.record(old.id).generation)
+    site.store.restore(old)
+    for _ in range(4):
+        site.restart()
+        site.housekeeping.scan()
+        site.clock.skip(2000.0)
+
+    assert old.disk_uuid in site.hypervisor.truth().disks
+    with pytest.raises(MetadataDamaged, match="is older than its sidecar"):
+        site.order(RestoreVolume(volume=str(old.id)) if name == "restore" else SetVolume(volume=str(old.id), unset=("label",)))

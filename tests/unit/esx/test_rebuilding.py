@@ -11,8 +11,8 @@ import pytest
 
 from tests.scale.counted import Counted
 from tests.unit.esx.site import DS1, DS2, B, Site
-from vmdkvol.errors import BadRequest, HypervisorUnreachable, MetadataDamaged, StaleRequest, TruthUnknown, VolumeError
-from vmdkvol.messages import Detach
+from vmdkvol.errors import BadRequest, HypervisorUnreachable, MetadataDamaged, NoSpace, StaleRequest, TruthUnknown, VolumeError
+from vmdkvol.messages import Detach, Mark
 from vmdkvol.volume import Content, DiskUuid, State, VolumeId
 from vmdkvol_esx import sidecar
 from vmdkvol_esx.paths import disk_path, disk_ref
@@ -209,6 +209,27 @@ def test_a_datastore_that_cannot_be_searched_stops_the_rebuild(site: Site) -> No
     with pytest.raises(TruthUnknown):
         rebuild(site.store, site.hypervisor, site.log, site.clock.wall())
     assert site.records() == []
+
+
+# --- a file system whose last word was not written ----------------------------------------------------------------
+
+
+def test_a_file_system_that_a_copy_does_not_know_of_is_checked_and_never_blanked(site: Site) -> None:
+    """I1: the datastore took no sidecar when it was made, and a container has it since."""
+    volume, uuid = site.create("db@ds1").id, uuid4()
+    attachment = site.attach(volume)
+    site.ask(Mark(volume, attachment.generation, Content.FORMATTING, uuid))
+    site.hypervisor.sidecars_fail = NoSpace("full")
+    with pytest.raises(NoSpace):
+        site.ask(Mark(volume, attachment.generation, Content.FORMATTED, uuid))
+    assert site.attach(volume).content is Content.FORMATTED
+    site.hypervisor.sidecars_fail = None
+
+    rebuilt(site)
+
+    told = site.attach(volume)
+    # As what was taken from a machine by force: the agent checks all of it, and refuses what is not whole.
+    assert (told.content, told.filesystem_uuid, told.copied_uuids) == (Content.FORMATTED, None, (uuid,))
 
 
 # --- sidecars that cannot be believed ----------------------------------------------------------------------------
