@@ -11,7 +11,17 @@ import click
 
 from vmdkvol.cli.paths import path_of
 from vmdkvol.clock import Clock, Deadline
-from vmdkvol.errors import CheckFailed, Conflict, Unavailable, VolumeLost, VolumeNotFound, from_code, one_line, quoted
+from vmdkvol.errors import (
+    CheckFailed,
+    Conflict,
+    Unavailable,
+    VolumeError,
+    VolumeLost,
+    VolumeNotFound,
+    from_code,
+    one_line,
+    quoted,
+)
 from vmdkvol.progress import still_working, words
 from vmdkvol.volume import Doing, State, Work
 
@@ -27,7 +37,8 @@ AWAY_S = 60.0
 # Lines for logs: one for so many percent.
 _LINE_PERCENT = 10
 
-Look = Callable[[], Work | None]
+# None when the work has ended well, the error that it ended with if not: what is raised instead says why that is not known.
+Look = Callable[[], Work | VolumeError | None]
 
 
 class Screen(Protocol):
@@ -39,7 +50,8 @@ class Screen(Protocol):
 def wait(look: Look, name: str, clock: Clock, screen: Screen, deadline: Deadline) -> None:
     """Return as soon as there is no work to look at any more; raise StillWorking at the deadline.
 
-    Also raises what ``look`` does; Unavailable only if the service is away for a minute, or was so from the first.
+    Also raises what the work ended with, and what ``look`` does; that it is Unavailable only if the service is away for a
+    minute, or was so from the first.
     """
     last: Work | None = None
     away = Deadline.after(clock, AWAY_S)
@@ -51,6 +63,8 @@ def wait(look: Look, name: str, clock: Clock, screen: Screen, deadline: Deadline
             if last is None or away.passed or deadline.passed:
                 raise
             work = last
+        if isinstance(work, VolumeError):
+            raise work
         if work is None:
             return
         last = work
@@ -99,21 +113,21 @@ def check_ready(name: str, state: str) -> None:
 
 
 def look_at_task(client: Client, task: str, ended: Callable[[], object] = lambda: None) -> Look:
-    """Return what tells how far a task is. If it was undone that raises why, Conflict if it is not known any more.
+    """Return what tells how far a task is. If it was undone that tells why, Conflict if it is not known any more.
 
     ``ended`` is called when it has come to an end, good or bad.
     """
 
-    def look() -> Work | None:
+    def look() -> Work | VolumeError | None:
         info = client.get(path_of("tasks", task))
         if info["state"] in ("done", "undone"):
             ended()
         if info["state"] == "undone":
             failure = info.get("failure")
             if failure is not None:
-                raise from_code(failure["code"], failure["text"], {}, failure["remedy"])
+                return from_code(failure["code"], failure["text"], {}, failure["remedy"])
             what = f"{info['doing']} of volume {quoted(info['volume_name'] or info['volume'], 100)}"
-            raise Conflict(
+            return Conflict(
                 f"{what} was undone: nothing is left of it", remedy="see `vmdkvol audit ls` and the service's log for why"
             )
         return (

@@ -146,8 +146,20 @@ def test_a_task_is_looked_at_until_it_is_done() -> None:
 
 
 def test_a_task_that_was_undone_is_no_success() -> None:
-    with pytest.raises(Conflict, match="create of volume 'big' was undone"):
-        look_at_task(Api([task("undone")]), "t")()  # type: ignore[arg-type]
+    told = look_at_task(Api([task("undone")]), "t")()  # type: ignore[arg-type]
+    assert isinstance(told, Conflict)
+    assert "create of volume 'big' was undone" in told.text
+
+
+@pytest.mark.parametrize("code", ["hypervisor-unreachable", "truth-unknown", "no-space"])
+def test_what_the_work_failed_with_is_told_at_once_and_is_not_taken_for_a_service_that_is_away(
+    clock: HandClock, code: str
+) -> None:
+    failure = {"code": code, "text": "no host reaches the datastore", "remedy": "look at the hosts"}
+    look = look_at_task(Api([task("running", 40), {**task("undone"), "failure": failure}]), "t")  # type: ignore[arg-type]
+    with pytest.raises(VolumeError, match=f"no host reaches the datastore; look at the hosts .{code}.") as caught:
+        wait(look, "big", clock, Shown(), Deadline.after(clock, 3600.0))
+    assert (caught.value.code, clock.monotonic()) == (code, ASK_EVERY_S)
 
 
 def test_who_breaks_it_off_is_told_where_the_work_is(capsys: pytest.CaptureFixture[str]) -> None:
