@@ -153,7 +153,7 @@ class Commissioning:
         read = None if source is None else source.id
         intent = self._journal.begin(change, record, None, before=None, source=read, over_quota=order.over_quota)
         if source is not None:
-            self._creating.check_still_free(source, intent.id)
+            self._creating.check_still_free(source, intent, record)
         self._at(Point.COMMISSION_BEGUN)
         self._journal.carry_out(intent, record, deadline)
         made = self._store.volume(record.id)

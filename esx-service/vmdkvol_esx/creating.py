@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from typing import assert_never
-from uuid import UUID
 
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
@@ -35,7 +34,7 @@ from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.permits import Permits
 from vmdkvol_esx.placing import Placing
 from vmdkvol_esx.ports import Change
-from vmdkvol_esx.records import Group, Vmgroup, VolumeRecord
+from vmdkvol_esx.records import Group, Intent, Vmgroup, VolumeRecord
 from vmdkvol_esx.reply import Answered, Reply
 from vmdkvol_esx.rights import Verb
 
@@ -143,7 +142,7 @@ class Creating:
         read = None if source is None else source.id
         intent = self._journal.begin(change, record, caller, before=None, source=read, home=home)
         if source is not None:
-            self.check_still_free(source, intent.id)
+            self.check_still_free(source, intent, record)
         self._at(Point.CREATE_BEGUN)
         answered = Answered(reply, lambda done: replace(self._listing.describe(done), work=None))  # it ends with this
         self._journal.carry_out(intent, record, deadline, answered)
@@ -179,12 +178,13 @@ class Creating:
 
         return self._handover.until_free(source.id, look, deadline)
 
-    def check_still_free(self, source: VolumeRecord, intent: UUID) -> None:
+    def check_still_free(self, source: VolumeRecord, intent: Intent, clone: VolumeRecord) -> None:
         """From here on the intent holds the source; between the look at it and this an attach may have begun and ended."""
-        record = self._store.volume(source.id)
-        if record is None or record.generation != source.generation:
-            self._store.abandon(intent, None)
-            raise VolumeInUse(f"volume {source.name} was attached meanwhile", remedy="try again")
+        now = self._store.volume(source.id)
+        if now is None or now.generation != source.generation:
+            error = VolumeInUse(f"volume {source.name} was attached meanwhile", remedy="try again")
+            self._journal.abandon(intent, clone, error)
+            raise error
 
     def _look_at_source(self, volume: VolumeId, deadline: Deadline) -> VolumeRecord | Held:
         self._journal.clear(volume, deadline)

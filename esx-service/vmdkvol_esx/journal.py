@@ -90,6 +90,11 @@ class Journal:
         finally:
             self._answered.pop(intent.id, None)
 
+    def abandon(self, intent: Intent, record: VolumeRecord, error: VolumeError) -> None:
+        """Close work of which nothing was started, for this ``error``: the record is as it was, or away."""
+        self._underway.failed(intent.id, error, record.name)
+        self._abandon(intent)
+
     def clear(self, volume: VolumeId, deadline: Deadline) -> None:
         """Afterwards the volume has no open intent: an older one was settled. Raises Unavailable if it cannot be yet."""
         intent = self._store.open_intent(volume)
@@ -174,10 +179,9 @@ class Journal:
         except OutcomeUnknown as error:
             return self._resolve(intent, record, Told.NOTHING, error)
         except VolumeError as error:
-            self._underway.failed(intent.id, error, record.name)
             # Nothing was started, so nothing is undone: what lies at the path may be another's. A removal goes back into
             # the trash, for housekeeping: open, it would stop the very Detach that it waits for.
-            self._abandon(intent)
+            self.abandon(intent, record, error)
             raise
         self._at(Point.CHANGE_SUBMITTED)
         if task is not None:
@@ -268,19 +272,15 @@ class Journal:
         The generation goes back too: nobody was told the raised one, as ``list_attached`` tells the one before it.
         """
         if isinstance(intent.change, CreateDisk | CloneDisk):
-            # An old database may be about to make what was made since, and has somebody's data.
-            self._check_undone(intent)
+            if (record := self._store.volume(intent.volume)) is not None:
+                # An old database may be about to make what was made since, and has somebody's data.
+                self._comparing.check(record)
             self._do(DeleteDisk(intent.change.disk), intent)
         elif isinstance(intent.change, AttachDisk) and told is Told.NOTHING:
             # It may be on its way, with its task id lost: seen on no VM, the disk would come to this one a moment after
             # it was given to another. A detach is done after it, or finds nothing to do.
             self._do(DetachDisk(intent.change.vm, intent.change.disk), intent)
         self._abandon(intent)
-
-    def _check_undone(self, intent: Intent) -> None:
-        record = self._store.volume(intent.volume)
-        if record is not None:
-            self._comparing.check(record)
 
     def _do(self, change: DeleteDisk | DetachDisk | GrowDisk, intent: Intent) -> None:
         deadline = Deadline.after(self._clock, _UNDO_S)

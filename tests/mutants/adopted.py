@@ -108,8 +108,8 @@ MUTANTS = (
         "an-old-database-undoes-a-create",
         "a create that an old database had begun is undone, with the data that came since",
         "journal.py",
-        "            self._check_undone(intent)\n",
-        "",
+        "                self._comparing.check(record)\n            self._do(DeleteDisk",
+        "                pass\n            self._do(DeleteDisk",
         _COMPARING,
     ),
     _defect(

@@ -247,7 +247,7 @@ MUTANTS = (
         "a-source-is-not-looked-at-again",
         "a clone is made of a source that was attached since it was looked at",
         f"{ESX}/creating.py",
-        "        if source is not None:\n            self.check_still_free(source, intent.id)\n",
+        "        if source is not None:\n            self.check_still_free(source, intent, record)\n",
         "",
         ("I2",),
         (f"{_UNIT}/test_cloning.py",),

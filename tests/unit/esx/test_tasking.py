@@ -29,6 +29,7 @@ from vmdkvol.task_messages import CancelTask, Failure, GetTask, ListTasks, SiteI
 from vmdkvol.vmgroup_messages import SetRight, UpdateVmgroup
 from vmdkvol.volume import DEFAULT_VMGROUP, Doing, State, VmgroupId
 from vmdkvol.volume_orders import CreateVolumeFor
+from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.desk import Desk
 from vmdkvol_esx.meaning import Meaning
@@ -157,6 +158,35 @@ def test_ordered_work_that_failed_has_its_end_in_the_audit_beside_its_beginning(
         ("CreateDisk", "no-space"),
     ]
     assert all(f"operation={begun.task}" in each.detail for each in audited(site))
+
+
+def test_an_ordered_clone_whose_source_was_attached_meanwhile_has_its_end_in_audit_and_tasks(site: AdminSite) -> None:
+    source = site.create("src", datastore="ds1").id
+    store, faults = site.store, Faults(site.clock)
+    gate, refused = faults.hang("begin"), list[VolumeError]()
+    site.store = faults.around(store)
+    site.restart()
+    options = (("clone-from", "src"), ("datastore", "ds1"))
+
+    def clone() -> None:
+        try:
+            at_the_desk(site, replace(BIG_FOR_ANN, options=options), 500.0)
+        except VolumeError as error:
+            refused.append(error)
+
+    cloning = site.clock.start("clone", clone)
+    assert gate.reached()
+    site.attach(source)
+    gate.open()
+    cloning.join(30.0)
+
+    assert [error.code for error in refused] == ["volume-in-use"]
+    told = next(each for each in tasks(site, ended=True) if each.doing is Doing.CLONE)
+    assert (told.state, told.volume_name) == (TaskState.UNDONE, "big")
+    assert told.failure is not None
+    assert told.failure.text == "volume src was attached meanwhile"
+    kept = Auditing(store.trail, site.clock, site.log, uuid4, retention_s=1e9, most=1000).page(QueryAudit()).entries
+    assert [each.result for each in kept if each.verb == "CloneDisk"] == ["volume-in-use"]
 
 
 def test_ordered_work_that_did_not_survive_its_process_has_its_end_in_the_audit(site: AdminSite) -> None:
