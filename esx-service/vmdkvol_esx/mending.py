@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, assert_never
+from uuid import UUID
 
 from vmdkvol import frames
 from vmdkvol.admin_errors import ProofNeeded
@@ -95,7 +96,7 @@ class MendingOrphans:
             if disk is not None and named is not None and named.disk_uuid == disk.ref.uuid:
                 continue
             try:
-                orphan = orphans.at_place(self._place(path, disk, named), known)
+                orphan = orphans.at_place(self._place(path, disk), known)
             except VolumeError as error:
                 unread.append(one_line(error.text if str(path) in error.text else f"{path}: {error.text}"))
                 continue
@@ -122,12 +123,9 @@ class MendingOrphans:
             if absent and self._store.open_intent(record.id) is None and self._store.volume(record.id) == record:
                 yield orphans.not_found(record)
 
-    def _place(self, path: DiskPath, disk: Disk | None, named: VolumeRecord | None) -> Place:
-        """Return what lies there; ``disk`` is what a listing just showed, ``named`` whose record names the place.
-
-        Raises Unavailable for what cannot be said.
-        """
-        damage = "" if disk is not None else self._damage(path, named)
+    def _place(self, path: DiskPath, disk: Disk | None) -> Place:
+        """Return what lies there; ``disk`` is what a listing just showed. Raises Unavailable for what cannot be said."""
+        damage = "" if disk is not None else self._damage(path)
         record, unreadable = None, "it has no second copy of one"
         try:
             disk = disk or adopted_disk(self._hypervisor, path)
@@ -143,34 +141,25 @@ class MendingOrphans:
         other = self._store.with_disk(record.disk_uuid) if record.adopted else None
         return other is not None and other.id != record.id and self._hypervisor.read_sidecar(copy_path(other)) is None
 
-    def _damage(self, path: DiskPath, named: VolumeRecord | None) -> str:
+    def _damage(self, path: DiskPath) -> str:
         """Return what is wrong with what is no disk in a listing; empty: nothing lies there.
 
         One whose bytes are not all there may tell its identity all the same, and what is wrong only to who asks by that.
         """
-        for identity in self._identities(path, named):
+        # No disk has this one: what cannot be read at all says so to anybody, and any other who it is.
+        identity = DiskUuid(self._new_id())
+        for _ in range(2):
             try:
                 if self._hypervisor.disk(DiskRef(identity, path)) is None:
                     return ""
             except MetadataDamaged as error:
                 return f"{error.text} [{error.code}]"
-            except WrongDisk:
+            except WrongDisk as error:
+                identity = DiskUuid(UUID(str(error.fields["found"])))
                 continue
             # It is whole: it has come since the listing, or was made whole.
             break
         raise TruthUnknown(f"what lies at {path} came or changed at this moment", remedy="try again")
-
-    def _identities(self, path: DiskPath, named: VolumeRecord | None) -> Iterator[DiskUuid]:
-        # No disk has this one: what cannot be read at all says so to anybody.
-        yield DiskUuid(self._new_id())
-        if named is not None:
-            yield named.disk_uuid
-        try:
-            content = self._hypervisor.read_sidecar(path)
-            if content is not None:
-                yield sidecar.decode(content).disk_uuid
-        except MetadataDamaged:
-            return
 
     def _known(self, unread: list[str]) -> Known:
         records = list(self._choosing.records())
@@ -204,7 +193,7 @@ class MendingOrphans:
         unread: list[str] = []
         listed = {disk.ref.path: disk for disk in self._hypervisor.disks(path.datastore)}
         known = self._known(unread)
-        place = self._place(path, listed.get(path), known.at(path))
+        place = self._place(path, listed.get(path))
         orphan = orphans.at_place(place, known)
         if orphan is None or order.action not in orphan.actions:
             stands = "is no orphan" if orphan is None else f"is not mended by {order.action}: {orphan.detail}"

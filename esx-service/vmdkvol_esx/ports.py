@@ -243,8 +243,8 @@ class Hypervisor(ForeignDisks, MovedDisks, EsxHosts, StoragePolicies, Protocol):
     def disk(self, ref: DiskRef) -> Disk | None:
         """Return the disk, or None if it is positively absent; TruthUnknown if that cannot be said.
 
-        WrongDisk if another identity lies at the path, MetadataDamaged if it cannot be read, or if its deletion has begun
-        and has not ended: a removal goes on with it, and a create that was being undone is not finished by it.
+        WrongDisk if another identity, its ``found``, lies at the path. MetadataDamaged if it cannot be read, or if its deletion
+        has begun and has not ended: a removal goes on with it, and a create that was being undone is not finished by it.
         """
         ...
 

@@ -172,8 +172,9 @@ def test_a_disk_that_was_never_made_is_positively_absent(bench: Bench) -> None:
 def test_another_disk_in_its_place_is_not_absent(bench: Bench) -> None:
     disk = made(bench)
 
-    with pytest.raises(WrongDisk):
+    with pytest.raises(WrongDisk) as caught:
         bench.hypervisor.disk(another(disk))
+    assert caught.value.fields["found"] == str(disk.uuid)
 
 
 def test_a_damaged_disk_is_not_absent(bench: Bench) -> None:

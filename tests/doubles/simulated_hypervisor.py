@@ -127,7 +127,7 @@ class SimulatedHypervisor(SimulatedPolicies):
             if disk.damage is not None and (disk.ref.uuid == ref.uuid or not disk.tells_identity):
                 raise MetadataDamaged(f"{ref.path}: {disk.damage}")
             if disk.ref.uuid != ref.uuid:
-                raise WrongDisk(f"{ref.path} is disk {disk.ref.uuid}, not {ref.uuid}")
+                raise WrongDisk(f"{ref.path} is disk {disk.ref.uuid}, not {ref.uuid}", found=str(disk.ref.uuid))
             return shown(disk)
 
     def disks(self, datastore: DatastoreName) -> Sequence[Disk]:

@@ -73,7 +73,7 @@ def check_identity(descriptor: vmdk.Descriptor, ref: DiskRef) -> None:
     if descriptor.uuid is None:
         raise MetadataDamaged(f"{ref.path} has no ddb.uuid: which disk it is cannot be said")
     if descriptor.uuid != ref.uuid:
-        raise WrongDisk(f"{ref.path} is disk {descriptor.uuid}, not {ref.uuid}")
+        raise WrongDisk(f"{ref.path} is disk {descriptor.uuid}, not {ref.uuid}", found=str(descriptor.uuid))
 
 
 def read_descriptor(folder: int | None, name: str, path: DiskPath) -> vmdk.Descriptor | None:

@@ -53,7 +53,7 @@ class Look:
         """Return the error that says what stands there instead of the disk."""
         told = f"{self.ref.path}: {self.standing.value}"
         if self.standing in (Standing.OTHER, Standing.TAKEN):
-            return WrongDisk(f"{told}, not {self.ref.uuid}")
+            return WrongDisk(f"{told}, not {self.ref.uuid}", found=str(self.seen.uuid))
         return MetadataDamaged(told)
 
 

@@ -133,12 +133,13 @@ def test_a_damaged_disk_whose_copy_is_damaged_too_is_known_by_its_record(site: A
     assert (told.kind, told.volume) == (OrphanKind.DAMAGED_DISK, "db")
 
 
-def test_a_damaged_disk_of_which_nobody_knows_who_it_is_is_not_known(site: AdminSite) -> None:
+def test_a_damaged_disk_that_has_neither_record_nor_copy_is_told_as_what_it_is(site: AdminSite) -> None:
+    """Who it is says the disk itself; it was told as one that came or changed at this moment, each time."""
     ref = bare_disk(site)
     site.hypervisor.damage(ref.path, "its extent is too short", tells_identity=True)
-    told: Orphans = site.order(ListOrphans())
-    assert told.orphans == ()
-    assert [line.count(str(ref.path)) for line in told.unread] == [1]
+    (told,) = found(site)
+    assert (told.kind, told.where, told.actions) == (OrphanKind.DAMAGED_DISK, str(ref.path), ())
+    assert told.detail == f"{ref.path}: its extent is too short [metadata-damaged]"
 
 
 def test_a_copy_that_stayed_where_its_disk_was_moved_from_is_told(site: AdminSite) -> None:
