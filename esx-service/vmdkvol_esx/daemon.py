@@ -16,6 +16,7 @@ from vmdkvol.clock import Clock, SystemClock
 from vmdkvol.errors import Unavailable
 from vmdkvol.orders import ROOT
 from vmdkvol.points import Point, pass_by
+from vmdkvol.vmgroup_messages import DEFAULT_NAME
 from vmdkvol.volume import VmgroupId
 from vmdkvol_esx import rebuilding
 from vmdkvol_esx.backends import claim
@@ -26,6 +27,7 @@ from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.settings import ServiceSettings
 from vmdkvol_esx.signals import Told
 from vmdkvol_esx.store import SqlStore, check_not_newer, old_audit, open_store, read_groups, read_identities, read_policies
+from vmdkvol_esx.told_commands import DEFAULT_RIGHT
 
 # Between two starts that need vSphere: no password was sent; one was, and may have been wrong (vsphere.relogin).
 _DIAL_S, _AGAIN_S = 5.0, 30.0
@@ -184,9 +186,10 @@ def _of_machines(settings: ServiceSettings, known: Sequence[Identity]) -> Iterat
 def _of_groups(unknown: Sequence[VmgroupId]) -> Iterator[str]:
     if unknown:
         yield (
-            f"of {len(unknown)} vmgroups only the id is known; until an administrator gives them members again, and _DEFAULT "
-            "its rights, no machine outside of the others may use a volume: see `vmdkvol vmgroup ls`"
+            f"of {len(unknown)} vmgroups only the id is known: `vmdkvol orphans ls` has the command that names each; then put "
+            "its machines in (`vmdkvol vmgroup vm add`)"
         )
+        yield f"{DEFAULT_NAME} has no right, lest those machines see what is in it: when they are in, `{DEFAULT_RIGHT}`"
 
 
 def _of_policies(settings: ServiceSettings, store: SqlStore) -> Iterator[str]:

@@ -8,11 +8,13 @@ from typing import Any
 from vmdkvol.errors import VolumeError, one_line
 from vmdkvol.messages import Call, Request
 from vmdkvol.task_messages import Count, SiteInfo, SiteStatus
-from vmdkvol.volume import State, VmId
+from vmdkvol.vmgroup_messages import DEFAULT_NAME
+from vmdkvol.volume import DEFAULT_VMGROUP, State, VmId
 from vmdkvol_esx import filling
 from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.orphans import is_nameless
 from vmdkvol_esx.parts import Parts
+from vmdkvol_esx.told_commands import DEFAULT_RIGHT
 
 # A site of a thousand vmgroups may have many; the list of vmgroups has all of them.
 _MOST_QUOTAS = 20
@@ -90,6 +92,13 @@ class Standing:
             yield (
                 f"{nameless} vmgroups were lost with a database, and no machine is in them: `vmdkvol orphans ls` has the "
                 "command that names each; then put its machines in (`vmdkvol vmgroup vm add`)"
+            )
+        default = self._store.group_by_id(DEFAULT_VMGROUP)
+        kept = self._store.volume_count(DEFAULT_VMGROUP)
+        if default is not None and not default.rights and kept:
+            yield (
+                f"{DEFAULT_NAME} has no right on any datastore, as after a rebuild without its database, and no machine may use"
+                f" its {kept} volumes: when the other vmgroups have their machines, `{DEFAULT_RIGHT}`"
             )
         if strays := self._strays():
             yield f"{strays} disks have no record: `vmdkvol orphans ls` has the command for each"

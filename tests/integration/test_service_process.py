@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -24,7 +25,8 @@ from vmdkvol.line import Line
 from vmdkvol.messages import Attach, Call, CreateVolume, Detach, GetVolume, ListAttached, ListVolumes, RemoveVolume, Request
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
-from vmdkvol.volume import State
+from vmdkvol.volume import State, VmgroupId
+from vmdkvol_esx import sidecar
 from vmdkvol_esx.store import open_store
 from vmdkvol_esx.trail import AuditFilter
 
@@ -342,6 +344,22 @@ def test_rebuild_after_the_loss_brings_back_live_and_trashed_volumes_and_the_ser
             trashed: State.TRASHED,
             live: State.READY,
         }
+
+
+def test_a_rebuild_without_the_old_database_tells_how_vmgroups_and_rights_come_back(site: Site) -> None:
+    site.service.start()
+    with guest(site) as asking:
+        asking.ask(CreateVolume(DB, OPTIONS))
+    site.service.kill()
+    lose_database(site)
+    (copy,) = site.root.rglob("*.vmdkvol.json")
+    copy.write_bytes(sidecar.encode(replace(sidecar.decode(copy.read_bytes()), vmgroup=VmgroupId(uuid4()))))
+
+    done = esxd(site, "rebuild", "--dry-run")
+
+    assert done.returncode == 0, done.stderr
+    assert "of 1 vmgroups only the id is known: `vmdkvol orphans ls` has the command that names each" in done.stdout
+    assert "`vmdkvol vmgroup access add _DEFAULT --datastore _ALL_DS --allow-create`" in done.stdout
 
 
 def test_a_datastore_that_is_not_mounted_stops_the_rebuild(site: Site) -> None:

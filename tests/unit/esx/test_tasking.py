@@ -396,6 +396,25 @@ def test_a_vmgroup_that_was_lost_with_a_database_is_trouble_until_it_has_a_name(
     assert status(site).trouble == ()
 
 
+def test_volumes_of_a_default_vmgroup_without_any_right_are_trouble_with_the_command_that_gives_it(site: AdminSite) -> None:
+    """As after a rebuild without the old database, when machines that were in other vmgroups are in this one."""
+    site.create("db", datastore="ds1")
+    default = site.store.group_by_id(DEFAULT_VMGROUP)
+    site.store.put_group(replace(default, rights=()), expect=default.vmgroup.revision)
+    (line,) = status(site).trouble
+    assert line.startswith("_DEFAULT has no right on any datastore")
+    assert line.endswith("`vmdkvol vmgroup access add _DEFAULT --datastore _ALL_DS --allow-create`")
+    site.order(SetRight(name="_DEFAULT", datastore="_ALL_DS", allow_create=True))
+    assert status(site).trouble == ()
+
+
+def test_a_default_vmgroup_without_right_and_volumes_is_no_trouble(site: AdminSite) -> None:
+    """A site whose machines are all in vmgroups of their own wants it so."""
+    default = site.store.group_by_id(DEFAULT_VMGROUP)
+    site.store.put_group(replace(default, rights=()), expect=default.vmgroup.revision)
+    assert status(site).trouble == ()
+
+
 def test_a_disk_without_a_record_is_trouble_once_a_scan_has_seen_it(site: AdminSite) -> None:
     record = site.record(site.create("a", datastore="ds1").id)
     site.store.delete(record.id, expect=record.generation)
