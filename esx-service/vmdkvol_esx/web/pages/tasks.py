@@ -12,8 +12,9 @@ from vmdkvol_esx.web.pages.visit import Drawn, Page, Visit
 
 
 def show(visit: Visit) -> Drawn:
-    """Show work under way, and what has ended within a day."""
-    return Drawn("tasks.html", {"tasks": visit.ask(ListTasks(ended=True))["tasks"]})
+    """Show work under way, and what has ended within a day, unless only what is running is asked for."""
+    running = visit.query.flag("running")
+    return Drawn("tasks.html", {"tasks": visit.ask(ListTasks(ended=not running))["tasks"], "running": running})
 
 
 def one(visit: Visit, task: str) -> Drawn:

@@ -12,6 +12,7 @@ from vmdkvol.errors import BadRequest, quoted
 from vmdkvol.site_messages import ListDatastores
 from vmdkvol.vmgroup_messages import DEFAULT_NAME, GetVmgroup, ListMembers, ListVmgroups
 from vmdkvol.volume import VmId
+from vmdkvol_esx.web.pages.quotas import fullest
 from vmdkvol_esx.web.pages.visit import Drawn, Page, Unknown, Visit
 
 ROWS = 100
@@ -24,9 +25,10 @@ def show(visit: Visit) -> Drawn:
     after = visit.query.maybe("after")
     page = visit.ask(ListVmgroups(after=after, limit=ROWS))
     values = {
-        "groups": [{**group, "used": used(group)} for group in page["vmgroups"]],
+        "groups": [{**group, "used": used(group), "fullest": fullest(group)} for group in page["vmgroups"]],
         "next": None if page["next"] is None else f"/ui/vmgroups?{urlencode({'after': page['next']})}",
         "first": None if after is None else "/ui/vmgroups",
+        "after": after,
         "places": ["_VM_DS", *_datastores(visit)],
     }
     return Drawn("vmgroups.html", values)
@@ -47,6 +49,7 @@ def inspect(visit: Visit, name: str) -> Drawn:
         "members": members,
         "next": _following(group["name"], members),
         "unknown": Unknown,
+        "words": WORDS,
         "is_default": group["name"] == DEFAULT_NAME,
         "told": visit.may(QueryAudit),
         "places": ["_VM_DS", *stores],

@@ -20,13 +20,15 @@ ROWS = 100
 MOST_SORTED = 10_000
 _BATCH = 500
 _FILTERS = ("name", "vmgroup", "datastore", "vm", "state")
+# By these one looks for the largest, and by a "-" before it, as at the command line, the largest comes first.
+_LARGEST_FIRST = ("capacity", "allocated")
 _SORTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "name": lambda row: (row["name"], row["vmgroup"]),
     "vmgroup": lambda row: (row["vmgroup"], row["name"]),
     "datastore": lambda row: (row["datastore"], row["name"]),
     "used-by": lambda row: (row["vm"] is None, row["vm"] or "", row["name"]),
-    "capacity": lambda row: (-row["size_bytes"], row["name"]),
-    "allocated": lambda row: (-(row["allocated_bytes"] or 0), row["name"]),
+    "capacity": lambda row: (row["size_bytes"], row["name"]),
+    "allocated": lambda row: (row["allocated_bytes"] or 0, row["name"]),
     "policy": lambda row: (row["policy"] is None, row["policy"] or "", row["name"]),
     "state": lambda row: (row["state"], row["name"]),
 }
@@ -37,7 +39,7 @@ def show(visit: Visit) -> Drawn:
     query = visit.query
     wanted = {name: query.maybe(name) for name in _FILTERS}
     trash, sort = query.flag("trash"), query.maybe("sort")
-    if sort is not None and sort not in _SORTS:
+    if sort is not None and sort.removeprefix("-") not in _SORTS:
         raise BadRequest(
             f"volumes are not sorted by {quoted(sort, 40)}, but by one of: {', '.join(_SORTS)}",
             remedy="use the heads of the columns",
@@ -46,8 +48,14 @@ def show(visit: Visit) -> Drawn:
     asked = ListAllVolumes(**given, trash=trash)
     kept = {name: value for name, value in {**wanted, "trash": "yes" if trash else None}.items() if value is not None}
     found = _by_cursor(visit, asked, kept) if sort is None else _sorted(visit, asked, kept, sort)
-    values = {"filters": wanted, "trash": trash, "sort": sort, "states": list(State), "kept": kept}
+    values = {"filters": wanted, "trash": trash, "sort": sort, "states": list(State), "kept": kept, "turned": _turned(sort)}
     return Drawn("volumes.html", {**values, **found, "link": lambda **more: _link({**kept, **more}), "words": _words})
+
+
+def _turned(sort: str | None) -> Mapping[str, str]:
+    """Return by which order each column leads to: its usual one, and the other way round where it is sorted so already."""
+    usual = {key: f"-{key}" if key in _LARGEST_FIRST else key for key in _SORTS}
+    return {key: (key if found.startswith("-") else f"-{key}") if found == sort else found for key, found in usual.items()}
 
 
 def _by_cursor(visit: Visit, asked: ListAllVolumes, kept: Mapping[str, str]) -> Mapping[str, Any]:
@@ -57,7 +65,9 @@ def _by_cursor(visit: Visit, asked: ListAllVolumes, kept: Mapping[str, str]) -> 
         # They are all here, so that their order is ours to choose.
         rows = sorted(rows, key=_SORTS["name"])
     more = None if following is None else _link({**kept, "after": following})
-    return {"rows": rows, "next": more, "first": None if after is None else _link(kept), "warnings": warnings}
+    says = "" if after is None and following is None else "In no order: choose a column to sort them all."
+    first = None if after is None else _link(kept)
+    return {"rows": rows, "next": more, "first": first, "before": None, "says": says, "warnings": warnings}
 
 
 def _sorted(visit: Visit, asked: ListAllVolumes, kept: Mapping[str, str], sort: str) -> Mapping[str, Any]:
@@ -65,10 +75,16 @@ def _sorted(visit: Visit, asked: ListAllVolumes, kept: Mapping[str, str], sort: 
     rows, following, warnings = _read(visit, asked, None, MOST_SORTED)
     if following is not None:
         warnings = [*warnings, f"There are more than {MOST_SORTED} volumes; the rest is not sorted in. Use a filter."]
-    rows.sort(key=_SORTS[sort])
-    more = None if start + ROWS >= len(rows) else _link({**kept, "sort": sort, "from": str(start + ROWS)})
-    first = None if start == 0 else _link({**kept, "sort": sort})
-    return {"rows": rows[start : start + ROWS], "next": more, "first": first, "warnings": warnings}
+    rows.sort(key=_SORTS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    shown, sorted_so = rows[start : start + ROWS], {**kept, "sort": sort}
+    found = {
+        "rows": shown,
+        "next": None if start + ROWS >= len(rows) else _link({**sorted_so, "from": str(start + ROWS)}),
+        "before": None if start == 0 else _link({**sorted_so, "from": str(max(0, start - ROWS))}),
+        "first": None if start == 0 else _link(sorted_so),
+    }
+    says = f"{start + 1} to {start + len(shown)} of {len(rows)}" if shown and len(rows) > ROWS else ""
+    return {**found, "says": says, "warnings": warnings}
 
 
 def _read(visit: Visit, asked: ListAllVolumes, after: VolumeId | None, most: int) -> tuple[list[Any], str | None, list[str]]:

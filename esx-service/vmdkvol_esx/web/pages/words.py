@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from vmdkvol.errors import OutcomeUnknown, ServiceUnreachable, StillWorking, VolumeError, one_line
 from vmdkvol.progress import duration
 from vmdkvol.sizes import format_size, short_size
+from vmdkvol_esx.web.pages import bars
 
 # More than any name has; a label of a megabyte is no reading.
 _MOST = 2000
@@ -100,20 +101,14 @@ def ago(seconds: float) -> str:
     return f"{said} ago" if seconds > 0 else f"in {said}"
 
 
-def share(part: float | None, whole: float | None) -> int:
-    """Return how many hundredths of ``whole`` are ``part``: from 0 to 100, also where it is more."""
-    if not part or not whole or whole <= 0:
-        return 0
-    return max(0, min(100, round(100 * part / whole)))
-
-
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "ago": ago,
+    "datastore_bar": bars.of_datastore,
     "exact": exact,
     "exact_size": exact_size,
     "iso": iso,
     "moment": moment,
     "passed": passed,
-    "share": share,
+    "quota_bar": bars.of_quota,
     "size": size,
 }

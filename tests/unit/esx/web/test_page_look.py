@@ -32,6 +32,7 @@ PAIRS = [
     ("accent", "raised", EDGE),
     ("part", "empty", EDGE),
     ("bad", "empty", EDGE),
+    ("others", "empty", EDGE),
 ]
 
 

@@ -54,7 +54,7 @@ def test_the_datastores_are_shown_with_their_use_and_lead_on(site: Site, browser
 
     found = browser.get("/ui/datastores").text
 
-    assert "60gb of 100gb is taken, 150gb provisioned" in found
+    assert "60gb of 100gb is taken, 30gb of it by volumes; 40gb is free, and volumes may take 120gb more" in found
     assert "nearly full" in found
     assert 'href="/ui/datastores/a%20b"' in found
     assert 'href="/ui/datastores?after=a+b"' in found
@@ -88,7 +88,7 @@ def test_a_cordon_says_whose_it_is_and_is_lifted(site: Site, browser: Browser) -
     site.answers[GetDatastore] = store(cordon=CordonInfo("bob", 1.0, "repair"))
 
     text = " ".join(re.sub(r"<[^>]+>", "", browser.get("/ui/datastores/ds1").text).split())
-    assert "cordoned by bob, 1970-01-01 00:00:01 12 days ago: repair" in text
+    assert "cordoned by bob, 1970-01-01 00:00:01 UTC 12 days ago: repair" in text
     browser.send("/ui/datastores/ds1", "uncordon-datastore")
     assert last(site, UncordonDatastore).name == "ds1"
 

@@ -205,8 +205,9 @@ def test_the_overview_says_how_many_how_full_and_what_to_look_at(site: Site) -> 
     text = site.entered(Role.VIEWER).get("/ui/").text
     for said in ("<strong>3</strong> ready", "a disk is lost", "cordoned by ann: repair", "nearly full", "1.50", "100gb"):
         assert said in text
-    assert 'aria-label="60gb of 100gb is taken, 150gb provisioned"' in text
-    assert 'aria-label="30gb of 40gb"' in text
+    taken = "60gb of 100gb is taken, 30gb of it by volumes; 40gb is free, and volumes may take 120gb more"
+    assert f'aria-label="{taken}"' in text
+    assert 'aria-label="30gb of 40gb, 10gb left"' in text
     assert 'value="43"' in text
 
 
@@ -222,7 +223,32 @@ def test_the_fullest_quota_stands_first_and_a_row_of_its_own_counts_before_that_
     group = VmgroupInfo(VmgroupId(UUID(int=3)), "g", "", None, (), (), rights, usage, 3, (), 0, 4)
     site.answers[ListVmgroups] = VmgroupPage((group,))
     text = site.entered().get("/ui/").text
-    assert re.findall(r'aria-label="(\d+gb of \d+gb)"', text) == ["9gb of 10gb", "10gb of 100gb"]
+    assert re.findall(r'aria-label="(\d+gb of \d+gb), \d+gb left"', text) == ["9gb of 10gb", "10gb of 100gb"]
+
+
+def test_of_many_quotas_the_fullest_are_shown_and_of_how_many_vmgroups_is_said(site: Site) -> None:
+    def group(number: int) -> VmgroupInfo:
+        place: Any = "a"
+        right = RightInfo(place, True, None, 100 << 30, (), None)
+        usage = (DatastoreUsage(place, number << 30),)
+        return VmgroupInfo(VmgroupId(UUID(int=number + 1)), f"g{number}", "", None, (), (), (right,), usage, 3, (), 0, 4)
+
+    site.answers[ListVmgroups] = VmgroupPage(tuple(group(number) for number in range(30)), "g29")
+    text = site.entered().get("/ui/").text
+    assert re.findall(r'href="/ui/vmgroups/(g\d+)"', text) == [f"g{number}" for number in range(29, 9, -1)]
+    assert "10 more are at their" in text
+    assert "Of the first 30 vmgroups by name." in text
+
+
+def test_who_looks_on_at_the_overview_asks_for_the_work_alone(site: Site) -> None:
+    """The whole overview of a thousand vmgroups every two seconds would be work of its own."""
+    browser = site.entered()
+    assert 'data-from="/ui/tasks?running=yes"' in browser.get("/ui/").text
+    site.asked.clear()
+    found = browser.get("/ui/tasks?running=yes", X_Live="1")
+    assert 'id="live-tasks"' in found.text
+    [asked] = site.asked
+    assert (type(asked), asked.ended) == (ListTasks, False)
 
 
 @pytest.mark.parametrize("part", [ListDatastores, ListVmgroups, ListTasks])
@@ -237,7 +263,7 @@ def test_a_part_that_cannot_be_read_is_said_to_be_unknown_and_the_others_are_the
 def test_a_datastore_that_is_not_shown_now_has_no_figures_rather_than_none_used(site: Site) -> None:
     gone = replace(store(), capacity_bytes=None, free_bytes=None, used_bytes=None, overcommit=None)
     site.answers[ListDatastores] = DatastoreRows((gone,))
-    assert 'aria-label="– of – is taken, 150gb provisioned"' in site.entered().get("/ui/").text
+    assert 'aria-label="how full it is is not known now"' in site.entered().get("/ui/").text
 
 
 def test_a_datastore_is_not_fine_whose_use_is_not_known(site: Site) -> None:
@@ -266,7 +292,7 @@ def test_a_time_is_told_by_its_distance_too(seconds: float, said: str) -> None:
 
 def test_when_something_was_is_told_exactly_for_people_and_for_machines(site: Site) -> None:
     text = site.entered().get(ONE).text
-    assert '<time datetime="1970-01-01T00:00:01Z">1970-01-01 00:00:01</time> <span class="quiet">12 days ago</span>' in text
+    assert '<time datetime="1970-01-01T00:00:01Z">1970-01-01 00:00:01 UTC</time> <span class="quiet">12 days ago</span>' in text
 
 
 @pytest.mark.parametrize("seconds", [1e18, float("nan"), float("inf"), None])
@@ -347,8 +373,84 @@ def test_sorted_means_all_of_them_and_not_those_of_one_page(site: Site) -> None:
     first = browser.get("/ui/volumes?sort=name").text
     assert _names(first) == [f"v{number + 1:04}" for number in range(100)]
     assert _names(browser.get(_next(first)).text) == [f"v{number + 101:04}" for number in range(100)]
-    assert _names(browser.get("/ui/volumes?sort=capacity").text)[0] == "v0001"
+    assert _names(browser.get("/ui/volumes?sort=-capacity").text)[0] == "v0001"
     assert 'aria-sort="ascending"' in first
+
+
+def test_a_list_that_is_sorted_says_where_one_is_and_leads_both_ways(site: Site) -> None:
+    _paged(site, _rows(250))
+    browser = site.entered()
+    middle = browser.get("/ui/volumes?sort=name&from=100").text
+    assert "101 to 200 of 250" in middle
+    assert '<a href="/ui/volumes?sort=name&amp;from=0" rel="prev">Previous page</a>' in middle
+    assert "201 to 250 of 250" in browser.get(_next(middle)).text
+
+
+def test_a_list_in_no_order_says_so_rather_than_look_like_one(site: Site) -> None:
+    _paged(site, _rows(250))
+    assert "In no order: choose a column to sort them all." in site.entered().get("/ui/volumes").text
+    _paged(site, _rows(3))
+    assert "In no order" not in site.entered(name="bob").get("/ui/volumes").text
+
+
+@pytest.mark.parametrize(
+    ("sort", "shown", "then"),
+    [
+        ("name", "ascending", "-name"),
+        ("-name", "descending", "name"),
+        ("-capacity", "descending", "capacity"),
+        ("capacity", "ascending", "-capacity"),
+    ],
+)
+def test_a_column_is_sorted_both_ways(site: Site, sort: str, shown: str, then: str) -> None:
+    _paged(site, _rows(3))
+    text = site.entered().get(f"/ui/volumes?sort={sort}").text
+    assert f'aria-sort="{shown}"><a href="/ui/volumes?sort={then}">' in text
+    assert _names(text) == (["v0001", "v0002", "v0003"] if sort in ("name", "-capacity") else ["v0003", "v0002", "v0001"])
+
+
+def test_of_sizes_the_largest_come_first_at_the_first_click(site: Site) -> None:
+    assert 'href="/ui/volumes?sort=-capacity"' in site.entered().get("/ui/volumes").text
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "not_said"),
+    [
+        ("/ui/volumes", "docker volume create -d vsphere NAME", "no volume like that"),
+        ("/ui/volumes?name=x", "no volume like that", "There are no volumes yet"),
+    ],
+)
+def test_a_list_with_nothing_in_it_says_what_comes_next(site: Site, path: str, said: str, not_said: str) -> None:
+    site.answers[ListAllVolumes] = VolumeRows(())
+    text = site.entered().get(path).text
+    assert said in text
+    assert not_said not in text
+
+
+def test_of_what_is_under_a_quota_it_is_said_what_is_left_and_a_quota_below_it_is_said_to_be(site: Site) -> None:
+    place: Any = "ds1"
+    right = RightInfo(place, True, None, 20 << 30, (), 30 << 30)
+    usage = (DatastoreUsage(place, 30 << 30),)
+    group = VmgroupInfo(VmgroupId(UUID(int=3)), "g", "", place, (), (), (right,), usage, 3, (), 0, 4)
+    site.answers[ListVmgroups] = VmgroupPage((group,))
+    for path in ("/ui/", "/ui/vmgroups"):
+        text = site.entered(name=f"ann{len(path)}").get(path).text
+        assert "150 %" in text
+        assert "10gb too much" in text
+
+
+def test_a_volume_leads_to_all_that_it_belongs_to(site: Site) -> None:
+    text = site.entered().get(ONE).text
+    for place in ("/ui/vmgroups/g", "/ui/datastores/ds1", "/ui/policies/gold", "/ui/volumes?vm=docker1"):
+        assert f'<a href="{place}">' in text
+
+
+def test_of_work_that_has_ended_it_is_said_how_long_it_took(site: Site) -> None:
+    ended = replace(TASK, state=TaskState.DONE, percent=None, left_s=None, ended_at=TASK.since + 90)
+    site.answers[ListTasks] = Tasks((ended, replace(ended, ended_at=TASK.since + 0.2)))
+    text = site.entered().get("/ui/tasks").text
+    assert ">90 seconds<" in text
+    assert ">less than 1 second<" in text
 
 
 @pytest.mark.parametrize("sort", ["name", "vmgroup", "datastore", "used-by", "capacity", "allocated", "policy", "state"])
@@ -381,7 +483,7 @@ def test_a_listing_that_is_not_whole_says_so(site: Site) -> None:
 
 def test_a_volume_is_shown_whole_with_what_stands_against_it(site: Site) -> None:
     text = site.entered(Role.VIEWER).get(ONE).text
-    for said in ("vmdkvol volume detach db", "20gb = 21474836480 bytes", "used by docker1", "scsi0:1", "gold", "team=shop"):
+    for said in ("vmdkvol volume detach db", "20gb = 21474836480 bytes", ">docker1</a>", "scsi0:1", "gold", "team=shop"):
         assert said in text
     assert "Your role may look at it only." in text
 
@@ -409,9 +511,9 @@ def test_a_list_of_work_is_followed_and_slowly_where_nothing_is_done(site: Site,
     """What somebody else orders is seen without a click."""
     site.answers[ListTasks] = Tasks((TASK,))
     browser = site.entered()
-    assert '<div id="live-tasks" data-live="2">' in browser.get(path).text
+    assert '<div id="live-tasks" data-live="2"' in browser.get(path).text
     site.answers[ListTasks] = Tasks(())
-    assert '<div id="live-tasks" data-live="10">' in browser.get(path).text
+    assert '<div id="live-tasks" data-live="10"' in browser.get(path).text
 
 
 def test_health_says_each_finding_with_what_to_do(site: Site) -> None:

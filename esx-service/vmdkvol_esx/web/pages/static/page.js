@@ -1,5 +1,5 @@
 // What changes by itself is fetched again: each element with data-live takes the place of the one with its id on the page
-// as it is now. Its value is after how many seconds. Without this script the page says the same, as of when it was loaded.
+// as it is now, or as data-from is. Its value is after how many seconds. Without this script the page says the same, as of when it was loaded.
 "use strict";
 
 const SOON_S = 2;
@@ -18,7 +18,8 @@ function tell(why) {
 }
 
 async function refresh() {
-  const answer = await fetch(location.href, { headers: { "X-Live": "1" }, cache: "no-store", redirect: "manual" });
+  const from = live()[0].dataset.from || location.href;
+  const answer = await fetch(from, { headers: { "X-Live": "1" }, cache: "no-store", redirect: "manual" });
   if (answer.status === 401) {
     // Not loaded again: what somebody is typing stays. Sent, it is kept over the login.
     tell("over");
