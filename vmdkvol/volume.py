@@ -43,25 +43,12 @@ class Content(StrEnum):
 # States whose name is taken: a name in the trash is free again (corrections 18).
 LIVE_STATES = frozenset({State.PREPARING, State.READY, State.LOST, State.DAMAGED})
 
-_NEXT: dict[State, frozenset[State]] = {
-    State.PREPARING: frozenset({State.READY}),
-    State.READY: frozenset({State.TRASHED, State.REMOVING, State.LOST, State.DAMAGED}),
-    State.TRASHED: frozenset({State.READY, State.REMOVING}),
-    State.REMOVING: frozenset(),
-    State.LOST: frozenset({State.READY, State.REMOVING}),
-    State.DAMAGED: frozenset({State.READY, State.REMOVING}),
-}
 # Formatted is final: nothing ever makes a file system on a disk that once was handed to a container (I1).
 _NEXT_CONTENT: dict[Content, frozenset[Content]] = {
     Content.UNFORMATTED: frozenset({Content.FORMATTING}),
     Content.FORMATTING: frozenset({Content.FORMATTED, Content.UNFORMATTED, Content.FORMATTING}),
     Content.FORMATTED: frozenset({Content.FORMATTED}),
 }
-
-
-def may_become(state: State, new: State) -> bool:
-    """Tell whether a volume in ``state`` may be put into ``new``; a record that ends is simply gone."""
-    return new in _NEXT[state]
 
 
 def content_may_become(content: Content, new: Content) -> bool:

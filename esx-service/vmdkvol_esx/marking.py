@@ -8,7 +8,7 @@ from uuid import UUID
 from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, StaleRequest, VolumeNotFound
 from vmdkvol.messages import Done, Mark
-from vmdkvol.volume import Content, State, VmId, VolumeId, content_may_become, may_become
+from vmdkvol.volume import Content, State, VmId, VolumeId, content_may_become
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.listing import check_ready
@@ -93,8 +93,7 @@ def _marked(record: VolumeRecord, request: Mark) -> VolumeRecord:
     uuid = None if request.content is Content.UNFORMATTED else request.filesystem_uuid
     if (request.content, uuid) != (record.content, record.filesystem_uuid):
         _check_follows(record, request.content, uuid)
-    damaged = request.damage is not None and may_become(record.state, State.DAMAGED)
-    state = State.DAMAGED if damaged else record.state
+    state = record.state if request.damage is None else State.DAMAGED
     # From here on the disk has its own file system, and no other one.
     copied = record.copied_uuids if uuid is None else ()
     return replace(record, content=request.content, filesystem_uuid=uuid, copied_uuids=copied, state=state)

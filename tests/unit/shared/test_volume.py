@@ -1,4 +1,4 @@
-"""States and their transitions as total tables, and the tag that a loop device carries."""
+"""What lies on a disk, and where it may go from there, as a total table; and the tag that a loop device carries."""
 
 from __future__ import annotations
 
@@ -19,24 +19,10 @@ from vmdkvol.volume import (
     VmId,
     content_may_become,
     loop_tag,
-    may_become,
     new_disk_uuid,
     parse_loop_tag,
 )
 
-ALLOWED = {
-    (State.PREPARING, State.READY),
-    (State.READY, State.TRASHED),
-    (State.READY, State.REMOVING),
-    (State.READY, State.LOST),
-    (State.READY, State.DAMAGED),
-    (State.TRASHED, State.READY),
-    (State.TRASHED, State.REMOVING),
-    (State.LOST, State.READY),
-    (State.LOST, State.REMOVING),
-    (State.DAMAGED, State.READY),
-    (State.DAMAGED, State.REMOVING),
-}
 CONTENT_ALLOWED = {
     (Content.UNFORMATTED, Content.FORMATTING),
     (Content.FORMATTING, Content.FORMATTED),
@@ -46,11 +32,6 @@ CONTENT_ALLOWED = {
 }
 
 
-@pytest.mark.parametrize(("state", "new"), list(product(State, State)), ids=lambda state: str(state))
-def test_a_state_becomes_only_what_the_table_says(state: State, new: State) -> None:
-    assert may_become(state, new) is ((state, new) in ALLOWED)
-
-
 @pytest.mark.parametrize(("content", "new"), list(product(Content, Content)), ids=lambda content: str(content))
 def test_a_content_becomes_only_what_the_table_says(content: Content, new: Content) -> None:
     assert content_may_become(content, new) is ((content, new) in CONTENT_ALLOWED)
@@ -58,10 +39,6 @@ def test_a_content_becomes_only_what_the_table_says(content: Content, new: Conte
 
 def test_formatted_is_final() -> None:
     assert [new for new in Content if content_may_become(Content.FORMATTED, new)] == [Content.FORMATTED]
-
-
-def test_nothing_comes_back_from_removing() -> None:
-    assert not any(may_become(State.REMOVING, new) for new in State)
 
 
 def test_a_name_in_the_trash_is_free() -> None:
