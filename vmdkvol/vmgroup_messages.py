@@ -204,9 +204,9 @@ class ReplaceMembers(Order):
 class SetRight(Order):
     """Afterwards the vmgroup has a row for this datastore (a name, ``_VM_DS`` or ``_ALL_DS``) that says what is given.
 
-    A new row lets mount only, and has no limits, unless they are given. ``unset``: ``max_bytes``, ``total_bytes``,
-    ``policies``. Raises InvalidLimit for a maximum above the total; a total below the present use is taken, and then nothing
-    new fits.
+    A new row says ``allow_create``, RightNotFound if it does not, and has no limits unless they are given. ``unset``:
+    ``max_bytes``, ``total_bytes``, ``policies``. Raises InvalidLimit for a maximum above the total; a total below the present
+    use is taken, and then nothing new fits.
     """
 
     name: str

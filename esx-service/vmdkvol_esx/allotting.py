@@ -17,6 +17,7 @@ from vmdkvol.vmgroup_messages import RemoveRight, SetRight
 from vmdkvol.wire import answer_size
 from vmdkvol_esx.group_texts import check_unset, policies_of
 from vmdkvol_esx.records import Group, Right
+from vmdkvol_esx.told_commands import command
 
 # A group without its members is told in one answer, which has room for what is known beside it.
 MAX_GROUP_BYTES = 24 << 10
@@ -49,11 +50,14 @@ def right_set(group: Group, order: SetRight, used: Mapping[DatastoreName, int]) 
     """Return the group with the row that the order says; what it leaves out stays as it is.
 
     ``used`` is what the group's volumes take on each datastore: a total below it is taken and said, never enforced on volumes
-    that are there.
+    that are there. RightNotFound for a new row that does not say whether it may create.
     """
     place = datastore_name(order.datastore)
     check_unset(order.unset, _UNSETS, {name for name in _UNSETS if getattr(order, name) is not None})
     before = right_on(group.rights, place)
+    if before is None and order.allow_create is None:
+        # The first row that is found decides: a limit alone, put beside a row for all, would take away the right to create.
+        raise _no_right(group.vmgroup.name, place, how="add")
     right = before or Right(place, allow_create=False)
     right = replace(
         right,
@@ -84,7 +88,7 @@ def right_removed(group: Group, order: RemoveRight) -> Regrouped:
     place, name = datastore_name(order.datastore), group.vmgroup.name
     right = right_on(group.rights, place)
     if right is None:
-        raise RightNotFound(f"vmgroup {name} has no right for {quoted(place)}", vmgroup=name, datastore=place)
+        raise _no_right(name, place, how="ls")
     if place == group.vmgroup.default_datastore:
         raise BadRequest(
             f"{place} is the default datastore of vmgroup {name}, whose right stays",
@@ -94,6 +98,18 @@ def right_removed(group: Group, order: RemoveRight) -> Regrouped:
         )
     rights = tuple(each for each in group.rights if each is not right)
     return Regrouped(replace(group, rights=rights), (Step("remove-right", f"{name}/{place}", in_words(right), None),))
+
+
+def _no_right(name: str, place: DatastoreName, *, how: str) -> RightNotFound:
+    line = (
+        command("vmgroup", "access", "add", "--name", name, "--datastore", place, "--allow-create")
+        if how == "add"
+        else command("vmgroup", "access", "ls", of=name)
+    )
+    remedy = f"see `{line}`" if how == "ls" else f"add one (without --allow-create it lets mount only): `{line}`"
+    return RightNotFound(
+        f"vmgroup {name} has no right of its own for {quoted(place)}", remedy=remedy, vmgroup=name, datastore=place
+    )
 
 
 def checked(group: Group) -> Group:

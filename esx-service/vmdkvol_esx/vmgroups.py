@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from vmdkvol.errors import DatastoreNotFound, NameConflict, StaleRequest, quoted
 from vmdkvol.messages import Call, Request
-from vmdkvol.names import DatastoreName
+from vmdkvol.names import DatastoreName, datastore_name
 from vmdkvol.orders import Order, Outcome, Plan, Step
 from vmdkvol.vmgroup_messages import (
     AddMembers,
@@ -153,11 +153,10 @@ class Vmgroups:
         """See ``SetRight``."""
 
         def decide(group: Group) -> Regrouped:
-            found = allotting.right_set(group, order, self._store.usage(group.vmgroup.id))
-            place = DatastoreName(order.datastore)
+            place = datastore_name(order.datastore)
             if allotting.right_on(group.rights, place) is None:
                 self._check_there(place)
-            return found
+            return allotting.right_set(group, order, self._store.usage(group.vmgroup.id))
 
         return self._changed(order, decide)
 

@@ -94,7 +94,7 @@ def test_all_of_it_is_there_after_a_restart(site: Site) -> None:
     admin = site.admin()
     ask(admin, CreateVmgroup(name="dev", default_datastore="_VM_DS", vms=("a", "b"), defaults=(("size", "1gb"),)))
     ask(admin, CreatePolicy(name="gold", description="room"))
-    ask(admin, SetRight(name="dev", datastore="_ALL_DS", max_bytes=MB, policies=("gold",)))
+    ask(admin, SetRight(name="dev", datastore="_ALL_DS", allow_create=False, max_bytes=MB, policies=("gold",)))
     before = ask(admin, ListVmgroups()), ask(admin, ListPolicies())
     site.restart()
     assert (ask(site.admin(), ListVmgroups()), ask(site.admin(), ListPolicies())) == before

@@ -79,7 +79,8 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
     info = client.get(path_of("vmgroups", wanted))
     if any(right["datastore"] == datastore for right in info["rights"]):
         raise NameConflict(
-            f"vmgroup {quoted(wanted)} has a right on {quoted(datastore)} already", remedy="change it with `vmgroup access set`"
+            f"vmgroup {quoted(wanted)} has a right on {quoted(datastore)} already",
+            remedy="change it: `vmdkvol vmgroup access set --help`",
         )
     # Two who add one at once: the second hears that the vmgroup was changed.
     return _set(client, how, wanted, datastore, _body(said), "may now use", expect=info["revision"])
@@ -94,7 +95,7 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
 @change_options(revised=True)
 @api_options
 def set_right(name: str | None, flag: str | None, datastore: str, client: Client, how: How, **said: Any) -> int:
-    """Change what is given of the vmgroup's right on a datastore; everything else stays.
+    """Change what is given of the vmgroup's right on a datastore; everything else stays. `access add` makes one.
 
     A total below what is used is taken: then nothing new fits.
     """

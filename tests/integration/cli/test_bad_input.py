@@ -116,6 +116,8 @@ CASES = [
     ("vmgroup rm nothing --yes", 4, "vmgroup-not-found"),
     ("vmgroup access set shop --datastore ds9 --volume-maxsize 1mb", 4, "datastore-not-found"),
     ("vmgroup access rm shop --datastore ds2", 4, "right-not-found"),
+    # Everybody has the row for all datastores: one with a limit alone would let them make nothing on ds1 any more.
+    ("vmgroup access set _DEFAULT --datastore ds1 --volume-totalsize 1tb", 4, "right-not-found"),
     ("volume rm nothing --yes", 4, "volume-not-found"),
     ("volume create new --vmgroup nothing", 4, "vmgroup-not-found"),
     # Empty lists, and what is there twice.

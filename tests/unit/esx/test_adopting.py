@@ -336,7 +336,7 @@ def test_a_disk_that_is_no_volume_has_no_revision(site: AdminSite, disk: DiskRef
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_the_limits_of_the_vmgroup_count(site: AdminSite, disk: DiskRef, dry_run: bool) -> None:
-    site.order(SetRight(name="_DEFAULT", datastore="ds1", total_bytes=GB // 2))
+    site.order(SetRight(name="_DEFAULT", datastore="ds1", allow_create=True, total_bytes=GB // 2))
     with pytest.raises(QuotaExceeded):
         adopt(site, dry_run=dry_run)
     assert site.records() == []
@@ -345,14 +345,14 @@ def test_the_limits_of_the_vmgroup_count(site: AdminSite, disk: DiskRef, dry_run
 def test_the_store_itself_counts_the_limits(site: AdminSite, disk: DiskRef) -> None:
     record = adopted(site)
     site.store.delete(record.id, expect=record.generation)
-    site.order(SetRight(name="_DEFAULT", datastore="ds1", total_bytes=GB // 2))
+    site.order(SetRight(name="_DEFAULT", datastore="ds1", allow_create=True, total_bytes=GB // 2))
     with pytest.raises(QuotaExceeded):
         site.store.enlist(record)
     assert site.records() == []
 
 
 def test_beyond_the_limits_by_an_administrator_s_word(site: AdminSite, disk: DiskRef) -> None:
-    site.order(SetRight(name="_DEFAULT", datastore="ds1", total_bytes=GB // 2))
+    site.order(SetRight(name="_DEFAULT", datastore="ds1", allow_create=True, total_bytes=GB // 2))
     assert adopt(site, over_quota=True).done
 
 

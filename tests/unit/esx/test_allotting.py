@@ -31,10 +31,10 @@ def row(group: Group, datastore: str) -> Right | None:
 @pytest.mark.parametrize(
     ("datastore", "fields", "after"),
     [
-        pytest.param("ds3", {}, Right(DS3, False), id="a-new-row-lets-mount-only"),
+        pytest.param("ds3", {"allow_create": False}, Right(DS3, False), id="a-new-row-lets-mount-only"),
         pytest.param("ds3", {"allow_create": True}, Right(DS3, True), id="a-new-row"),
-        pytest.param("_ALL_DS", {"total_bytes": GB}, Right(ALL_DATASTORES, False, None, GB), id="all"),
-        pytest.param("_VM_DS", {"max_bytes": GB}, Right(VM_DATASTORE, False, GB), id="the-machines-own"),
+        pytest.param("_ALL_DS", {"allow_create": False, "total_bytes": GB}, Right(ALL_DATASTORES, False, None, GB), id="all"),
+        pytest.param("_VM_DS", {"allow_create": False, "max_bytes": GB}, Right(VM_DATASTORE, False, GB), id="the-machines-own"),
         pytest.param("ds2", {"allow_create": False}, replace(LIMITED, allow_create=False), id="what-is-left-out-stays"),
         pytest.param("ds2", {"max_bytes": 2 * GB}, replace(LIMITED, max_bytes=2 * GB), id="another-maximum"),
         pytest.param("ds2", {"unset": ("max_bytes",)}, replace(LIMITED, max_bytes=None), id="no-maximum-any-more"),
@@ -73,7 +73,10 @@ def test_what_holds_already_is_no_step(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("datastore", "fields", "error"),
     [
-        pytest.param("ds3", {"max_bytes": 2, "total_bytes": 1}, InvalidLimit, id="maximum-above-total"),
+        pytest.param("ds3", {"allow_create": True, "max_bytes": 2, "total_bytes": 1}, InvalidLimit, id="maximum-above-total"),
+        pytest.param("ds3", {"total_bytes": GB}, RightNotFound, id="a-limit-of-no-row"),
+        pytest.param("ds3", {"unset": ("total_bytes",)}, RightNotFound, id="no-limit-of-no-row"),
+        pytest.param("_ALL_DS", {"policies": ("gold",)}, RightNotFound, id="a-policy-of-no-row"),
         pytest.param("ds2", {"total_bytes": 9 * GB}, InvalidLimit, id="total-below-the-maximum-there-is"),
         pytest.param("ds2", {"max_bytes": 101 * GB}, InvalidLimit, id="maximum-above-the-total-there-is"),
         pytest.param("ds2", {"max_bytes": 0}, InvalidLimit, id="zero"),
@@ -107,12 +110,23 @@ def test_a_row_is_not_set(datastore: str, fields: dict[str, Any], error: type[Vo
 def test_a_total_below_the_present_use_is_taken_and_said(
     datastore: str, used: dict[DatastoreName, int], total: int, said: str
 ) -> None:
-    order = SetRight(name="dev", datastore=datastore, total_bytes=total, unset=("max_bytes",))
+    order = SetRight(name="dev", datastore=datastore, allow_create=True, total_bytes=total, unset=("max_bytes",))
     found = right_set(GROUP, order, used)
     right = row(found.group, datastore)
     assert right is not None
     assert right.total_bytes == total
     assert found.steps[0].after == in_words(right) + said
+
+
+def test_a_limit_beside_a_row_for_all_takes_no_right_away_unsaid() -> None:
+    group = replace(GROUP, rights=(Right(ALL_DATASTORES, allow_create=True),))
+
+    with pytest.raises(RightNotFound) as refused:
+        right_set(group, SetRight(name="dev", datastore="ds2", total_bytes=GB), {})
+
+    assert str(refused.value).endswith(
+        "`vmdkvol vmgroup access add --name dev --datastore ds2 --allow-create` [right-not-found]"
+    )
 
 
 def test_a_change_is_told_as_people_read_it() -> None:

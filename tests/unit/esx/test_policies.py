@@ -321,7 +321,7 @@ def test_the_second_of_two_administrators_is_told_instead_of_winning_silently(si
         CreateVmgroup(name="ops", default_datastore="ds1", defaults=(("policy", "tin"),)),
         UpdateVmgroup(name="dev", policies=("gold", "tin")),
         UpdateVmgroup(name="dev", defaults=(("vsan-policy-name", "tin"),)),
-        SetRight(name="dev", datastore="_ALL_DS", policies=("tin",)),
+        SetRight(name="dev", datastore="_ALL_DS", allow_create=False, policies=("tin",)),
     ],
 )
 def test_a_vmgroup_names_no_policy_that_there_is_not(site: AdminSite, order: Order) -> None:

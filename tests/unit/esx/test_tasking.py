@@ -453,7 +453,7 @@ class Filled:
 
 def test_a_quota_that_is_nearly_used_is_trouble_before_a_volume_is_refused(site: AdminSite) -> None:
     size = site.record(site.create("db", datastore="ds1").id).size_bytes
-    site.order(SetRight(name="_DEFAULT", datastore=DS1, total_bytes=size * 10 // 8))
+    site.order(SetRight(name="_DEFAULT", datastore=DS1, allow_create=True, total_bytes=size * 10 // 8))
     assert status(site).trouble == ()
     site.order(SetRight(name="_DEFAULT", datastore=DS1, total_bytes=size * 10 // 9))
     (line,) = status(site).trouble

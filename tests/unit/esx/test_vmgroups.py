@@ -303,7 +303,7 @@ ORDERS: list[Order] = [
 def a_site(office: Office) -> Group:
     office.site.hypervisor.policies = ("gold",)
     office.make("dev", "host-a")
-    office.ask(SetRight(name="dev", datastore="_ALL_DS"))
+    office.ask(SetRight(name="dev", datastore="_ALL_DS", allow_create=False))
     return office.group("dev")
 
 
@@ -755,7 +755,7 @@ def test_a_right_is_for_a_datastore_that_there_is(office: Office) -> None:
     office.make("dev")
     with pytest.raises(DatastoreNotFound):
         office.ask(SetRight(name="dev", datastore="ds9"))
-    office.ask(SetRight(name="dev", datastore="ds2"))
+    office.ask(SetRight(name="dev", datastore="ds2", allow_create=False))
     office.seen.places = []
     assert office.ask(SetRight(name="dev", datastore="ds2", max_bytes=GB)).done
     assert office.ask(RemoveRight(name="dev", datastore="ds2")).done
