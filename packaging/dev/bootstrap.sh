@@ -20,7 +20,7 @@ die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
 wanted="dockerd:docker.io docker:docker.io containerd:containerd runc:runc
   mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs busybox:busybox-static unshare:util-linux losetup:mount nsenter:util-linux
   iptables:iptables python3:python3 openssl:openssl"
-[ "$purpose" = demo ] || wanted="$wanted curl:curl qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd go:golang-go promtool:prometheus chromium:chromium"
+[ "$purpose" = demo ] || wanted="$wanted curl:curl qemu-img:qemu-utils strace:strace git:git systemd-analyze:systemd go:golang-go promtool:prometheus chromium:chromium zsh:zsh fish:fish"
 [ "$purpose" != bench ] || wanted="$wanted fio:fio"
 # The virtual machines of `make test-system` and of the bench, and what their image is made with.
 [ "$purpose" != system ] && [ "$purpose" != bench ] || wanted="$wanted qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap cpio:cpio depmod:kmod lz4:lz4"

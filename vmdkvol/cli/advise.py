@@ -27,7 +27,11 @@ def command() -> None:
 
 
 @command.command("maintenance")
-@click.argument("target", metavar="HOST|VM|DATASTORE", shell_complete=completing.any_of("datastores", "vms"))
+@click.argument(
+    "target",
+    metavar="HOST|VM|DATASTORE",
+    shell_complete=completing.any_of(completing.names("datastores"), completing.names("vms")),
+)
 @click.option("--kind", type=click.Choice(("host", "vm", "datastore")), help="What is meant, where several have one name.")
 @output_option
 @api_options

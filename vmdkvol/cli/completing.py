@@ -14,7 +14,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ _WHERE = {
     "vms": (("vms",), "vms", "name"),
     "datastores": (("datastores",), "datastores", "name"),
     "policies": (("policies",), "policies", "name"),
+    "tasks": (("tasks",), "tasks", "id"),
 }
+# What is less than a client's own page, where a list has no more.
+_LIMITS = {"tasks": 200}
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
@@ -51,12 +54,27 @@ def names(kind: str) -> Complete:
     return complete
 
 
-def any_of(*kinds: str) -> Complete:
-    """Return what completes with the names of all these kinds."""
-    each = [names(kind) for kind in kinds]
+def any_of(*each: Complete) -> Complete:
+    """Return what completes with all that these do."""
     return lambda context, parameter, incomplete: [
         name for complete in each for name in complete(context, parameter, incomplete)
     ]
+
+
+def words(known: Sequence[str]) -> Complete:
+    """Return what completes with these words, which are known without asking anybody."""
+    return lambda _, __, incomplete: [word for word in known if word.startswith(incomplete)]
+
+
+def listed(complete: Complete) -> Complete:
+    """Return what completes the last one of ``a,b,c``."""
+
+    def complete_last(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        there = before.split(",")
+        return [f"{before}{comma}{name}" for name in complete(context, parameter, last) if name not in there]
+
+    return complete_last
 
 
 def vmgroup_then_vms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -86,7 +104,8 @@ def _asked(context: click.Context, kind: str) -> list[str]:
     client = make_client(context.params.get("api"), context.params.get("directory"), answer_s=_ANSWER_S, patience_s=0.0)
     with contextlib.closing(client):
         end = time.monotonic() + _ANSWER_S
-        return offered(_until(client.pages(path_of(*parts), items), end), key)
+        limit = {"limit": _LIMITS[kind]} if kind in _LIMITS else None
+        return offered(_until(client.pages(path_of(*parts), items, limit), end), key)
 
 
 def _until(found: Iterator[Any], end: float) -> Iterator[Any]:

@@ -7,13 +7,16 @@ import difflib
 import click
 
 from vmdkvol import admin_errors  # noqa: F401 - they have codes too
+from vmdkvol.cli import completing
 from vmdkvol.cli.render import Table, output_option, show
 from vmdkvol.command import OWN_CODES
 from vmdkvol.errors import BY_CODE, NotFound
 
+_CODES = sorted([*BY_CODE, *OWN_CODES])
+
 
 @click.command("explain", short_help="Explain an error code.")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=completing.words(_CODES))
 @output_option
 def command(code: str | None, output: str) -> None:
     """Explain the error code that stands in [brackets] at the end of a message; without CODE, list them."""
@@ -33,9 +36,6 @@ def command(code: str | None, output: str) -> None:
     if facts["remedy"]:
         click.echo(f"What to do: {facts['remedy']}.")
     click.echo(f"Exit code: {facts['exit']}")
-
-
-_CODES = sorted([*BY_CODE, *OWN_CODES])
 
 
 def _facts(code: str) -> dict[str, str | int]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import click
 
+from vmdkvol.cli import completing
 from vmdkvol.cli.choosing import Condition, check_keys, chosen, ordered, parse_condition, parse_keys, value_of
 from vmdkvol.errors import BadRequest, MissingTool, one_line
 
@@ -107,8 +108,13 @@ def view_options(table: Table) -> Callable[[F], F]:
 
         # The reference lists the keys of every list from here; what wraps this later keeps it.
         command.table = table  # type: ignore[attr-defined]
-        columns = click.option("-c", "--columns", metavar="KEY,KEY", help="Show these keys, in this order.")
-        sort = click.option("--sort", metavar="KEY,-KEY", help="Sort by these keys; '-' from the largest down.")
+        keys = completing.listed(completing.words(table.keys))
+        columns = click.option(
+            "-c", "--columns", metavar="KEY,KEY", shell_complete=keys, help="Show these keys, in this order."
+        )
+        sort = click.option(
+            "--sort", metavar="KEY,-KEY", shell_complete=keys, help="Sort by these keys; '-' from the largest down."
+        )
         filters = click.option(
             "--filter",
             "filters",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vmdkvol.cli import completing
 from vmdkvol.cli.moments import iso
 from vmdkvol.cli.ordering import Change, How, carry_out, change_options
 from vmdkvol.cli.paths import path_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _TASKS = Table(
     ("id", "volume", "doing", "state", "percent", "left", "since"), ("by", "ended", "trouble"), ("volume_id", "seconds_left")
 )
-_ids = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+_ids = click.argument("ids", nargs=-1, required=True, metavar="ID...", shell_complete=completing.names("tasks"))
 
 
 @click.group("task")

@@ -90,7 +90,13 @@ def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
 )
 @click.option("--description", default="", help="A line for people.")
 @click.option(
-    "--vm-list", "--vm", "vms", metavar="VM,VM", multiple=True, shell_complete=_vms, help="Its virtual machines, by name or id."
+    "--vm-list",
+    "--vm",
+    "vms",
+    metavar="VM,VM",
+    multiple=True,
+    shell_complete=completing.listed(_vms),
+    help="Its virtual machines, by name or id.",
 )
 @_defaults
 @_policies
@@ -156,7 +162,9 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
 
 @command.command("rm")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_vmgroups)
-@click.option("--name", "flags", metavar="NAME", multiple=True, help="As vDVS had it; or an argument.")
+@click.option(
+    "--name", "flags", metavar="NAME", multiple=True, shell_complete=_vmgroups, help="As vDVS had it; or an argument."
+)
 @click.option(
     "--remove-volumes", is_flag=True, help="Remove all of its volumes first; where the trash keeps them with --empty-trash."
 )

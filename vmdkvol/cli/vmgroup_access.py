@@ -34,6 +34,7 @@ _datastore = click.option(
     "--datastore",
     metavar="NAME",
     required=True,
+    shell_complete=completing.any_of(completing.names("datastores"), completing.words(("_VM_DS", "_ALL_DS"))),
     help="A datastore, _VM_DS (where a machine's own files lie) or _ALL_DS (the rest).",
 )
 _limits = (

@@ -32,7 +32,7 @@ _vms = click.option(
     "listed",
     metavar="VM,VM",
     multiple=True,
-    shell_complete=completing.names("vms"),
+    shell_complete=completing.listed(completing.names("vms")),
     help="Virtual machines, by name or id.",
 )
 

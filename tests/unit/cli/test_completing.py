@@ -135,6 +135,35 @@ def test_after_the_vmgroup_come_machines(tmp_path: Path) -> None:
         api.stop()
 
 
+def test_of_a_list_with_commas_the_last_name_is_completed_and_none_twice(tmp_path: Path) -> None:
+    api = SmallApi(tmp_path / "s", [Says({"vms": [{"name": name} for name in ("web1", "web2", "db1")], "next": None})])
+    try:
+        assert completed(tmp_path / "s", "vmgroup", "create", "--vm-list", "web1,we") == ["web1,web2"]
+    finally:
+        api.stop()
+
+
+def test_datastores_are_offered_with_the_words_in_their_place(tmp_path: Path) -> None:
+    api = SmallApi(tmp_path / "s", [Says({"datastores": [{"name": "ds1"}], "next": None})])
+    try:
+        found = ShellComplete(cli, {}, "vmdkvol", "_X").get_completions(
+            ["vmgroup", "access", "set", "--api", f"unix://{tmp_path}/s", "prod", "--datastore"], ""
+        )
+        assert [item.value for item in found] == ["ds1", "_VM_DS", "_ALL_DS"]
+    finally:
+        api.stop()
+
+
+def test_work_under_way_is_offered_by_its_id_as_many_as_a_list_has(tmp_path: Path) -> None:
+    task = "41949d24-4cea-5e3f-a81c-14a93a89d264"
+    api = SmallApi(tmp_path / "s", [Says({"tasks": [{"id": task}]})])
+    try:
+        assert completed(tmp_path / "s", "task", "wait", "41") == [task]
+        assert api.asked[0].target == "/v1/tasks?limit=200"
+    finally:
+        api.stop()
+
+
 def kept(file: Path, content: str, *, age_s: float = 0.0, mode: int = 0o600) -> Path:
     file.write_text(content)
     file.chmod(mode)
