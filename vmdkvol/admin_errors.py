@@ -39,7 +39,7 @@ class VmNotFound(NotFound):
 class RightNotFound(NotFound):
     """The vmgroup has no row for this datastore."""
 
-    remedy = "see `vmdkvol vmgroup access ls` for its rights"
+    remedy = "see `vmdkvol vmgroup access ls NAME` for its rights"
     explanation = "A right was to be taken away from a vmgroup that has none on this datastore, or a name is misspelt."
 
 
@@ -90,7 +90,7 @@ class KeyReused(Conflict):
 class TaskNotFound(NotFound):
     """No work with this id is under way or has ended lately."""
 
-    remedy = "see the list of work, with ended work, for the ids"
+    remedy = "see `vmdkvol task ls --all` for the ids"
     explanation = "There is no piece of work with this id. Work that has ended is remembered for a day."
 
 

@@ -15,6 +15,8 @@ from vmdkvol_esx.ports import Store
 from vmdkvol_esx.records import VolumeRecord
 
 _PAGE = 500
+# In how many vmgroups another spelling of a name is looked for; a site of a thousand has to say whose it is.
+_LOOKED_AT = 50
 # So that they fit into an error's line.
 _SHOWN = 2
 
@@ -80,9 +82,14 @@ class Choosing:
         found = self._named_so(text, group, groups, named)
         if not found:
             whose = "" if vmgroup is None else f" in vmgroup {quoted(vmgroup, 40)}"
-            raise VolumeNotFound(
-                f"there is no volume {quoted(text)}{whose}", remedy="see `vmdkvol volume ls` for names and ids", name=text
+            other = self._spelled_otherwise(text, groups)
+            trash = " --trash" if State.TRASHED in named.states else ""
+            remedy = (
+                f"see `vmdkvol volume ls{trash}` for names and ids"
+                if other is None
+                else f"the one on {other.datastore} is named {quoted(other.name)}"
             )
+            raise VolumeNotFound(f"there is no volume {quoted(text)}{whose}", remedy=remedy, name=text)
         if len(found) > 1:
             raise self._ambiguous(text, found)
         return found[0]
@@ -104,6 +111,16 @@ class Choosing:
         if named.rank is Rank.EQUAL:
             return [*live, *(record for record in others if record not in live)]
         return others or live
+
+    def _spelled_otherwise(self, text: str, groups: Sequence[VmgroupId]) -> VolumeRecord | None:
+        """Return the volume that vDVS would have meant: the ``db`` on ds1 for ``db@ds1``, ``db@ds2`` for ``db``."""
+        base, at, datastore = text.rpartition("@")
+        for group in groups[:_LOOKED_AT]:
+            spelled = [base] if at else [f"{text}@{each}" for each in self._store.usage(group)]
+            for record in (self._store.find(group, each) for each in spelled):
+                if record is not None and (not at or record.datastore == datastore):
+                    return record
+        return None
 
     def _ambiguous(self, text: str, found: Sequence[VolumeRecord]) -> Conflict:
         names = self.names()

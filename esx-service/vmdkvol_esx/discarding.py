@@ -116,7 +116,7 @@ class Discarding:
         """Afterwards there is no record of this lost volume. Conflict if it is not lost (any more)."""
         record = self._ordering.choosing.volume(order.where, None)
         if record.state is not State.LOST:
-            raise Conflict(f"volume {record.name} is {record.state}, and not lost", remedy="see the list of orphans")
+            raise Conflict(f"volume {record.name} is {record.state}, and not lost", remedy="see `vmdkvol orphans ls`")
         word = record.name if order.i_know in (order.where, record.name) else ""
         same = DestroyVolume(
             volume=str(record.id), i_know=word, by=order.by, dry_run=order.dry_run, expect=order.expect or record.generation

@@ -15,6 +15,7 @@ from vmdkvol_esx import named
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.ports import AttachDisk, Vm
 from vmdkvol_esx.records import Group, Member, Vmgroup
+from vmdkvol_esx.told_commands import command
 
 
 class Membership:
@@ -73,7 +74,12 @@ class Membership:
         for vm, name in added.items():
             own = self._vmgroup(vm)
             if own is not None and own.id not in (vmgroup, DEFAULT_VMGROUP):
-                raise MemberElsewhere(f"virtual machine {quoted(name)} is in vmgroup {own.name}", vm=str(vm), vmgroup=own.name)
+                raise MemberElsewhere(
+                    f"virtual machine {quoted(name)} is in vmgroup {own.name}",
+                    remedy=f"take it out of there first: `{command('vmgroup', 'vm', 'rm', own.name, name)}`",
+                    vm=str(vm),
+                    vmgroup=own.name,
+                )
 
     def _vmgroup(self, vm: VmId) -> Vmgroup | None:
         try:

@@ -182,14 +182,14 @@ class MendingOrphans:
             return self._discarding.forget(order, call)
         path = orphans.parse_place(order.where)
         if path is None:
-            raise NotFound(f"{quoted(order.where)} is no place of a disk", remedy="see the list of orphans for the places")
+            raise NotFound(f"{quoted(order.where)} is no place of a disk", remedy="see `vmdkvol orphans ls` for the places")
         doing = f"mending {path}"
         return self._lanes.run(("orphan", path), order, partial(self._mend, order, path), call.deadline, doing)
 
     def _mend(self, order: MendOrphan, path: DiskPath) -> Outcome:
         known_stores = {each.name for each in self._hypervisor.datastores()}
         if path.datastore not in known_stores or path not in self._hypervisor.traces(path.datastore):
-            raise NotFound(f"nothing of vmdkvol lies at {quoted(str(path))}", remedy="see the list of orphans for the places")
+            raise NotFound(f"nothing of vmdkvol lies at {quoted(str(path))}", remedy="see `vmdkvol orphans ls` for the places")
         unread: list[str] = []
         listed = {disk.ref.path: disk for disk in self._hypervisor.disks(path.datastore)}
         known = self._known(unread)
@@ -197,7 +197,7 @@ class MendingOrphans:
         orphan = orphans.at_place(place, known)
         if orphan is None or order.action not in orphan.actions:
             stands = "is no orphan" if orphan is None else f"is not mended by {order.action}: {orphan.detail}"
-            raise Conflict(f"what lies at {quoted(str(path))} {stands}", remedy="see the list of orphans")
+            raise Conflict(f"what lies at {quoted(str(path))} {stands}", remedy="see `vmdkvol orphans ls`")
         if unread and order.action is not Mending.ADOPT:
             raise TruthUnknown(f"who has the disk is not known: {unread[0]}", remedy="try again when everything answers")
         match order.action:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from vmdkvol.errors import PolicyNotFound, one_line, quoted
 from vmdkvol_esx.records import Group
+from vmdkvol_esx.told_commands import command
 
 _SHOWN = 10
 
@@ -46,6 +47,13 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(one_line(name, 40) for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{shown}{more}" if names else "none"
+
+
+def let_go(policy: str, volumes: int, groups: Sequence[str]) -> str:
+    """Return what is to be done before nobody uses the policy, with the commands that say where."""
+    said = [f"give its volumes another one: `{command('policy', 'volumes', of=policy)}`"] if volumes else []
+    said += [f"take it out of the vmgroups' lists: `{command('policy', 'inspect', of=policy)}`"] if groups else []
+    return "; ".join(said)
 
 
 def users(volumes: int, groups: Sequence[str]) -> str:

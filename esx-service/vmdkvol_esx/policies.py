@@ -37,7 +37,7 @@ from vmdkvol.wire import answer_size
 from vmdkvol_esx import judging
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.group_texts import check_unset, description_of
-from vmdkvol_esx.naming_policies import may_use, named_by, names_in, unknown, users
+from vmdkvol_esx.naming_policies import let_go, may_use, named_by, names_in, unknown, users
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.pending_policies import PendingPolicies
 from vmdkvol_esx.records import Group
@@ -157,10 +157,13 @@ class Policies:
     def remove(self, order: RemovePolicy) -> Outcome:
         """See ``RemovePolicy``."""
         stored = self._stored(order)
-        used = self._store.policy_volumes().get(stored.name, 0)
-        said = users(used, named_by(stored.name, self._store.groups()))
+        used, lists = self._store.policy_volumes().get(stored.name, 0), named_by(stored.name, self._store.groups())
+        said = users(used, lists)
         if said:
-            raise PolicyInUse(f"storage policy {quoted(stored.name, 40)} is used by {said}{self._first_of(stored.name, used)}")
+            raise PolicyInUse(
+                f"storage policy {quoted(stored.name, 40)} is used by {said}{self._first_of(stored.name, used)}",
+                remedy=let_go(stored.name, used, lists),
+            )
         if not order.dry_run:
             self._store.remove_policy(stored.name, expect=stored.revision)
             self._log.info("policy removed", policy=stored.name, by=order.by.name)

@@ -20,7 +20,7 @@ from vmdkvol_esx.told_commands import DEFAULT_RIGHT
 _MOST_QUOTAS = 20
 _MOST_NAMES = 5
 _LOOK = {
-    State.LOST: "{} volumes are lost: their disks were not found; see the list of orphans",
+    State.LOST: "{} volumes are lost: their disks were not found; see `vmdkvol orphans ls`",
     State.DAMAGED: "{} volumes are damaged: the check of their file systems failed",
 }
 
@@ -101,7 +101,8 @@ class Standing:
                 f" its {kept} volumes: when the other vmgroups have their machines, `{DEFAULT_RIGHT}`"
             )
         if strays := self._strays():
-            yield f"{strays} disks have no record: `vmdkvol orphans ls` has the command for each"
+            what, each = ("1 disk has", "it") if strays == 1 else (f"{strays} disks have", "each")
+            yield f"{what} no record: `vmdkvol orphans ls` has the command for {each}"
 
     def _short(self) -> Sequence[str]:
         records = (self._store.volume(volume) for volume in self._lags.volumes())

@@ -15,7 +15,7 @@ from uuid import uuid4
 import click
 
 from vmdkvol.cli.confirming import confirm
-from vmdkvol.cli.outcome import losses, show_outcomes
+from vmdkvol.cli.outcome import losses, replaced, show_outcomes
 from vmdkvol.cli.paths import Query, path_of
 from vmdkvol.cli.several import Several
 from vmdkvol.cli.waiting import going_on, look_at_task, screen, unanswered, wait
@@ -56,6 +56,14 @@ class Change:
     subject: str | None = None
     replaces: bool = False
     planned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What became of the orders so far: the task of work that takes longer, and which orders were given again."""
+
+    tasks: dict[str, str] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +158,14 @@ def carry_out(
         plans = several.each(lambda name: _ask(client, changes[name], dry_run=True))
         changes = {name: _as_planned(changes[name], plan) for name, plan in plans.items()}
     tell = telling or (replaced if any(change.replaces for change in changes.values()) else None)
-    tasks: dict[str, str] = {}
-    with going_on(tasks):
-        outcomes = several.each(lambda name: _told(_given(client, name, changes[name], how, tasks), done(name), tell))
-        outcomes = _in_the_end(client, several, outcomes, how, done, tasks)
+    begun = _Begun()
+
+    def given(name: str) -> Outcome:
+        outcome = _given(client, name, changes[name], how, begun)
+        return _told(outcome, done(name), tell, again=name in begun.again)
+
+    with going_on(begun.tasks):
+        outcomes = _in_the_end(client, several, several.each(given), how, done, begun.tasks)
     if how.output != "table":
         show_outcomes(list(outcomes.values()), how.output)
     return several.exit_code()
@@ -174,22 +186,22 @@ def _as_planned(change: Change, plan: Outcome) -> Change:
     return replace(change, expect=expect, subject=plan.get("subject"), query=query)
 
 
-def _given(client: Client, name: str, change: Change, how: How, tasks: dict[str, str]) -> Outcome:
-    """Give the order and return its outcome; the task of work that takes longer than a moment stands in ``tasks`` then.
+def _given(client: Client, name: str, change: Change, how: How, begun: _Begun) -> Outcome:
+    """Give the order and return its outcome; what became of it stands in ``begun`` then.
 
-    It is told at once where nobody waits for it: the next order may be broken off.
+    A task is told at once where nobody waits for it: the next order may be broken off.
     """
     with unanswered(name):
-        outcome = _in_turn(client, name, change, how) if how.long else _ask(client, change)
+        outcome = _in_turn(client, name, change, how, begun.again) if how.long else _ask(client, change)
         if _is_under_way(outcome):
-            tasks[name] = str(outcome["task"])
-    if name in tasks and not how.wait and how.output == "table":
-        click.echo(one_line(tasks[name]))
+            begun.tasks[name] = str(outcome["task"])
+    if name in begun.tasks and not how.wait and how.output == "table":
+        click.echo(one_line(begun.tasks[name]))
     return outcome
 
 
-def _in_turn(client: Client, name: str, change: Change, how: How) -> Outcome:
-    """While the work waits for its turn, give the same order again: it goes on with the one before."""
+def _in_turn(client: Client, name: str, change: Change, how: How, again: set[str]) -> Outcome:
+    """While the work waits for its turn, give the same order again: it goes on with the one before. ``again`` has it then."""
     clock, key = SystemClock(), str(uuid4())
     deadline, wait_s = Deadline.after(clock, _TURNS_S), _UNSEEN_S if how.wait else 0
     while True:
@@ -198,8 +210,9 @@ def _in_turn(client: Client, name: str, change: Change, how: How) -> Outcome:
         except StillWorking:
             if deadline.passed:
                 raise
+        again.add(name)
         if how.wait:
-            click.echo(f"{one_line(name)}: has not begun yet", err=True)
+            click.echo(f"{one_line(name)}: waits for its turn, or for its last step", err=True)
         wait_s = _TURN_S
 
 
@@ -220,26 +233,17 @@ def _ask(
     return outcome
 
 
-def left(steps: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return what is left of an object, as the last step of its plan has it."""
-    told: str | None = steps[-1]["after"] if steps else None
-    return told
+def _told(outcome: Outcome, done: str, telling: Telling | None, *, again: bool) -> Outcome:
+    """Say at once what was done: with several names one hears it while the others are under way.
 
-
-def replaced(steps: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return what was there before, and what is there now."""
-    told = (f"{step['verb']}: {step['before']} -> {step['after']}" for step in steps if step["before"] and step["after"])
-    return "; ".join(told) or None
-
-
-def _told(outcome: Outcome, done: str, telling: Telling | None) -> Outcome:
-    """Say at once what was done: with several names one hears it while the others are under way."""
+    ``again``: it was given before. That it is so already is its own doing then, and nothing to be told.
+    """
     more = None if telling is None else telling(outcome["plan"]["steps"])
     done = done if more is None else f"{done} ({more})"
     if not _is_under_way(outcome):
         steps = outcome["plan"]["steps"]
         waits = " from its next attach on" if any(step["verb"] == _AWAITS for step in steps) else ""
-        click.echo(one_line(f"{done}{waits}" if steps else f"{done} (it was so already)", 1000), err=True)
+        click.echo(one_line(f"{done}{waits}" if steps or again else f"{done} (it was so already)", 1000), err=True)
     return outcome
 
 

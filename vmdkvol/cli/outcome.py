@@ -31,3 +31,15 @@ def show_outcomes(outcomes: Sequence[Mapping[str, Any]], output: str) -> None:
 def losses(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what cannot be taken back, a line for each order that loses something."""
     return [outcome["plan"]["loses"] for outcome in outcomes if outcome["plan"].get("loses")]
+
+
+def left(steps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what is left of an object, as the last step of its plan has it."""
+    told: str | None = steps[-1]["after"] if steps else None
+    return told
+
+
+def replaced(steps: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what was there before, and what is there now."""
+    told = (f"{step['verb']}: {step['before']} -> {step['after']}" for step in steps if step["before"] and step["after"])
+    return "; ".join(told) or None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import click
 
+from vmdkvol.admin_errors import TaskNotFound
 from vmdkvol.cli import completing
 from vmdkvol.cli.moments import iso
 from vmdkvol.cli.ordering import Change, How, carry_out, change_options
@@ -16,7 +18,7 @@ from vmdkvol.cli.render import Table, View, view_options
 from vmdkvol.cli.several import Several
 from vmdkvol.cli.waiting import going_on, look_at_task, screen, wait
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import one_line
+from vmdkvol.errors import one_line, quoted
 from vmdkvol.progress import duration
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ def wait_for(ids: tuple[str, ...], timeout: float, client: Client) -> int:
     deadline, going = Deadline.after(clock, timeout), {task: task for task in several.names}
 
     def until_done(task: str) -> None:
-        wait(look_at_task(client, task, lambda: going.pop(task, None)), task, clock, shown, deadline)
+        name = client.get(path_of("tasks", _id(task)))["volume_name"] or task
+        wait(look_at_task(client, task, lambda: going.pop(task, None)), name, clock, shown, deadline)
         click.echo(f"task {one_line(task)} is done", err=True)
 
     with screen() as shown, going_on(going):
@@ -72,8 +75,16 @@ def wait_for(ids: tuple[str, ...], timeout: float, client: Client) -> int:
 @api_options
 def cancel(ids: tuple[str, ...], client: Client, how: How) -> int:
     """Stop work and undo what was done of it, where that can be done."""
-    changes = {task: Change("POST", path_of("tasks", task, "cancel")) for task in dict.fromkeys(ids)}
+    changes = {task: Change("POST", path_of("tasks", _id(task), "cancel")) for task in dict.fromkeys(ids)}
     return carry_out(client, changes, how, lambda task: f"task {task} is stopped, nothing is left of it")
+
+
+def _id(task: str) -> str:
+    """Return the task's id; TaskNotFound for what cannot be one."""
+    try:
+        return str(UUID(task))
+    except ValueError:
+        raise TaskNotFound(f"{quoted(task)} is no task's id") from None
 
 
 def row_of(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
 from vmdkvol.cli.render import Table, View, output_option, show, show_facts, view_options
 from vmdkvol.cli.several import for_each
-from vmdkvol.cli.waiting import check_ready, look_at_volume, screen, wait, work_of
+from vmdkvol.cli.waiting import check_ready, going_on, look_at_volume, screen, wait, work_of
 from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import one_line
 from vmdkvol.progress import words
@@ -95,11 +95,13 @@ def wait_for(names: tuple[str, ...], vmgroup: str | None, timeout: float, client
     deadline = Deadline.after(clock, timeout)
     paths = {name: path_of("volumes", name) for name in names}
     states: dict[str, str] = {}
-    with screen() as shown:
+    going = {name: name for name in names}
+    with screen() as shown, going_on(going, "volume wait"):
         for name, path in paths.items():
             seen: list[str] = []
             wait(look_at_volume(client, path, {"vmgroup": vmgroup}, name, seen), name, clock, shown, deadline)
             states[name] = seen[-1]
+            going.pop(name)
             click.echo(f"volume {one_line(name)}: {one_line(states[name])}", err=True)
     for name, state in states.items():
         check_ready(name, state)

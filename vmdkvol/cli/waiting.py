@@ -148,13 +148,13 @@ def unanswered(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def going_on(tasks: Mapping[str, str]) -> Iterator[None]:
+def going_on(tasks: Mapping[str, str], found: str = "task wait") -> Iterator[None]:
     """Ctrl-C inside ends the waiting only; then say where the work is found that stands in ``tasks`` at that moment."""
     try:
         yield
     except KeyboardInterrupt:
         for name, task in tasks.items():
-            click.echo(f"\nthe work on {one_line(name)} goes on: vmdkvol task wait {one_line(task)}", err=True)
+            click.echo(f"\nthe work on {one_line(name)} goes on: vmdkvol {found} {one_line(task)}", err=True)
         raise
 
 

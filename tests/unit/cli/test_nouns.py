@@ -49,16 +49,32 @@ def test_ended_tasks_are_asked_for(terminal: Terminal) -> None:
 
 def test_of_several_tasks_each_is_waited_for(terminal: Terminal) -> None:
     terminal.answers(problem("task-not-found", "no task 1", 404), Says(dump(TASK) | {"state": "done"}))
-    said = terminal.run("task", "wait", "1", "2")
+    said = terminal.run("task", "wait", str(UUID(int=1)), str(UUID(int=2)))
 
     assert said.code == 3
-    assert said.err.splitlines()[-2:] == ["task 2 is done", "vmdkvol: 1 of 2 were done [partial]"]
+    assert said.err.splitlines()[-2:] == [f"task {UUID(int=2)} is done", "vmdkvol: 1 of 2 were done [partial]"]
+
+
+def test_a_task_is_shown_by_its_volumes_name(terminal: Terminal) -> None:
+    said = terminal.answers(Says(dump(TASK)), Says(dump(TASK)), Says(dump(TASK) | {"state": "done"})).run(
+        "task", "wait", str(TASK.id)
+    )
+
+    assert said.err.startswith(f"volume {TASK.volume_name}: being ")
+
+
+@pytest.mark.parametrize("verb", ["wait", "cancel"])
+def test_what_is_no_id_of_a_task_is_not_asked_for(terminal: Terminal, verb: str) -> None:
+    said = terminal.answers(problem("task-not-found")).run("task", verb, "db")
+
+    assert (said.code, terminal.asked) == (4, [])
+    assert said.err == "vmdkvol: 'db' is no task's id; see `vmdkvol task ls --all` for the ids [task-not-found]\n"
 
 
 def test_a_task_that_cannot_be_stopped_says_why(terminal: Terminal) -> None:
-    said = terminal.answers(problem("not-cancellable", "the copy is done")).run("task", "cancel", "7")
+    said = terminal.answers(problem("not-cancellable", "the copy is done")).run("task", "cancel", str(UUID(int=7)))
 
-    assert (said.code, terminal.asked[0].target) == (5, "/v1/tasks/7/cancel")
+    assert (said.code, terminal.asked[0].target) == (5, f"/v1/tasks/{UUID(int=7)}/cancel")
 
 
 def test_orphans_come_with_the_command_that_mends_them(terminal: Terminal) -> None:

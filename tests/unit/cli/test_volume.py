@@ -373,7 +373,17 @@ def test_work_that_waits_for_its_turn_is_asked_for_again_as_the_same_order(termi
     assert said.code == 0
     assert len({each.headers["Idempotency-Key"] for each in terminal.asked[:3]}) == 1
     assert [each.headers["Prefer"] for each in terminal.asked[1:3]] == ["respond-async, wait=10"] * 2
-    assert ("db: has not begun yet" in said.err) == (not no_wait)
+    assert ("db: waits for its turn" in said.err) == (not no_wait)
+
+
+def test_what_an_order_has_made_is_not_called_so_already_when_it_is_given_again(terminal: Terminal) -> None:
+    made = outcome("create-volume")
+    made["plan"]["steps"] = []
+    said = terminal.answers(problem("still-working", "creating volume db takes longer", 503), Says(made)).run(
+        "volume", "create", "db"
+    )
+
+    assert said.err.splitlines()[-1] == "volume db is ready"
 
 
 def test_long_work_that_failed_ends_as_if_it_had_been_waited_for(terminal: Terminal) -> None:

@@ -17,7 +17,7 @@ from vmdkvol.messages import CreateVolume
 from vmdkvol.names import VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.volume import DEFAULT_VMGROUP, Content, Doing, State, VmgroupId, VmId, VolumeId, new_disk_uuid
-from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeDetail, VolumeRow, VolumeRows
+from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, RestoreVolume, VolumeDetail, VolumeRow, VolumeRows
 from vmdkvol.wire import dump
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.glance import Glance
@@ -231,6 +231,28 @@ def test_a_page_of_no_or_too_many_volumes_is_refused(site: AdminSite, limit: int
         site.order(ListAllVolumes(limit=limit))
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        pytest.param("db", "the one on ds1 is named 'db@ds1'", id="without-its-datastore"),
+        pytest.param("web@ds1", "the one on ds1 is named 'web'", id="with-one-as-in-vdvs"),
+        pytest.param("web@ds2", "see `vmdkvol volume ls", id="with-another-one"),
+        pytest.param("nothing", "see `vmdkvol volume ls", id="none"),
+    ],
+)
+def test_another_spelling_is_told_how_the_volume_is_named(site: AdminSite, text: str, named: str) -> None:
+    site.create("db@ds1")
+    site.create("web", datastore="ds1")
+
+    with pytest.raises(VolumeNotFound, match=named):
+        site.order(InspectVolume(volume=text))
+
+
+def test_what_is_not_in_the_trash_is_looked_for_there(site: AdminSite) -> None:
+    with pytest.raises(VolumeNotFound, match="`vmdkvol volume ls --trash`"):
+        site.order(RestoreVolume(volume="nothing"))
+
+
 def test_a_filter_that_nothing_fits_comes_to_its_end_in_bounded_steps(site: AdminSite) -> None:
     fill(site, 4500)
     pages = all_pages(site, name="nothing", limit=100)
@@ -316,6 +338,9 @@ class TwoGroups:
 
     def change_number(self) -> int:
         return 1
+
+    def usage(self, _: VmgroupId) -> dict[str, int]:
+        return {}
 
     def vmgroup_names(self) -> dict[VmgroupId, str]:
         return {DEFAULT_VMGROUP: "_DEFAULT", OTHER: "other"}

@@ -420,7 +420,7 @@ def test_a_disk_without_a_record_is_trouble_once_a_scan_has_seen_it(site: AdminS
     site.store.delete(record.id, expect=record.generation)
     site.housekeeping.scan()
     (line,) = status(site).trouble
-    assert line == "1 disks have no record: `vmdkvol orphans ls` has the command for each"
+    assert line == "1 disk has no record: `vmdkvol orphans ls` has the command for it"
     site.store.restore(record)
     site.housekeeping.scan()
     assert status(site).trouble == ()
