@@ -121,11 +121,15 @@ class BoundedWorker(ThreadWorker):  # type: ignore[misc]
     def enqueue_req(self, conn: Any) -> None:
         if conn.data_ready or _readable(conn.sock):
             conn.data_ready = True
-            super().enqueue_req(conn)
+            self.hand_over(conn)
             return
         conn.timeout = self._reading[conn]
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def hand_over(self, conn: Any) -> None:
+        """Give a connection that can be read to a thread."""
+        super().enqueue_req(conn)
 
     def murder_pending(self) -> None:
         """Close what never sent anything, and cut off what did not send all of it; called about once in a second."""

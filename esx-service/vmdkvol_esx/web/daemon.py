@@ -75,7 +75,7 @@ def _made(settings: ServiceSettings) -> Served:
     warm(pages)
     app = beside(create_app(door, served()), pages)
     log.info("serving", version=__version__)
-    return Served(app, partial(_end, refusals, line), partial(refusals.refused, TLS))
+    return Served(app, partial(_end, refusals, line), partial(refusals.refused, TLS), gate.knows)
 
 
 def _end(refusals: Refusals, line: Line) -> None:

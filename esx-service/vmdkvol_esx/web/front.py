@@ -91,15 +91,16 @@ def _around(app: Flask, door: Door) -> None:
     @app.before_request
     def check() -> None:
         g.call = request.environ["vmdkvol.id"]
+        if request.method not in _LOOKS:
+            check_origin(request.environ)
+        if request.path not in _OPEN:
+            g.by = door.who(request.environ)
+        # Who it is comes first: a stranger's body is not waited for.
         g.body = taken_in(
             request.environ["wsgi.input"],
             request.content_length,
             chunked=request.environ.get("HTTP_TRANSFER_ENCODING") is not None,
         )
-        if request.method not in _LOOKS:
-            check_origin(request.environ)
-        if request.path not in _OPEN:
-            g.by = door.who(request.environ)
         # The path as it came, since what is decoded hides where its parts end.
         path_parts(str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "/"))
 

@@ -1,7 +1,8 @@
 """Connections of the API: how long each has, and what it may take before it has asked for anything.
 
-Nobody is known before the head of a request is here. Until then a connection inside TLS takes a thread only for what has
-arrived: 32 that sent the first byte of a handshake kept all threads, and every administrator out, for ten seconds.
+Nobody is known before the head of a request is here, and none is answered before its body is, if that is short. Until then a
+connection inside TLS takes a thread only for what has arrived: 32 of them that sent the first byte of a handshake, or half a
+body, kept all threads, and every administrator out, for ten seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Callable, Mapping
 from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 
@@ -17,12 +19,18 @@ from gunicorn.http import get_parser
 from gunicorn.http.errors import LimitRequestHeaders
 
 from vmdkvol.listening import READ_S, Connection
+from vmdkvol_esx.web.asked import MAX_BODY
+from vmdkvol_esx.web.heads import head_in
+from vmdkvol_esx.web.sources import neighbourhood
 from vmdkvol_esx.web.tls_files import FilesUnfit, NoTls
 
 # More than a browser and a proxy before it send together; each connection may hold so much.
 MOST_HEAD = 65536
+# A login has some hundred bytes. A stranger who wants to send more hears who it is not, without that being read.
+MOST_OF_STRANGERS = 16384
+# What a stranger is told fits into the kernel's buffers, also of one that reads nothing.
+STRANGERS_S = 1.0
 _PIECE = 8192
-_END = b"\r\n\r\n"
 
 
 class ApiConnection(Connection):
@@ -48,17 +56,28 @@ class ApiConnection(Connection):
 class SecureConnection(ApiConnection):
     """A connection inside TLS. It has until ``until`` for its handshake and the head of its request, then for the rest.
 
-    ``waits_for`` is what the poller is to see before it can go on; 0 if the head is here, or the peer has ended.
+    ``waits_for`` is what the poller is to see before it can go on; 0 if all that is waited for is here, or the peer has ended.
+    ``known``: it is proved who asks; ``admitted``: it has a thread among those that are known.
     """
 
     until = 0.0
     waits_for = 0
+    shaken = False
+    known = False
+    admitted = False
     _secured = False
-    _shaken = False
-    _head = b""
+    # So much has been here before it has a thread to be answered; not known before the head.
+    _wanted: int | None = None
+    _looked = 0
 
-    def come_in(self) -> None:
-        """Go on with the handshake and the head, with what has arrived; waits for nothing.
+    def __init__(self, *made_of: Any, **named: Any) -> None:
+        super().__init__(*made_of, **named)
+        self.source = str(self.client[0])
+        self.neighbourhood = neighbourhood(self.source)
+        self._held = bytearray()
+
+    def come_in(self, knows: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Go on with the handshake, the head and a short body, with what has arrived; waits for nothing.
 
         NoTls if the handshake failed, FilesUnfit if there is nothing to make one with, LimitRequestHeaders.
         """
@@ -66,9 +85,12 @@ class SecureConnection(ApiConnection):
         self.sock.setblocking(False)
         self.waits_for = 0
         try:
-            if not self._shaken:
+            if not self.shaken:
                 self._shake()
-            self._read_head()
+            if self._wanted is None:
+                self._wanted = self._look_at_head(knows)
+            while len(self._held) < self._wanted and self._receive():
+                pass
         except ssl.SSLWantReadError:
             self.waits_for = EVENT_READ
         except ssl.SSLWantWriteError:
@@ -79,10 +101,13 @@ class SecureConnection(ApiConnection):
             return
         self.begun = time.monotonic()
         self.initialized = True
-        self.sock.settimeout(READ_S)
+        self.sock.settimeout(READ_S if self.known else STRANGERS_S)
+        if not self.known:
+            # What a stranger has not sent by now is not waited for, least of all with a thread.
+            socket.socket.shutdown(self.sock, socket.SHUT_RD)
         self.parser = get_parser(self.cfg, self.sock, self.client)
-        self.parser.unreader.unread(self._head)
-        self._head = b""
+        self.parser.unreader.unread(bytes(self._held))
+        self._held.clear()
 
     def _shake(self) -> None:
         try:
@@ -96,14 +121,21 @@ class SecureConnection(ApiConnection):
             raise
         except ssl.SSLError as error:
             raise NoTls(error) from error
-        self._shaken = True
+        self.shaken = True
 
-    def _read_head(self) -> None:
-        # Empty lines before a request are no head: who sends them has asked for nothing.
-        while _END not in self._head.lstrip(b"\r\n"):
-            if len(self._head) > MOST_HEAD:
+    def _look_at_head(self, knows: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Return how many bytes are waited for, with the head; 0 if the peer has ended."""
+        while (head := head_in(self._held, self._looked)) is None:
+            self._looked = len(self._held)
+            if self._looked > MOST_HEAD:
                 raise LimitRequestHeaders("the head of the request is too long")
-            piece = self.sock.recv(_PIECE)
-            if not piece:
-                return
-            self._head += piece
+            if not self._receive():
+                return 0
+        said = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in head.fields.items()}
+        self.known = knows({**said, "gunicorn.socket": self.sock, "REMOTE_ADDR": self.source})
+        return head.size + head.body(MAX_BODY if self.known else MOST_OF_STRANGERS)
+
+    def _receive(self) -> bool:
+        piece = self.sock.recv(_PIECE)
+        self._held += piece
+        return bool(piece)

@@ -42,12 +42,19 @@ class Login:
 
     def actor(self, environ: Mapping[str, Any]) -> Actor:
         """Return who asks; NotAuthenticated if nothing proves it. A token that is shown counts before all else."""
-        source = self.source(environ)
         try:
-            return self._proved(environ.get("HTTP_AUTHORIZATION"), environ, source)
+            return self.proved(environ)
         except NotAuthenticated as error:
-            self.refused(environ, source, error)
+            self.refused(environ, self.source(environ), error)
             raise
+
+    def proved(self, environ: Mapping[str, Any]) -> Actor:
+        """As ``actor``; nobody hears of a refusal."""
+        header, source = environ.get("HTTP_AUTHORIZATION"), self.source(environ)
+        found = self._by_token(header, source) if header is not None else self.connected(environ)
+        if found is None:
+            raise NotAuthenticated("nothing was shown that proves who asks")
+        return found
 
     def source(self, environ: Mapping[str, Any]) -> str:
         """Return from where somebody asks: ``unix``, or an address."""
@@ -83,12 +90,6 @@ class Login:
         self.log.info("logged in", door=door, name=by.name, role=by.role.value, source=by.source)
         if self.audit is not None:
             self.audit.entered(door, by, environ.get("vmdkvol.id"))
-
-    def _proved(self, header: str | None, environ: Mapping[str, Any], source: str) -> Actor:
-        found = self._by_token(header, source) if header is not None else self.connected(environ)
-        if found is None:
-            raise NotAuthenticated("nothing was shown that proves who asks")
-        return found
 
     def _by_token(self, header: str, source: str) -> Actor:
         if not header.lower().startswith(_SCHEME) or len(header) > _MOST_TOKEN:

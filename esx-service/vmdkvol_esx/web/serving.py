@@ -7,28 +7,23 @@ a token. Each door's worker has its own line to the core, made after the fork.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import uuid4
 
-from gunicorn import util
 from gunicorn.app.base import BaseApplication
-from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 
 from vmdkvol.arbiter import PromptArbiter
-from vmdkvol.errors import BadRequest, Conflict, Internal, VolumeError, one_line
-from vmdkvol.listening import BoundedWorker, connections
-from vmdkvol_esx.web import problems
-from vmdkvol_esx.web.incoming import ApiConnection, SecureConnection
-from vmdkvol_esx.web.tls_files import FilesUnfit, NoTls, context
+from vmdkvol.errors import Conflict
+from vmdkvol.listening import connections
+from vmdkvol_esx.web.tls_files import context
+from vmdkvol_esx.web.workers import ApiWorker, SecureWorker
 from vmdkvol_esx.web_setting import WebSetting
 
 Leave = Callable[[int], NoReturn]
@@ -36,91 +31,21 @@ Leave = Callable[[int], NoReturn]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a worker serves, and what ends that. ``turned_away`` hears from which address no TLS came about, and why."""
+    """What a worker serves, and what ends that. ``turned_away`` hears from which address no TLS came about, and why.
+
+    ``knows`` tells of a request, by its head and its connection as WSGI has them, whether it is proved who asks.
+    """
 
     app: Any
     end: Callable[[], None]
     turned_away: Callable[[str, str], None]
+    knows: Callable[[Mapping[str, Any]], bool]
 
 
 Make = Callable[[], Served]
 GRACEFUL_S = 115
 _PATIENCE_S, _PAUSE_S = 10.0, 0.1
 _MOST_CONNECTIONS = 1024
-# Whoever connects would have a line each time.
-_UNFIT_EVERY_S = 60.0
-_LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
-
-
-class ApiWorker(BoundedWorker):
-    """Answers what is no HTTP as the API answers all that is wrong: with a problem."""
-
-    connection = ApiConnection
-    unfit_told: float | None = None
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        if isinstance(exc, FilesUnfit):
-            self._tell_unfit(exc)
-            return
-        if isinstance(exc, ssl.SSLError):
-            # Nobody is there who could read an answer: the handshake failed, or the peer broke off.
-            self.log.info("TLS refused: %s", exc)
-            if isinstance(exc, NoTls):
-                self.app.turned_away(str(addr[0]), exc.why)
-            return
-        if isinstance(exc, ParseException):
-            status, reason = _LIMITS.get(type(exc), (400, "Bad Request"))
-            error: VolumeError = BadRequest(
-                f"this is not HTTP as the API takes it: {one_line(str(exc), 80)}",
-                remedy="see docs/how-to/api.md",
-            )
-        else:
-            self.log.exception("request failed")
-            status, reason, error = 500, "Internal Server Error", Internal("the API failed on this request")
-        body = json.dumps(problems.problem(error, status, str(uuid4()))).encode()
-        head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {problems.MEDIA}\r\n"
-        try:
-            util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("ascii") + body)
-        except OSError:
-            # The peer was first.
-            return
-
-    def _tell_unfit(self, error: FilesUnfit) -> None:
-        now = time.monotonic()
-        if self.unfit_told is None or now - self.unfit_told >= _UNFIT_EVERY_S:
-            self.unfit_told = now
-            self.log.error("no TLS with the files of [web]: %s; see `vmdkvol-esxd doctor`", error)
-
-
-class SecureWorker(ApiWorker):
-    """Gives a connection that has not asked yet a thread for what is here, and the poller while its peer is silent."""
-
-    connection = SecureConnection
-
-    def handle(self, conn: Any) -> Any:
-        try:
-            conn.come_in()
-        except Exception as error:  # noqa: BLE001 - the top of a request, as gunicorn's own
-            if not isinstance(error, OSError) or isinstance(error, ssl.SSLError):
-                self.handle_error(None, conn.sock, conn.client, error)
-            return False
-        return False if conn.waits_for else super().handle(conn)
-
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        events, conn.waits_for = conn.waits_for, 0
-        if not events:
-            super().finish_request(conn, fs)
-            return
-        conn.timeout = conn.until
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, events, partial(self.on_pending_socket_readable, conn))
-
-    def murder_pending(self) -> None:
-        # gunicorn looks no further than the first whose time is not over, and these come back in any order.
-        waiting = sorted(self.pending_conns, key=lambda conn: float(conn.timeout))
-        self.pending_conns.clear()
-        self.pending_conns.extend(waiting)
-        super().murder_pending()
 
 
 class FollowingArbiter(PromptArbiter):
@@ -199,6 +124,10 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
         """Tell of a connection that did not become one."""
         if self._served is not None:
             self._served.turned_away(source, reason)
+
+    def knows(self, environ: Mapping[str, Any]) -> bool:
+        """Tell whether it is proved who asks."""
+        return self._served is not None and self._served.knows(environ)
 
     def _ending(self, _arbiter: object, _worker: object) -> None:
         if self._served is not None:

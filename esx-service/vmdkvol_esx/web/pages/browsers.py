@@ -27,3 +27,9 @@ HEADERS = {
 def is_ours(path: str) -> bool:
     """Tell whether a path leads to a page of ours, and to no other machine."""
     return path.startswith(f"{ROOT}/") and path.isascii() and path.isprintable() and "\\" not in path and "//" not in path
+
+
+def session_in(cookies: str) -> str | None:
+    """Return the session in a Cookie header, None if there is none."""
+    pairs = (each.partition("=") for each in cookies.split(";"))
+    return next((value.strip() for name, _, value in pairs if name.strip() == COOKIE), None)

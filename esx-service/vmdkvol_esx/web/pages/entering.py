@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmdkvol.admin_errors import NotAuthenticated, StaleForm
+from vmdkvol.errors import VolumeError
 from vmdkvol.orders import Actor
 from vmdkvol_esx.web.login import PAGE, Login
+from vmdkvol_esx.web.pages.browsers import session_in
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.sessions import Sessions, Tries, form_token
 from vmdkvol_esx.web.token_file import same
@@ -44,6 +46,18 @@ class Gate:
         if by is None:
             raise NotAuthenticated("you are not logged in", remedy="log in with a token")
         return Entered(by, form_token(self.key, f"connection\n{by.name}\n{by.role.value}\n{by.source}"), session=False)
+
+    def knows(self, environ: Mapping[str, Any]) -> bool:
+        """Tell whether it is proved who asks, by anything that counts for a page or at the API. Nobody hears of it."""
+        try:
+            session = session_in(str(environ.get("HTTP_COOKIE", "")))
+            begun = None if session is None else self.sessions.find(session, idle=True)
+            if begun is not None and self.login.tokens.still(begun) is not None:
+                return True
+            self.login.proved(environ)
+        except VolumeError:
+            return False
+        return True
 
     def begin(self, environ: Mapping[str, Any], token: str, before: str | None) -> str:
         """Return the id of a new session for a token, and end the one ``before``. NotAuthenticated, TooManyLogins."""

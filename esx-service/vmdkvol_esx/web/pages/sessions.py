@@ -7,10 +7,10 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from ipaddress import IPv6Address, ip_address
 
 from vmdkvol.admin_errors import TooManyLogins
 from vmdkvol.clock import Clock
+from vmdkvol_esx.web.sources import neighbourhood
 from vmdkvol_esx.web.token_file import Known
 
 IDLE_S, LONGEST_S = 30 * 60.0, 12 * 3600.0
@@ -86,7 +86,7 @@ class Tries:
 
     def begin(self, source: str) -> None:
         """Count a try; TooManyLogins if that is one too many. One that succeeds is taken back with ``succeeded``."""
-        key, now = _neighbourhood(source), self._clock.monotonic()
+        key, now = neighbourhood(source), self._clock.monotonic()
         with self._lock:
             lately = [at for at in self._by_source.get(key, []) if now - at < TRIES_S]
             if len(lately) >= TRIES:
@@ -98,7 +98,7 @@ class Tries:
 
     def succeeded(self, source: str) -> None:
         with self._lock:
-            lately = self._by_source.get(_neighbourhood(source))
+            lately = self._by_source.get(neighbourhood(source))
             if lately:
                 lately.pop()
 
@@ -110,14 +110,3 @@ def form_token(key: bytes, who: str) -> str:
 
 def _hashed(given: str) -> str:
     return hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _neighbourhood(source: str) -> str:
-    """Return the address, of IPv6 its network: one machine has all addresses of it."""
-    try:
-        address = ip_address(source)
-    except ValueError:
-        return source
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return str(int(address) >> 64)
-    return source
