@@ -70,6 +70,7 @@ class EnrollVm(OrderFor[Invitation]):
     Raises NotFound, and Conflict naming the ids if two have the name. ``give``: it is also written into the VM's guestinfo.
     """
 
+    revised: ClassVar[bool] = False
     vm: str
     give: bool = False
     answer: ClassVar[type] = Invitation
@@ -92,6 +93,7 @@ class RevokeVm(Order):
     By name or id, also of one that the hypervisor does not show any more; else as ``EnrollVm``.
     """
 
+    revised: ClassVar[bool] = False
     vm: str
 
 

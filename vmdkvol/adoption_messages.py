@@ -5,7 +5,7 @@ A disk is named by its place, ``[datastore] folder/x.vmdk``. Nothing here ever w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vmdkvol.messages import Request
@@ -77,11 +77,14 @@ class AdoptDisk(Order):
     disk lies there, NotAdoptable with what stands against it, VolumeInUse with who has it, NameConflict, QuotaExceeded.
     """
 
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     disk: str
     vmgroup: str
     name: str
     options: tuple[tuple[str, str], ...] = ()
     over_quota: bool = False
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,8 @@ class Step:
 class Plan:
     """All that an order changes, in its order; no step: it holds already. ``loses`` says what cannot be taken back.
 
-    ``digest`` is of what is lost with the object and has revisions of its own: given with the order, it loses that or nothing.
+    ``digest`` is of what the order takes along or names beside its object, the volumes that are lost with it, the machines of a
+    list, the vmgroup that gets a volume: given with the order, it is for these or for nothing.
     """
 
     steps: tuple[Step, ...] = ()
@@ -107,11 +108,16 @@ class OrderFor(Request[A], Generic[A]):
     object of a name counts its revisions from the start. The answer is an Outcome, or one with more to tell: ``secret`` says
     that nobody but who asked may see it, so that it is never kept. ``long``: its work on a disk may take long,
     and whoever waits less than that gets the task, or StillWorking while it waits for its turn: the same again goes on waiting.
+
+    ``revised`` and ``identified`` say whether ``expect`` and ``expect_id`` are compared with anything: BadRequest where not,
+    since who gives them relies on it.
     """
 
     changes: ClassVar[bool] = True
     secret: ClassVar[bool] = False
     long: ClassVar[bool] = False
+    revised: ClassVar[bool] = True
+    identified: ClassVar[bool] = True
     needs: ClassVar[Role] = Role.ADMIN
     by: Actor = ROOT
     dry_run: bool = False

@@ -84,6 +84,8 @@ class MendOrphan(Order):
     ``i_know`` repeats ``where`` for an action that cannot be taken back: ProofNeeded without it.
     """
 
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     where: str
     action: Mending
     i_know: str = ""

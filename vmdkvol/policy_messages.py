@@ -162,6 +162,8 @@ class CreatePolicy(Order):
     NameConflict if one of this name says something else. BadRequest on vSphere, where a policy is made in vCenter.
     """
 
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     name: str
     description: str = ""
     diskformat: str | None = None
@@ -174,6 +176,7 @@ class UpdatePolicy(Order):
     Disks stay as they are: those that it does not fit any more are told as not compliant. Raises PolicyNotFound.
     """
 
+    identified: ClassVar[bool] = False
     name: str
     description: str | None = None
     diskformat: str | None = None
@@ -184,6 +187,7 @@ class UpdatePolicy(Order):
 class RemovePolicy(Order):
     """Afterwards there is no such local policy. PolicyInUse while a volume, in the trash too, or a vmgroup names it."""
 
+    identified: ClassVar[bool] = False
     name: str
 
 

@@ -73,6 +73,8 @@ class CordonDatastore(Order):
     Raises DatastoreNotFound for one that there is not.
     """
 
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     name: str
     reason: str = ""
 
@@ -81,6 +83,8 @@ class CordonDatastore(Order):
 class UncordonDatastore(Order):
     """Afterwards the datastore takes new volumes, as far as a cordon kept it from that. Not cordoned is fine."""
 
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     name: str
 
 

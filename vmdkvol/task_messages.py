@@ -85,6 +85,8 @@ class CancelTask(Order):
     """
 
     needs: ClassVar[Role] = Role.OPERATOR
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     task: UUID
 
 

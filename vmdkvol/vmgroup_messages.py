@@ -126,12 +126,15 @@ class CreateVmgroup(Order):
     NameConflict if one of this name differs from what is asked, and of each VM what ``AddMembers`` raises.
     """
 
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     name: str
     default_datastore: str
     description: str = ""
     vms: tuple[str, ...] = ()
     defaults: tuple[tuple[str, str], ...] = ()
     policies: tuple[str, ...] = ()
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +182,7 @@ class AddMembers(Order):
 
     name: str
     vms: tuple[str, ...]
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +194,7 @@ class RemoveMembers(Order):
 
     name: str
     vms: tuple[str, ...]
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +203,7 @@ class ReplaceMembers(Order):
 
     name: str
     vms: tuple[str, ...]
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ if there is none, Conflict naming the ids if there are several.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vmdkvol.messages import Request
@@ -125,10 +125,13 @@ class CreateVolumeFor(Order):
     """
 
     long: ClassVar[bool] = True
+    revised: ClassVar[bool] = False
+    identified: ClassVar[bool] = False
     vmgroup: str
     name: str
     options: tuple[tuple[str, str], ...] = ()
     over_quota: bool = False
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +212,7 @@ class MoveVolume(Order):
     to_vmgroup: str
     vmgroup: str | None = None
     over_quota: bool = False
+    digest: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from vmdkvol import logs
 from vmdkvol.addresses import UnixAddress
@@ -27,10 +28,19 @@ from vmdkvol_esx.store import SqlStore
 Answer = Callable[[Request[Any], Call], Any]
 
 
-def open_desk(rows: Mapping[type[Request[Any]], Handle], store: SqlStore, clock: Clock, audit: Audit) -> Desk:
-    """Return the desk that answers every message of an administrator by its row."""
+def open_desk(
+    rows: Mapping[type[Request[Any]], Handle],
+    store: SqlStore,
+    hypervisor: Hypervisor,
+    enrolments: Enrolments,
+    clock: Clock,
+    audit: Audit,
+) -> Desk:
+    """Return the desk that answers every message of an administrator by its row, those of ``enrolments`` too."""
+    rows = {**enrolments.rows(), **rows}
     assert rows.keys() == {*NOUNS, *OWN}, "each message has its row"
-    return Desk(rows, store, audit, clock, logs.get("desk"), Meaning(store))
+    meaning = Meaning(store, hypervisor.machines, enrolments.meant, uuid4)
+    return Desk(rows, store, audit, clock, logs.get("desk"), meaning)
 
 
 def make_enrolments(

@@ -19,7 +19,6 @@ from vmdkvol.errors import (
     MetadataDamaged,
     NameConflict,
     NotFound,
-    StaleRequest,
     VolumeError,
     VolumeInUse,
     VolumeLost,
@@ -75,8 +74,6 @@ class Adopting:
 
     def adopt(self, order: AdoptDisk, call: Call) -> Outcome:
         """See ``AdoptDisk``."""
-        if order.expect is not None:
-            raise StaleRequest("a disk that is no volume has no revision", remedy="leave out the revision")
         vmgroup, ref, path = self._choosing.vmgroup(order.vmgroup), VolumeRef.for_create(order.name), _place(order.disk)
         if ref.datastore not in (None, path.datastore):
             raise NameConflict(
@@ -115,7 +112,7 @@ class Adopting:
         if not order.over_quota:
             self._check_room(record)
         beyond = ", whatever its limits are" if order.over_quota else ""
-        after = f"volume {record.name} of vmgroup {order.vmgroup}, {format_size(size_bytes)}{beyond}"
+        after = f"volume {record.name} of vmgroup {self._whose(record)}, {format_size(size_bytes)}{beyond}"
         plan = Plan((Step("adopt-disk", str(path), "a disk of nobody's", after),))
         if order.dry_run:
             return Outcome(plan, done=False)
@@ -130,13 +127,16 @@ class Adopting:
             self._log.warning("sidecar not written", volume=record.name, error=str(error))
         return Outcome(plan, done=True, subject=str(record.id), revision=record.generation)
 
+    def _whose(self, record: VolumeRecord) -> str:
+        return self._choosing.names().get(record.vmgroup, str(record.vmgroup))
+
     def _again(self, order: AdoptDisk, existing: VolumeRecord, path: DiskPath) -> Outcome:
         """The same disk as the same volume is a success, as long as it is one."""
         check_ready(existing)
         same = disk_path(existing) == path and bool(existing.adopted)
         wanted = _options(order, existing.size_bytes, thin=existing.options.diskformat == "thin")
         if not same or wanted.differences(existing.options, existing.size_bytes):
-            raise NameConflict(f"there is a volume {existing.name} in vmgroup {order.vmgroup}", name=existing.name)
+            raise NameConflict(f"there is a volume {existing.name} in vmgroup {self._whose(existing)}", name=existing.name)
         return Outcome(Plan(), not order.dry_run, str(existing.id), existing.generation)
 
     def _free(self, path: DiskPath) -> tuple[ForeignDisk, DiskUuid, int]:

@@ -18,10 +18,13 @@ ADMINISTRATOR = VmId(UUID(int=0))
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """The ids of what an order names: ``subject`` is changed, ``to`` is the vmgroup that it goes to. None: there is no such."""
+    """The ids of what an order names: ``subject`` is changed or made, ``to`` is the vmgroup that it goes to, ``vms`` its list
+    of machines. None: there is no such.
+    """
 
     subject: str | None = None
     to: str | None = None
+    vms: tuple[str, ...] | None = None
 
 
 def key(call: UUID) -> UUID:
@@ -31,24 +34,28 @@ def key(call: UUID) -> UUID:
 
 def kept(order: OrderFor[Any], meant: Meant) -> bytes:
     """Return what is stored: ``meant_by`` finds it for the same order and for no other."""
-    return write(order, [meant.subject, order.by.name, meant.to])
+    return write(order, [meant.subject, order.by.name, meant.to, None if meant.vms is None else list(meant.vms)])
 
 
 def meant_by(order: OrderFor[Any], stored: bytes) -> Meant:
     """Return the objects' ids; StaleRequest if another order was begun, BadFrame for what ``kept`` did not make."""
-    subject, _, to = _parts(plain(order, stored))
-    return Meant(subject, to)
+    return _parts(plain(order, stored))[1]
 
 
 def who(stored: bytes) -> str | None:
     """Return the name of who gave the order; None for what ``kept`` did not make."""
     try:
-        return _parts(frames.parse(stored)["answer"])[1]
+        return _parts(frames.parse(stored)["answer"])[0]
     except (BadFrame, KeyError, TypeError):
         return None
 
 
-def _parts(data: Any) -> tuple[str | None, str, str | None]:
-    if not isinstance(data, list) or len(data) != 3 or not isinstance(data[1], str):
-        raise BadFrame("what was kept of this order cannot be read")
-    return data[0], data[1], data[2]
+def _parts(data: Any) -> tuple[str, Meant]:
+    match data:
+        # Without machines: an older version kept it, within a day.
+        case [subject, str(by), to]:
+            return by, Meant(subject, to)
+        case [subject, str(by), to, list() | None as vms]:
+            return by, Meant(subject, to, None if vms is None else tuple(vms))
+        case _:
+            raise BadFrame("what was kept of this order cannot be read")

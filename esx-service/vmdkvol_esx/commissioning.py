@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import uuid5
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StillWorking, VolumeError, VolumeLost
+from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StaleRequest, StillWorking, VolumeError, VolumeLost
 from vmdkvol.messages import Call, CreateVolume, Request
 from vmdkvol.names import VM_DATASTORE, DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
@@ -24,18 +25,25 @@ from vmdkvol_esx.creating import WORK_S, Creating, check_same, wanted_datastore
 from vmdkvol_esx.defaulting import completed
 from vmdkvol_esx.drafting import New, draft
 from vmdkvol_esx.journal import SETTLE, Journal
+from vmdkvol_esx.ledger import Ledger
 from vmdkvol_esx.listing import Listing, check_ready, known_names
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.placing import check_in_order
 from vmdkvol_esx.ports import Change, Datastore
 from vmdkvol_esx.records import Group, VolumeRecord
 
+# Of what was done to one volume within a day, to see whether it was ever made.
+_ALL = 1000
+
 
 class Commissioning:
     """For any thread."""
 
-    def __init__(self, parts: Parts, choosing: Choosing, journal: Journal, listing: Listing, creating: Creating) -> None:
+    def __init__(
+        self, parts: Parts, ledger: Ledger, choosing: Choosing, journal: Journal, listing: Listing, creating: Creating
+    ) -> None:
         self._store = parts.store
+        self._ledger = ledger
         self._hypervisor = parts.hypervisor
         self._lanes = parts.lanes
         self._clock = parts.clock
@@ -52,14 +60,18 @@ class Commissioning:
         return {CreateVolumeFor: self.create}
 
     def create(self, order: CreateVolumeFor, call: Call) -> Outcome:
-        """See ``CreateVolumeFor``. A volume of this name with these options is a success."""
+        """See ``CreateVolumeFor``. A volume of this name with these options is a success.
+
+        ``expect_id`` is the id that it gets. One that this very order made before is a success whatever its name is by now.
+        """
         vmgroup = self._choosing.vmgroup(order.vmgroup)
         asked = CreateVolume(VolumeRef.for_create(order.name), _options(order))
         doing = f"creating volume {order.name}"
         work = partial(self._create, order, vmgroup, asked)
         try:
             # The lane of a machine's own create of this name: the two never meet.
-            return self._lanes.run((vmgroup, order.name), replace(order, by=ROOT), work, call.deadline, doing)
+            equal = replace(order, by=ROOT, expect_id=None)
+            return self._lanes.run((vmgroup, order.name), equal, work, call.deadline, doing)
         except StillWorking:
             return self._told(order, vmgroup)
 
@@ -69,12 +81,17 @@ class Commissioning:
         intent = None if record is None else self._store.open_intent(record.id)
         if record is None or intent is None or record.state is not State.PREPARING:
             raise StillWorking(f"creating volume {order.name} takes longer than this order waits")
-        return Outcome(_plan(order, record), done=False, subject=str(record.id), revision=record.generation, task=intent.id)
+        return Outcome(
+            self._plan(order, record), done=False, subject=str(record.id), revision=record.generation, task=intent.id
+        )
 
     # --- in the name's lane --------------------------------------------------------------------------------------
 
     def _create(self, order: CreateVolumeFor, vmgroup: VmgroupId, asked: CreateVolume) -> Outcome:
         deadline = Deadline.after(self._clock, WORK_S)
+        volume, before = self._own(order)
+        if before is not None:
+            return Outcome(Plan(), not order.dry_run, str(before.id), before.generation)
         wanted = wanted_datastore(asked.ref, asked.options)
         existing = self._store.find(vmgroup, order.name)
         if existing is not None and existing.state is State.PREPARING:
@@ -82,29 +99,59 @@ class Commissioning:
             if not order.dry_run:
                 clear = partial(self._journal.clear, existing.id, deadline)
                 self._lanes.run(existing.id, SETTLE, clear, deadline, f"creating volume {order.name}")
-                existing = self._store.find(vmgroup, order.name)
+                existing, (volume, _) = self._store.find(vmgroup, order.name), self._own(order)
         if existing is not None:
             check_same(self._listing.until_grown(existing), asked, wanted)
             return Outcome(Plan(), not order.dry_run, str(existing.id), existing.generation)
         group = self._store.group_by_id(vmgroup)
         if group is None:
             raise VolumeLost(f"vmgroup {order.vmgroup} was removed meanwhile")
-        record, change, source = self._planned(order, group, asked, wanted, deadline)
-        plan = _plan(order, record)
+        record, change, source = self._planned(order, volume, group, asked, wanted, deadline)
+        plan = self._plan(order, record)
         if order.dry_run:
             return Outcome(plan, done=False)
         make = partial(self._make, order, record, change, source, deadline)
         made = self._lanes.run(record.id, ("create",), make, deadline, f"creating volume {order.name}")
         return Outcome(plan, True, str(made.id), made.generation)
 
+    def _own(self, order: CreateVolumeFor) -> tuple[VolumeId, VolumeRecord | None]:
+        """Return the id that the order's volume gets, and the volume, if this very order made it and was not answered.
+
+        It may have been renamed or moved since: another one of its first name would not be what was ordered once. StaleRequest
+        if it was removed. Each try that was undone has had an id of its own, which nobody takes again.
+        """
+        if order.expect_id is None:
+            return VolumeId(self._new_id()), None
+        volume, tries = VolumeId(order.expect_id), 0
+        while True:
+            record = self._store.volume(volume)
+            if record is not None and record.state not in (State.PREPARING, State.TRASHED, State.REMOVING):
+                return volume, record
+            ended = self._ledger.ended(volume, _ALL)
+            if record is not None and record.state is not State.PREPARING or any(each.done for each in ended):
+                raise StaleRequest(
+                    f"volume {order.name} was made by this order, and removed since",
+                    remedy="restore it from the trash, or order another one with a key of its own",
+                )
+            if not ended or record is not None:
+                return volume, None
+            tries += 1
+            volume = VolumeId(uuid5(order.expect_id, str(tries)))
+
     def _planned(
-        self, order: CreateVolumeFor, group: Group, asked: CreateVolume, wanted: DatastoreName | None, deadline: Deadline
+        self,
+        order: CreateVolumeFor,
+        volume: VolumeId,
+        group: Group,
+        asked: CreateVolume,
+        wanted: DatastoreName | None,
+        deadline: Deadline,
     ) -> tuple[VolumeRecord, Change, VolumeRecord | None]:
         datastore = self._datastore(group, wanted)
         options = completed(asked.options, group.vmgroup)
         rights.check_policy(group, datastore.name, None, options.policy)
         source = self._source(order, group, options, deadline)
-        new = New(VolumeId(self._new_id()), self._new_id(), self._clock.wall(), order.by.name)
+        new = New(volume, self._new_id(), self._clock.wall(), order.by.name)
         record, change = draft(new, group.vmgroup.id, asked.ref, options, datastore, source)
         if not order.over_quota:
             # As the store decides it again in the transaction that reserves it.
@@ -145,6 +192,12 @@ class Commissioning:
             raise takes_none(name)
         return known[name]
 
+    def _plan(self, order: CreateVolumeFor, record: VolumeRecord) -> Plan:
+        beyond = ", whatever its limits are" if order.over_quota else ""
+        vmgroup = self._choosing.names().get(record.vmgroup, order.vmgroup)
+        after = f"{format_size(record.size_bytes)} on {record.datastore}, for vmgroup {vmgroup}{beyond}"
+        return Plan((Step("create-volume", record.name, None, after),))
+
     # --- in the volume's lane ------------------------------------------------------------------------------------
 
     def _make(
@@ -173,9 +226,3 @@ def _options(order: CreateVolumeFor) -> CreateOptions:
     if len(given) != len(order.options):
         raise InvalidOption("an option is given twice", remedy="give each option once")
     return CreateOptions.parse(given)
-
-
-def _plan(order: CreateVolumeFor, record: VolumeRecord) -> Plan:
-    beyond = ", whatever its limits are" if order.over_quota else ""
-    after = f"{format_size(record.size_bytes)} on {record.datastore}, for vmgroup {order.vmgroup}{beyond}"
-    return Plan((Step("create-volume", record.name, None, after),))

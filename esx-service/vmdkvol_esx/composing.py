@@ -256,7 +256,7 @@ def _open_admin(
         give=token_giver(settings, verbs.parts.hypervisor),
     )
     nouns = noun_rows(verbs, store, later.connected, NAME, lambda: later.strays())
-    desk = open_desk({**enrolments.rows(), **watched, **nouns}, store, clock, watch.auditing)
+    desk = open_desk({**watched, **nouns}, store, verbs.parts.hypervisor, enrolments, clock, watch.auditing)
     return admin_server(settings, logged(watch.observer.around(desk.answer)), clock, NAME, listen)
 
 

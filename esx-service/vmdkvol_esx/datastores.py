@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmdkvol import frames
-from vmdkvol.errors import BadRequest, DatastoreNotFound, StaleRequest, VolumeError, quoted
+from vmdkvol.errors import BadRequest, DatastoreNotFound, VolumeError, quoted
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
-from vmdkvol.orders import Order, Outcome, Plan, Step
+from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.site_messages import (
     CordonDatastore,
     DatastoreRow,
@@ -76,7 +76,6 @@ class Datastores:
 
     def cordon(self, order: CordonDatastore) -> Outcome:
         """See ``CordonDatastore``."""
-        _check_expects_nothing(order)
         reason, name = description_of(order.reason, "reason"), DatastoreName(order.name)
         cordoned = self._cordons().get(name)
         if cordoned is None:
@@ -91,7 +90,6 @@ class Datastores:
 
     def uncordon(self, order: UncordonDatastore) -> Outcome:
         """See ``UncordonDatastore``. Also of one that the hypervisor does not show any more."""
-        _check_expects_nothing(order)
         name = DatastoreName(order.name)
         cordoned = self._cordons().get(name)
         if cordoned is None:
@@ -138,8 +136,3 @@ def _not_found(name: str, known: list[DatastoreName]) -> DatastoreNotFound:
 
 def _said(reason: str) -> str:
     return f"cordoned: {reason}" if reason else "cordoned"
-
-
-def _check_expects_nothing(order: Order) -> None:
-    if order.expect is not None:
-        raise StaleRequest("datastores have no revisions", remedy="leave out the revision")

@@ -52,7 +52,8 @@ _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 class Means(Protocol):
     """Which object an order is for; see ``meaning``."""
 
-    def of(self, order: OrderFor[Any]) -> Meant: ...
+    def expected(self, order: OrderFor[Any]) -> Meant: ...
+    def digest(self, order: OrderFor[Any], meant: Meant) -> str | None: ...
     def bound(self, order: OrderFor[Any], meant: Meant) -> OrderFor[Any]: ...
     def is_gone(self, order: OrderFor[Any], subject: str | None) -> bool: ...
 
@@ -158,19 +159,11 @@ class Desk:
         return answer
 
     def _plan(self, row: Handle, request: OrderFor[Any], call: Call) -> Any:
-        if request.expect_id is None:
-            return row(request, call)
-        return row(self._meaning.bound(request, self._expected(request)), call)
-
-    def _expected(self, request: OrderFor[Any]) -> Meant:
-        """Return the ids that the order means; StaleRequest unless it is the one that was expected."""
-        meant = self._meaning.of(request)
-        if request.expect_id is not None and meant.subject != str(request.expect_id):
-            raise StaleRequest(
-                f"the order is for {request.expect_id}, and its name means {meant.subject or 'something else'} now",
-                remedy="look at it again, then repeat the order",
-            )
-        return meant
+        meant = self._meaning.expected(request)
+        answer, digest = row(self._meaning.bound(request, meant), call), self._meaning.digest(request, meant)
+        if digest is None or not isinstance(answer, Outcome):
+            return answer
+        return replace(answer, plan=replace(answer.plan, digest=digest))
 
     def _once(self, row: Handle, asked: OrderFor[Any], known: Meant | None, request: OrderFor[Any], call: Call) -> Any:
         """Carry out the order on what it meant when it came first, also when the service died under it (``known``).
@@ -178,7 +171,7 @@ class Desk:
         What it was to do may have been done then, and have raised the revision that it expects: what holds is a success.
         """
         if known is None:
-            meant = self._expected(request)
+            meant = self._meaning.expected(request)
             self._store.keep_answer(ADMINISTRATOR, begun.key(call.id), begun.kept(asked, meant))
             return row(self._meaning.bound(request, meant), call)
         if self._meaning.is_gone(request, known.subject):

@@ -12,7 +12,7 @@ from vmdkvol.admin_messages import EnrollVm, Invitation, ListVms, RevokeVm, Stan
 from vmdkvol.clock import Clock
 from vmdkvol.errors import BadRequest, Conflict, NotFound, VolumeError
 from vmdkvol.messages import Request
-from vmdkvol.orders import OrderFor, Outcome, Plan, Step
+from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.tokens import SECRET_BYTES, Token
 from vmdkvol.volume import VmId
 from vmdkvol.wire import answer_size
@@ -84,14 +84,13 @@ class Enrolments:
 
     def enroll(self, request: EnrollVm) -> Invitation:
         """See ``EnrollVm``. Of the token only its hash is kept."""
-        _check_revision(request)
         authority = self._signing()
         if request.give and self._give is None:
             raise BadRequest(
                 "tokens are not written into virtual machines here",
                 remedy="set guestinfo = true in [vsphere], and see docs/how-to/enrol.md for the right that it needs",
             )
-        vm = one(request.vm, self._hypervisor.machines())
+        vm = self._invited(request)
         plan = self._invitation_of(vm, give=request.give)
         expires_at = self._clock.wall() + TOKEN_S
         if request.dry_run:
@@ -114,6 +113,10 @@ class Enrolments:
             given=request.give,
         )
 
+    def meant(self, order: EnrollVm | RevokeVm) -> VmId:
+        """Return the machine that the order names; raises as the order does for a name that is not one machine's."""
+        return (self._invited(order) if isinstance(order, EnrollVm) else self._on_record(order)).id
+
     def page(self, request: ListVms) -> VmPage:
         """See ``ListVms``. Machines that the hypervisor cannot tell of now are told as far as they are on record.
 
@@ -135,16 +138,8 @@ class Enrolments:
 
     def revoke(self, request: RevokeVm) -> Outcome:
         """See ``RevokeVm``: also while the hypervisor does not answer."""
-        _check_revision(request)
-        # Newest names last, so that they win.
-        on_record: list[Ticket | Identity] = [*self._records.tickets(), *self._records.identities()]
-        vms = {each.vm: Vm(each.vm, each.name, running=True) for each in on_record}
-        named = list(vms.values())
-        if request.vm.lower() not in map(str, vms):
-            # A machine has the name that it enrolled with and the one that it has now, which may have been another's.
-            named += [vm for vm in self._seen() if vm.id not in vms or vms[vm.id].name != vm.name]
-        vm = one(request.vm, named)
-        if vm.id not in vms:
+        vm = self._on_record(request)
+        if not self._records.tickets(vm.id) and not self._records.identities(vm.id):
             raise NotFound(f"virtual machine {vm.name} ({vm.id}) is not enrolled", remedy="see `vmdkvol vm ls`")
         plan = self._end_of(vm)
         if not request.dry_run:
@@ -154,6 +149,19 @@ class Enrolments:
         return Outcome(plan, not request.dry_run, str(vm.id))
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _invited(self, request: EnrollVm) -> Vm:
+        return one(request.vm, self._hypervisor.machines())
+
+    def _on_record(self, request: RevokeVm) -> Vm:
+        # Newest names last, so that they win.
+        on_record: list[Ticket | Identity] = [*self._records.tickets(), *self._records.identities()]
+        vms = {each.vm: Vm(each.vm, each.name, running=True) for each in on_record}
+        named = list(vms.values())
+        if request.vm.lower() not in map(str, vms):
+            # A machine has the name that it enrolled with and the one that it has now, which may have been another's.
+            named += [vm for vm in self._seen() if vm.id not in vms or vms[vm.id].name != vm.name]
+        return one(request.vm, named)
 
     def _signing(self) -> Signing:
         """Return the authority, which can sign."""
@@ -235,8 +243,3 @@ class Enrolments:
         if invited:
             return Standing.INVITED
         return Standing.REVOKED if known.identities else Standing.NONE
-
-
-def _check_revision(request: OrderFor[Any]) -> None:
-    if request.expect is not None:
-        raise BadRequest("a virtual machine has no revision that could be expected", remedy="leave it out")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from vmdkvol.admin_errors import MemberElsewhere
-from vmdkvol.errors import BadRequest, Busy, NotPermitted, TruthUnknown, VolumeInUse, quoted
+from vmdkvol.errors import Busy, NotPermitted, TruthUnknown, VolumeInUse, quoted
 from vmdkvol.volume import DEFAULT_VMGROUP, VmgroupId, VmId
-from vmdkvol_esx import named
+from vmdkvol_esx.named import members
 from vmdkvol_esx.parts import Parts
-from vmdkvol_esx.ports import AttachDisk, Vm
+from vmdkvol_esx.ports import AttachDisk
 from vmdkvol_esx.records import Group, Member, Vmgroup
 from vmdkvol_esx.told_commands import command
 
@@ -27,19 +27,7 @@ class Membership:
 
     def named(self, names: Sequence[str], known: Sequence[Member] = ()) -> tuple[Member, ...]:
         """Return the machines of these names or ids; ``known`` ones also by what they were called when they came in."""
-        if not names:
-            return ()
-        ids = {str(each.vm): each for each in known}
-        others = [name for name in names if name.lower() not in ids]
-        shown = self._hypervisor.machines() if others else ()
-        called = {each.vm: each.name for each in known}
-        # A machine has the name that it came with and the one that it has now, which may have been another's.
-        vms = [Vm(each.vm, each.name, running=True) for each in known]
-        vms += [vm for vm in shown if called.get(vm.id) != vm.name]
-        found = [ids.get(name.lower()) or _member(named.one(name, vms)) for name in names]
-        if len({each.vm for each in found}) < len(found):
-            raise BadRequest("one virtual machine is given twice, by two of its names", remedy="give each once")
-        return tuple(found)
+        return members(names, known, self._hypervisor.machines)
 
     def check_movable(self, before: Group, after: Group) -> None:
         """Raise unless each machine that comes or goes may: it is in no other vmgroup, and has no disk but those of the one
@@ -86,7 +74,3 @@ class Membership:
             return self._store.vmgroup(vm)
         except NotPermitted:
             return None
-
-
-def _member(vm: Vm) -> Member:
-    return Member(vm.id, vm.name)

@@ -43,7 +43,7 @@ def noun_rows(verbs: Verbs, ledger: Ledger, connected: Callable[[VmId], bool], s
     discarding = Discarding(parts, ordering, verbs.removing, verbs.owners, verbs.handover)
     prospecting = Prospecting(parts, choosing)
     return {
-        **Commissioning(parts, choosing, verbs.journal, verbs.listing, verbs.creating).rows(),
+        **Commissioning(parts, ledger, choosing, verbs.journal, verbs.listing, verbs.creating).rows(),
         **discarding.rows(),
         **MendingOrphans(parts, choosing, discarding).rows(),
         **Overview(parts, choosing, verbs.underway, verbs.glance).rows(),

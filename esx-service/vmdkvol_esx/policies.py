@@ -124,14 +124,11 @@ class Policies:
         wanted = LocalPolicy(_name(order.name), description_of(order.description), _diskformat(order.diskformat))
         stored = known.get(wanted.name)
         if stored is not None:
-            _check_revision(order, stored)
             if replace(stored, revision=1) != wanted:
                 raise NameConflict(
                     f"there is a storage policy {quoted(wanted.name)} that says {_said(stored)}", remedy="update that one"
                 )
             return _outcome(order, stored, ())
-        if order.expect is not None:
-            raise StaleRequest(f"there is no storage policy {quoted(wanted.name)}, and so no revision {order.expect} of it")
         if not order.dry_run:
             wanted = self._store.put_policy(wanted, expect=None)
             self._log.info("policy made", policy=wanted.name, by=order.by.name)

@@ -78,19 +78,20 @@ class Vmgroups:
     # --- vmgroups ------------------------------------------------------------------------------------------------
 
     def create(self, order: CreateVmgroup) -> Outcome:
-        """See ``CreateVmgroup``."""
-        since = self._store.change_number()
+        """See ``CreateVmgroup``. ``expect_id`` is the id that it gets."""
+        since, key = self._store.change_number(), VmgroupId(order.expect_id or self._new_id())
+        before = self._store.group_by_id(key)
+        if before is not None and before.vmgroup.name != order.name:
+            # This very order made it, and was not answered; it was renamed since.
+            return _outcome(order, before, ())
         if order.vms:
             check_listed(order.vms)
-        made = grouping.made(order, VmgroupId(self._new_id()), ())
+        made = grouping.made(order, key, ())
         made = grouping.made(order, made.group.vmgroup.id, self._membership.named(order.vms))
         stored = self._store.group(made.group.vmgroup.name)
         if stored is not None:
-            self._check_expected(order, stored)
             grouping.check_same(stored, made.group)
             return _outcome(order, stored, ())
-        if order.expect is not None:
-            raise StaleRequest(f"there is no vmgroup {made.group.vmgroup.name}, and so no revision {order.expect} of it")
         self._check_there(made.group.vmgroup.default_datastore)
         self._check_policies(frozenset(), made.group)
         self._membership.check_movable(Group(made.group.vmgroup), made.group)

@@ -222,6 +222,11 @@ class SimulatedState:
         with self._now():
             self._vms[vm] = replace(self._vms[vm], running=running)
 
+    def rename_vm(self, vm: VmId, name: str) -> None:
+        """Call the machine otherwise, as whoever may edit it can at any time."""
+        with self._now():
+            self._vms[vm] = replace(self._vms[vm], name=name)
+
     def snapshot(self, vm: VmId, name: str | None) -> None:
         """Take a snapshot of ``vm``, or remove them for None. Independent disks stay outside of it, as on vSphere."""
         with self._now():

@@ -108,7 +108,7 @@ class Client:
         key: str | None = None,
     ) -> Any:
         """Return the outcome of a change, or its plan. ``expect``: StaleRequest unless the object has this revision,
-        and is the one of the id ``subject`` if that is one.
+        ``subject``: unless it is the one of this id; what is no id is the name of what has a name only.
 
         ``wait_s``: the outcome names the task of work that takes longer; None: it is waited for. ``key`` is that of an order
         that was given already, which goes on.
@@ -116,8 +116,8 @@ class Client:
         headers = {"Idempotency-Key": key or str(uuid4())}
         if wait_s is not None:
             headers["Prefer"] = f"respond-async, wait={wait_s}"
-        if expect is not None:
-            headers["If-Match"] = f'"{_tag(expect, subject)}"'
+        if tag := _tag(expect, subject):
+            headers["If-Match"] = f'"{tag}"'
         return self._ask(method, path, {**(query or {}), "dry_run": True if dry_run else None}, body, headers)
 
     def _ask(
@@ -249,12 +249,13 @@ class Client:
         return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=_AWAY)
 
 
-def _tag(revision: int, subject: str | None) -> str:
-    """Return the ETag of this revision of the object; what has a name only has none in it."""
+def _tag(revision: int | None, subject: str | None) -> str:
+    """Return the ETag of this revision of the object; what has a name only has no id in it, what has no revision none."""
+    before = "" if revision is None else str(revision)
     try:
-        return f"{revision}.{UUID(subject).hex}" if subject else str(revision)
+        return f"{before}.{UUID(subject).hex}" if subject else before
     except ValueError:
-        return str(revision)
+        return before
 
 
 def _target(path: str, query: Query | None) -> str:

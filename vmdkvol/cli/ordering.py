@@ -17,6 +17,7 @@ import click
 from vmdkvol.cli.confirming import confirm
 from vmdkvol.cli.outcome import losses, replaced, show_outcomes
 from vmdkvol.cli.paths import Query, path_of
+from vmdkvol.cli.revisions import REVISION, Revision
 from vmdkvol.cli.several import Several
 from vmdkvol.cli.waiting import going_on, look_at_task, screen, unanswered, wait
 from vmdkvol.clock import Deadline, SystemClock
@@ -42,7 +43,7 @@ _TURN_S, _TURNS_S = 10, 110.0
 class Change:
     """An order as the API takes it. ``expect`` is the revision that it is for, None: whatever there is.
 
-    ``subject`` is the id of what has that revision, None: of whatever has the name.
+    ``subject`` is the id of what has that revision, None: of whatever has the name. ``unrevised``: it has an id alone.
     ``replaces``: it puts something in the place of what was there. Then it is for the revision of its plan, so that of two
     administrators at once the second hears it, and it is said what was there before.
     ``planned``: it is carried out as its plan showed it and not otherwise, also when nobody is asked.
@@ -56,6 +57,7 @@ class Change:
     subject: str | None = None
     replaces: bool = False
     planned: bool = False
+    unrevised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,14 @@ class _Begun:
 class How:
     """How the user wants it; ``yes`` is a word that was given before it was asked for, ``wait``: until long work has ended.
 
-    ``revision``: only if the object has it. ``long``: a command whose work may be.
+    ``revision``: only if the object has it, and this id if there is one. ``long``: a command whose work may be.
     """
 
     output: str = "table"
     dry_run: bool = False
     yes: bool = False
     wait: bool = True
-    revision: int | None = None
+    revision: Revision | None = None
     long: bool = False
 
 
@@ -96,7 +98,7 @@ def change_options(
             *args: Any,
             output: str,
             dry_run: bool,
-            if_revision: int | None = None,
+            if_revision: Revision | None = None,
             yes: bool = False,
             no_wait: bool = False,
             **kwargs: Any,
@@ -116,9 +118,9 @@ def change_options(
         if revised:
             decorated = click.option(
                 "--if-revision",
-                type=click.IntRange(min=0),
-                metavar="NUMBER",
-                help="Only if it has this revision, as -o json shows it: nobody has changed it since.",
+                type=REVISION,
+                metavar="NUMBER[.ID]",
+                help="Only if it has this revision, as -o json shows it, and this id: nobody changed it, or took its name.",
             )(decorated)
         decorated = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")(decorated)
         if losing:
@@ -171,19 +173,24 @@ def carry_out(
     return several.exit_code()
 
 
-def _for_revision(changes: Mapping[str, Change], revision: int | None) -> Mapping[str, Change]:
+def _for_revision(changes: Mapping[str, Change], revision: Revision | None) -> Mapping[str, Change]:
     if revision is None:
         return changes
     if len(changes) > 1:
         raise click.UsageError("--if-revision is for one name at a time", click.get_current_context(silent=True))
-    return {name: replace(change, expect=revision) for name, change in changes.items()}
+    return {name: replace(change, expect=revision.number, subject=revision.subject) for name, change in changes.items()}
 
 
 def _as_planned(change: Change, plan: Outcome) -> Change:
     expect = plan.get("revision") if change.expect is None else change.expect
+    subject = plan.get("subject") if expect is not None or change.unrevised else None
+    planned = replace(change, expect=expect, subject=subject)
     digest = plan["plan"].get("digest")
-    query = change.query if digest is None else {**change.query, "digest": digest}
-    return replace(change, expect=expect, subject=plan.get("subject"), query=query)
+    if digest is None:
+        return planned
+    if change.method == "DELETE":
+        return replace(planned, query={**change.query, "digest": digest})
+    return replace(planned, body={**(change.body or {}), "digest": digest})
 
 
 def _given(client: Client, name: str, change: Change, how: How, begun: _Begun) -> Outcome:

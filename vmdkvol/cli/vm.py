@@ -75,7 +75,7 @@ def revoke(names: tuple[str, ...], client: Client, how: How) -> int:
     Their certificates and tokens count no more and their connections are closed at once. Their containers keep the volumes
     that they have mounted, but nothing is mounted, unmounted or created there until they are enrolled again.
     """
-    changes = {name: Change("POST", path_of("vms", name, "revoke")) for name in dict.fromkeys(names)}
+    changes = {name: Change("POST", path_of("vms", name, "revoke"), unrevised=True) for name in dict.fromkeys(names)}
     many = f"{len(changes)} machines"
     question = f"Revoke {names[0] if len(changes) == 1 else many}?"
     word = many if len(changes) > 1 else None

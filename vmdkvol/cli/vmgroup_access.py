@@ -84,7 +84,7 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
             remedy="change it: `vmdkvol vmgroup access set --help`",
         )
     # Two who add one at once: the second hears that the vmgroup was changed.
-    return _set(client, how, wanted, datastore, _body(said), "may now use", expect=info["revision"])
+    return _set(client, how, wanted, datastore, _body(said), "may now use", seen=info)
 
 
 @command.command("set")
@@ -153,9 +153,18 @@ def words(row: Mapping[str, Any]) -> str:
 
 
 def _set(
-    client: Client, how: How, name: str, datastore: str, body: Mapping[str, Any], verb: str, *, expect: int | None = None
+    client: Client,
+    how: How,
+    name: str,
+    datastore: str,
+    body: Mapping[str, Any],
+    verb: str,
+    *,
+    seen: Mapping[str, Any] | None = None,
 ) -> int:
-    change = Change("PATCH", path_of("vmgroups", name, "rights", datastore), body, expect=expect, replaces=True)
+    expect, subject = (None, None) if seen is None else (seen["revision"], seen["id"])
+    path = path_of("vmgroups", name, "rights", datastore)
+    change = Change("PATCH", path, body, expect=expect, subject=subject, replaces=True)
     return carry_out(client, {name: change}, how, lambda name: f"vmgroup {name} {verb} {datastore}")
 
 

@@ -21,8 +21,8 @@ from vmdkvol.errors import BadFrame, BadRequest, quoted
 from vmdkvol.messages import Request
 from vmdkvol.orders import Actor, Order, OrderFor, Query
 from vmdkvol.wire import load
-from vmdkvol_esx.group_texts import as_id
 from vmdkvol_esx.web import misreadings
+from vmdkvol_esx.web.preconditions import Conditions, check_of_look, expected
 from vmdkvol_esx.web.routes import Route
 
 # What every request has that comes from the door, never from who asks.
@@ -32,8 +32,6 @@ MAX_KEY = 100
 _MOST_PARAMETERS = 100
 _NAMES = r"a name has printable characters, no / and no \, and is not . or .."
 _KEYS = UUID("0b51f1a3-5c8e-4a2a-9c43-6a1f7c9f7d10")
-# The revision, then the object's id, then what was shown of it (16 digits). Without an id where it has none, or by hand.
-_TAG = re.compile(r'"([0-9]{1,18})(?:\.(?:([0-9a-f]{32})(?:[0-9a-f]{16})?|[0-9a-f]{1,31}))?"', re.ASCII)
 _WAIT = re.compile(r"wait ?= ?\"?([0-9]{1,9})\"?", re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,19}(\.[0-9]{1,19})?", re.ASCII)
@@ -46,7 +44,7 @@ class Said:
     query: str = ""
     body: bytes = b""
     kind: str = ""
-    if_match: str | None = None
+    conditions: Conditions = Conditions()
     key: str | None = None
     request_id: str | None = None
 
@@ -124,9 +122,10 @@ def message(route: Route, path: Mapping[str, str], said: Said, by: Actor) -> Req
     except BadFrame as error:
         raise misreadings.refused(error.text) from error
     if isinstance(made, OrderFor):
-        revision, subject = _expected(said.if_match)
+        revision, subject = expected(said.conditions, type(made))
         return replace(made, by=by, dry_run=dry_run, expect=revision, expect_id=subject)
     assert isinstance(made, Query), "every row's message is a query or an order"
+    check_of_look(said.conditions)
     return replace(made, by=by)
 
 
@@ -251,22 +250,3 @@ def _check_names(given: Mapping[str, Any], hints: Mapping[str, Any], values: Map
 def _unknown(name: str, known: Iterable[str]) -> BadRequest:
     listed = ", ".join(known) or "none"
     return BadRequest(f"there is no field {quoted(name, 40)} here", remedy=f"there are: {listed}")
-
-
-def tag(revision: int, subject: str, shown: str = "") -> str:
-    """Return the ETag of an object, without its quotes: what ``If-Match`` says which one and which revision is meant with.
-
-    ``subject`` is its id, or a name where that is all it has; ``shown`` tells one look at it from another, in 16 digits.
-    """
-    found = as_id(subject)
-    rest = ("" if found is None else found.hex) + shown
-    return f"{revision}.{rest}" if rest else str(revision)
-
-
-def _expected(if_match: str | None) -> tuple[int | None, UUID | None]:
-    if if_match is None or if_match.strip() == "*":
-        return None, None
-    found = _TAG.fullmatch(if_match.strip())
-    if found is None:
-        raise BadRequest(f"If-Match {quoted(if_match, 40)} is no ETag of this API", remedy="send back the ETag that came")
-    return int(found[1]), None if found[2] is None else UUID(hex=found[2])

@@ -28,13 +28,14 @@ from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Outcome
 from vmdkvol.wire import dump
 from vmdkvol_esx.web import misreadings, problems
-from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, tag, wait_of
+from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, wait_of
 from vmdkvol_esx.web.beside import numbered
 from vmdkvol_esx.web.health import Health
 from vmdkvol_esx.web.intake import taken_in
 from vmdkvol_esx.web.openapi import document
 from vmdkvol_esx.web.origins import check_origin
 from vmdkvol_esx.web.plain import Plain
+from vmdkvol_esx.web.preconditions import Conditions, tag
 from vmdkvol_esx.web.routes import GET, Route
 
 # The core's own limit of an order is Docker's two minutes.
@@ -121,7 +122,7 @@ def _answer(door: Door, row: Route, **path: str) -> Response:
         request.query_string.decode("latin-1"),
         g.body,
         request.mimetype,
-        request.headers.get("If-Match"),
+        Conditions(*map(request.headers.get, ("If-Match", "If-None-Match", "If-Unmodified-Since"))),
         None if row.reads else request.headers.get("Idempotency-Key"),
         None if row.reads else request.headers.get("X-Request-Id"),
     )

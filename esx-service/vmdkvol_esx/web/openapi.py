@@ -18,7 +18,8 @@ _PROBLEM = {"$ref": "#/components/responses/Problem"}
 _ABOUT = """\
 What administrators ask of the service. Each order can be planned first (`dry_run=true`), is carried out once under its \
 `Idempotency-Key`, and is refused if the object is another one, or has another revision, than `If-Match` says: it takes an \
-`ETag`, or `"REVISION.ID"` with the 32 hexadecimal digits of the `subject` of a plan. Every error is a problem of \
+`ETag`, or `"REVISION.ID"` with the 32 hexadecimal digits of the `subject` of a plan, or `".ID"` of what has no revision. \
+A precondition that an order does not look at is refused. Every error is a problem of \
 RFC 9457 with a stable `code`; `vmdkvol explain CODE` says more of it."""
 _PREFER = """\
 `respond-async, wait=N`: after N seconds the answer is the task that works on it (RFC 7240). Without it the order is waited \
@@ -93,7 +94,8 @@ def _parameters(route: Route, schemas: Schemas) -> list[Schema]:
         found.append({"name": "dry_run", "in": "query", "schema": {"type": "boolean", "default": False}})
         key = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[ -~]*$"}
         found.append({"name": "Idempotency-Key", "in": "header", "schema": key})
-        found.append({"name": "If-Match", "in": "header", "schema": {"type": "string"}})
+        if route.message.revised or route.message.identified:
+            found.append({"name": "If-Match", "in": "header", "schema": {"type": "string"}})
         if route.long:
             found.append({"name": "Prefer", "in": "header", "description": _PREFER, "schema": {"type": "string"}})
     return found

@@ -19,6 +19,7 @@ from vmdkvol.wire import dump
 GB = 1 << 30
 RIGHT = RightInfo(DatastoreName("ds1"), True, 10 * GB, None, (), 3 * GB)
 ALL = RightInfo(DatastoreName("_ALL_DS"), False, None, None, (), None)
+ID = "6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f"
 PROD: dict[str, Any] = dump(
     VmgroupInfo(
         id=VmgroupId(UUID(int=7)),
@@ -188,12 +189,47 @@ def test_a_revision_that_was_named_is_the_one(terminal: Terminal) -> None:
     assert [asked.headers.get("If-Match") for asked in terminal.asked] == ['"3"']
 
 
+@pytest.mark.parametrize("written", [ID, ID.replace("-", ""), ID.upper()])
+def test_a_revision_may_be_that_of_one_object(terminal: Terminal, written: str) -> None:
+    """The next vmgroup of its name has the same first revisions."""
+    terminal.answers(DONE).run("vmgroup", "update", "prod", "--description=x", "--if-revision", f"3.{written}")
+
+    assert [asked.headers.get("If-Match") for asked in terminal.asked] == ['"3.6d3f0a7e3c674d8b9e1a0c2b4a5d6e7f"']
+
+
+@pytest.mark.parametrize(
+    "written", ["", "x", "-1", "3.", "3.prod", ".6d3f0a7e3c674d8b9e1a0c2b4a5d6e7f", "3.1.2", "9" * 19, "\u0663"]
+)
+def test_what_is_no_revision_is_asked_of_nobody(terminal: Terminal, written: str) -> None:
+    said = terminal.answers(DONE).run("vmgroup", "update", "prod", "--description=x", "--if-revision", written)
+
+    assert (said.code, terminal.asked) == (2, [])
+    assert "is not NUMBER, or NUMBER.ID" in said.err
+
+
+@pytest.mark.parametrize("command", ["vm replace prod a", "vm add prod a"])
+def test_machines_are_those_of_the_plan_if_there_was_one(terminal: Terminal, command: str) -> None:
+    planned = outcome("add-member", revision=4, subject=ID)
+    planned["plan"]["digest"] = "0a1b"
+    terminal.answers(Says(planned), Says(outcome("add-member"))).run("vmgroup", *command.split())
+
+    *_, last = terminal.asked
+    assert (last.body or {}).get("digest") == ("0a1b" if len(terminal.asked) > 1 else None)
+
+
+def test_the_machine_that_was_confirmed_is_the_one_that_is_revoked(terminal: Terminal) -> None:
+    planned = outcome("revoke", revision=None, subject=ID)
+    terminal.answers(Says(planned), Says(outcome("revoke", revision=None))).run("vm", "revoke", "docker1")
+
+    assert [asked.headers.get("If-Match") for asked in terminal.asked] == [None, '".6d3f0a7e3c674d8b9e1a0c2b4a5d6e7f"']
+
+
 def test_a_right_is_added_to_the_vmgroup_that_was_looked_at(terminal: Terminal) -> None:
     terminal.answers(Says(PROD), DONE)
     said = terminal.run("vmgroup", "access", "add", "prod", "--datastore", "ds2", "--volume-maxsize", "10GB")
 
     assert said.code == 0
-    assert terminal.asked[1].headers["If-Match"] == '"7"'
+    assert terminal.asked[1].headers["If-Match"] == f'"7.{UUID(PROD["id"]).hex}"'
     assert terminal.asked[1].body == {"allow_create": False, "max_bytes": 10 * GB}
 
 
@@ -262,7 +298,7 @@ def test_what_loses_nothing_is_not_asked_and_is_done_as_it_was_planned(terminal:
 
 
 def test_what_was_confirmed_is_for_the_vmgroup_of_that_id(terminal: Terminal) -> None:
-    planned = outcome("remove-vmgroup", revision=4, subject="6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
+    planned = outcome("remove-vmgroup", revision=4, subject=ID)
     terminal.answers(Says(planned), Says(outcome("remove-vmgroup"))).run("vmgroup", "rm", "prod")
 
     assert terminal.asked[1].headers["If-Match"] == '"4.6d3f0a7e3c674d8b9e1a0c2b4a5d6e7f"'

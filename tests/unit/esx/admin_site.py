@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 from tests.unit.esx.site import DS1, A, Site
+from vmdkvol.admin_errors import VmNotFound
 from vmdkvol.clock import Deadline
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
@@ -15,7 +16,20 @@ from vmdkvol.points import Point, pass_by
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import VmId, VolumeId
 from vmdkvol_esx.choosing import Choosing
+from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.nouns import noun_rows
+from vmdkvol_esx.ports import Store, Vm
+
+
+def meaning(
+    store: Store, machines: Callable[[], Sequence[Vm]] = tuple, machine: Callable[[Any], VmId] | None = None
+) -> Meaning:
+    """Return what tells a desk which objects names mean; without ``machine`` there is no order of one."""
+
+    def none(order: Any) -> VmId:
+        raise VmNotFound(f"there is no virtual machine {order.vm}")
+
+    return Meaning(store, machines, machine or none, uuid4)
 
 
 class AdminSite(Site):

@@ -22,7 +22,6 @@ from vmdkvol.errors import (
     NotFound,
     NotPermitted,
     QuotaExceeded,
-    StaleRequest,
     TruthUnknown,
     VolumeError,
     VolumeInUse,
@@ -327,11 +326,6 @@ def test_a_name_that_says_another_datastore_is_refused(site: AdminSite, disk: Di
 def test_a_vmgroup_that_there_is_not_gets_no_disk(site: AdminSite, disk: DiskRef) -> None:
     with pytest.raises(VmgroupNotFound):
         adopt(site, vmgroup="nobody")
-
-
-def test_a_disk_that_is_no_volume_has_no_revision(site: AdminSite, disk: DiskRef) -> None:
-    with pytest.raises(StaleRequest):
-        adopt(site, expect=1)
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

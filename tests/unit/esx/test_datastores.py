@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.esx.site import DS1, DS2, GB, A, Site
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import BadRequest, DatastoreNotFound, HypervisorUnreachable, NotPermitted, StaleRequest, VolumeError
+from vmdkvol.errors import BadRequest, DatastoreNotFound, HypervisorUnreachable, NotPermitted, VolumeError
 from vmdkvol.messages import Call
 from vmdkvol.orders import Actor, Order, Role, Step
 from vmdkvol.site_messages import (
@@ -208,8 +208,6 @@ def test_a_cordon_of_a_datastore_that_is_gone_is_taken_away(office: Office) -> N
     [
         pytest.param(CordonDatastore(name="ds1", reason="x" * 257), BadRequest, id="long-reason"),
         pytest.param(CordonDatastore(name="ds1", reason="a\nb"), BadRequest, id="two-lines"),
-        pytest.param(CordonDatastore(name="ds1", expect=1), StaleRequest, id="revision"),
-        pytest.param(UncordonDatastore(name="ds1", expect=1), StaleRequest, id="revision-of-none"),
     ],
 )
 def test_what_is_not_ordered(office: Office, order: Order, error: type[VolumeError]) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.doubles.hand_clock import HandClock
+from tests.unit.esx.admin_site import meaning
 from tests.unit.esx.site import Kept
 from vmdkvol.admin_errors import KeyReused
 from vmdkvol.adoption_messages import ScanDisks
@@ -22,10 +23,9 @@ from vmdkvol.orphan_messages import ListOrphans
 from vmdkvol.policy_messages import GetPolicy, ListPolicies, ListPolicyVolumes
 from vmdkvol.vmgroup_messages import AddMembers
 from vmdkvol.volume_orders import CreateVolumeFor
-from vmdkvol_esx.begun import ADMINISTRATOR
+from vmdkvol_esx.begun import ADMINISTRATOR, Meant
 from vmdkvol_esx.crew import WORKERS, Kind
 from vmdkvol_esx.desk import MOST_SLOW, REFUSED_S, Desk, refuse_all
-from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.records import AuditRecord
 from vmdkvol_esx.store import SqlStore, open_store
 
@@ -110,6 +110,22 @@ class Forgetful:
 KINDS = (Paint, Tidy, Look, Peek, CreateVolumeFor, AddMembers, ScanDisks, ListOrphans, QueryAudit, ExportAudit)
 
 
+class Verbatim:
+    """Takes every name as it stands."""
+
+    def expected(self, order: OrderFor[Any]) -> Meant:
+        return Meant()
+
+    def digest(self, order: OrderFor[Any], meant: Meant) -> None:
+        return None
+
+    def bound(self, order: OrderFor[Any], meant: Meant) -> OrderFor[Any]:
+        return order
+
+    def is_gone(self, order: OrderFor[Any], subject: str | None) -> bool:
+        return False
+
+
 class Office:
     """A desk with some rows; ``done`` is what was carried out."""
 
@@ -123,9 +139,11 @@ class Office:
         self.task: UUID | None = None
         self.restart()
 
-    def restart(self, store: Any = None) -> None:
+    def restart(self, store: Any = None, means: Any = None) -> None:
         rows: dict[type[Request[Any]], Callable[[Any, Call], Any]] = dict.fromkeys(KINDS, self._do)
-        self.desk = Desk(rows | {Cut: self._cut}, store or self.store, self.audit, self.clock, self.log, Meaning(self.store))
+        rows[Cut] = self._cut
+        kept, means = store or self.store, means or meaning(self.store)
+        self.desk = Desk(rows, kept, self.audit, self.clock, self.log, means)
 
     def ask(self, request: Request[Any], call: UUID = ONE) -> Any:
         return self.desk.answer(request, Call(call, Deadline.after(self.clock, 10.0), ADMINISTRATOR))
@@ -185,7 +203,7 @@ def searching(office: Office, meanwhile: Callable[[], object]) -> Desk:
         return Outcome(Plan(), True)
 
     rows: Any = {Search: search, Look: lambda *_: Outcome(Plan(), True)}
-    desk = Desk(rows, office.store, office.audit, office.clock, office.log, Meaning(office.store))
+    desk = Desk(rows, office.store, office.audit, office.clock, office.log, meaning(office.store))
     return desk
 
 
@@ -213,7 +231,7 @@ def test_viewers_leave_a_long_look_to_those_who_may_do_more(office: Office) -> N
             heard.append(desk.answer(operator, call))
         return Outcome(Plan(), True)
 
-    desk = Desk({Search: search}, office.store, office.audit, office.clock, office.log, Meaning(office.store))
+    desk = Desk({Search: search}, office.store, office.audit, office.clock, office.log, meaning(office.store))
     for _ in range(2):
         desk.answer(viewer, call)
     assert len(heard) == 2
@@ -374,6 +392,7 @@ MADE = CreateVolumeFor(vmgroup="_DEFAULT", name="db", options=(("size", "10mb"),
     ],
 )
 def test_the_audit_has_lists_as_people_write_them(office: Office, order: Order, detail: str) -> None:
+    office.restart(means=Verbatim())
     office.ask(order)
     assert office.audit.records[0].detail == detail
 

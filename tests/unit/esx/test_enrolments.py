@@ -9,10 +9,9 @@ import pytest
 from tests.unit.esx.enrolment import HOST, LEAF_S, OTHER, SOCKET_HOST, Registry, from_tcp, hello
 from vmdkvol import wire
 from vmdkvol.admin_messages import EnrollVm, ListVms, RevokeVm, Standing, VmInfo
-from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, Conflict, HypervisorUnreachable, NotEnrolled, NotFound, UnknownCaller
 from vmdkvol.frames import MAX_FRAME
-from vmdkvol.messages import Call, Enroll
+from vmdkvol.messages import Enroll
 from vmdkvol.tokens import Token
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Proof
@@ -276,10 +275,3 @@ def test_a_second_revocation_changes_nothing(registry: Registry) -> None:
     registry.enrolments.revoke(RevokeVm("host"))
     again = registry.enrolments.revoke(RevokeVm("host"))
     assert (again.plan.steps, again.done) == ((), True)
-
-
-@pytest.mark.parametrize("order", [EnrollVm("host", expect=1), RevokeVm("host", expect=1)])
-def test_a_machine_has_no_revision(registry: Registry, order: EnrollVm | RevokeVm) -> None:
-    rows = registry.enrolments.rows()
-    with pytest.raises(BadRequest, match="no revision"):
-        rows[type(order)](order, Call(UUID(int=1), Deadline.after(SystemClock(), 1.0)))

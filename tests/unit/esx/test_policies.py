@@ -226,7 +226,6 @@ def test_made_twice_it_is_the_same_and_with_other_words_a_conflict(site: AdminSi
         pytest.param(CreatePolicy(name="a", diskformat=""), BadRequest, id="empty-demand"),
         pytest.param(CreatePolicy(name="a", description="x\ny"), BadRequest, id="description-of-two-lines"),
         pytest.param(CreatePolicy(name="a", description="x" * 257), BadRequest, id="long-description"),
-        pytest.param(CreatePolicy(name="a", expect=1), StaleRequest, id="a-revision-of-what-is-not-there"),
     ],
 )
 def test_what_is_no_policy_is_not_made(site: AdminSite, order: Order, error: type[Exception]) -> None:

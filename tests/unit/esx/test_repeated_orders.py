@@ -8,21 +8,40 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.unit.esx.admin_site import AdminSite
-from tests.unit.esx.site import DS1, Killed
+from tests.unit.esx.admin_site import AdminSite, meaning
+from tests.unit.esx.site import DS1, A, Killed
 from tests.unit.esx.test_desk import Notes
 from vmdkvol.admin_errors import KeyReused, VmgroupNotFound
 from vmdkvol.adoption_messages import ReleaseVolume
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import StaleRequest, VolumeNotFound
+from vmdkvol.errors import NoSpace, StaleRequest, VolumeNotFound
 from vmdkvol.messages import Call
 from vmdkvol.orders import OrderFor
-from vmdkvol.vmgroup_messages import AddMembers, CreateVmgroup, RemoveRight, RemoveVmgroup, SetRight, UpdateVmgroup
-from vmdkvol.volume import DEFAULT_VMGROUP, State, VolumeId
-from vmdkvol.volume_orders import DestroyVolume, DetachVolume, MoveVolume, RenameVolume, RestoreVolume, SetVolume, TrashVolume
-from vmdkvol_esx.begun import ADMINISTRATOR
+from vmdkvol.points import Point
+from vmdkvol.vmgroup_messages import (
+    AddMembers,
+    CreateVmgroup,
+    RemoveMembers,
+    RemoveRight,
+    RemoveVmgroup,
+    SetRight,
+    UpdateVmgroup,
+)
+from vmdkvol.volume import DEFAULT_VMGROUP, State, VmId, VolumeId
+from vmdkvol.volume_orders import (
+    CreateVolumeFor,
+    DestroyVolume,
+    DetachVolume,
+    MoveVolume,
+    RenameVolume,
+    RestoreVolume,
+    SetVolume,
+    TrashVolume,
+)
+from vmdkvol_esx import named
+from vmdkvol_esx.begun import ADMINISTRATOR, Meant, kept, key, meant_by, who
 from vmdkvol_esx.desk import Desk
-from vmdkvol_esx.meaning import Meaning
+from vmdkvol_esx.repeats import write
 
 CALL = UUID(int=7)
 READ_ONLY = (("access", "read-only"),)
@@ -50,9 +69,13 @@ class Office:
         self.site = AdminSite(retention_s=retention_s)
         self.site.store.set_default_datastore(DEFAULT_VMGROUP, DS1)
 
+    def machine(self, order: Any) -> VmId:
+        return named.one(order.vm, self.site.hypervisor.machines()).id
+
     def ask(self, order: OrderFor[Any], call: UUID | None = None, store: Any = None) -> Any:
         site = self.site
-        desk = Desk(site.handles, store or site.store, Notes(), site.clock, site.log, Meaning(site.store))
+        means = meaning(site.store, site.hypervisor.machines, self.machine)
+        desk = Desk(site.handles, store or site.store, Notes(), site.clock, site.log, means)
         return desk.answer(order, Call(call or uuid4(), Deadline.after(site.clock, 1000.0), ADMINISTRATOR))
 
     def died(self, order: OrderFor[Any]) -> None:
@@ -174,10 +197,10 @@ def test_a_repeated_removal_of_a_vmgroup_leaves_the_next_one_of_that_name(office
 
 @pytest.mark.parametrize("order", [TrashVolume, DestroyVolume, ReleaseVolume])
 def test_what_is_gone_is_done_for_the_repeat_of_an_order_that_takes_it_away(office: Office, order: Any) -> None:
-    meaning, volume = Meaning(office.site.store), str(office.site.create("db").id)
-    assert not meaning.is_gone(order(volume="db"), volume)
-    assert meaning.is_gone(order(volume="db"), str(uuid4()))
-    assert not meaning.is_gone(SetVolume(volume="db"), str(uuid4()))
+    means, volume = meaning(office.site.store), str(office.site.create("db").id)
+    assert not means.is_gone(order(volume="db"), volume)
+    assert means.is_gone(order(volume="db"), str(uuid4()))
+    assert not means.is_gone(SetVolume(volume="db"), str(uuid4()))
 
 
 def test_another_order_with_the_key_of_one_that_died_is_refused(office: Office) -> None:
@@ -260,6 +283,103 @@ def test_a_repeated_move_goes_to_no_other_vmgroup_that_got_the_name(office: Offi
     with pytest.raises(VmgroupNotFound):
         office.again(MoveVolume(volume="db", to_vmgroup="dev"))
     assert office.site.records()[0].vmgroup == DEFAULT_VMGROUP
+
+
+# --- what is made ----------------------------------------------------------------------------------------------------
+
+VOLUME = CreateVolumeFor(vmgroup="_DEFAULT", name="db", options=(("size", "10mb"),))
+
+
+def test_a_repeated_creation_makes_no_second_volume_beside_the_first_that_was_renamed(office: Office) -> None:
+    office.died(VOLUME)
+    first = office.site.records()[0]
+    office.ask(RenameVolume(volume="db", new_name="web"))
+    told = office.again(VOLUME)
+    assert (told.done, told.plan.steps, told.subject) == (True, (), str(first.id))
+    assert office.states() == [("web", State.READY)]
+
+
+def test_a_repeated_creation_makes_none_beside_the_first_that_was_moved(office: Office) -> None:
+    office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
+    office.died(VOLUME)
+    office.ask(MoveVolume(volume="db", to_vmgroup="dev"))
+    assert office.again(VOLUME).plan.steps == ()
+    assert office.states() == [("db", State.READY)]
+
+
+def test_a_repeated_creation_leaves_another_s_volume_of_that_name(office: Office) -> None:
+    office.died(VOLUME)
+    first = office.site.records()[0]
+    office.ask(RenameVolume(volume="db", new_name="web"))
+    office.site.create("db", size="3gb")
+    assert office.again(VOLUME).subject == str(first.id)
+
+
+@pytest.mark.parametrize("retention_s", [0.0, 1000.0], ids=["for-good", "into-the-trash"])
+def test_a_repeated_creation_does_not_bring_back_what_was_removed(retention_s: float) -> None:
+    office = Office(retention_s)
+    office.died(VOLUME)
+    office.ask(TrashVolume(volume="db"))
+    with pytest.raises(StaleRequest, match="made by this order, and removed since"):
+        office.again(VOLUME)
+    assert [name for name, state in office.states() if state is not State.TRASHED] == []
+
+
+@pytest.mark.parametrize("point", [Point.COMMISSION_BEGUN, Point.CHANGE_SUBMITTED], ids=str)
+def test_a_creation_that_died_under_its_work_is_made_once_by_its_repeat(office: Office, point: Point) -> None:
+    office.site.restart(lambda passed: _dies(passed) if passed is point else None)
+    with pytest.raises(Killed):
+        office.ask(VOLUME, CALL)
+    office.site.restart()
+    office.again(VOLUME)
+    assert office.states() == [("db", State.READY)]
+    office.ask(RenameVolume(volume="db", new_name="web"))
+    office.ask(VOLUME)
+    assert office.states() == [("db", State.READY), ("web", State.READY)]
+
+
+def test_a_creation_that_was_undone_and_then_made_is_known_to_its_repeat(office: Office) -> None:
+    office.site.hypervisor.fail(NoSpace("full"))
+    with pytest.raises(NoSpace):
+        office.ask(VOLUME, CALL)
+    mark = office.site.store.stored_answer(ADMINISTRATOR, key(CALL))
+    office.died(VOLUME)
+    made = office.site.records()[0]
+    assert mark is not None
+    assert str(made.id) not in mark.decode()
+    office.ask(RenameVolume(volume="db", new_name="web"))
+    assert office.again(VOLUME).subject == str(made.id)
+    assert office.states() == [("web", State.READY)]
+
+
+def test_a_repeated_creation_of_a_vmgroup_makes_no_second_one_beside_the_first_that_was_renamed(office: Office) -> None:
+    order = CreateVmgroup(name="dev", default_datastore="ds1")
+    office.died(order)
+    first = office.site.store.group("dev").vmgroup.id
+    office.ask(UpdateVmgroup(name="dev", new_name="old"))
+    told = office.again(order)
+    assert (told.done, told.plan.steps, told.subject) == (True, (), str(first))
+    assert office.site.store.group("dev") is None
+
+
+def test_a_repeated_list_of_machines_is_of_those_that_had_the_names(office: Office) -> None:
+    office.ask(CreateVmgroup(name="dev", default_datastore="ds1"))
+    order = AddMembers(name="dev", vms=("host-a",))
+    office.died(order)
+    office.ask(RemoveMembers(name="dev", vms=("host-a",)))
+    swapped = {"host-a": "host-b", "host-b": "host-a"}
+    for vm in office.site.hypervisor.machines():
+        office.site.hypervisor.rename_vm(vm.id, swapped[vm.name])
+    office.again(order)
+    assert [each.vm for each in office.site.store.group("dev").members] == [A]
+
+
+def test_what_an_older_version_kept_of_an_order_is_understood() -> None:
+    order = TrashVolume(volume="db")
+    assert meant_by(order, write(order, ["s", "ann", None])) == Meant("s")
+    assert meant_by(order, kept(order, Meant("s", "to", ("a",)))) == Meant("s", "to", ("a",))
+    assert who(write(order, ["s", "ann", None])) == "ann"
+    assert who(write(order, ["s", 3, None])) is None
 
 
 def _dies(_: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.doubles.faulty import Faults
 from tests.doubles.hand_clock import HandClock
-from tests.unit.esx.admin_site import AdminSite
+from tests.unit.esx.admin_site import AdminSite, meaning
 from tests.unit.esx.site import DS1, DS2, A, B, Killed
 from tests.unit.esx.test_desk import Notes
 from vmdkvol import logs
@@ -32,7 +32,6 @@ from vmdkvol.volume_orders import CreateVolumeFor
 from vmdkvol_esx.auditing import Auditing
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.desk import Desk
-from vmdkvol_esx.meaning import Meaning
 from vmdkvol_esx.paths import disk_ref
 from vmdkvol_esx.ports import AttachDisk, CloneDisk, CreateDisk, Datastore
 from vmdkvol_esx.records import Intent
@@ -136,7 +135,7 @@ BIG_FOR_ANN = CreateVolumeFor(vmgroup="_DEFAULT", name="big", options=(("datasto
 def at_the_desk(site: AdminSite, order: CreateVolumeFor, seconds: float = 5.0) -> Any:
     """Give the order as it comes from outside: who gave it is kept, and the audit hears of it."""
     call = uuid4()
-    desk = Desk(site.handles, site.store, site.auditing, site.clock, site.log, Meaning(site.store))
+    desk = Desk(site.handles, site.store, site.auditing, site.clock, site.log, meaning(site.store))
     with logs.bound(call=str(call)):
         return desk.answer(order, Call(call, Deadline.after(site.clock, seconds), ADMINISTRATOR))
 
@@ -350,7 +349,7 @@ def test_ended_work_is_not_cancelled(site: AdminSite) -> None:
 def test_work_says_which_administrator_ordered_it(site: AdminSite) -> None:
     call = uuid4()
     order = CreateVolumeFor(vmgroup="_DEFAULT", name="db", options=(("datastore", "ds1"),), by=Actor("ann", Role.ADMIN, "unix"))
-    desk = Desk(site.handles, site.store, Notes(), site.clock, site.log, Meaning(site.store))
+    desk = Desk(site.handles, site.store, Notes(), site.clock, site.log, meaning(site.store))
     with logs.bound(call=str(call)):
         desk.answer(order, Call(call, Deadline.after(site.clock, 100.0), ADMINISTRATOR))
     assert [each.by for each in tasks(site, ended=True)] == ["ann"]

@@ -69,8 +69,8 @@ class Changes:
             return _refused(visit, row, error)
         replaced = (CSRF, KEY, SUBJECT, DIGEST)
         kept = [(name, value) for name, values in visit.form.fields.items() if name not in replaced for value in values]
-        if expect is not None and as_id(outcome["subject"]) is not None:
-            # The next object of that name has the same first revisions.
+        if row.message.identified and as_id(outcome["subject"]) is not None:
+            # The next object of that name has the same first revisions, if it has any.
             kept.append((SUBJECT, outcome["subject"]))
         if outcome["plan"].get("digest") is not None:
             kept.append((DIGEST, outcome["plan"]["digest"]))

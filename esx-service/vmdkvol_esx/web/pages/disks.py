@@ -8,7 +8,7 @@ from vmdkvol.adoption_messages import AdoptDisk, ScanDisks
 from vmdkvol.errors import BadRequest, DatastoreNotFound, NotFound
 from vmdkvol.options import ACCESS, FSTYPES
 from vmdkvol.vmgroup_messages import DEFAULT_NAME, ListVmgroups
-from vmdkvol_esx.web.pages.again import Again
+from vmdkvol_esx.web.pages.again import DIGEST, Again
 from vmdkvol_esx.web.pages.changing import Change
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.visit import Drawn, Page, Unknown, Visit
@@ -59,6 +59,7 @@ def _order(form: Form) -> AdoptDisk:
         name=form.text("name"),
         options=options,
         over_quota=form.flag("over_quota"),
+        digest=form.maybe(DIGEST),
     )
 
 

@@ -39,6 +39,7 @@ def _create(form: Form) -> CreateVmgroup:
         vms=form.lines("vms"),
         defaults=form.pairs("defaults"),
         policies=form.lines("policies"),
+        digest=form.maybe(DIGEST),
     )
 
 
@@ -232,7 +233,7 @@ CHANGES = (
     _row(
         "add-members",
         AddMembers,
-        lambda form: AddMembers(name=form.text("name"), vms=_vms(form)),
+        lambda form: AddMembers(name=form.text("name"), vms=_vms(form), digest=form.maybe(DIGEST)),
         "Put machines into vmgroup {name}",
         "they are in vmgroup {name}",
         partial(_members_differing, what="those that join"),
@@ -240,7 +241,7 @@ CHANGES = (
     _row(
         "remove-members",
         RemoveMembers,
-        lambda form: RemoveMembers(name=form.text("name"), vms=_vms(form)),
+        lambda form: RemoveMembers(name=form.text("name"), vms=_vms(form), digest=form.maybe(DIGEST)),
         "Take a machine out of vmgroup {name}",
         "it is out of vmgroup {name}",
         partial(_members_differing, what="those that leave"),

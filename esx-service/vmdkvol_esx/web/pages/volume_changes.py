@@ -23,6 +23,7 @@ from vmdkvol.volume_orders import (
     TrashVolume,
 )
 from vmdkvol_esx.web.pages import volumes
+from vmdkvol_esx.web.pages.again import DIGEST
 from vmdkvol_esx.web.pages.changing import Change
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.visit import Drawn, Visit
@@ -32,7 +33,11 @@ def _create(form: Form) -> CreateVolumeFor:
     options = [("size", form.maybe("size")), ("datastore", form.maybe("datastore"))]
     given = (*((key, value) for key, value in options if value is not None), *form.pairs("options"))
     return CreateVolumeFor(
-        vmgroup=form.text("vmgroup"), name=form.text("name"), options=given, over_quota=form.flag("over_quota")
+        vmgroup=form.text("vmgroup"),
+        name=form.text("name"),
+        options=given,
+        over_quota=form.flag("over_quota"),
+        digest=form.maybe(DIGEST),
     )
 
 
@@ -101,7 +106,10 @@ CHANGES = (
         "move-volume",
         MoveVolume,
         lambda form: MoveVolume(
-            volume=form.text("volume"), to_vmgroup=form.text("to_vmgroup"), over_quota=form.flag("over_quota")
+            volume=form.text("volume"),
+            to_vmgroup=form.text("to_vmgroup"),
+            over_quota=form.flag("over_quota"),
+            digest=form.maybe(DIGEST),
         ),
         lambda form: f"Move {form.maybe('name') or ''} to vmgroup {form.text('to_vmgroup')}",
         lambda form: f"volume {form.maybe('name') or ''} is in vmgroup {form.text('to_vmgroup')} now",

@@ -17,8 +17,9 @@ from vmdkvol.orders import Actor, Role
 from vmdkvol.vmgroup_messages import AddMembers, CreateVmgroup, RemoveMembers, SetRight
 from vmdkvol.volume import VmId
 from vmdkvol_esx.web import asked, front, intake, misreadings
-from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, tag, wait_of
+from vmdkvol_esx.web.asked import Said, call_id, message, path_parts, wait_of
 from vmdkvol_esx.web.misreadings import SEE
+from vmdkvol_esx.web.preconditions import Conditions
 from vmdkvol_esx.web.routes import ROUTES, Route
 
 ANN = Actor("ann", Role.ADMIN, "192.0.2.7")
@@ -47,31 +48,9 @@ def test_an_order_has_its_fields_from_path_and_body() -> None:
 
 
 def test_dry_run_and_the_expected_revision_are_no_fields_of_the_body() -> None:
-    found = made("SetRight", {"name": "g", "datastore": "ds1"}, body=b'{"max_bytes": 5}', query="dry_run=true", if_match='"7"')
+    path = {"name": "g", "datastore": "ds1"}
+    found = made("SetRight", path, body=b'{"max_bytes": 5}', query="dry_run=true", conditions=Conditions('"7"'))
     assert found == SetRight(name="g", datastore="ds1", max_bytes=5, by=ANN, dry_run=True, expect=7)
-
-
-@pytest.mark.parametrize(("tag", "revision"), [('"7"', 7), ('"7.0a1b"', 7), (' "12" ', 12), ("*", None), (None, None)])
-def test_if_match_says_which_revision_is_expected(tag: str | None, revision: int | None) -> None:
-    assert made("RevokeVm", {"vm": "a"}, if_match=tag).expect == revision
-
-
-@pytest.mark.parametrize("shown", ["", "0123456789abcdef"])
-def test_if_match_says_which_object_is_expected(shown: str) -> None:
-    subject = UUID("6d3f0a7e-3c67-4d8b-9e1a-0c2b4a5d6e7f")
-    found = made("RevokeVm", {"vm": "a"}, if_match=f'"{tag(7, str(subject), shown)}"')
-    assert (found.expect, found.expect_id) == (7, subject)
-
-
-def test_the_tag_of_what_has_a_name_only_is_its_revision() -> None:
-    found = made("RevokeVm", {"vm": "a"}, if_match=f'"{tag(7, "gold")}"')
-    assert (found.expect, found.expect_id) == (7, None)
-
-
-@pytest.mark.parametrize("tag", ["7", 'W/"7"', '"7", "8"', '"-1"', '"x"', '""', '"7.G"', '"7."', '"٣"', '"' + "9" * 19 + '"'])
-def test_what_is_no_tag_of_ours_is_refused(tag: str) -> None:
-    with pytest.raises(BadRequest, match="If-Match"):
-        made("RevokeVm", {"vm": "a"}, if_match=tag)
 
 
 def test_a_list_in_a_body_and_one_name_in_a_path_are_the_same_message() -> None:

@@ -99,6 +99,35 @@ def test_what_goes_with_a_vmgroup_is_what_its_plan_showed(site: Site) -> None:
     assert (done.remove_volumes, done.digest) == (True, "0a1b")
 
 
+@pytest.mark.parametrize(
+    ("verb", "asked"),
+    [
+        ("add-members", {"name": "dev", "vms": "web1"}),
+        ("remove-members", {"name": "dev", "vms": "web1"}),
+        ("create-vmgroup", {"name": "dev", "default_datastore": "ds1", "vms": "web1"}),
+        ("create-volume", {"vmgroup": "dev", "name": "db"}),
+        ("move-volume", {"volume": ID, "to_vmgroup": "dev"}),
+        ("adopt-disk", {"disk": "[ds1] x.vmdk", "vmgroup": "dev", "name": "db"}),
+    ],
+)
+def test_what_an_order_names_beside_its_object_is_what_its_plan_was_made_for(
+    site: Site, verb: str, asked: dict[str, str]
+) -> None:
+    site.outcome = replace(OUTCOME, plan=replace(OUTCOME.plan, digest="0a1b"))
+    browser = site.entered()
+    browser.confirm(browser.post(f"/ui/change/{verb}/plan", {**asked, "csrf": browser.csrf()}))
+    (done,) = (order for order in site.asked if _real(order))
+    assert done.digest == "0a1b"
+
+
+def test_what_has_no_revision_is_still_the_one_that_was_planned(site: Site) -> None:
+    site.outcome = replace(OUTCOME, subject=str(UUID(int=10)), revision=None)
+    browser = site.entered()
+    browser.confirm(browser.post("/ui/change/revoke-vm/plan", {"vm": "docker1", "csrf": browser.csrf()}))
+    (done,) = (order for order in site.asked if _real(order))
+    assert (done.expect, done.expect_id) == (None, UUID(int=10))
+
+
 def test_the_key_of_a_plan_is_no_order_of_somebody_else(site: Site) -> None:
     fields = forms(site.entered(name="ann").send(ONE, "trash-volume"))[-1].fields
     bob = site.entered(name="bob")
