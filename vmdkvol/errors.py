@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
+from vmdkvol.visible import escaped
+
 Field = str | int | bool | None
 
 _WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -20,17 +22,13 @@ MAX_TEXT = 220
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
-    """Return ``text`` with everything unprintable escaped, cut to ``limit`` characters.
+    """Return ``text`` with everything escaped that cannot be seen, cut to ``limit`` characters.
 
     Docker prints it as it is: a control character or a change of direction in it would forge lines in a terminal or a log.
     """
     # Cut first: a megabyte of text is not escaped for the sake of its first line.
-    clean = text[:limit] if text[:limit].isprintable() else "".join(map(_escaped, text[:limit]))
+    clean = escaped(text[:limit])
     return clean if len(clean) <= limit and len(text) <= limit else clean[: limit - 1] + "…"
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def quoted(value: object, limit: int = 60) -> str:

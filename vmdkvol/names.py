@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NewType
 
 from vmdkvol.errors import InvalidName, quoted
+from vmdkvol.visible import is_visible
 
 DatastoreName = NewType("DatastoreName", str)
 
@@ -70,9 +71,12 @@ class VolumeRef:
         """Return the name in ``text`` for a volume that is to be made; raise InvalidName if it is none.
 
         Since its version 28 Docker's own command leaves blanks at the ends of a name away in ``volume inspect`` and
-        ``volume rm``: nobody could remove such a volume with it.
+        ``volume rm``: nobody could remove such a volume with it. Nor is there a new one that looks like another by a character
+        that is drawn as nothing.
         """
         ref = cls.parse(text)
+        if not is_visible(text):
+            raise InvalidName(f"the volume name {ascii(text)[:110]} has a character that nobody sees", remedy="leave it out")
         if text != text.strip():
             raise InvalidName(f"the volume name {quoted(text, 110)} begins or ends with a blank, which Docker's command drops")
         return ref

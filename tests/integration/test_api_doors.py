@@ -317,6 +317,14 @@ def test_no_text_of_a_request_becomes_a_header_of_the_answer(shared: ApiSite) ->
     assert "evil" not in str(odd.headers)
 
 
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "X-Forwarded-Proto", "X-Forwarded-Ssl", "X-Forwarded-Protocol"])
+@pytest.mark.parametrize("value", ["/v1", "/elsewhere", "https", "http", "on"])
+def test_no_header_says_which_path_or_scheme_is_meant(shared: ApiSite, name: str, value: str) -> None:
+    """Also none that came through a proxy on this machine, which gunicorn believes unless it is told not to."""
+    head = f"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\n{name}: {value}\r\n\r\n".encode()
+    assert shared.raw(head).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_a_megabyte_is_refused_and_the_reason_arrives(shared: ApiSite, chunked: bool) -> None:
     body = b'{"give": "' + b"x" * (1 << 20) + b'"}'

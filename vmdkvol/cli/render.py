@@ -19,6 +19,7 @@ import click
 from vmdkvol.cli import completing
 from vmdkvol.cli.choosing import Condition, check_keys, chosen, ordered, parse_condition, parse_keys, value_of
 from vmdkvol.errors import BadRequest, MissingTool, one_line
+from vmdkvol.visible import is_visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -183,7 +184,7 @@ def show_facts(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def cell(value: Any) -> str:
     """Return a value as it stands in a table: on one line, with nothing that a terminal obeys."""
-    if type(value) is str and 0 < len(value) <= MAX_CELL and value.isprintable():
+    if type(value) is str and 0 < len(value) <= MAX_CELL and is_visible(value):
         # Most are such, and a list has ten thousand rows.
         return value
     if value is None or value == "" or value in ((), [], {}):

@@ -106,6 +106,10 @@ class Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
             "limit_request_line": 8190,
             "limit_request_fields": 60,
             "limit_request_field_size": 8190,
+            # Nobody before us is asked who somebody is, and no header says what the path is.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
             "control_socket_disable": True,
             "accesslog": None,
             "errorlog": "-",
