@@ -21,7 +21,7 @@ from vmdkvol.cli.revisions import REVISION, Revision
 from vmdkvol.cli.several import Several
 from vmdkvol.cli.waiting import going_on, look_at_task, screen, unanswered, wait
 from vmdkvol.clock import Deadline, SystemClock
-from vmdkvol.errors import BadRequest, StillWorking, VolumeError, one_line
+from vmdkvol.errors import StillWorking, VolumeError, one_line
 
 if TYPE_CHECKING:
     from vmdkvol.cli.client import Client
@@ -291,19 +291,3 @@ def _revision(client: Client, outcome: Outcome) -> int | None:
     except VolumeError:
         return None
     return revision
-
-
-def one_name(name: str | None, flag: str | None, what: str) -> str:
-    """Return the name, which may be an argument or, as in vDVS, ``--name``; UsageError for none or for two."""
-    if (name is None) == (flag is None):
-        said = "once: as an argument or as a flag" if name is not None else f"as an argument: the name of the {what}"
-        raise click.UsageError(f"give it {said}", click.get_current_context(silent=True))
-    return name if name is not None else flag or ""
-
-
-def words_of(lists: tuple[str, ...]) -> list[str]:
-    """Return the names in ``a,b`` and repeated options, in their order; BadRequest if one of them is empty."""
-    found = [word.strip() for text in lists for word in text.split(",")]
-    if not all(found):
-        raise BadRequest("a list has an empty name in it", remedy="write NAME,NAME")
-    return found

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmdkvol.cli import completing
-from vmdkvol.cli.ordering import Change, How, carry_out, change_options, one_name
+from vmdkvol.cli.given import one_name
+from vmdkvol.cli.ordering import Change, How, carry_out, change_options
 from vmdkvol.cli.outcome import left
 from vmdkvol.cli.paths import path_of
 from vmdkvol.cli.reaching import api_options
