@@ -38,10 +38,12 @@ class PendingPolicies:
         self._clock = parts.clock
         self._log = parts.log
 
-    def followed(self, records: Sequence[VolumeRecord]) -> Mapping[DiskUuid, Followed | Unseen]:
+    def followed(
+        self, records: Sequence[VolumeRecord], deadline: Deadline | None = None
+    ) -> Mapping[DiskUuid, Followed | Unseen]:
         """Return how their disks stand, none if that cannot be read now. A policy that waited and is seen waits no more."""
         try:
-            seen = self._hypervisor.followed([disk_ref(record) for record in records]) if records else {}
+            seen = self._hypervisor.followed([disk_ref(record) for record in records], deadline) if records else {}
         except VolumeError as error:
             # What is on record is told all the same.
             self._log.warning("compliance not read", error=str(error))

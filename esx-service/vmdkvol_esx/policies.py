@@ -49,6 +49,7 @@ MOST_JUDGED = 1000
 _PAGE_BYTES = frames.MAX_FRAME - 2048
 _SHOWN = 100
 _LEFT_S = 5.0
+_TOLD_S = 0.5
 _UNSETS = ("description", "diskformat")
 
 
@@ -66,8 +67,8 @@ class Policies:
         """Return what answers each message."""
         return {
             ListPolicies: lambda request, call: self.page(request, call.deadline),
-            GetPolicy: lambda request, _: self.get(request),
-            ListPolicyVolumes: lambda request, _: self.volumes(request),
+            GetPolicy: lambda request, call: self.get(request, call.deadline),
+            ListPolicyVolumes: lambda request, call: self.volumes(request, call.deadline),
             CreatePolicy: lambda order, _: self.create(order),
             UpdatePolicy: lambda order, _: self.update(order),
             RemovePolicy: lambda order, _: self.remove(order),
@@ -86,27 +87,27 @@ class Policies:
                 break
             info = look.info(name)
             if request.compliance:
-                info = replace(info, compliance=self._counts(name, info.volumes))
+                info = replace(info, compliance=self._counts(name, info.volumes, deadline))
             left -= answer_size(info)
             if left < 0 and shown:
                 break
             shown.append(info)
         return PolicyPage(tuple(shown), shown[-1].name if len(shown) < len(names) else None)
 
-    def get(self, request: GetPolicy) -> PolicyDetail:
-        """See ``GetPolicy``."""
+    def get(self, request: GetPolicy, deadline: Deadline) -> PolicyDetail:
+        """See ``GetPolicy``. What was not looked at in time for who asked is counted as unknown."""
         look = self._look()
         info = self._found(look, request.name)
-        counts = self._counts(info.name, info.volumes)
+        counts = self._counts(info.name, info.volumes, deadline)
         return PolicyDetail(replace(info, compliance=counts), tuple(named_by(info.name, look.groups)[:_SHOWN]))
 
-    def volumes(self, request: ListPolicyVolumes) -> PolicyVolumes:
-        """See ``ListPolicyVolumes``."""
+    def volumes(self, request: ListPolicyVolumes, deadline: Deadline) -> PolicyVolumes:
+        """See ``ListPolicyVolumes``. What was not looked at in time for who asked is unknown, with that reason."""
         _check_limit(request.limit)
         records = self._store.under_policy(request.name, request.after, request.limit + 1)
         if not records:
             self._found(self._look(), request.name)
-        seen, names = self._pending.followed(records[: request.limit]), self._choosing.names()
+        seen, names = self._pending.followed(records[: request.limit], _before(deadline)), self._choosing.names()
         shown, left = list[PolicyVolume](), _PAGE_BYTES
         for record in records[: request.limit]:
             row = judging.row(record, names.get(record.vmgroup) or str(record.vmgroup), seen.get(record.disk_uuid))
@@ -204,11 +205,11 @@ class Policies:
         _check_revision(order, stored)
         return stored
 
-    def _counts(self, name: str, volumes: int) -> ComplianceCounts | None:
+    def _counts(self, name: str, volumes: int, deadline: Deadline) -> ComplianceCounts | None:
         if volumes > MOST_JUDGED:
             return None
         records = self._store.under_policy(name, None, MOST_JUDGED)
-        seen = self._pending.followed(records)
+        seen = self._pending.followed(records, _before(deadline))
         return judging.counted(judging.judge(record, seen.get(record.disk_uuid))[0] for record in records)
 
     def _first_of(self, name: str, used: int) -> str:
@@ -252,6 +253,11 @@ class _Look:
             None,
             None if local is None else local.revision,
         )
+
+
+def _before(deadline: Deadline) -> Deadline:
+    """Return until when disks are looked at, so that what was seen is told in time."""
+    return Deadline(deadline.clock, deadline.at - _TOLD_S)
 
 
 def _check_limit(limit: int) -> None:

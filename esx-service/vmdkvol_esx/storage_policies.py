@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vmdkvol.clock import Deadline
 from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol.volume import DiskUuid, VolumeId
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from vmdkvol_esx.records import VolumeRecord
 
 THIN, THICK = "thin", "thick"
+# Why a disk is unseen that nobody had the time to look at.
+LATE = "there was no time to look at all disks: ask again, for fewer at a time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,11 @@ class StoragePolicies(Protocol):
         """Return the policies as of a moment ago; Unavailable if they cannot be read."""
         ...
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
+    def followed(self, disks: Collection[DiskRef], deadline: Deadline | None = None) -> Mapping[DiskUuid, Followed | Unseen]:
         """Return, in few bulk reads, how these disks stand to the policies that they are under.
 
         A disk that is not there lacks, or is unseen; so is one of which nobody can say it now. Unavailable if none could be
-        asked about.
+        asked about. What was not looked at by the ``deadline`` is unseen, too; None: a look takes as long as it takes.
         """
         ...
 

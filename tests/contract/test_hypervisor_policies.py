@@ -8,10 +8,11 @@ from tests.contract import proven
 from tests.contract.hypervisor_benches import BIG, MARKS, MIB, VM_A, VM_B, Bench, attached, do, made, new_disk
 from tests.contract.proven import Where
 from tests.doubles.simulated_hypervisor import SimulatedHypervisor
+from vmdkvol.clock import Deadline, SystemClock
 from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, StaleRequest, TruthUnknown, VolumeInUse, VolumeLost
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol_esx.ports import AttachDisk, ChangePolicy, CreateDisk, DetachDisk, DiskRef
-from vmdkvol_esx.storage_policies import Followed, Unseen
+from vmdkvol_esx.storage_policies import LATE, Followed, Unseen
 
 # Where policies are made here, and each disk is under one.
 OURS = [pytest.param(each, marks=MARKS[each], id=each) for each in (Where.SIMULATED, Where.LOCAL)]
@@ -117,6 +118,16 @@ def test_no_disk_is_made_by_a_change_of_its_policy(bench: Bench) -> None:
         do(bench, ChangePolicy(disk, "any"))
 
     assert bench.hypervisor.disk(disk) is None
+
+
+def test_a_disk_that_there_was_no_time_to_look_at_is_unseen(bench: Bench) -> None:
+    disk = made(bench)
+
+    followed = bench.hypervisor.followed([disk], Deadline.after(SystemClock(), -1.0))
+
+    seen = followed[disk.uuid]
+    assert isinstance(seen, Unseen)
+    assert seen.reason == LATE
 
 
 @pytest.mark.parametrize("where", OURS, indirect=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tests.doubles.simulated_state import SimulatedDisk, SimulatedState
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import BadRequest, InvalidOption, PolicyNotFound, StaleRequest, TruthUnknown, VolumeError
 from vmdkvol.names import DatastoreName
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.judging import check_demand
 from vmdkvol_esx.ports import ChangePolicy, DiskRef
-from vmdkvol_esx.storage_policies import Followed, KnownPolicies, LocalPolicy, Unseen
+from vmdkvol_esx.storage_policies import LATE, Followed, KnownPolicies, LocalPolicy, Unseen
 
 
 class SimulatedPolicies(SimulatedState):
@@ -39,7 +40,9 @@ class SimulatedPolicies(SimulatedState):
             return KnownPolicies(PolicyKind.LOCAL, {each.name: each.description for each in self.local_policies()})
         return KnownPolicies(PolicyKind.SPBM, dict.fromkeys(self.policies, ""))
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
+    def followed(self, disks: Collection[DiskRef], deadline: Deadline | None = None) -> Mapping[DiskUuid, Followed | Unseen]:
+        if deadline is not None and deadline.passed:
+            return {ref.uuid: Unseen(LATE, 0.0) for ref in disks}
         with self._now():
             if self.policies_fail is not None:
                 raise self.policies_fail

@@ -43,7 +43,7 @@ from vmdkvol_esx.ports import (
     TaskId,
     Vm,
 )
-from vmdkvol_esx.storage_policies import Followed, KnownPolicies
+from vmdkvol_esx.storage_policies import Followed, KnownPolicies, Unseen
 
 # So much is written within ``submit`` (some 50 ms); more becomes a task.
 _SHORT_BYTES = 32 << 20
@@ -151,8 +151,8 @@ class LocalHypervisor(Directories):
     def storage_policies(self) -> KnownPolicies:
         return self._policies.known()
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
-        return self._policies.followed(disks)
+    def followed(self, disks: Collection[DiskRef], deadline: Deadline | None = None) -> Mapping[DiskUuid, Followed | Unseen]:
+        return self._policies.followed(disks, deadline)
 
     def carried(self, disk: DiskUuid) -> bool:
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from vmdkvol.clock import Clock
+from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import Unavailable, VolumeError
 from vmdkvol.policy_messages import Compliance, PolicyKind
 from vmdkvol.sizes import short_size
@@ -15,7 +15,7 @@ from vmdkvol_esx.local.datastore import DatastoreFiles
 from vmdkvol_esx.local.disk_files import Extent
 from vmdkvol_esx.naming_policies import unknown
 from vmdkvol_esx.ports import ChangePolicy, DiskPath, DiskRef
-from vmdkvol_esx.storage_policies import THICK, THIN, Followed, KnownPolicies, LocalPolicy
+from vmdkvol_esx.storage_policies import LATE, THICK, THIN, Followed, KnownPolicies, LocalPolicy, Unseen
 
 # Under this key a disk's descriptor names the policy that it is under.
 NOTE = "policy"
@@ -67,12 +67,15 @@ class Policies:
                 check_demand(known[change.policy], thin=extent.descriptor.thin, remedy=NO_OTHER)
             files.noted(change.disk, NOTE, change.policy)
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed]:
+    def followed(self, disks: Collection[DiskRef], deadline: Deadline | None = None) -> Mapping[DiskUuid, Followed | Unseen]:
         """See ``StoragePolicies.followed``."""
         book, at = {each.name: each for each in self._book()}, self._clock.wall()
-        found: dict[DiskUuid, Followed] = {}
+        found: dict[DiskUuid, Followed | Unseen] = {}
         unread: VolumeError | None = None
         for ref in disks:
+            if deadline is not None and deadline.passed:
+                found[ref.uuid] = Unseen(LATE, at)
+                continue
             try:
                 found[ref.uuid] = followed(self._files(ref.path), ref, book, at)
             except Unavailable as error:

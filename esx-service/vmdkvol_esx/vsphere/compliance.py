@@ -17,7 +17,7 @@ from vmdkvol.errors import VolumeError, one_line
 from vmdkvol.policy_messages import Compliance
 from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.ports import DiskRef, Log
-from vmdkvol_esx.storage_policies import Followed, Unseen
+from vmdkvol_esx.storage_policies import LATE, Followed, Unseen
 from vmdkvol_esx.vsphere.connecting import Service
 from vmdkvol_esx.vsphere.machine import Fitted, Machine
 from vmdkvol_esx.vsphere.machines import Machines
@@ -66,11 +66,14 @@ class Compliances:
         self._clock = clock
         self._log = log
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
+    def followed(self, disks: Collection[DiskRef], deadline: Deadline | None = None) -> Mapping[DiskUuid, Followed | Unseen]:
         """See ``StoragePolicies.followed``. Raises what stands against a look at the machines."""
-        at, deadline = self._clock.wall(), Deadline.after(self._clock, ASK_S)
+        at = self._clock.wall()
+        deadline = Deadline.after(self._clock, ASK_S) if deadline is None else deadline.at_most(ASK_S)
         if not disks:
             return {}
+        if deadline.passed:
+            return {ref.uuid: Unseen(LATE, at) for ref in disks}
         if not self._policies.are_there(deadline):
             return {ref.uuid: Unseen(NO_POLICIES, at) for ref in disks}
         having = self._having(disks)

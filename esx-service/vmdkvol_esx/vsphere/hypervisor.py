@@ -216,8 +216,8 @@ class VsphereHypervisor:
             self._rest.begin(error)
             raise
 
-    def followed(self, disks: Collection[DiskRef]) -> Mapping[DiskUuid, Followed | Unseen]:
-        return self._compliances.followed(disks)
+    def followed(self, disks: Collection[DiskRef], deadline: Deadline | None = None) -> Mapping[DiskUuid, Followed | Unseen]:
+        return self._compliances.followed(disks, deadline)
 
     def carried(self, disk: DiskUuid) -> bool:
         return self._profiles.carried(disk)

@@ -18,6 +18,7 @@ from vmdkvol.volume import DiskUuid
 from vmdkvol_esx.local.datastore import LocalDatastore
 from vmdkvol_esx.local.hypervisor import LocalHypervisor
 from vmdkvol_esx.ports import AttachDisk, Change, ChangePolicy, CloneDisk, CreateDisk, DeleteDisk, DetachDisk, DiskRef, GrowDisk
+from vmdkvol_esx.storage_policies import Followed
 
 pytestmark = pytest.mark.integration
 MODE = "independent_persistent"
@@ -161,14 +162,20 @@ def test_a_deletion_takes_away_what_a_killed_growth_left(bench: LocalBench) -> N
         assert files(bench) == []
 
 
+def policy_of(bench: LocalBench, disk: DiskRef) -> str | None:
+    seen = bench.hypervisor.followed([disk])[disk.uuid]
+    assert isinstance(seen, Followed)
+    return seen.policy
+
+
 def test_a_killed_change_of_a_policy_leaves_the_old_one_or_the_new_one_and_the_repeat_ends_it(bench: LocalBench) -> None:
     for change in every_kill(bench, lambda: ChangePolicy(made(bench), "any")):
         assert bench.hypervisor.disk(change.disk) is not None
-        assert bench.hypervisor.followed([change.disk])[change.disk.uuid].policy in (None, "any")
+        assert policy_of(bench, change.disk) in (None, "any")
 
         do(bench, change)
 
-        assert bench.hypervisor.followed([change.disk])[change.disk.uuid].policy == "any"
+        assert policy_of(bench, change.disk) == "any"
         do(bench, DeleteDisk(change.disk))
         assert files(bench) == []
 

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.esx.admin_site import AdminSite
 from tests.unit.esx.site import A
 from vmdkvol.admin_errors import PolicyInUse
+from vmdkvol.clock import Deadline
 from vmdkvol.errors import (
     BadRequest,
     HypervisorUnreachable,
@@ -36,7 +37,7 @@ from vmdkvol.policy_messages import (
 from vmdkvol.vmgroup_messages import CreateVmgroup, SetRight, UpdateVmgroup
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.policies import MOST_JUDGED, Policies
-from vmdkvol_esx.storage_policies import LocalPolicy
+from vmdkvol_esx.storage_policies import LATE, LocalPolicy
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_of_too_many_volumes_it_is_not_counted_how_they_stand(vcenter: AdminSite
             return {"gold": MOST_JUDGED + 1}
 
     policies = Policies(replace(vcenter.verbs.parts, store=Large()), Choosing(many))  # type: ignore[arg-type]
-    assert policies.get(GetPolicy(name="gold")).policy.compliance is None
+    assert policies.get(GetPolicy(name="gold"), Deadline.after(vcenter.clock, 100.0)).policy.compliance is None
 
 
 def test_policies_come_in_pages(vcenter: AdminSite) -> None:
@@ -129,6 +130,15 @@ def test_a_page_ends_when_a_look_at_more_disks_would_come_too_late(vcenter: Admi
     assert ([each.name for each in first.policies], first.next) == (["gold"], "gold")
     last = vcenter.order(ListPolicies(compliance=True, after="gold"), seconds=1.0)
     assert ([each.name for each in last.policies], last.next) == (["silver"], None)
+
+
+def test_disks_that_nobody_has_time_to_look_at_are_unknown_and_the_policy_is_told(vcenter: AdminSite) -> None:
+    vcenter.attach(vcenter.create("db", A, policy="gold").id)
+    told = vcenter.order(GetPolicy(name="gold"), seconds=0.4).policy
+    assert (told.volumes, told.compliance) == (1, ComplianceCounts(unknown=1))
+    (row,) = vcenter.order(ListPolicyVolumes(name="gold"), seconds=0.4).volumes
+    assert (row.compliance, row.reason) == (Compliance.UNKNOWN, LATE)
+    assert vcenter.order(GetPolicy(name="gold")).policy.compliance == ComplianceCounts(compliant=1)
 
 
 def test_volumes_come_in_pages_each_with_how_it_stands(vcenter: AdminSite) -> None:

@@ -43,7 +43,9 @@ class Shelf:
         return ref
 
     def stands(self, ref: DiskRef) -> Followed:
-        return self.policies.followed([ref])[ref.uuid]
+        found = self.policies.followed([ref])[ref.uuid]
+        assert isinstance(found, Followed)
+        return found
 
 
 @pytest.fixture
