@@ -19,7 +19,6 @@ from vmdkvol.errors import (
     MetadataDamaged,
     NameConflict,
     NotFound,
-    VolumeError,
     VolumeInUse,
     VolumeLost,
     quoted,
@@ -31,7 +30,7 @@ from vmdkvol.orders import ROOT, Outcome, Plan, Step
 from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
 from vmdkvol.volume import Content, DiskUuid, State, VmgroupId, VolumeId
-from vmdkvol_esx import rights
+from vmdkvol_esx import rights, second_copy
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.claims import claims
 from vmdkvol_esx.copying import FIRST_GENERATION
@@ -120,11 +119,7 @@ class Adopting:
         self._doubts.compared(record.id)
         self._at(Point.ADOPT_RECORDED)
         self._log.warning("adopted", volume=record.name, id=str(record.id), disk=str(path), by=order.by.name)
-        try:
-            self._journal.write_sidecar(record)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again.
-            self._log.warning("sidecar not written", volume=record.name, error=str(error))
+        second_copy.written(self._journal, record, self._log)
         return Outcome(plan, done=True, subject=str(record.id), revision=record.generation)
 
     def _whose(self, record: VolumeRecord) -> str:

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, Conflict, VolumeError
+from vmdkvol.errors import Busy, Conflict
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.points import Point
 from vmdkvol.policy_messages import AWAIT_ATTACH, Compliance, PolicyKind, SetVolumePolicy
 from vmdkvol.volume import Content, VmId
-from vmdkvol_esx import rights
+from vmdkvol_esx import rights, second_copy
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover
@@ -110,11 +110,7 @@ class Assigning:
         return outcome(order, plan, record)
 
     def _copy(self, record: VolumeRecord) -> None:
-        try:
-            self._journal.write_sidecar(record)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again (faults 5).
-            self._log.warning("sidecar not written", volume=record.name, error=str(error))
+        second_copy.written(self._journal, record, self._log)
 
     def _look(self, record: VolumeRecord) -> tuple[VolumeRecord, VmId | None]:
         """Return the record, where its disk lies now, and who has it; raise what is against any change of it."""

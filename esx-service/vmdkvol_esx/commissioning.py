@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid5
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StaleRequest, StillWorking, VolumeError, VolumeLost
+from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StaleRequest, StillWorking, VolumeLost
 from vmdkvol.messages import Call, CreateVolume, Request
 from vmdkvol.names import VM_DATASTORE, DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
@@ -18,7 +18,7 @@ from vmdkvol.points import Point
 from vmdkvol.sizes import format_size
 from vmdkvol.volume import State, VmgroupId, VolumeId
 from vmdkvol.volume_orders import CreateVolumeFor
-from vmdkvol_esx import rights
+from vmdkvol_esx import rights, second_copy
 from vmdkvol_esx.choosing import Choosing
 from vmdkvol_esx.cordons import takes_none
 from vmdkvol_esx.creating import WORK_S, Creating, check_same, wanted_datastore
@@ -213,11 +213,7 @@ class Commissioning:
         if made is None:
             raise VolumeLost(f"volume {record.name} was removed while it was made")
         self._log.info("created", volume=made.name, id=str(made.id), datastore=made.datastore, size_bytes=made.size_bytes)
-        try:
-            self._journal.write_sidecar(made)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again (faults 5).
-            self._log.warning("sidecar not written", volume=made.name, error=str(error))
+        second_copy.written(self._journal, made, self._log)
         return made
 
 

@@ -11,7 +11,6 @@ from vmdkvol.errors import (
     InvalidOption,
     NameConflict,
     StillWorking,
-    VolumeError,
     VolumeInUse,
     VolumeLost,
 )
@@ -20,7 +19,7 @@ from vmdkvol.names import DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
 from vmdkvol.points import Point
 from vmdkvol.volume import State, VmId, VolumeId, VolumeInfo
-from vmdkvol_esx import rights
+from vmdkvol_esx import rights, second_copy
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.defaulting import completed
@@ -150,11 +149,7 @@ class Creating:
         if made is None:
             raise VolumeLost(f"volume {record.name} was removed while it was made")
         self._log.info("created", volume=made.name, id=str(made.id), datastore=made.datastore, size_bytes=made.size_bytes)
-        try:
-            self._journal.write_sidecar(made)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again (faults 5).
-            self._log.warning("sidecar not written", volume=made.name, error=str(error))
+        second_copy.written(self._journal, made, self._log)
         return answered.told or self._listing.describe(made)
 
     def _free_source(self, caller: VmId, group: Group, options: CreateOptions, deadline: Deadline) -> VolumeRecord | None:

@@ -22,7 +22,7 @@ from vmdkvol.orders import Order, Outcome, Plan, Step
 from vmdkvol.points import Point
 from vmdkvol.volume import Content, State, VmgroupId
 from vmdkvol.volume_orders import MoveVolume, RenameVolume, RestoreVolume, SetVolume
-from vmdkvol_esx import regrouping
+from vmdkvol_esx import regrouping, second_copy
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.choosing import TRASHED_ELSE_LIVE
 from vmdkvol_esx.comparing import Comparing
@@ -221,11 +221,7 @@ class Custody:
         return outcome(order, plan, record)
 
     def _write_copy(self, record: VolumeRecord) -> None:
-        try:
-            self._journal.write_sidecar(record)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again.
-            self._log.warning("sidecar not written", volume=record.name, error=str(error))
+        second_copy.written(self._journal, record, self._log)
 
 
 def _check_datastore(record: VolumeRecord, ref: VolumeRef | None) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, SnapshotPresent, TruthUnknown, VolumeError
+from vmdkvol.errors import Busy, SnapshotPresent, TruthUnknown
 from vmdkvol.messages import Call, Request
 from vmdkvol.names import DatastoreName
 from vmdkvol.notices import Grown
@@ -19,7 +19,7 @@ from vmdkvol.orders import Outcome
 from vmdkvol.points import Point
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import Content, VmId
-from vmdkvol_esx import growth, rights
+from vmdkvol_esx import growth, rights, second_copy
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.growth import Found, Holding
@@ -138,11 +138,7 @@ class Resizing:
         record, vm = found.record, None if found.holding is None else found.holding.vm
         if vm is not None or not found.holds(size_bytes):
             record = self._carry_out(record, size_bytes, vm, home, deadline)
-        try:
-            self._journal.write_sidecar(record)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again (faults 5).
-            self._log.warning("sidecar not written", volume=record.name, error=str(error))
+        second_copy.written(self._journal, record, self._log)
         if vm is not None:
             self._handover.tell(vm, Grown(record.id, size_bytes))
         return record

@@ -9,13 +9,13 @@ from itertools import chain, repeat
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, Unavailable, VolumeError
+from vmdkvol.errors import Busy, Unavailable
 from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.points import Point
 from vmdkvol.volume import State, VmId
 from vmdkvol.volume_orders import DetachVolume
-from vmdkvol_esx import severance
+from vmdkvol_esx import second_copy, severance
 from vmdkvol_esx.attaching import foreign
 from vmdkvol_esx.choosing import LIVE_ELSE_TRASHED
 from vmdkvol_esx.comparing import Comparing
@@ -133,13 +133,7 @@ class Severing:
         if record.state is State.LOST:
             # Where its disk lay may be another one's by now.
             return False
-        try:
-            self._journal.write_sidecar(record)
-        except VolumeError as error:
-            # The record is the first copy, and housekeeping writes the second one again.
-            self._log.warning("sidecar not written", volume=record.name, error=str(error))
-            return False
-        return True
+        return second_copy.written(self._journal, record, self._log)
 
     # --- shared --------------------------------------------------------------------------------------------------
 
