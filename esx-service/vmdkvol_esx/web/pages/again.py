@@ -30,9 +30,9 @@ from vmdkvol.errors import (
 from vmdkvol_esx.web.pages.form import FIELD, Form
 
 # What stands in a form beside the order's own fields: whose it is, what was seen, of which id, what goes with it, which plan,
-# which of the page's forms.
-CSRF, REVISION, SUBJECT, DIGEST, KEY, MARK = "csrf", "revision", "subject", "digest", "key", "form"
-_NOBODY_FILLS_IN = frozenset({CSRF, REVISION, SUBJECT, DIGEST, KEY, MARK})
+# which of the page's forms, and in words which of several objects of one name it is about.
+CSRF, REVISION, SUBJECT, DIGEST, KEY, MARK, ABOUT = "csrf", "revision", "subject", "digest", "key", "form", "about"
+_NOBODY_FILLS_IN = frozenset({CSRF, REVISION, SUBJECT, DIGEST, KEY, MARK, ABOUT})
 # A proof is typed each time: one that is there already proves nothing.
 _TYPED_ANEW = frozenset({"i_know"})
 _HEAD = ""

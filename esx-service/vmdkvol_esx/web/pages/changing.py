@@ -11,7 +11,7 @@ from vmdkvol.orders import OrderFor
 from vmdkvol.policy_messages import AWAIT_ATTACH
 from vmdkvol_esx.group_texts import as_id
 from vmdkvol_esx.web.asked import Said, call_id
-from vmdkvol_esx.web.pages.again import CSRF, DIGEST, KEY, REVISION, SUBJECT, Again, wrong_field
+from vmdkvol_esx.web.pages.again import ABOUT, CSRF, DIGEST, KEY, REVISION, SUBJECT, Again, wrong_field
 from vmdkvol_esx.web.pages.form import Form
 from vmdkvol_esx.web.pages.resending import planned, resumed
 from vmdkvol_esx.web.pages.visit import Away, Drawn, Visit
@@ -75,7 +75,8 @@ class Changes:
         if outcome["plan"].get("digest") is not None:
             kept.append((DIGEST, outcome["plan"]["digest"]))
         values = {"verb": verb, "title": row.title(visit.form), "plan": outcome["plan"], "kept": kept}
-        return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": row.back(visit.form)})
+        back, about = row.back(visit.form), visit.form.maybe(ABOUT)
+        return Drawn("plan.html", {**values, "key": str(visit.new_id()), "back": back, "place": back, "about": about})
 
     def carry_out(self, visit: Visit, verb: str) -> Away | Drawn:
         """Give the order, once for each plan that was shown: who clicks twice hears the same twice."""
@@ -97,7 +98,7 @@ class Changes:
         verb, form = found
         row = self._rows[verb]
         try:
-            values = {"resent": planned(verb, form), "title": row.title(form), "to": row.back(form)}
+            values = {"resent": planned(verb, form), "title": row.title(form), "about": form.maybe(ABOUT), "to": row.back(form)}
         except VolumeError:
             return None
         return Drawn("resume.html", values)
@@ -121,8 +122,16 @@ def _refused(visit: Visit, row: Change, error: VolumeError) -> Drawn:
     except VolumeError:
         # The object of the form is not there, or nothing can be read now: there is no page to be led back to.
         raise error from None
-    again = Again(visit.form, error, at)
-    return Drawn(page.template, {**page.values, "again": again, "tried": again.of}, status=422, refused=error)
+    again, place = Again(visit.form, error, at), _place(row, visit.form)
+    return Drawn(page.template, {**page.values, "again": again, "tried": again.of, "place": place}, status=422, refused=error)
+
+
+def _place(row: Change, form: Form) -> str:
+    """Return where in the navigation the form belongs, empty if it does not say."""
+    try:
+        return row.back(form)
+    except VolumeError:
+        return ""
 
 
 def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
@@ -132,8 +141,9 @@ def _conflict(visit: Visit, row: Change, error: StaleRequest) -> Drawn:
     form, found = visit.form, row.differing(visit)
     replaced = {CSRF, KEY, REVISION, SUBJECT, DIGEST, *(name for name, _ in found.fields)}
     kept = [(name, value) for name, values in form.fields.items() if name not in replaced for value in values]
-    values = {"verb": row.verb, "error": error, "differing": found, "kept": [*kept, *found.fields], "back": row.back(form)}
-    return Drawn("conflict.html", values, status=412, refused=error)
+    values = {"verb": row.verb, "error": error, "differing": found, "kept": [*kept, *found.fields]}
+    back = row.back(form)
+    return Drawn("conflict.html", {**values, "back": back, "place": back}, status=412, refused=error)
 
 
 def _after(row: Change, form: Form, outcome: Mapping[str, Any]) -> Away:

@@ -227,6 +227,7 @@ def _look(app: Flask, door: Door, notes: Notes, changes: Changes) -> None:
             "request_id": _call(),
             # Of a page with a form that was refused they are others, see changing.
             "again": None,
+            "place": "",
             "tried": lambda mark: None,
         }
 

@@ -54,6 +54,18 @@ def test_a_change_is_planned_and_then_carried_out_as_it_was_planned(site: Site) 
     assert real.by == Actor("ann", Role.ADMIN, "192.0.2.7")
 
 
+def test_a_plan_says_of_whose_volume_it_is_since_two_tenants_may_have_one_of_a_name(site: Site) -> None:
+    planned = site.entered().send(ONE, "trash-volume")
+    assert "<strong>Volume db of vmgroup g, on ds1, used by docker1</strong>" in planned.text
+
+
+@pytest.mark.parametrize(("fields", "title"), [({"new_name": "x"}, "Rename db"), ({"new_name": ""}, "Not done: db")])
+def test_a_plan_and_a_form_that_is_back_stand_where_they_came_from(site: Site, fields: dict[str, str], title: str) -> None:
+    found = site.entered().send(ONE, "rename-volume", **fields)
+    assert '<a href="/ui/volumes" aria-current="true">' in found.text
+    assert f"<title>{title}" in found.text
+
+
 def test_what_was_done_is_said_once_and_to_nobody_else(site: Site) -> None:
     browser, other = site.entered(), site.entered(name="bob")
     place = browser.confirm(browser.send(ONE, "trash-volume")).headers["Location"]
