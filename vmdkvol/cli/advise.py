@@ -26,7 +26,7 @@ def command() -> None:
     """What to do before something is taken away. Nothing is ever changed."""
 
 
-@command.command("maintenance")
+@command.command("maintenance", short_help="List what blocks taking a host or datastore away.")
 @click.argument(
     "target",
     metavar="HOST|VM|DATASTORE",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -30,6 +31,12 @@ _COMMANDS = {
     "explain": "Explain an error code.",
     "completion": "Print a completion script for a shell.",
 }
+# What other tools call it. Not what is only spelled like it: who wants to delete must not be sent to release.
+_ELSEWHERE = {"list": "ls", "delete": "rm", "remove": "rm", "show": "inspect", "describe": "inspect", "add": "create"}
+_OF_VDVS = {
+    "shortls": "it is `vmdkvol volume ls -c name,size,diskformat,attached_to` here",
+    "config": "nothing is to be initialised here, and `vmdkvol status` says how the service is",
+}
 _WELCOME = """vmdkvol gives containers disks that belong to vSphere. Without vSphere, try it on this machine:
 
   vmdkvol sandbox up                               start a service and an agent, with a directory as datastore
@@ -40,6 +47,12 @@ _WELCOME = """vmdkvol gives containers disks that belong to vSphere. Without vSp
 
 
 class _LazyGroup(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.UsageError(f"{error.message.rstrip('.')}{_meant(error)}", error.ctx) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -52,6 +65,17 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _meant(error: click.exceptions.NoSuchCommand) -> str:
+    """Return what may be meant by a command that there is not, of this one or in the group that was asked."""
+    name, group = error.command_name, error.ctx and error.ctx.command
+    if name in _OF_VDVS:
+        return f"; {_OF_VDVS[name]}"
+    known = group.list_commands(error.ctx) if isinstance(group, click.Group) and error.ctx else []
+    here = _ELSEWHERE.get(name)
+    near = [here] if here in known else difflib.get_close_matches(name, known)
+    return f"; did you mean {' or '.join(near)}" if near else ""
 
 
 @click.group(cls=_LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -28,7 +28,7 @@ def command() -> None:
     """Disks without a record, records without a disk. Nothing is ever mended by itself."""
 
 
-@command.command("ls")
+@command.command("ls", short_help="List what has lost its other half, and what mends it.")
 @view_options(_ORPHANS)
 @api_options
 def ls(client: Client, view: View) -> None:

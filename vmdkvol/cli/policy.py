@@ -66,7 +66,7 @@ def inspect(names: tuple[str, ...], client: Client, output: str) -> int:
     return code
 
 
-@command.command("volumes")
+@command.command("volumes", short_help="List the volumes under a policy, and how they stand.")
 @_name
 @_flag
 @view_options(_UNDER)
@@ -81,7 +81,7 @@ def volumes(name: str | None, flag: str | None, client: Client, view: View) -> N
     view.show(_UNDER, [_volume(each) for each in client.pages(path_of("policies", wanted, "volumes"), "volumes")])
 
 
-@command.command("create")
+@command.command("create", short_help="Create a local policy.")
 @_name
 @_flag
 @_description
@@ -127,7 +127,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
     return carry_out(client, {wanted: change}, how, _said("is changed"))
 
 
-@command.command("rm")
+@command.command("rm", short_help="Remove local policies that nobody uses.")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_names)
 @click.option("--name", "flags", metavar="NAME", multiple=True, shell_complete=_names, help="As vDVS had it; or an argument.")
 @change_options(revised=True)
@@ -140,7 +140,7 @@ def rm(names: tuple[str, ...], flags: tuple[str, ...], client: Client, how: How)
     return carry_out(client, {name: Change("DELETE", path_of("policies", name)) for name in wanted}, how, _said("is removed"))
 
 
-@command.command("apply")
+@command.command("apply", short_help="Put volumes under a policy.")
 @click.argument("name", shell_complete=_names)
 @_volumes
 @_vmgroup

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import click
@@ -40,6 +40,13 @@ class Table:
     wide: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     name: str | None = None
+    # What vDVS called columns, where that is none of the keys.
+    old: Mapping[str, str] = field(default_factory=dict)
+
+    def ours(self, key: str) -> str:
+        """Return the key that ``key``, perhaps with a '-' before it, is called here."""
+        turned = "-" if key.startswith("-") else ""
+        return turned + self.old.get(key.removeprefix("-"), key.removeprefix("-"))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -95,13 +102,13 @@ def view_options(table: Table) -> Callable[[F], F]:
         def command(
             *args: Any, output: str, filters: tuple[str, ...], sort: str | None, columns: str | None, **kwargs: Any
         ) -> Any:
-            named = parse_keys(columns) if columns is not None else ()
+            named = tuple(map(table.ours, parse_keys(columns))) if columns is not None else ()
             if any(key.startswith("-") for key in named):
                 raise BadRequest("a column has no '-' before it", remedy="write --columns key,key")
             view = View(
                 output,
-                tuple(map(parse_condition, filters)),
-                parse_keys(sort) if sort is not None else (),
+                tuple(replace(each, key=table.ours(each.key)) for each in map(parse_condition, filters)),
+                tuple(map(table.ours, parse_keys(sort))) if sort is not None else (),
                 named,
             )
             view.check(table)

@@ -105,7 +105,7 @@ def status(directory: Path, output: str) -> None:
         click.echo(f"\n{problem}")
 
 
-@command.command("down")
+@command.command("down", short_help="Stop everything, and leave nothing but the volumes.")
 @directory_option
 @click.option("--purge", "purging", is_flag=True, help="Remove the datastores too: all volumes are lost.")
 def down(directory: Path, purging: bool) -> None:

@@ -29,7 +29,7 @@ def command() -> None:
     """Enrol Docker hosts, see who is enrolled, end an enrolment."""
 
 
-@command.command("enroll")
+@command.command("enroll", short_help="Print a token with which a machine can enrol, once.")
 @click.argument("name", shell_complete=_vms)
 @click.option("--guestinfo", is_flag=True, help="Also write the token into the virtual machine, whose agent then finds it.")
 @change_options()

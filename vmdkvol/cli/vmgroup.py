@@ -65,7 +65,7 @@ def ls(client: Client, view: View) -> None:
     view.show(VMGROUPS, [row_of(info) for info in client.pages(path_of("vmgroups"), "vmgroups")])
 
 
-@command.command("inspect")
+@command.command("inspect", short_help="Show rights, quotas, defaults, members.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=_vmgroups)
 @output_option
 @api_options
@@ -161,7 +161,7 @@ def update(name: str | None, flag: str | None, client: Client, how: How, **field
     return carry_out(client, {wanted: change}, how, _said("is changed"))
 
 
-@command.command("rm")
+@command.command("rm", short_help="Remove vmgroups.")
 @click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_vmgroups)
 @click.option(
     "--name", "flags", metavar="NAME", multiple=True, shell_complete=_vmgroups, help="As vDVS had it; or an argument."

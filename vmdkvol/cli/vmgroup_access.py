@@ -88,7 +88,7 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
     return _set(client, how, wanted, datastore, _body(said), "may now use", seen=info)
 
 
-@command.command("set")
+@command.command("set", short_help="Change a right or its limits.")
 @_name
 @_flag
 @_datastore
@@ -120,7 +120,7 @@ def rm(name: str | None, flag: str | None, datastore: str, client: Client, how: 
     return carry_out(client, {wanted: change}, how, lambda name: f"vmgroup {name} has no right of its own on {datastore}")
 
 
-@command.command("ls")
+@command.command("ls", short_help="List rights and limits, with what is used.")
 @_name
 @_flag
 @view_options(_RIGHTS)

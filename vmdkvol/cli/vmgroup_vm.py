@@ -59,7 +59,7 @@ def add(names: tuple[str, ...], flag: str | None, listed: tuple[str, ...], clien
     return _order(client, how, name, Change("POST", path_of("vmgroups", name, "members"), {"vms": vms}), "has", vms)
 
 
-@command.command("rm")
+@command.command("rm", short_help="Take virtual machines out of a vmgroup.")
 @_names
 @_name
 @_vms

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 _KEYS = ("name", "vmgroup", "datastore", "size", "state", "attached_to")
 _WIDE = ("allocated", "policy", "diskformat", "fstype", "access", "attach_as", "content", "created", "created_by", "id")
 _USE = ("holders", "running", "unsure", "last_vm", "must_check", "progress", "percent")
-_VOLUMES = Table(_KEYS, _WIDE, ("size_bytes", "allocated_bytes", "path", *_USE, "trashed", "revision"))
+_OLD = {"volume": "name", "capacity": "size", "used": "allocated", "disk_format": "diskformat", "filesystem": "fstype"}
+_VOLUMES = Table(_KEYS, _WIDE, ("size_bytes", "allocated_bytes", "path", *_USE, "trashed", "revision"), old=_OLD)
 # While something is under way that takes its time.
-_WITH_PROGRESS = Table((*_KEYS[:-1], "progress", "attached_to"), _WIDE, _VOLUMES.more)
+_WITH_PROGRESS = Table((*_KEYS[:-1], "progress", "attached_to"), _WIDE, _VOLUMES.more, old=_OLD)
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=completing.names("volumes"))
 _vmgroup = click.option(
     "--vmgroup", metavar="NAME", shell_complete=completing.names("vmgroups"), help="Whose, where several have one of that name."
@@ -40,7 +41,7 @@ def command() -> None:
     """Volumes of all vmgroups: who uses what, and what an administrator may change. NAME is a volume's name or its id."""
 
 
-@command.command("ls")
+@command.command("ls", short_help="List the volumes and who has them.")
 @click.option("--vmgroup", metavar="GLOB", help="Only volumes of vmgroups whose names are like this.")
 @click.option("--trash", is_flag=True, help="Also those in the trash.")
 @view_options(_VOLUMES)
@@ -57,7 +58,7 @@ def ls(vmgroup: str | None, trash: bool, client: Client, view: View) -> None:
     view.show(table, sorted(rows, key=lambda row: (row["name"], row["vmgroup"])))
 
 
-@command.command("inspect")
+@command.command("inspect", short_help="Show everything about volumes.")
 @_names
 @_vmgroup
 @output_option
@@ -73,7 +74,7 @@ def inspect(names: tuple[str, ...], vmgroup: str | None, client: Client, output:
     return code
 
 
-@command.command("wait")
+@command.command("wait", short_help="Wait until nothing is done to volumes any more.")
 @_names
 @_vmgroup
 @click.option(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DISKS = Table(("place", "size", "adoptable", "reason"), ("allocated", "format", "uuid", "volume", "used_by"), ("size_bytes",))
 
 
-@click.command("scan")
+@click.command("scan", short_help="List the disks that vmdkvol did not make.")
 @click.argument("datastore", shell_complete=completing.names("datastores"))
 @click.option("--folder", default="", metavar="PATH", help="Only this folder of the datastore, and what is below it.")
 @view_options(_DISKS)
@@ -49,7 +49,7 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
         )
 
 
-@click.command("adopt")
+@click.command("adopt", short_help="Make a disk that is there a volume, as it is.")
 @click.argument("disk")
 @click.argument("name")
 @click.option(

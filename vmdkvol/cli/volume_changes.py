@@ -51,7 +51,7 @@ def create(name: str, vmgroup: str, options: tuple[str, ...], over_quota: bool, 
     return carry_out(client, {name: Change("POST", path_of("volumes"), body)}, how, _said("is ready"))
 
 
-@click.command("rm")
+@click.command("rm", short_help="Put volumes into the trash, or delete them for good.")
 @_names
 @_vmgroup
 @click.option("--permanently", is_flag=True, help="Delete one that is in the trash, lost or damaged, with its data, for good.")
@@ -80,7 +80,7 @@ def _removal(name: str, vmgroup: str | None, i_know: str, *, permanently: bool) 
     return Change("POST", path_of("volumes", name, "destroy"), _of(vmgroup) | {"i_know": i_know})
 
 
-@click.command("restore")
+@click.command("restore", short_help="Bring a volume back from the trash.")
 @_name
 @_vmgroup
 @click.option("--new-name", metavar="NAME", help="Under this name, if its own is taken.")
@@ -94,7 +94,7 @@ def restore(name: str, vmgroup: str | None, new_name: str | None, client: Client
     )
 
 
-@click.command("set")
+@click.command("set", short_help="Change options, from the next attach on.")
 @click.argument("words", nargs=-1, metavar="[NAME] [KEY=VALUE]...", shell_complete=_volumes)
 @click.option(
     "--volume", "flag", metavar="NAME", shell_complete=_volumes, help="The volume, as vDVS had it; or the first argument."
@@ -187,7 +187,7 @@ def _follows(row: Mapping[str, Any]) -> str:
     return f"; its file system follows on {row['vm']}, and `vmdkvol volume inspect` tells if it does not"
 
 
-@click.command("detach")
+@click.command("detach", short_help="Take a volume off its machine.")
 @_name
 @_vmgroup
 @click.option("--force", is_flag=True, help="Take it from a machine that is off or gone.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
+from tests.commands import commands
 from vmdkvol.cli.main import cli
 from vmdkvol.command import run
 from vmdkvol.errors import NameConflict, ServiceUnreachable, VolumeError
@@ -91,6 +92,33 @@ def test_an_unknown_command_says_where_help_is(capsys: pytest.CaptureFixture[str
     assert run(cli, "vmdkvol", ["frobnicate"]) == 2
 
     assert "`vmdkvol --help`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("volumes ls", "did you mean volume; see `vmdkvol --help`"),
+        ("volume list", "did you mean ls; see `vmdkvol volume --help`"),
+        ("volume delete db", "did you mean rm; see `vmdkvol volume --help`"),
+        ("vmgroup vm remove", "did you mean rm; see `vmdkvol vmgroup vm --help`"),
+        ("volume shortls", "it is `vmdkvol volume ls -c name,size,diskformat,attached_to` here"),
+        ("config init --datastore ds1", "`vmdkvol status` says how the service is"),
+    ],
+)
+def test_what_a_command_is_called_elsewhere_is_told(words: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cli, "vmdkvol", words.split()) == 2
+
+    said = capsys.readouterr().err
+    assert meant in said
+    assert said.endswith(" [usage]\n")
+
+
+def test_the_help_of_no_group_cuts_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = {name.rpartition(" ")[0].removeprefix("vmdkvol").split(" ", 1)[-1] for name, _ in commands()} - {""}
+    for group in groups:
+        assert run(cli, "vmdkvol", [*group.split(), "--help"]) == 0
+        told = capsys.readouterr().out.split("Commands:")[1]
+        assert [line for line in told.splitlines() if line.endswith("...")] == [], group
 
 
 def test_what_a_command_returns_is_the_exit_code() -> None:

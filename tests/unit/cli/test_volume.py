@@ -88,6 +88,14 @@ def test_every_key_of_the_list_can_be_filtered_and_shown(terminal: Terminal) -> 
         assert terminal.run("volume", "ls", "--filter", f"{key}!=x", "--sort", key, "-c", key).code == 0
 
 
+def test_the_columns_of_vdvs_are_understood(terminal: Terminal) -> None:
+    old = "volume,datastore,vmgroup,capacity,used,fstype,policy,disk-format,attached-to,access,attach-as,created-by,created"
+    said = terminal.answers(listed(DB)).run("volume", "ls", "-c", old, "--sort", "-capacity", "--filter", "disk-format=thin")
+
+    assert said.code == 0
+    assert said.out.split("\n")[0].split()[:4] == ["NAME", "DATASTORE", "VMGROUP", "SIZE"]
+
+
 def test_vdvs_glob_of_vmgroups_and_filters_choose(terminal: Terminal) -> None:
     terminal.answers(listed(SCRATCH, DB))
 
