@@ -15,6 +15,7 @@ from vmdkvol_esx.ports import Store
 from vmdkvol_esx.records import VolumeRecord
 
 _PAGE = 500
+_LIVE_ONES, _TRASH_TOO = "see `vmdkvol volume ls` for names and ids", "see `vmdkvol volume ls --trash` for names and ids"
 # In how many vmgroups another spelling of a name is looked for; a site of a thousand has to say whose it is.
 _LOOKED_AT = 50
 # So that they fit into an error's line.
@@ -83,12 +84,9 @@ class Choosing:
         if not found:
             whose = "" if vmgroup is None else f" in vmgroup {quoted(vmgroup, 40)}"
             other = self._spelled_otherwise(text, groups)
-            trash = " --trash" if State.TRASHED in named.states else ""
-            remedy = (
-                f"see `vmdkvol volume ls{trash}` for names and ids"
-                if other is None
-                else f"the one on {other.datastore} is named {quoted(other.name)}"
-            )
+            remedy = _TRASH_TOO if State.TRASHED in named.states else _LIVE_ONES
+            if other is not None:
+                remedy = f"the one on {other.datastore} is named {quoted(other.name)}"
             raise VolumeNotFound(f"there is no volume {quoted(text)}{whose}", remedy=remedy, name=text)
         if len(found) > 1:
             raise self._ambiguous(text, found)
