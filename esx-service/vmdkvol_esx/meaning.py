@@ -92,7 +92,7 @@ class Meaning:
         digest = self.digest(order, meant)
         if digest is not None and getattr(order, "digest", None) not in (None, digest):
             raise StaleRequest(
-                "the names in the order mean other machines, or another vmgroup, than when it was planned",
+                "the names in the order mean other machines or volumes, or another vmgroup, than when it was planned",
                 remedy="look at them again, then repeat the order",
             )
         return meant
@@ -141,7 +141,7 @@ class Meaning:
         """Return what tells one set of what the order names, beside what it is for, from another; None if it names no more."""
         if not isinstance(order, _NAMING_MORE):
             return None
-        said = "\n".join([meant.to or "", *sorted(meant.vms or ())])
+        said = "\n".join([meant.to or "", self._source(order, meant), *sorted(meant.vms or ())])
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
     def is_gone(self, order: OrderFor[Any], subject: str | None) -> bool:
@@ -152,6 +152,14 @@ class Meaning:
         if isinstance(order, RemoveVmgroup):
             return self._store.group_by_id(VmgroupId(key)) is None
         return self._store.volume(VolumeId(key)) is None
+
+    def _source(self, order: OrderFor[Any], meant: Meant) -> str:
+        """Return the id of the volume that a new one is to be a clone of; empty: of none."""
+        name = dict(order.options).get("clone-from") if isinstance(order, CreateVolumeFor) else None
+        if name is None or meant.to is None or not name.isprintable():
+            return ""
+        found = self._store.find(VmgroupId(UUID(meant.to)), name)
+        return "" if found is None else str(found.id)
 
     def _members(self, order: OrderFor[Any], group: Group) -> tuple[str, ...] | None:
         if not isinstance(order, _OF_MEMBERS):

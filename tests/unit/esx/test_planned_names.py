@@ -31,7 +31,7 @@ from vmdkvol.vmgroup_messages import (
     UpdateVmgroup,
 )
 from vmdkvol.volume import DEFAULT_VMGROUP, VmId
-from vmdkvol.volume_orders import CreateVolumeFor, MoveVolume
+from vmdkvol.volume_orders import CreateVolumeFor, MoveVolume, RenameVolume
 from vmdkvol_esx import named
 from vmdkvol_esx.begun import ADMINISTRATOR
 from vmdkvol_esx.desk import Desk
@@ -92,7 +92,7 @@ def office() -> Office:
 def test_a_machine_that_took_a_name_of_the_list_is_not_meant(office: Office, order: OrderFor[Any]) -> None:
     meant = office.planned(order)
     office.swap_names()
-    with pytest.raises(StaleRequest, match="other machines"):
+    with pytest.raises(StaleRequest, match="other machines or volumes"):
         office.ask(meant)
     assert office.members() == set()
     assert office.site.store.group("new") is None
@@ -136,6 +136,17 @@ def test_another_vmgroup_that_took_the_name_gets_no_volume(office: Office) -> No
         office.ask(RemoveVmgroup(name="dev"))
         office.ask(UpdateVmgroup(name="old-dev", new_name="dev"))
     assert [record.vmgroup for record in office.site.records()] == [DEFAULT_VMGROUP]
+
+
+def test_another_volume_that_took_the_name_of_the_source_is_not_copied(office: Office) -> None:
+    source = CreateVolumeFor(vmgroup="dev", name="gold", options=(("size", "10mb"),))
+    office.ask(source)
+    meant = office.planned(CreateVolumeFor(vmgroup="dev", name="copy", options=(("clone-from", "gold"),)))
+    office.ask(RenameVolume(volume="gold", new_name="old"))
+    office.ask(source)
+    with pytest.raises(StaleRequest, match="volumes"):
+        office.ask(meant)
+    assert sorted(record.name for record in office.site.records()) == ["gold", "old"]
 
 
 def test_a_plan_and_its_order_name_the_vmgroup_and_not_its_id(office: Office) -> None:
