@@ -159,12 +159,12 @@ def as_json(value: Any) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if _is_safe(text):
         return text
-    # Unprintable ones stand in strings only, where JSON has an escape for each.
-    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
+    # Those that are not seen stand in strings only, where JSON has an escape for each.
+    return "".join(each if is_visible(each) or each == "\n" else json.dumps(each)[1:-1] for each in text)
 
 
 def _is_safe(text: str) -> bool:
-    return text.replace("\n", "").isprintable()
+    return is_visible(text.replace("\n", ""))
 
 
 def _as_yaml(value: Any) -> str:

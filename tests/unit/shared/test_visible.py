@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import unicodedata
 
 import pytest
 
-from vmdkvol.cli.render import cell
+from vmdkvol.cli.render import as_json, cell
 from vmdkvol.errors import InvalidName, one_line
 from vmdkvol.names import VolumeRef
 from vmdkvol.visible import escaped, is_visible
@@ -24,6 +25,8 @@ def test_a_name_with_what_nobody_sees_is_no_new_volume_s_and_is_told_from_the_ot
     for shown in (one_line(text), cell(text), escaped(text)):
         assert shown.isascii()
         assert shown != "db"
+    assert as_json(text).isascii()
+    assert json.loads(as_json(text)) == text
 
 
 @pytest.mark.parametrize("text", ["db", "d b", "d\u00e9b", "\u6570\u636e", "\u05d3\u05d1", "caf\u00e9@ds1", ""])

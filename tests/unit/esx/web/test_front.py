@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -59,6 +60,13 @@ class Quiet:
     debug = info = warning = error = exception = _keep
 
 
+class Unread(io.BytesIO):
+    """A body that nobody may begin to read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise AssertionError("a stranger's body was read")
+
+
 def _unbound(**_: object) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -113,6 +121,24 @@ def problem(response: TestResponse) -> dict[str, Any]:
     assert said["request_id"] == response.headers["X-Request-Id"]
     assert said["type"] == f"urn:vmdkvol:error:{said['code']}"
     return said
+
+
+@pytest.mark.parametrize("path", ["/v1/vms", "/livez", "/nowhere"])
+@pytest.mark.parametrize("nobody", [False, True])
+def test_no_answer_is_shown_inside_another_site_s_page(api: Api, path: str, nobody: bool) -> None:
+    """A browser shows an administrator's certificate for whatever page makes it ask."""
+    api.nobody, api.answer = nobody, VmPage(())
+    found = api.get(path).headers
+    assert found["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in found["Content-Security-Policy"]
+    assert (found["X-Content-Type-Options"], found["Cache-Control"]) == ("nosniff", "no-store")
+
+
+def test_who_it_is_is_asked_before_a_byte_of_the_body_is(api: Api) -> None:
+    """Half a body would be waited for, with a thread, for whoever sends it."""
+    api.nobody = True
+    found = api.post("/v1/vms/a/enroll", input_stream=Unread(), content_length=10, content_type="application/json")
+    assert found.status_code == 401
 
 
 def test_a_listing_is_a_message_of_who_asks_and_its_page_says_how_to_go_on(api: Api) -> None:
