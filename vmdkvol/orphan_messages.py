@@ -14,8 +14,9 @@ class OrphanKind(StrEnum):
     """What is wrong.
 
     ``disk``: no record names this disk. ``damaged-disk``: something lies there that cannot be read as a disk. ``sidecar``: a
-    second copy of a record without its disk. ``lost``: a record without its disk; without an action while no scan has decided
-    that yet. ``attached``: a machine has a disk of ours that no record names. ``vmgroup``: a volume whose vmgroup there is not.
+    second copy of a record without its disk. ``lost``: a record without its disk, or on a datastore that the service has not
+    any more; without an action while no scan has decided that yet. ``attached``: a machine has a disk of ours that no record
+    names. ``vmgroup``: a volume whose vmgroup there is not.
     """
 
     DISK = "disk"

@@ -25,7 +25,7 @@ from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.listing import check_ready
 from vmdkvol_esx.ordering import Ordering, outcome
 from vmdkvol_esx.owners import Owners
-from vmdkvol_esx.ownership import Foreign, HeldBy, LeftBehind
+from vmdkvol_esx.ownership import Foreign, Free, HeldBy, LeftBehind
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.paths import copy_path, disk_path, disk_ref
 from vmdkvol_esx.records import VolumeRecord
@@ -113,15 +113,42 @@ class Discarding:
         return self._ordering.run(order, call, partial(self._destroy, order), TO_DESTROY)
 
     def forget(self, order: MendOrphan, call: Call) -> Outcome:
-        """Afterwards there is no record of this lost volume. Conflict if it is not lost (any more)."""
-        record = self._ordering.choosing.volume(order.where, None)
-        if record.state is not State.LOST:
+        """Afterwards there is no record of this volume. Conflict unless it is lost, or the service has not its datastore."""
+        record = self._ordering.choosing.volume(order.where, None, LIVE_ELSE_TRASHED)
+        gone = self._is_gone(record)
+        if record.state is not State.LOST and not gone:
             raise Conflict(f"volume {record.name} is {record.state}, and not lost", remedy="see `vmdkvol orphans ls`")
         word = record.name if order.i_know in (order.where, record.name) else ""
         same = DestroyVolume(
             volume=str(record.id), i_know=word, by=order.by, dry_run=order.dry_run, expect=order.expect or record.generation
         )
-        return self.destroy(same, call)
+        return self._ordering.run(same, call, partial(self._let_go, same), TO_DESTROY) if gone else self.destroy(same, call)
+
+    def _is_gone(self, record: VolumeRecord) -> bool:
+        return all(each.name != record.datastore for each in self._hypervisor.datastores())
+
+    def _let_go(self, order: DestroyVolume, record: VolumeRecord, _: Deadline) -> Outcome:
+        """Forget what lies where nothing can be read or removed. Should the datastore come back, its disk is an orphan there,
+        with its copy beside it.
+        """
+        if not self._is_gone(record):
+            raise Conflict(f"datastore {record.datastore} is there again", remedy="see `vmdkvol orphans ls`")
+        record, owner = self._owners.found(record)
+        if not isinstance(owner, Free):
+            raise VolumeInUse(
+                f"a machine has the disk of volume {record.name}",
+                remedy=f"name datastore {record.datastore} in the settings again",
+            )
+        plan = Plan(
+            (Step("destroy-volume", record.name, str(record.state), None),),
+            loses=f"the record of volume {record.name}; its disk is an orphan should {record.datastore} come back",
+        )
+        if order.dry_run:
+            return outcome(order, plan, record)
+        _check_word(order, record)
+        self._store.delete(record.id, expect=record.generation)
+        self._log.warning("forgotten with its datastore", volume=record.name, id=str(record.id), by=order.by.name)
+        return Outcome(plan, done=True, subject=str(record.id))
 
     def _destroy(self, order: DestroyVolume, record: VolumeRecord, deadline: Deadline) -> Outcome:
         if record.state not in TO_DESTROY.states:
@@ -132,14 +159,12 @@ class Discarding:
         plan, lost = destruction(record), record.state is State.LOST
         if lost:
             self._check_lost(record)
-        record = self._on_no_machine(record, deadline, dry_run=order.dry_run)
+        # Without the word nothing is done, and so no disk is taken off a machine either.
+        only_look = order.dry_run or order.i_know != record.name
+        record = self._on_no_machine(record, deadline, dry_run=only_look)
         if order.dry_run:
             return outcome(order, plan, record)
-        if order.i_know != record.name:
-            raise ProofNeeded(
-                f"volume {record.name} is destroyed for good",
-                remedy=f"repeat its name, {quoted(record.name, 110)}, as what you know (--i-know), if that is what you want",
-            )
+        _check_word(order, record)
         self._log.warning("destroyed by an order", volume=record.name, id=str(record.id), by=order.by.name)
         if lost:
             self._forget(record)
@@ -184,3 +209,11 @@ def destruction(record: VolumeRecord) -> Plan:
         loses = f"the record of volume {record.name}, whose disk stays at {disk_path(record)}"
     step = Step("destroy-volume", record.name, str(record.state), after)
     return Plan((step,), loses=f"{loses} ({format_size(record.size_bytes)}), for good")
+
+
+def _check_word(order: DestroyVolume, record: VolumeRecord) -> None:
+    if order.i_know != record.name:
+        raise ProofNeeded(
+            f"volume {record.name} is destroyed for good",
+            remedy=f"repeat its name, {quoted(record.name, 110)}, as what you know (--i-know), if that is what you want",
+        )

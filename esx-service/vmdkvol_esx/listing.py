@@ -210,7 +210,7 @@ def check_ready(record: VolumeRecord) -> None:
         case State.LOST:
             raise VolumeLost(
                 f"the disk of volume {record.name}, {disk_ref(record).path}, was not found",
-                remedy="put its files back; `vmdkvol-esxd rebuild` forgets volumes that have none at all",
+                remedy="put its files back, or ask an administrator: `vmdkvol orphans ls` has the command that forgets it",
                 name=record.name,
             )
         case State.DAMAGED:

@@ -74,7 +74,9 @@ class MendingOrphans:
         found: list[Orphan] = list(orphans.of_records(known))
         listed: dict[DiskUuid, DiskPath] = {}
         looked: set[DatastoreName] = set()
-        for datastore in self._hypervisor.datastores():
+        datastores = self._hypervisor.datastores()
+        found += orphans.of_gone_datastores(known, {each.name for each in datastores})
+        for datastore in datastores:
             try:
                 disks = {disk.ref.path: disk for disk in self._hypervisor.disks(datastore.name)}
                 paths = self._hypervisor.traces(datastore.name)

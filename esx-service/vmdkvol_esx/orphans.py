@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -99,8 +99,34 @@ def of_records(known: Known) -> Iterator[Orphan]:
 
 def not_found(record: VolumeRecord) -> Orphan:
     """Return what is told of a volume whose disk is not there at this moment: it is lost when the scans say so."""
-    detail = f"its disk is not at [{record.datastore}] {record.path} now; the next scans decide whether it is lost: look again"
-    return Orphan(OrphanKind.LOST, str(record.id), one_line(detail), volume=record.name, size_bytes=record.size_bytes)
+    detail, told = f"its disk is not at [{record.datastore}] {record.path} now", ""
+    if record.state is State.DAMAGED:
+        detail += ", and it is damaged: put its files back, or let go of it"
+        told = command("volume", "rm", "--permanently", "--dry-run", str(record.id))
+    else:
+        detail += "; the next scans decide whether it is lost: look again"
+    return Orphan(
+        OrphanKind.LOST, str(record.id), one_line(detail), volume=record.name, size_bytes=record.size_bytes, command=told
+    )
+
+
+def of_gone(record: VolumeRecord, holder: str | None) -> Orphan:
+    """Return what is told of a volume on a datastore that the service has not any more: nothing there can be looked at."""
+    detail = f"the service has no datastore {record.datastore} any more: name it in the settings again"
+    if holder is not None:
+        detail += f"; {holder} has the disk"
+    else:
+        detail += ", or forget the volume"
+    actions = () if holder is not None else (Mending.FORGET,)
+    told = _command(str(record.id), Mending.FORGET) if actions else ""
+    return Orphan(OrphanKind.LOST, str(record.id), one_line(detail), record.name, record.size_bytes, actions, told)
+
+
+def of_gone_datastores(known: Known, datastores: Collection[DatastoreName]) -> Iterator[Orphan]:
+    """Yield the volumes on datastores that the service does not have any more; those that are lost are told as that."""
+    for record in known.by_disk.values():
+        if record.datastore not in datastores and record.state is not State.LOST:
+            yield of_gone(record, known.holders.get(record.disk_uuid))
 
 
 def is_nameless(group: VmgroupId, name: str | None) -> bool:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmdkvol.errors import InvalidOption, NotPermitted, QuotaExceeded, StillMounted, VolumeError, VolumeNotFound, quoted
+from vmdkvol.errors import (
+    DatastoreNotFound,
+    InvalidOption,
+    NotPermitted,
+    QuotaExceeded,
+    StillMounted,
+    VolumeError,
+    VolumeNotFound,
+    quoted,
+)
 from vmdkvol.orders import OrderFor, Role
-from vmdkvol.volume_orders import CreateVolumeFor
+from vmdkvol.volume_orders import CreateVolumeFor, DestroyVolume, TrashVolume
 from vmdkvol_esx.told_commands import command
 
 # What a remedy says to a guest, and to whoever is that administrator.
@@ -32,6 +41,9 @@ def _remedy(order: OrderFor[Any], error: VolumeError) -> str:
     """Return what whoever gave the order does, empty: what the error says."""
     if isinstance(error, VolumeNotFound) and error.remedy == VolumeNotFound.remedy:
         return "see `vmdkvol volume ls` for names and ids"
+    if isinstance(error, DatastoreNotFound) and isinstance(order, TrashVolume | DestroyVolume):
+        line = command("orphans", "mend", order.volume, "forget", "--dry-run")
+        return f"name it in the settings again, or forget the volume: `{line}`"
     if isinstance(error, StillMounted) and error.remedy == StillMounted.remedy:
         return "stop what has it open on that machine, then give the order again: it is not tried again by itself"
     # An operator asks for these, as a guest does.

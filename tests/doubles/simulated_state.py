@@ -202,10 +202,14 @@ class SimulatedState:
         with self._now():
             (self._unreadable.add if unreadable else self._unreadable.discard)(datastore)
 
-    def take_away(self, datastore: DatastoreName) -> None:
-        """It is none of ours any more."""
+    def take_away(self, datastore: DatastoreName) -> Datastore:
+        """It is none of ours any more; return it, for ``bring_back``."""
         with self._now():
-            del self._datastores[datastore]
+            return self._datastores.pop(datastore)
+
+    def bring_back(self, datastore: Datastore) -> None:
+        with self._now():
+            self._datastores[datastore.name] = datastore
 
     def read_only(self, datastore: DatastoreName) -> None:
         with self._now():

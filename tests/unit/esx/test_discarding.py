@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from tests.unit.esx.admin_site import AdminSite
-from tests.unit.esx.site import A, B
+from tests.unit.esx.site import DS1, DS2, A, B
 from vmdkvol.admin_errors import ProofNeeded
 from vmdkvol.errors import (
     CheckFailed,
@@ -24,10 +25,11 @@ from vmdkvol.errors import (
 )
 from vmdkvol.messages import Attach
 from vmdkvol.orders import Actor, Outcome, Role
-from vmdkvol.orphan_messages import Mending, MendOrphan
+from vmdkvol.orphan_messages import ListOrphans, Mending, MendOrphan, Orphan, OrphanKind
 from vmdkvol.volume import State, VolumeId
 from vmdkvol.volume_orders import DestroyVolume, RestoreVolume, TrashVolume
-from vmdkvol_esx.paths import disk_path
+from vmdkvol_esx.paths import disk_path, disk_ref
+from vmdkvol_esx.ports import AttachDisk
 
 
 @pytest.fixture
@@ -310,3 +312,88 @@ def test_an_operator_removes_no_volume_where_the_trash_keeps_nothing(dry_run: bo
 def test_an_operator_removes_a_volume_into_the_trash(site: AdminSite, volume: VolumeId) -> None:
     assert trash(site, by=OPERATOR).done
     assert site.record(volume).state is State.TRASHED
+
+
+# --- a datastore that the service has not any more ----------------------------------------------------------------
+
+
+def forget(site: AdminSite, where: object, word: str = "", **more: Any) -> Outcome:
+    told: Outcome = site.order(MendOrphan(where=str(where), action=Mending.FORGET, i_know=word, **more))
+    return told
+
+
+def orphans(site: AdminSite) -> list[Orphan]:
+    return list(site.order(ListOrphans()).orphans)
+
+
+@pytest.fixture
+def two() -> AdminSite:
+    return AdminSite(datastores=(DS1, DS2))
+
+
+@pytest.mark.parametrize("trashed", [False, True])
+def test_a_volume_of_a_datastore_that_was_taken_away_is_told_and_forgotten(two: AdminSite, *, trashed: bool) -> None:
+    """Its name, its quota and its vmgroup were held for ever: it is not lost, since nothing there can be looked at."""
+    volume = two.create("db@ds2").id
+    two.format(volume)
+    if trashed:
+        two.remove(volume)
+    away = two.hypervisor.take_away(DS2)
+    two.restart()
+    for _ in range(3):
+        two.housekeeping.scan()
+
+    (told,) = orphans(two)
+    assert (told.kind, told.where, told.actions) == (OrphanKind.LOST, str(volume), (Mending.FORGET,))
+    assert told.command == f"vmdkvol orphans mend {volume} forget --dry-run"
+    plan = forget(two, volume, dry_run=True).plan
+    assert plan.loses == "the record of volume db@ds2; its disk is an orphan should ds2 come back"
+    with pytest.raises(ProofNeeded):
+        forget(two, volume)
+    forget(two, volume, "db@ds2")
+
+    assert (two.records(), orphans(two)) == ([], [])
+    two.hypervisor.bring_back(away)
+    (back,) = orphans(two)
+    assert (back.kind, back.volume, back.actions[0]) == (OrphanKind.DISK, "db@ds2", Mending.ADOPT)
+
+
+def test_a_volume_that_a_machine_has_is_not_forgotten_with_its_datastore(two: AdminSite) -> None:
+    """The machine was moved to a datastore that the settings do not name."""
+    volume = two.create("db@ds2").id
+    two.attach(volume)
+    two.hypervisor.take_away(DS2)
+    (told,) = orphans(two)
+    assert (told.actions, told.command) == ((), "")
+    assert "host-a has the disk" in told.detail
+    with pytest.raises(VolumeInUse):
+        forget(two, volume, "db@ds2")
+    assert two.record(volume).state is State.READY
+
+
+def test_with_its_datastore_back_a_volume_is_not_forgotten(two: AdminSite) -> None:
+    volume = two.create("db@ds2").id
+    away = two.hypervisor.take_away(DS2)
+    two.hypervisor.bring_back(away)
+    with pytest.raises(Conflict, match="not lost"):
+        forget(two, volume, "db@ds2")
+    assert two.record(volume).state is State.READY
+
+
+def test_a_datastore_that_cannot_be_read_is_not_one_that_was_taken_away(two: AdminSite) -> None:
+    volume = two.create("db@ds2").id
+    two.hypervisor.unreadable(DS2)
+    with pytest.raises(Conflict, match="not lost"):
+        forget(two, volume, "db@ds2")
+
+
+# --- nothing before the word --------------------------------------------------------------------------------------
+
+
+def test_without_the_word_no_disk_is_taken_off_a_machine(site: AdminSite, volume: VolumeId) -> None:
+    trash(site)
+    site.hypervisor.submit(AttachDisk(B, disk_ref(site.record(volume)), "persistent"), uuid4())
+    site.hypervisor.power(B, running=False)
+    with pytest.raises(ProofNeeded):
+        site.order(DestroyVolume(volume=str(volume), i_know="another"))
+    assert list(site.hypervisor.truth().holders.values()) == [B]

@@ -151,6 +151,25 @@ def test_a_copy_that_stayed_where_its_disk_was_moved_from_is_told(site: AdminSit
     assert told.actions == (Mending.REMOVE_SIDECAR,)
 
 
+def test_of_a_damaged_volume_whose_disk_is_gone_no_scan_decides_and_the_way_out_is_told(site: AdminSite) -> None:
+    record = site.record(site.create("db", datastore="ds1").id)
+    site.store.update(replace(record, state=State.DAMAGED), expect=record.generation)
+    site.hypervisor.lose(disk_path(record))
+    for _ in range(3):
+        site.housekeeping.scan()
+    (told,) = found(site)
+    assert "the next scans decide" not in told.detail
+    assert told.command == f"vmdkvol volume rm --permanently --dry-run {record.id}"
+    program, group, *words = shlex.split(told.command)
+    taken = cli.get_command(click.Context(cli), group)
+    assert isinstance(taken, click.Group)
+    name, command, left = taken.resolve_command(click.Context(taken), words)
+    assert command is not None
+    assert (program, command.make_context(name, left).params["names"]) == ("vmdkvol", (str(record.id),))
+    site.order(DestroyVolume(volume=str(record.id), i_know="db"))
+    assert (found(site), site.records()) == ([], [])
+
+
 def test_a_lost_volume_is_told_once(site: AdminSite) -> None:
     record = site.record(site.create("db", datastore="ds1").id)
     site.hypervisor.lose(disk_path(record))

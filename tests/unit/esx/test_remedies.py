@@ -14,6 +14,7 @@ from vmdkvol.errors import (
     AtRisk,
     CheckFailed,
     Conflict,
+    DatastoreNotFound,
     InvalidOption,
     NoSpace,
     NotPermitted,
@@ -27,7 +28,7 @@ from vmdkvol.options import CreateOptions
 from vmdkvol.orders import Actor, Order, Role
 from vmdkvol.resize_messages import ResizeVolume
 from vmdkvol.volume import VmgroupId
-from vmdkvol.volume_orders import CreateVolumeFor, DetachVolume
+from vmdkvol.volume_orders import CreateVolumeFor, DestroyVolume, DetachVolume, TrashVolume
 from vmdkvol_esx import rights
 from vmdkvol_esx.cordons import takes_none
 from vmdkvol_esx.defaulting import completed
@@ -162,3 +163,9 @@ def remedies() -> Iterator[str]:
 @pytest.mark.parametrize("remedy", sorted({AtRisk.remedy, *remedies()}))
 def test_no_administrator_is_sent_to_an_administrator(remedy: str) -> None:
     assert "administrator" not in str(for_administrators(RESIZE, Conflict("it is so", remedy=remedy)))
+
+
+@pytest.mark.parametrize("order", [TrashVolume(volume="db"), DestroyVolume(volume="db", i_know="db")])
+def test_a_volume_whose_datastore_is_gone_is_brought_back_or_forgotten(order: Order) -> None:
+    told = for_administrators(order, DatastoreNotFound("there is no datastore 'ds9'", remedy="known: ds1"))
+    assert told.remedy == ("name it in the settings again, or forget the volume: `vmdkvol orphans mend db forget --dry-run`")
