@@ -14,7 +14,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from vmdkvol.errors import VolumeError
 # Who presses Tab twice has waited long enough.
 _ANSWER_S = 0.8
 _FRESH_S = 5.0
+# Nobody begins a scan of a whole datastore by pressing Tab: the places of the last one are offered for an hour.
+_SCANNED_S = 3600.0
+_PLACE = re.compile(r"\[([^\]/]+)\] (.+)")
 _MOST = 5000
 # Letters and digits of any script; what no shell splits at, expands or takes for an option.
 _SAFE = re.compile(r"[^\W_]([\w.@+/-]{0,254}[\w.@+/])?|_[A-Za-z][\w.-]{0,62}")
@@ -83,12 +86,42 @@ def vmgroup_then_vms(context: click.Context, parameter: click.Parameter, incompl
     return names("vmgroups" if first else "vms")(context, parameter, incomplete)
 
 
-def _known(context: click.Context, kind: str) -> list[str]:
+def scanned(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a disk's place as a word, with those that the last scan at this API said can be adopted."""
+    with contextlib.suppress(VolumeError, OSError, ValueError, LookupError, TypeError, RuntimeError):
+        found = remembered(_file(context, "disks"), time.time(), _SCANNED_S)
+        return [place for place in found or () if place.startswith(incomplete)]
+    return []
+
+
+def remember_scan(context: click.Context, places: Iterable[str]) -> None:
+    """Have ``scanned`` offer these places, ``[ds1] a/db.vmdk``, as words: ``ds1/a/db.vmdk``."""
+    words_of = (as_word(place) for place in places)
+    with contextlib.suppress(OSError, RuntimeError):
+        _remember(_file(context, "disks"), offered(({"place": word} for word in words_of), "place"))
+
+
+def as_word(place: str) -> str:
+    """Return a place on a datastore without brackets and blank, which a shell would read; itself if it is none."""
+    return _PLACE.sub(r"\1/\2", place) if _PLACE.fullmatch(place) else place
+
+
+def as_place(word: str) -> str:
+    """Return the place that a word of ``as_word`` means; itself if it is none."""
+    datastore, slash, path = word.partition("/")
+    return f"[{datastore}] {path}" if slash and datastore and path and not word.startswith("[") else word
+
+
+def _file(context: click.Context, kind: str) -> Path:
     # Here and not above: `--help` does not pay for the client.
     from vmdkvol.cli.reaching import api_address
 
     address = str(api_address(context.params.get("api"), context.params.get("directory")))
-    file = cache_file(address, kind, os.environ.get("XDG_CACHE_HOME"), Path.home())
+    return cache_file(address, kind, os.environ.get("XDG_CACHE_HOME"), Path.home())
+
+
+def _known(context: click.Context, kind: str) -> list[str]:
+    file = _file(context, kind)
     found = remembered(file, time.time())
     if found is None:
         found = _asked(context, kind)
@@ -133,7 +166,7 @@ def cache_file(address: str, kind: str, cache_home: str | None, home: Path) -> P
     return directory / "vmdkvol" / f"{kind}-{hashlib.sha256(address.encode('utf-8', 'replace')).hexdigest()[:16]}.json"
 
 
-def remembered(file: Path, now: float) -> list[str] | None:
+def remembered(file: Path, now: float, fresh_s: float = _FRESH_S) -> list[str] | None:
     """Return the names in the file if they are our own and fresh; a file of somebody else's is none."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -143,7 +176,7 @@ def remembered(file: Path, now: float) -> list[str] | None:
         facts = os.fstat(descriptor)
         ours = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
         # A clock that was set back makes it old, too.
-        if not ours or not 0 <= now - facts.st_mtime < _FRESH_S:
+        if not ours or not 0 <= now - facts.st_mtime < fresh_s:
             return None
         said = json.load(opened)
     return [name for name in said if isinstance(name, str) and _SAFE.fullmatch(name)] if isinstance(said, list) else None

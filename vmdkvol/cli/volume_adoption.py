@@ -40,7 +40,9 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
         # An API of a version before does not say it.
         lambda page: uncompared.append(page.get("uncompared", 0)),
     )
-    view.show(_DISKS, [row_of(disk) for disk in pages])
+    found = [row_of(disk) for disk in pages]
+    view.show(_DISKS, found)
+    completing.remember_scan(click.get_current_context(), (row["place"] for row in found if row["adoptable"]))
     if max(uncompared, default=0):
         click.echo(
             f"vmdkvol: {max(uncompared)} disks of virtual machines do not say who they are and cannot be compared but by "
@@ -50,7 +52,7 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
 
 
 @click.command("adopt", short_help="Make a disk that is there a volume, as it is.")
-@click.argument("disk")
+@click.argument("disk", shell_complete=completing.scanned)
 @click.argument("name")
 @click.option(
     "--vmgroup",
@@ -67,13 +69,15 @@ def scan(datastore: str, folder: str, client: Client, view: View) -> None:
 def adopt(disk: str, name: str, vmgroup: str, options: tuple[str, ...], over_quota: bool, client: Client, how: How) -> int:
     """Make the disk at DISK the volume NAME, where it lies and as it is. Not a byte of it is written, and it is never deleted.
 
-    DISK is a place that `scan` lists. Its file system must be ext4, or what -o fstype says: it is never made, and a disk with
-    another one is refused at its first mount, which checks all of it. Other keys for -o: access, attach-as, iops-limit, label,
-    layout (root unless it is given), mount-options, shares.
+    DISK is a place that `scan` lists, also as DATASTORE/PATH: so Tab completes it with what the last scan saw. Its file system
+    must be ext4, or what -o fstype says: it is never made, and a disk with another one is refused at its first mount, which
+    checks all of it. Other keys for -o: access, attach-as, iops-limit, label, layout (root unless it is given), mount-options,
+    shares.
 
     \b
     vmdkvol volume adopt "[ds1] databases/db.vmdk" db --vmgroup prod -o fstype=xfs
     """
+    disk = completing.as_place(disk)
     body = {"disk": disk, "vmgroup": vmgroup, "name": name, "options": pairs(options), "over_quota": over_quota}
     return carry_out(client, {disk: Change("POST", path_of("disks", "adopt"), body)}, how, lambda _: f"volume {name} is ready")
 

@@ -12,9 +12,11 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from tests.doubles.small_api import Says, SmallApi, problem
-from vmdkvol.cli.completing import cache_file, offered, remembered
+from vmdkvol.adoption_messages import FoundDisk, FoundDisks
+from vmdkvol.cli.completing import as_place, as_word, cache_file, offered, remembered
 from vmdkvol.cli.main import cli
 from vmdkvol.command import run
+from vmdkvol.wire import dump
 
 HOSTILE = [
     "$(reboot)",
@@ -80,6 +82,37 @@ def test_names_that_begin_like_it_are_offered(tmp_path: Path) -> None:
         assert completed(tmp_path / "s", "vmgroup", "inspect", "p") == ["play", "prod"]
     finally:
         api.stop()
+
+
+def disk(place: str, *, adoptable: bool = True) -> FoundDisk:
+    return FoundDisk(place, adoptable, "" if adoptable else "a machine has it", "6000c29a", 1 << 30, 4096, "thin")
+
+
+def test_a_disk_to_adopt_is_completed_by_what_the_last_scan_saw_and_tab_begins_none(tmp_path: Path, cache: Path) -> None:
+    taken = disk("[ds1] web/web.vmdk", adoptable=False)
+    seen = FoundDisks((disk("[ds1] a/x.vmdk"), disk("[ds1] a b/y.vmdk"), disk("[ds1] $(reboot)/z.vmdk"), taken))
+    api = SmallApi(tmp_path / "s", [Says(dump(seen))])
+    try:
+        assert completed(tmp_path / "s", "volume", "adopt", "") == []
+        assert run(cli, "vmdkvol", ["volume", "scan", "--api", f"unix://{tmp_path / 's'}", "ds1"]) == 0
+        assert completed(tmp_path / "s", "volume", "adopt", "ds1/") == ["ds1/a/x.vmdk"]
+        assert len(api.asked) == 1
+    finally:
+        api.stop()
+    (file,) = cache.iterdir()
+    os.utime(file, (time.time() - 3601.0,) * 2)
+    assert completed(tmp_path / "s", "volume", "adopt", "ds1/") == []
+
+
+@pytest.mark.parametrize("place", ["[ds1] a/x.vmdk", "[ds 1] x.vmdk", "[ds1] a/[b] c.vmdk"])
+def test_a_place_is_the_same_as_a_word(place: str) -> None:
+    assert as_place(as_word(place)) == place
+    assert as_place(place) == place
+
+
+@pytest.mark.parametrize("word", ["x.vmdk", "/x.vmdk", "ds1/", "[ds1]", "[ds1]x/y"])
+def test_what_is_no_place_is_left_for_the_service_to_refuse(word: str) -> None:
+    assert (as_place(word), as_word(word)) == (word, word)
 
 
 def test_they_are_remembered_in_a_file_of_ones_own(tmp_path: Path, cache: Path) -> None:
