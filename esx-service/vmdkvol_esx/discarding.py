@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import chain, repeat
 from typing import Any
 
 from vmdkvol.admin_errors import ProofNeeded
@@ -54,17 +52,7 @@ class Discarding:
 
     def trash(self, order: TrashVolume, call: Call) -> Outcome:
         """See ``TrashVolume``. One that is in the trash already is a success."""
-        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
-        # A machine that gives it back raises the revision: only the first look is compared.
-        orders: Iterator[TrashVolume] = chain([order], repeat(replace(order, expect=None)))
-        plans: list[Plan] = []
-
-        def step() -> Outcome | Held:
-            now = next(orders)
-            return self._ordering.run(now, call, partial(self._trash, now, plans), volume=volume)
-
-        answer = self._handover.until_free(volume, step, call.deadline)
-        return replace(answer, plan=plans[0]) if plans else answer
+        return self._ordering.run_until_free(order, call, self._handover, self._trash)
 
     def _trash(self, order: TrashVolume, plans: list[Plan], record: VolumeRecord, deadline: Deadline) -> Outcome | Held:
         if record.state is State.TRASHED:

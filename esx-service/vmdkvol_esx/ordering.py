@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from vmdkvol.clock import Deadline
@@ -15,7 +16,8 @@ from vmdkvol.errors import Busy, StaleRequest, StillWorking, VolumeInUse, Volume
 from vmdkvol.messages import Call
 from vmdkvol.orders import ROOT, Order, Outcome, Plan, Step
 from vmdkvol.volume import VolumeId
-from vmdkvol_esx.choosing import LIVE, Choosing, Named
+from vmdkvol_esx.choosing import LIVE, LIVE_ELSE_TRASHED, Choosing, Named
+from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.journal import Journal
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.records import Intent, VolumeRecord
@@ -28,6 +30,8 @@ T = TypeVar("T")
 Work = Callable[[VolumeRecord, Deadline], T]
 # What the open work does, if it is the order's own; None for another's.
 Own = Callable[[Intent], Step | None]
+# One look at a volume that a machine may have: the order, where its plan goes, the record.
+Look = Callable[[Any, list[Plan], VolumeRecord, Deadline], Outcome | Held]
 
 
 class Ordering:
@@ -69,6 +73,22 @@ class Ordering:
             if intent is None or step is None:
                 raise
             return Outcome(Plan((step,)), False, str(record.id), record.generation, intent.id)
+
+    def run_until_free(self, order: Any, call: Call, handover: Handover, look: Look) -> Outcome:
+        """As ``run``, for a volume in the trash too, until ``look`` finds it on no other machine; the plan is the first one.
+
+        A machine that gives a disk back raises the revision: only the first look is compared with the order's.
+        """
+        volume = self.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
+        orders = chain([order], repeat(replace(order, expect=None)))
+        plans: list[Plan] = []
+
+        def step() -> Outcome | Held:
+            now = next(orders)
+            return self.run(now, call, partial(look, now, plans), volume=volume)
+
+        answer = handover.until_free(volume, step, call.deadline)
+        return replace(answer, plan=plans[0]) if plans else answer
 
     def _named(self, order: Any, volume: VolumeId | None, named: Named) -> VolumeRecord:
         found = None if volume is None else self._store.volume(volume)

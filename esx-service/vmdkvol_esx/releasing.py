@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-from itertools import chain, repeat
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vmdkvol.adoption_messages import ReleaseVolume
@@ -15,7 +12,6 @@ from vmdkvol.messages import Call, Request
 from vmdkvol.orders import Outcome, Plan, Step
 from vmdkvol.volume import State
 from vmdkvol_esx.attaching import foreign
-from vmdkvol_esx.choosing import LIVE_ELSE_TRASHED
 from vmdkvol_esx.comparing import Comparing
 from vmdkvol_esx.handover import Handover, Held
 from vmdkvol_esx.ordering import Ordering, outcome
@@ -44,17 +40,7 @@ class Releasing:
 
     def release(self, order: ReleaseVolume, call: Call) -> Outcome:
         """See ``ReleaseVolume``. A machine that only lingers on the disk gives it back first."""
-        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
-        # That raises the revision: only the first look is compared.
-        orders: Iterator[ReleaseVolume] = chain([order], repeat(replace(order, expect=None)))
-        plans: list[Plan] = []
-
-        def step() -> Outcome | Held:
-            now = next(orders)
-            return self._ordering.run(now, call, partial(self._release, now, plans), volume=volume)
-
-        answer = self._handover.until_free(volume, step, call.deadline)
-        return replace(answer, plan=plans[0]) if plans else answer
+        return self._ordering.run_until_free(order, call, self._handover, self._release)
 
     # --- in the lane ---------------------------------------------------------------------------------------------
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import chain, repeat
 from typing import Any, assert_never
 
 from vmdkvol.clock import Deadline
@@ -54,20 +53,10 @@ class Severing:
 
     def detach(self, order: DetachVolume, call: Call) -> Outcome:
         """See ``DetachVolume``. On no machine already is a success."""
-        # A volume in the trash may be on a machine too: somebody attached it there by hand.
-        volume = self._ordering.choosing.volume(order.volume, order.vmgroup, LIVE_ELSE_TRASHED).id
         if order.force:
-            return self._ordering.run(order, call, partial(self._force, order), volume=volume)
-        # The machine gives it back with a revision of its own: only the first look is compared.
-        orders: Iterator[DetachVolume] = chain([order], repeat(replace(order, expect=None)))
-        asked: list[Plan] = []
-
-        def step() -> Outcome | Held:
-            now = next(orders)
-            return self._ordering.run(now, call, partial(self._ask, now, asked), volume=volume)
-
-        answer = self._handover.until_free(volume, step, call.deadline)
-        return replace(answer, plan=asked[0]) if asked else answer
+            # A volume in the trash may be on a machine too: somebody attached it there by hand.
+            return self._ordering.run(order, call, partial(self._force, order), LIVE_ELSE_TRASHED)
+        return self._ordering.run_until_free(order, call, self._handover, self._ask)
 
     # --- asked back ----------------------------------------------------------------------------------------------
 
