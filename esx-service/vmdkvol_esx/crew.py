@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from vmdkvol.clock import Clock, Condition, Deadline
 from vmdkvol.errors import BadRequest, Busy
+from vmdkvol.messages import Detach, Hello, Keep, Lagging, Mark, Request
 from vmdkvol_esx.spares import Spares
 from vmdkvol_esx.turns import Turns
 
@@ -31,12 +32,23 @@ class Kind(StrEnum):
     """What a call does, as far as it matters for whom it may keep waiting."""
 
     READ = "read"
+    # Said in a moment: who is there, and what others wait to hear. Not behind queries that the hypervisor does not answer.
+    WORD = "word"
     BEGIN = "begin"
     # Detach and Mark end what an Attach began, and others wait for that: they never stand behind what begins.
     END = "end"
 
 
-WORKERS: Mapping[Kind, int] = {Kind.READ: 4, Kind.BEGIN: 64, Kind.END: 16}
+WORKERS: Mapping[Kind, int] = {Kind.READ: 4, Kind.WORD: 4, Kind.BEGIN: 64, Kind.END: 16}
+
+
+def kind_of(request: Request[Any]) -> Kind:
+    """Return whose workers carry out this request."""
+    if isinstance(request, Hello | Keep | Lagging):
+        return Kind.WORD
+    if isinstance(request, Detach | Mark):
+        return Kind.END
+    return Kind.BEGIN if request.changes and not request.before_hello else Kind.READ
 
 
 @dataclass(slots=True, eq=False)
@@ -133,7 +145,7 @@ class Crew(Generic[R]):
                 raise Busy(f"{self._name} has {MAX_CALLS} calls under way")
             bench = self._benches[kind]
             # Reading is bounded by its few workers, and an engine that starts asks for a thousand volumes at once.
-            begins = 0.0 if kind is Kind.READ else self._turns.came(self._name)
+            begins = 0.0 if kind in (Kind.READ, Kind.WORD) else self._turns.came(self._name)
             self._jobs[call] = job = _Job(call, equal, work, deadline, bench, begins, [recipient])
             if bench.idle:
                 self._running += 1

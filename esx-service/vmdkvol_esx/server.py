@@ -17,13 +17,13 @@ from vmdkvol.clock import Clock, Deadline
 from vmdkvol.errors import BadFrame, Internal, ProtocolError, UnknownCaller, VolumeError
 from vmdkvol.frames import Frame
 from vmdkvol.link import Patience
-from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Detach, Hello, Mark, Request, Welcome
+from vmdkvol.messages import NEWEST_VERSION, REQUESTS, Call, Hello, Request, Welcome
 from vmdkvol.notices import Notice
 from vmdkvol.stream import Secure
 from vmdkvol.volume import VmId
 from vmdkvol_esx.callers import Caller, Present, Proof
 from vmdkvol_esx.connection import Connection
-from vmdkvol_esx.crew import Crews, Kind
+from vmdkvol_esx.crew import Crews, kind_of
 from vmdkvol_esx.reception import Reception
 from vmdkvol_esx.turns import Turns
 
@@ -160,7 +160,7 @@ class Server:
             self._reception.send(connection, wire.write_answer(frame.id, connection.welcome))
             return
         share, equal, work = self._work_of(connection, request, Call(frame.id, deadline))
-        self._crews.of(share).take(frame.id, equal, work, kind=_kind(request), deadline=deadline, recipient=connection)
+        self._crews.of(share).take(frame.id, equal, work, kind=kind_of(request), deadline=deadline, recipient=connection)
         if connection.welcome is None:
             connection.asked, connection.hello_by = frame.id, None
 
@@ -191,7 +191,7 @@ class Server:
         connection.claims = vm
         equal, work, take = (hello, connection), partial(self._welcome, connection, hello, call), self._crews.of(vm).take
         try:
-            take(call.id, equal, work, kind=Kind.READ, deadline=call.deadline, recipient=connection)
+            take(call.id, equal, work, kind=kind_of(hello), deadline=call.deadline, recipient=connection)
         except VolumeError as error:
             self._reception.dismiss(connection, call.id, error)
 
@@ -292,9 +292,3 @@ class Server:
 def _door(connection: Connection) -> Any:
     """Return whose workers answer this connection's Hello."""
     return _AT_THE_DOOR if connection.proof.vm is None else connection.proof.vm
-
-
-def _kind(request: Request[Any]) -> Kind:
-    if isinstance(request, Detach | Mark):
-        return Kind.END
-    return Kind.BEGIN if request.changes and not request.before_hello else Kind.READ

@@ -28,6 +28,8 @@ from vmdkvol.messages import (
     Detach,
     Done,
     Hello,
+    Keep,
+    Lagging,
     ListAttached,
     Request,
 )
@@ -154,6 +156,21 @@ def test_what_ends_an_attach_does_not_wait_for_attaches(tmp_path: Path) -> None:
     for number in range(crew.WORKERS[Kind.BEGIN] + 10):
         guest.send_request(Attach(VolumeId(UUID(int=number))))
     assert site.line().ask(Detach(VOLUME, 1), call(2.0)) == Done()
+    gate.set()
+    site.close()
+
+
+def test_who_comes_and_what_others_wait_to_hear_stand_behind_no_query(tmp_path: Path) -> None:
+    """While a vCenter does not answer, the queries of one machine wait for it as long as they may."""
+    gate = threading.Event()
+    site = Site(tmp_path, lambda request, _: Done() if isinstance(request, Keep | Lagging) or gate.wait(10) else Done())
+    guest = site.guest()
+    guest.hello()
+    for _ in range(crew.WORKERS[Kind.READ] + 10):
+        guest.send_request(ListAttached())
+    line = site.line()
+    assert line.ask(Keep(VOLUME), call(2.0)) == Done()
+    assert line.ask(Lagging(()), call(2.0)) == Done()
     gate.set()
     site.close()
 

@@ -31,9 +31,9 @@ def test_a_machine_whose_proof_takes_long_keeps_no_other_one_waiting(tmp_path: P
         return identify(proof, Hello(1, 1, "", "")).vm
 
     site = FarSite(tmp_path, Gated(), identify=slow_on_vsock_7, whose=whose)
-    for number in range(WORKERS[Kind.READ] + 2):
+    for number in range(WORKERS[Kind.WORD] + 2):
         site.guest(VM_1, cid=7).send(wire.write_request(Hello(1, 3, "x", "y"), UUID(int=number + 1), 60.0))
-    assert until(lambda: len(site.server._crews.of(VM_1)._jobs) == WORKERS[Kind.READ] + 2)
+    assert until(lambda: len(site.server._crews.of(VM_1)._jobs) == WORKERS[Kind.WORD] + 2)
     try:
         assert site.line(VM_2, cid=8).ask(ListAttached(), call(30.0)) == Attachments(())
     finally:
