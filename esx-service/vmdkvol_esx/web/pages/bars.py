@@ -9,6 +9,9 @@ from typing import Any
 from vmdkvol.sizes import short_size
 from vmdkvol_esx.filling import FULL, NEARLY
 
+# What is not taken yet.
+MORE = "more"
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -34,6 +37,14 @@ class Bar:
     over: bool
     says: str
 
+    @property
+    def figure(self) -> str:
+        """The percent as people read it: something is not nothing, and what is not known is no figure."""
+        if self.percent is None:
+            return ""
+        something = any(each.kind != MORE for each in self.stretches)
+        return "< 1 %" if self.percent == 0 and something else f"{self.percent} %"
+
 
 def of_datastore(store: Mapping[str, Any]) -> Bar:
     """Return what is taken of its capacity, by volumes and by others, and what volumes may still take, as far as is known."""
@@ -45,7 +56,7 @@ def of_datastore(store: Mapping[str, Any]) -> Bar:
     ours = 0 if used is None else min(used, taken)
     grows = 0 if used is None else max(0, store["provisioned_bytes"] - used)
     parts = [("part", "volumes", ours), ("others", "others" if used is not None else "taken", taken - ours)]
-    parts.append(("more", "volumes may still take", grows))
+    parts.append((MORE, "volumes may still take", grows))
     whose = "" if used is None else f", {short_size(ours)} of it by volumes"
     says = f"{short_size(taken)} of {short_size(capacity)} is taken{whose}; {short_size(free)} is free"
     if grows:

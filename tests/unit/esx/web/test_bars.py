@@ -75,6 +75,21 @@ def test_a_quota_says_what_is_left_or_by_how_much_it_is_too_small(
     assert (bar.percent, bar.full, bar.over, bar.says) == (percent, full, over, says)
 
 
+@pytest.mark.parametrize(
+    ("bar", "figure"),
+    [
+        (of_quota(3 * GB, 16 << 40), "< 1 %"),
+        (of_quota(0, 16 << 40), "0 %"),
+        (of_quota(80 * GB, 64 * GB), "125 %"),
+        (datastore(100 * GB, 100 * GB, 50 * GB, 0), "0 %"),
+        (datastore(1000 * GB, 999 * GB, 0, 0), "< 1 %"),
+        (datastore(None, None, 0, 0), ""),
+    ],
+)
+def test_something_is_not_shown_as_nothing(bar: Bar, figure: str) -> None:
+    assert bar.figure == figure
+
+
 def test_what_is_not_quite_full_is_not_a_hundred_hundredths() -> None:
     assert of_quota(1000 * GB - 512, 1000 * GB).percent == 99
     assert datastore(1000 * GB, 512, 0, 0).percent == 99

@@ -24,7 +24,7 @@ from vmdkvol.vmgroup_messages import DatastoreUsage, ListVmgroups, RightInfo, Vm
 from vmdkvol.volume import Doing, State, VmgroupId, VolumeId
 from vmdkvol.volume_orders import InspectVolume, ListAllVolumes, VolumeRows
 from vmdkvol.watch_messages import ReadVitals, Vitals
-from vmdkvol_esx.web.pages.words import ago, iso
+from vmdkvol_esx.web.pages.words import ago, iso, told
 
 ONE = f"/ui/volumes/{VOLUME.id}"
 DISKS, ADOPT, ADVICE_PAGE = "/ui/datastores/ds1/disks", "/ui/adopt?disk=[ds1]+x.vmdk", "/ui/maintenance?target=ds1"
@@ -293,6 +293,20 @@ def test_a_time_is_told_by_its_distance_too(seconds: float, said: str) -> None:
 def test_when_something_was_is_told_exactly_for_people_and_for_machines(site: Site) -> None:
     text = site.entered().get(ONE).text
     assert '<time datetime="1970-01-01T00:00:01Z">1970-01-01 00:00:01 UTC</time> <span class="quiet">12 days ago</span>' in text
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("see `vmdkvol doctor`, then", "see <code>vmdkvol doctor</code>, then"),
+        ("`a` and `<b>`", "<code>a</code> and <code>&lt;b&gt;</code>"),
+        ("<i>`x`\u202e", "&lt;i&gt;<code>x</code>\\u202e"),
+        ("an odd ` one <b>", "an odd ` one &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_a_command_in_a_text_is_drawn_as_one_and_nothing_else_is_markup(text: str, drawn: str) -> None:
+    assert str(told(text)) == drawn
 
 
 @pytest.mark.parametrize("seconds", [1e18, float("nan"), float("inf"), None])
