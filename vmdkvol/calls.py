@@ -18,6 +18,7 @@ _AHEAD_S = 1.0
 _AHEAD = 0.1
 # A request that went out before so many breaks may be what breaks the connection: the others shall not suffer for it.
 MAX_SENDS = 8
+_LOOK = "try again; if it stays so, look at the service: `vmdkvol-esxd doctor`, and its log"
 
 
 @dataclass(slots=True, eq=False)
@@ -207,8 +208,12 @@ class Calls:
         if trouble is not None:
             return _copy(trouble)
         self._wake()
+        what = type(pending.request).__name__
+        if not pending.request.changes:
+            # Nothing goes on: whoever asked for a list has to ask again.
+            return StillWorking(f"the service has not answered this {what} within the time limit", remedy=_LOOK)
         far = f", {pending.percent} % done" if pending.percent else ""
-        return StillWorking(f"the service takes longer than the time limit with this {type(pending.request).__name__}{far}")
+        return StillWorking(f"the service takes longer than the time limit with this {what}{far}")
 
     def _end(self, pending: Pending, error: VolumeError | None) -> None:
         if error is not None and not pending.done:

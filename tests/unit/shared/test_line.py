@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -33,7 +34,7 @@ from vmdkvol.errors import (
     VolumeError,
 )
 from vmdkvol.line import Line
-from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Attachments, Detach, Hello, ListAttached, Welcome
+from vmdkvol.messages import NEWEST_VERSION, OLDEST_VERSION, Attachments, Detach, Hello, ListAttached, Request, Welcome
 from vmdkvol.notices import Notice, Wanted
 from vmdkvol.volume import VolumeId
 
@@ -256,6 +257,21 @@ def test_another_request_under_a_call_id_in_flight_is_refused(desk: Desk) -> Non
         line.ask(Detach(VOLUME, 2), asked)
     thread.join()
     assert errors == [StillWorking]
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        (ListAttached(), "has not answered this ListAttached within the time limit; try again; if it stays so, "),
+        (Detach(VOLUME, 1), "takes longer than the time limit with this Detach; it goes on in the background; "),
+    ],
+    ids=["a-question", "a-change"],
+)
+def test_of_what_is_only_read_it_is_not_said_that_it_goes_on(desk: Desk, request_: Request[Any], says: str) -> None:
+    desk.service(greeted_and_deaf)
+    with pytest.raises(StillWorking) as told:
+        desk.line().ask(request_, call(0.3))
+    assert says in str(told.value)
 
 
 def test_closing_wakes_whoever_waits(desk: Desk) -> None:
