@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid5
 
 from vmdkvol.clock import Deadline
-from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StaleRequest, StillWorking, VolumeLost
+from vmdkvol.errors import Busy, DatastoreNotFound, InvalidOption, StaleRequest, StillWorking, VolumeLost, quoted
 from vmdkvol.messages import Call, CreateVolume, Request
 from vmdkvol.names import VM_DATASTORE, DatastoreName, VolumeRef
 from vmdkvol.options import CreateOptions
@@ -218,7 +218,9 @@ class Commissioning:
 
 
 def _options(order: CreateVolumeFor) -> CreateOptions:
-    given = dict(order.options)
-    if len(given) != len(order.options):
-        raise InvalidOption("an option is given twice", remedy="give each option once")
+    given: dict[str, str] = {}
+    for key, value in order.options:
+        if key in given:
+            raise InvalidOption(f"option {quoted(key)} is given twice", remedy="give it once")
+        given[key] = value
     return CreateOptions.parse(given)

@@ -38,7 +38,7 @@ _MAX_ANSWER = 256 << 20
 _PIECE = 1 << 20
 _PROBLEM = "application/problem+json"
 _NEXT = re.compile(r'<[^<>]*[?&]after=([^&<>]*)[^<>]*>; *rel="next"')
-_AWAY = "check that `vmdkvol-esxd web` runs at the service, then try again"
+AWAY = "at the service see `systemctl status vmdkvol-web`, then try again"
 # What a proxy in front says if nothing is behind it.
 _NOBODY_BEHIND = (502, 503, 504)
 
@@ -57,11 +57,21 @@ class _Question:
 class Client:
     """One API; its connection is kept until ``close``. Every method raises what the service said, or ServiceUnreachable."""
 
-    def __init__(self, endpoint: Endpoint, clock: Clock, *, answer_s: float = ANSWER_S, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        clock: Clock,
+        *,
+        answer_s: float = ANSWER_S,
+        patience_s: float = PATIENCE_S,
+        away: str = AWAY,
+    ) -> None:
+        """``away``: what to do if nobody answers."""
         self.endpoint = endpoint
         self._clock = clock
         self._answer_s = answer_s
         self._patience_s = patience_s
+        self._away_remedy = away
         self._connection: http.client.HTTPConnection | None = None
         # What was asked in advance, on a connection of its own.
         self._ahead: tuple[str, http.client.HTTPConnection] | None = None
@@ -231,7 +241,7 @@ class Client:
 
     def _foreign(self, status: int, kind: str) -> VolumeError:
         if status in _NOBODY_BEHIND:
-            return ServiceUnreachable(f"no API behind {self.endpoint} (HTTP {status})", remedy=_AWAY)
+            return ServiceUnreachable(f"no API behind {self.endpoint} (HTTP {status})", remedy=self._away_remedy)
         if status in (401, 403):
             return NotPermitted(f"{self.endpoint} lets nobody in like this (HTTP {status})", remedy=f"check {TOKEN_FILE}")
         return BadFrame(
@@ -241,12 +251,13 @@ class Client:
 
     def _silent(self) -> ServiceUnreachable:
         return ServiceUnreachable(
-            f"{self.endpoint} has not answered within {self._answer_s:.0f} s: whether it is done is unknown", remedy=_AWAY
+            f"{self.endpoint} has not answered within {self._answer_s:.0f} s: whether it is done is unknown",
+            remedy=self._away_remedy,
         )
 
     def _away(self, error: Exception) -> ServiceUnreachable:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=_AWAY)
+        return ServiceUnreachable(f"the API at {self.endpoint} cannot be reached: {why}", remedy=self._away_remedy)
 
 
 def _tag(revision: int | None, subject: str | None) -> str:

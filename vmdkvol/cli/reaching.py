@@ -53,11 +53,14 @@ def api_options(function: F) -> F:
 def make_client(api: str | None, directory: Path | None, **limits: float) -> Client:
     """Return a client of the API that these name, trusted as the environment says; ``limits`` are ``Client``'s."""
     # What speaks HTTP costs more than all the rest of a command's help.
-    from vmdkvol.cli.client import Client
+    from vmdkvol.cli.client import AWAY, Client
     from vmdkvol.cli.endpoint import Endpoint, trust_from
     from vmdkvol.clock import SystemClock
 
-    return Client(Endpoint(api_address(api, directory), trust_from(os.environ)), SystemClock(), **limits)
+    address = api_address(api, directory)
+    sandbox = api is None and address != UnixAddress(SERVICE_SOCKET)
+    away = "run `vmdkvol sandbox up`, then try again" if sandbox else AWAY
+    return Client(Endpoint(address, trust_from(os.environ)), SystemClock(), away=away, **limits)
 
 
 def api_address(api: str | None, directory: Path | None, here: Path = SERVICE_SOCKET) -> UnixAddress | WebAddress:

@@ -16,7 +16,9 @@ from vmdkvol.addresses import UnixAddress
 from vmdkvol.cli.api_address import WebAddress, parse_api
 from vmdkvol.cli.client import Client
 from vmdkvol.cli.endpoint import Endpoint, Trust, trust_from
+from vmdkvol.cli.layout import Layout, extended
 from vmdkvol.cli.paths import path_of
+from vmdkvol.cli.reaching import make_client
 from vmdkvol.clock import SystemClock
 from vmdkvol.errors import (
     BadFrame,
@@ -218,7 +220,14 @@ def test_nobody_at_the_socket_is_unreachable_and_says_who_should_be(tmp_path: Pa
         Client(Endpoint(UnixAddress(path)), SystemClock(), patience_s=0.0).get("/v1/status")
 
     assert str(path) in refused.value.text
-    assert "vmdkvol-esxd web" in refused.value.remedy
+    assert refused.value.remedy == "at the service see `systemctl status vmdkvol-web`, then try again"
+
+
+def test_nobody_in_a_sandbox_is_brought_back_by_its_own_command(tmp_path: Path) -> None:
+    Layout.at(tmp_path).keep_identity(extended(None, [], []))
+
+    with pytest.raises(ServiceUnreachable, match="run `vmdkvol sandbox up`, then try again"):
+        make_client(None, tmp_path, patience_s=0.0).get("/v1/status")
 
 
 def test_what_the_service_refuses_is_the_error_that_it_raised(serve: Serve) -> None:

@@ -54,6 +54,12 @@ def made(site: AdminSite) -> list[str]:
     return sorted(f"{record.name} {record.state}" for record in site.records())
 
 
+def test_an_option_that_is_given_twice_is_named(site: AdminSite) -> None:
+    with pytest.raises(InvalidOption, match="option 'size' is given twice; give it once"):
+        site.order(CreateVolumeFor(vmgroup="web", name="db", options=(("size", "1gb"), ("size", "2gb"))))
+    assert made(site) == []
+
+
 def test_a_volume_is_there_with_the_vmgroup_s_defaults(site: AdminSite) -> None:
     told = create(site, by=Actor("ann", Role.ADMIN, "unix"))
     record = site.record(VolumeId(UUID(told.subject)))
