@@ -145,7 +145,7 @@ class ServiceSettings:
     admin_socket: str = field(
         kw_only=True,
         default="/run/vmdkvol/admin.sock",
-        metadata={"help": "Where administrators reach the service, as root: `vmdkvol-esxd web`, `vmdkvol vm`."},
+        metadata={"help": "Where the REST API (`vmdkvol-esxd web`), and root alone, reaches the service."},
     )
     vsphere: VsphereSetting | None = field(default=None, metadata={"help": "The vCenter or ESXi host that has the datastores."})
     web: WebSetting | None = field(
