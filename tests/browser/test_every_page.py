@@ -122,6 +122,14 @@ def test_in_a_narrow_window_a_page_is_not_wider_than_it(narrow: Watched, name: s
     assert narrow.page.evaluate("document.documentElement.scrollWidth") <= NARROW
 
 
+def test_in_a_wide_window_head_page_and_foot_stand_in_line(browser: Browser, site: DemoSite) -> None:
+    with watched(browser, site.base, width=2400) as made:
+        made.log_in(site.token("wide"))
+        boxes = [made.page.locator(each).bounding_box() for each in (".brand", "h1", "footer p")]
+
+        assert len({round(box["x"]) for box in boxes if box is not None}) == 1
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_without_scripts_a_page_says_the_same(plain: Watched, seen: Watched, name: str) -> None:
     plain.go(PAGES[name])

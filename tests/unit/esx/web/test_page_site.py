@@ -60,6 +60,16 @@ def test_the_datastores_are_shown_with_their_use_and_lead_on(site: Site, browser
     assert 'href="/ui/datastores?after=a+b"' in found
 
 
+def test_a_datastore_s_picture_has_its_figures_beside_it_and_says_what_there_is_no_room_for(
+    site: Site, browser: Browser
+) -> None:
+    site.answers[GetDatastore] = store()
+
+    text = " ".join(re.sub(r"<[^>]+>", "", browser.get("/ui/datastores/ds1").text).split())
+
+    assert "volumes 30gb others 30gb volumes may still take 120gb free 40gb no room for 80gb of that" in text
+
+
 def test_a_datastore_is_cordoned_with_the_reason_that_was_given(site: Site, browser: Browser) -> None:
     planned = browser.send("/ui/datastores/ds1", "cordon-datastore", reason="repair")
     done = browser.confirm(planned)
