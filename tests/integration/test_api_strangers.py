@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import ssl
 import tempfile
@@ -49,9 +50,12 @@ def alone() -> Iterator[ApiSite]:
 
 @pytest.fixture
 def crowd() -> Iterator[ExitStack]:
-    """Closes what was opened through it."""
+    """Closes what was opened through it; there is room for a crowd."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[1], 2 * CROWD), limits[1]))
     with ExitStack() as opened:
         yield opened
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def plain(site: ApiSite, crowd: ExitStack) -> socket.socket:
@@ -90,6 +94,7 @@ def audited(site: ApiSite) -> list[str]:
         pytest.param(b"GET /livez HTTP/1.1\r\nContent-Length: 100\r\n", id="what-is-open"),
         pytest.param(b"POST /ui/login HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", id="in-chunks"),
         pytest.param(b"POST /ui/login HTTP/1.1\r\nContent-Length: 60000\r\n", id="a-long-one"),
+        pytest.param(b"POST /ui/login HTTP/1.1\r\nContent-Length: 600000\r\n", id="one-that-is-too-long"),
         pytest.param(b"POST /ui/login HTTP/1.1\r\nContent-Length: 100\r\nExpect: 100-continue\r\n", id="that-waits-for-a-word"),
     ],
 )
@@ -133,6 +138,18 @@ def test_a_login_in_pieces_is_one(site: ApiSite, crowd: ExitStack) -> None:
     found = last_words(far)
     assert found.startswith(b"HTTP/1.1 303"), found
     assert b"Set-Cookie: __Host-vmdkvol=" in found
+
+
+def test_a_login_brings_along_what_was_typed_before_it(site: ApiSite, crowd: ExitStack) -> None:
+    token = site.token("typed-much", Role.VIEWER)
+    body = f"token={token}&then={'%25'.ljust(50_000, 'x')}".encode()
+    far = secured(site, crowd)
+    head = b"POST /ui/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    far.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body))
+    for start in range(0, len(body), 10_000):
+        time.sleep(0.1)
+        far.sendall(body[start : start + 10_000])
+    assert last_words(far).startswith((b"HTTP/1.1 303", b"HTTP/1.1 200"))
 
 
 def test_a_known_one_s_body_may_come_later_than_its_head(site: ApiSite, crowd: ExitStack) -> None:

@@ -26,8 +26,9 @@ from vmdkvol_esx.web.tls_files import FilesUnfit, NoTls
 
 # More than a browser and a proxy before it send together; each connection may hold so much.
 MOST_HEAD = 65536
-# A login has some hundred bytes. A stranger who wants to send more hears who it is not, without that being read.
-MOST_OF_STRANGERS = 16384
+# Head and body of a login, which may bring along what was typed before it. A stranger who wants to send more hears who it is
+# not, without that being read.
+MOST_OF_STRANGERS = MAX_BODY + 8192
 # What a stranger is told fits into the kernel's buffers, also of one that reads nothing.
 STRANGERS_S = 1.0
 _PIECE = 8192
@@ -65,6 +66,8 @@ class SecureConnection(ApiConnection):
     shaken = False
     known = False
     admitted = False
+    # Since when a thread goes on with it; None: none does.
+    since: float | None = None
     _secured = False
     # So much has been here before it has a thread to be answered; not known before the head.
     _wanted: int | None = None
@@ -81,7 +84,8 @@ class SecureConnection(ApiConnection):
 
         NoTls if the handshake failed, FilesUnfit if there is nothing to make one with, LimitRequestHeaders.
         """
-        self.until = self.until or time.monotonic() + READ_S
+        self.since = time.monotonic()
+        self.until = self.until or self.since + READ_S
         self.sock.setblocking(False)
         self.waits_for = 0
         try:
@@ -95,6 +99,15 @@ class SecureConnection(ApiConnection):
             self.waits_for = EVENT_READ
         except ssl.SSLWantWriteError:
             self.waits_for = EVENT_WRITE
+        finally:
+            self.since = None
+
+    def end_turn(self) -> None:
+        """End a connection that a thread does not get done with: its peer sends what TLS takes in by itself, without an end.
+
+        Not the reading half alone: what still arrives would go on being read.
+        """
+        socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def init(self) -> None:
         if self.initialized:
@@ -133,7 +146,7 @@ class SecureConnection(ApiConnection):
                 return 0
         said = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in head.fields.items()}
         self.known = knows({**said, "gunicorn.socket": self.sock, "REMOTE_ADDR": self.source})
-        return head.size + head.body(MAX_BODY if self.known else MOST_OF_STRANGERS)
+        return head.size + head.body(MAX_BODY if self.known else MOST_OF_STRANGERS - head.size)
 
     def _receive(self) -> bool:
         piece = self.sock.recv(_PIECE)

@@ -1,12 +1,13 @@
 """The workers of the API's doors: how what comes in is answered, and who has which threads meanwhile.
 
 At the secured door nobody is known before the head of a request is here. Until then a connection has a thread of the strangers'
-share, and only for what has arrived; who is known goes on among the others. So strangers keep nobody waiting who is known,
-however many of them there are, and whatever they leave half said.
+own, and only for what has arrived; who is known goes on among the others. So strangers keep nobody waiting who is known,
+however many there are, and whatever they leave half said; and those of one neighbourhood keep no others from becoming known.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import time
@@ -24,10 +25,14 @@ from vmdkvol.errors import BadRequest, Internal, VolumeError, one_line
 from vmdkvol.listening import READ_S, BoundedWorker
 from vmdkvol_esx.web import problems
 from vmdkvol_esx.web.incoming import ApiConnection, SecureConnection
+from vmdkvol_esx.web.neighbours import Neighbours
 from vmdkvol_esx.web.tls_files import FilesUnfit, NoTls
 
-# Of the door's threads, those of strangers are an eighth; with one alone a handshake would wait for the one before.
-_SHARE, _FEWEST = 8, 2
+# Strangers have threads of their own, half as many as there are; those of one neighbourhood have a quarter of them at a time.
+_SHARE, _FEWEST = 2, 4
+_PART_OF_ONE, _FEWEST_OF_ONE = 4, 2
+# A turn takes what has arrived and waits for nothing. What takes longer has no end: keys that are changed again and again.
+_TURN_S = 5.0
 # Whoever connects would have a line each time.
 _UNFIT_EVERY_S = 60.0
 _LIMITS = {LimitRequestLine: (414, "URI Too Long"), LimitRequestHeaders: (431, "Request Header Fields Too Large")}
@@ -83,10 +88,11 @@ class SecureWorker(ApiWorker):
     """
 
     connection = SecureConnection
-    strangers: ThreadPoolExecutor
 
     def init_process(self) -> None:
-        self.strangers = ThreadPoolExecutor(max(_FEWEST, self.cfg.threads // _SHARE), "strangers")
+        threads = max(_FEWEST, self.cfg.threads // _SHARE)
+        self._strangers = ThreadPoolExecutor(threads, "strangers")
+        self._neighbours = Neighbours[SecureConnection](max(_FEWEST_OF_ONE, threads // _PART_OF_ONE))
         super().init_process()
 
     def accept(self, listener: Any) -> None:
@@ -95,7 +101,11 @@ class SecureWorker(ApiWorker):
             self._make_room()
 
     def hand_over(self, conn: Any) -> None:
-        done = (self.tpool if conn.admitted else self.strangers).submit(self.handle, conn)
+        if conn.admitted or self._neighbours.begin(conn.neighbourhood, conn):
+            self._start(conn)
+
+    def _start(self, conn: SecureConnection) -> None:
+        done = (self.tpool if conn.admitted else self._strangers).submit(self.handle, conn)
         done.add_done_callback(lambda _: self.method_queue.defer(self.finish_request, conn, done))
 
     def handle(self, conn: Any) -> Any:
@@ -111,6 +121,9 @@ class SecureWorker(ApiWorker):
         return super().handle(conn)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
+        following = self._neighbours.end(conn.neighbourhood, conn)
+        if following is not None:
+            self._start(following)
         events, conn.waits_for = conn.waits_for, 0
         if events:
             conn.timeout = conn.until
@@ -123,6 +136,7 @@ class SecureWorker(ApiWorker):
             super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
+        self._end_turns()
         # gunicorn looks no further than the first whose time is not over, and these come back in any order.
         waiting = sorted(self.pending_conns, key=lambda conn: float(conn.timeout))
         self.pending_conns.clear()
@@ -132,19 +146,33 @@ class SecureWorker(ApiWorker):
             self.app.turned_away(conn.source, _SLOW if conn.until else _SILENT)
         super().murder_pending()
 
+    def _end_turns(self) -> None:
+        now = time.monotonic()
+        for conn in self._neighbours.having():
+            since = conn.since
+            if since is not None and now - since > _TURN_S:
+                # Who was first need not be ended.
+                with contextlib.suppress(OSError):
+                    conn.end_turn()
+
     def _late(self, waiting: list[Any]) -> Iterator[Any]:
         now = time.monotonic()
         return (conn for conn in waiting if conn.timeout <= now and not conn.shaken)
 
     def _make_room(self) -> None:
         """Close the connection that waits longest of whoever has most that have not asked yet."""
-        unknown = [conn for conn in self.pending_conns if not conn.known]
-        if not unknown:
+        pending = [conn for conn in self.pending_conns if not conn.known]
+        crowd = Counter(conn.neighbourhood for conn in (*pending, *self._neighbours.waiting())).most_common(1)
+        if not crowd:
             return
-        ((most, _),) = Counter(conn.neighbourhood for conn in unknown).most_common(1)
-        oldest = min((conn for conn in unknown if conn.neighbourhood == most), key=lambda conn: float(conn.timeout))
-        self.pending_conns.remove(oldest)
-        self.poller.unregister(oldest.sock)
+        place = crowd[0][0]
+        mine = [conn for conn in pending if conn.neighbourhood == place]
+        if mine:
+            oldest = min(mine, key=lambda conn: float(conn.timeout))
+            self.pending_conns.remove(oldest)
+            self.poller.unregister(oldest.sock)
+        else:
+            oldest = self._neighbours.leaves(place)
         self.nr_conns -= 1
         if not oldest.shaken:
             self.app.turned_away(oldest.source, _CROWDED)
