@@ -65,7 +65,7 @@ def test_a_datastore_s_picture_has_its_figures_beside_it_and_says_what_there_is_
 ) -> None:
     site.answers[GetDatastore] = store()
 
-    text = " ".join(re.sub(r"<[^>]+>", "", browser.get("/ui/datastores/ds1").text).split())
+    text = " ".join(re.sub(r"<[^>]+>", " ", browser.get("/ui/datastores/ds1").text).split())
 
     assert "volumes 30gb others 30gb volumes may still take 120gb free 40gb no room for 80gb of that" in text
 
