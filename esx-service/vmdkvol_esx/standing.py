@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from vmdkvol.errors import VolumeError, one_line
 from vmdkvol.messages import Call, Request
+from vmdkvol.names import DatastoreName
 from vmdkvol.task_messages import Count, SiteInfo, SiteStatus
 from vmdkvol.vmgroup_messages import DEFAULT_NAME
 from vmdkvol.volume import DEFAULT_VMGROUP, State, VmId
 from vmdkvol_esx import filling
 from vmdkvol_esx.ledger import Ledger
+from vmdkvol_esx.listing import known_names
 from vmdkvol_esx.orphans import is_nameless
 from vmdkvol_esx.parts import Parts
 from vmdkvol_esx.told_commands import DEFAULT_RIGHT
@@ -66,6 +68,7 @@ class Standing:
                     trouble.append(one_line(f"datastore {each.name} is read-only"))
                 elif (full := filling.fullness(each)) is not None:
                     trouble.append(one_line(f"datastore {each.name} is {full}"))
+            trouble += self._of_gone({each.name for each in found})
             hosts = sorted(vm.name for vm in self._hypervisor.vms() if self._connected(vm.id))
         except VolumeError as error:
             trouble.append(str(error))
@@ -83,6 +86,16 @@ class Standing:
             datastores=datastores,
             trouble=tuple(trouble),
         )
+
+    def _of_gone(self, known: Collection[DatastoreName]) -> Iterator[str]:
+        """Tell of volumes on datastores that the service has not any more: everywhere else they look as ready as before."""
+        groups = self._store.vmgroup_names()
+        gone = {place for group in groups for place in self._store.usage(group)}.difference(known)
+        if gone:
+            named = known_names(sorted(gone))
+            yield one_line(
+                f"volumes lie on datastores that the settings do not name: {named}; `vmdkvol orphans ls` says what mends each"
+            )
 
     def _lost_halves(self) -> Iterator[str]:
         """Tell of what a lost database leaves behind, and of disks that nobody has a record of: no person would look for it."""

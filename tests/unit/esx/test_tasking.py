@@ -414,6 +414,16 @@ def test_a_default_vmgroup_without_right_and_volumes_is_no_trouble(site: AdminSi
     assert status(site).trouble == ()
 
 
+def test_volumes_of_a_datastore_that_was_taken_away_are_trouble(site: AdminSite) -> None:
+    """They are as ready as before, and nothing of them can be reached."""
+    site.create("db@ds2")
+    away = site.hypervisor.take_away(DS2)
+    (line,) = status(site).trouble
+    assert line == ("volumes lie on datastores that the settings do not name: ds2; `vmdkvol orphans ls` says what mends each")
+    site.hypervisor.bring_back(away)
+    assert status(site).trouble == ()
+
+
 def test_a_disk_without_a_record_is_trouble_once_a_scan_has_seen_it(site: AdminSite) -> None:
     record = site.record(site.create("a", datastore="ds1").id)
     site.store.delete(record.id, expect=record.generation)
