@@ -117,7 +117,7 @@ def _start(machine: Machine, site: Site, name: str, module: str, socket: Path, *
     config = site.root / "etc" / f"{name}.toml"
     command = [sys.executable, "-m", module, "--config", str(config), *more]
     pid = machine.spawn(command, site.root / "logs" / f"{name}.log", {"PYTHONPATH": PYTHONPATH})
-    wait_until(lambda: socket.is_socket() or not machine.alive(pid), f"{name} listens", 60)
+    wait_until(lambda: machine.listens(socket) or not machine.alive(pid), f"{name} listens", 60)
     if not machine.alive(pid):
         raise Unexpected(f"{name} ended")
     return pid
@@ -150,7 +150,7 @@ def _show(machine: Machine, engine: Engine, site: Site) -> None:
     vm, uuid = seen.splitlines()[0].rsplit(" ", 1)
     site.write(vm, uuid)
     service = _start(machine, site, "service", "vmdkvol_esx.cli", site.root / "s.sock", "serve")
-    agent = _start(machine, site, "agent", "tests.vsphere.agent", machine.path(PLUGIN), str(site.world))
+    agent = _start(machine, site, "agent", "tests.vsphere.agent", Path(PLUGIN), str(site.world))
     show_the_main_job(show, site, vm)
     for pid in (agent, service):
         machine.kill(pid, signal.SIGTERM, 60)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.bench.figures import Round
 from tests.bench.here import Here
 from tests.bench.lines import Effort
 from tests.bench.subject import Subject
-from tests.daemons.site import Host, eventually
+from tests.daemons.site import Host, eventually, listens
 from tests.integration.engine.bench import Docker
 from tests.integration.engine.engine import Engine
 from vmdkvol_guest.settings import AgentSettings
@@ -172,7 +173,7 @@ class Stage:
             process = subprocess.Popen(
                 self.flask_command(socket), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        eventually(socket.is_socket, "the bare Flask listens")
+        eventually(partial(listens, socket), "the bare Flask listens")
         host = Host("flask", self.subject().host.agent, socket, self.root)
         host.call("Get", Name="first")
         return Flask(process, host)

@@ -27,7 +27,7 @@ from tests.bench.figures import Goal, Measured, Round, Unit, counted, paired
 from tests.bench.lines import NO_FLOOR, Line, Row
 from tests.bench.stage import Stage
 from tests.bench.starts import _pss as pss
-from tests.daemons.site import eventually
+from tests.daemons.site import eventually, listens
 from tests.scale.filling import fill_database, records
 from tests.vsphere.simulators import Simulator, simulator
 from vmdkvol import logs
@@ -273,7 +273,7 @@ def service(stage: Stage) -> Mapping[str, Measured]:
             began = time.perf_counter()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            eventually((root / "s.sock").is_socket, "the service listens", _PATIENCE_S)
+            eventually(partial(listens, root / "s.sock"), "the service listens", _PATIENCE_S)
             started = time.perf_counter() - began
             eventually(partial(_watches, found), "the service has logged in", _PATIENCE_S)
             time.sleep(1.0)

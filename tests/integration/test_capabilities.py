@@ -66,7 +66,7 @@ def restart_service(machine: Machine, capabilities: list[str]) -> None:
     wait_until(lambda: not machine.path(f"/proc/{pid}").exists(), "the service ends")
     serve = [program("vmdkvol-esxd"), "--config", f"{machine.root}/sandbox/etc/service.toml", "serve"]
     machine.spawn([*bounded(capabilities), *serve], machine.root / "service.log")
-    wait_until((machine.root / "sandbox/run/vsphere.sock").is_socket, "the service listens")
+    wait_until(lambda: machine.listens(machine.root / "sandbox/run/vsphere.sock"), "the service listens")
 
 
 def ask(machine: Machine, call: str, **body: Any) -> dict[str, Any]:

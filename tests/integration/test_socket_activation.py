@@ -29,7 +29,7 @@ def activated(machine: Machine) -> int:
     agent = str(Path(sys.executable).with_name("vmdkvol-agent"))
     command = ["systemd-socket-activate", "-l", SOCKET, agent, "--config", str(config), "serve"]
     pid = machine.spawn(command, machine.root / "log")
-    wait_until(machine.path(SOCKET).is_socket, "systemd-socket-activate listens")
+    wait_until(lambda: machine.listens(SOCKET), "systemd-socket-activate listens")
     return pid
 
 

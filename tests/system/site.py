@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from tests.daemons.site import listens
 from tests.system.machine import Machine, machines
 from vmdkvol.volume import VmId
 
@@ -57,7 +58,7 @@ class Site:
             backend = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log)
         try:
             until = time.monotonic() + _START_S
-            while not device.is_socket():
+            while not listens(device):
                 said = (machine.folder / "vsock.log").read_text(errors="replace")
                 assert backend.poll() is None, f"the vsock device ended:\n{said}"
                 assert time.monotonic() < until, f"the vsock device does not come up:\n{said}"

@@ -15,6 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.daemons.site import listens
 from tests.daemons.web_process import WebProcess
 from tests.system import ready
 from tests.system.agents import Agent, code_disk
@@ -83,7 +84,7 @@ class Service:
     def _serves(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the service ended:\n{self.log()[-3000:]}"
-        return self.admin.is_socket()
+        return listens(self.admin)
 
     def vm(self, *words: str) -> str:
         """Run a ``vmdkvol vm`` command of the administrator's, which must work; return what it printed."""

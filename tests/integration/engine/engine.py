@@ -61,8 +61,8 @@ class Engine:
         config.write_text(_CONTAINERD.format(data=self._data, run=self._run))
         command = [self.build.program("containerd"), "--config", str(config)]
         self._containerd = self.machine.spawn(command, self._data / "containerd.log", self.build.env)
-        socket = self.machine.path(f"{self._run}/containerd.sock")
-        wait_until(socket.is_socket, f"containerd of engine {self.name} listens", 60)
+        socket = f"{self._run}/containerd.sock"
+        wait_until(lambda: self.machine.listens(socket), f"containerd of engine {self.name} listens", 60)
 
     def _answers(self) -> bool:
         if not self.machine.alive(self._dockerd):

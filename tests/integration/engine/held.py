@@ -62,7 +62,7 @@ class HeldAgent:
             socket.unlink(missing_ok=True)
         command = [sys.executable, "-m", "vmdkvol_esx.cli", "--config", str(self._service), "serve"]
         self._machine.spawn(command, self._service_log)
-        wait_until(lambda: all(socket.is_socket() for socket in sockets), "the service listens", 60)
+        wait_until(lambda: all(map(self._machine.listens, sockets)), "the service listens", 60)
 
     def _wait_started(self, starts: int) -> None:
         wait_until(lambda: self.starts >= starts, f"the agent was started {starts} times; see {self._told}", 150)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tests.daemons.site import listens
 from tests.integration.engine import loops
 
 # PID 1 of the namespace: starts what it is told, reaps, and ends (with everything else in the namespace) when the pipe
@@ -73,7 +74,7 @@ class CommandFailed(AssertionError):
     """A command that had to work did not. The text holds all of its output."""
 
 
-def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def wait_until(true: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     """Return as soon as ``true()``; fail with ``what`` after ``timeout_s``. The limits are for loaded machines."""
     end = time.monotonic() + timeout_s
     while not true():
@@ -162,6 +163,10 @@ class Machine:
     def path(self, inside: str) -> Path:
         """Return where a path of the namespace can be read from outside."""
         return Path(f"/proc/{self._pid}/root{inside}")
+
+    def listens(self, path: str | Path) -> bool:
+        """Tell whether somebody inside listens at the path of a socket."""
+        return listens(path, self._pid)
 
     def alive(self, pid: int) -> bool:
         """Tell whether the process runs; a zombie does not."""
