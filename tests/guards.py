@@ -32,8 +32,9 @@ _MOUNT_CALLS = frozenset({"mount", "umount", "umount2", "fsmount", "move_mount",
 _EVENTS = _COMMANDS | {"socket.connect", "socket.sendto", "open", "fcntl.ioctl", "ctypes.dlsym"}
 # linux/loop.h: LOOP_SET_FD to LOOP_CONFIGURE, and LOOP_CTL_ADD to LOOP_CTL_GET_FREE.
 _LOOP_IOCTLS = range(0x4C00, 0x4C83)
-# A loop device is released a moment after its last user is gone, a child is reaped a moment after its end.
-_SETTLE_S = 3.0
+# A loop device is released a moment after its last user is gone, a child is reaped a moment after its end: on a busy machine,
+# seconds.
+_SETTLE_S = 10.0
 
 
 class Breach(AssertionError):

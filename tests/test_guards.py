@@ -63,7 +63,7 @@ def test_that_may():
 
 @pytest.mark.integration
 def test_that_leaves_a_process():
-    subprocess.Popen(["sleep", "5"])
+    subprocess.Popen(["sleep", "30"])
 
 @pytest.mark.integration
 def test_that_mounts(tmp_path_factory):
@@ -106,7 +106,7 @@ def test_a_process_left_behind_is_named(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "-k", "leaves")
 
     assert "left behind: process" in done.stdout
-    assert "sleep 5" in done.stdout
+    assert "sleep 30" in done.stdout
 
 
 @pytest.mark.integration

@@ -394,7 +394,7 @@ def release(number: int) -> None:
         os.close(loop)
     # The kernel takes its own node away; one that the agent made would stay. Not after: the number is somebody else's then.
     Path(f"/dev/loop{number}").unlink(missing_ok=True)
-    until = time.monotonic() + 3.0
+    until = time.monotonic() + 30.0
     while not _removed(number):
         assert time.monotonic() < until, f"/dev/loop{number} stays in use"
         time.sleep(0.01)

@@ -159,7 +159,7 @@ def test_an_error_after_another_is_not_the_same_one(bench: Bench) -> None:
 
 def test_work_that_takes_longer_than_the_deadline_is_still_working(bench: Bench) -> None:
     gate = threading.Event()
-    bench.handler.reply = lambda _: gate.wait(5) and Done()
+    bench.handler.reply = lambda _: gate.wait(60) and Done()
     with pytest.raises(StillWorking):
         bench.service.ask(RemoveVolume(VOLUME), call(_LET_GO_S))
     gate.set()
@@ -167,7 +167,7 @@ def test_work_that_takes_longer_than_the_deadline_is_still_working(bench: Bench)
 
 def test_the_same_call_again_joins_the_work_that_runs(bench: Bench) -> None:
     gate = threading.Event()
-    bench.handler.reply = lambda _: gate.wait(5) and Done()
+    bench.handler.reply = lambda _: gate.wait(60) and Done()
     id_ = uuid4()
     with pytest.raises(StillWorking):
         bench.service.ask(RemoveVolume(VOLUME), Call(id_, Deadline.after(CLOCK, _LET_GO_S)))
@@ -210,7 +210,7 @@ def test_progress_is_told_on_the_thread_that_asks(bench: Bench) -> None:
 
 def test_a_call_that_joins_the_work_hears_how_far_it_is(bench: Bench) -> None:
     gate, heard, id_ = threading.Event(), list[int](), uuid4()
-    bench.handler.reply = lambda _: gate.wait(5) and Done()
+    bench.handler.reply = lambda _: gate.wait(60) and Done()
     with pytest.raises(StillWorking):
         bench.service.ask(RemoveVolume(VOLUME), Call(id_, Deadline.after(CLOCK, _LET_GO_S)))
     again = threading.Thread(target=bench.service.ask, args=(RemoveVolume(VOLUME), Call(id_, soon(), progress=heard.append)))
@@ -237,11 +237,11 @@ def test_progress_after_the_answer_is_nobodys(bench: Bench) -> None:
 
 def test_a_slow_call_does_not_delay_another(bench: Bench) -> None:
     gate = threading.Event()
-    bench.handler.reply = lambda request: Attachments(()) if isinstance(request, ListAttached) else gate.wait(5) and Done()
+    bench.handler.reply = lambda request: Attachments(()) if isinstance(request, ListAttached) else gate.wait(60) and Done()
     slow = threading.Thread(target=bench.service.ask, args=(Detach(VOLUME, 1), call()))
     slow.start()
     assert until(lambda: len(bench.handler.seen) == 1)
-    assert bench.service.ask(ListAttached(), call(1.0)) == Attachments(())
+    assert bench.service.ask(ListAttached(), call()) == Attachments(())
     gate.set()
     slow.join()
 

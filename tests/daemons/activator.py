@@ -159,7 +159,7 @@ def own_mounts() -> Iterator[list[str]]:
     with subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sleep", "infinity"]) as keeper:
         try:
             space = Path(f"/proc/{keeper.pid}/ns/mnt")
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             while os.readlink(space) == os.readlink("/proc/self/ns/mnt"):
                 assert time.monotonic() < until
                 time.sleep(0.01)

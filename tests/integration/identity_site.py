@@ -127,5 +127,5 @@ def at_another_time(authority: CertificateAuthority, seconds: float) -> Certific
     return CertificateAuthority(authority._directory, authority._certificate, authority._key, clock)
 
 
-def ask(line: Line, request: Request[R], seconds: float = 20.0) -> R:
+def ask(line: Line, request: Request[R], seconds: float = 60.0) -> R:
     return line.ask(request, Call(uuid4(), Deadline.after(CLOCK, seconds)))

@@ -197,12 +197,12 @@ def test_no_container_waits_to_be_told_that_its_policy_was_laid_on(desk: Desk) -
     desk.site.ask(Detach(info.id, desk.mounted(info.id).generation))
     desk.says("policy", "apply", VVOL, "db")
     for method in ASKING:
-        desk.site.simulator.next(method, "wait", ms=4000, times=99)
+        desk.site.simulator.next(method, "wait", ms=20000, times=99)
 
     begun = time.monotonic()
     desk.site.ask(Attach(info.id))
 
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15
     desk.site.simulator.clear()
     assert desk.volume("db")["policy_pending"] is False
 

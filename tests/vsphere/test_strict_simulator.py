@@ -50,7 +50,7 @@ def world(request: pytest.FixtureRequest, own: Callable[..., Simulator]) -> Iter
 
 def outcome(task: Any) -> str:
     """Return the task's state once it has one that it keeps; ten seconds are too many."""
-    until = time.monotonic() + 10.0
+    until = time.monotonic() + 60.0
     while told(task)["state"] not in ("success", "error") and time.monotonic() < until:
         time.sleep(0.02)
     return str(told(task)["state"])

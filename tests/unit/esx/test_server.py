@@ -137,11 +137,11 @@ def test_a_hello_that_takes_long_to_check_is_not_silence(tmp_path: Path) -> None
 
 def test_all_slow_calls_of_an_agent_are_taken(site: Site, handler: Gated) -> None:
     line = site.line()
-    threads = [threading.Thread(target=line.ask, args=(Detach(VOLUME, number), call(10.0))) for number in range(224)]
+    threads = [threading.Thread(target=line.ask, args=(Detach(VOLUME, number), call(60.0))) for number in range(224)]
     for thread in threads:
         thread.start()
     assert until(lambda: len(handler.seen) == crew.WORKERS[Kind.END])
-    assert line.ask(ListAttached(), call(1.0)) == Attachments(())
+    assert line.ask(ListAttached(), call(30.0)) == Attachments(())
     handler.gate.set()
     for thread in threads:
         thread.join()
@@ -150,12 +150,12 @@ def test_all_slow_calls_of_an_agent_are_taken(site: Site, handler: Gated) -> Non
 
 def test_what_ends_an_attach_does_not_wait_for_attaches(tmp_path: Path) -> None:
     gate = threading.Event()
-    site = Site(tmp_path, lambda request, _: Done() if isinstance(request, Detach) or gate.wait(10) else Done())
+    site = Site(tmp_path, lambda request, _: Done() if isinstance(request, Detach) or gate.wait(60) else Done())
     guest = site.guest()
     guest.hello()
     for number in range(crew.WORKERS[Kind.BEGIN] + 10):
         guest.send_request(Attach(VolumeId(UUID(int=number))))
-    assert site.line().ask(Detach(VOLUME, 1), call(2.0)) == Done()
+    assert site.line().ask(Detach(VOLUME, 1), call(30.0)) == Done()
     gate.set()
     site.close()
 
@@ -404,8 +404,8 @@ def test_a_drained_server_leaves_no_socket_and_no_thread(site: Site, handler: Ga
 
 
 def test_draining_twice_is_draining_once(site: Site) -> None:
-    assert site.server.drain(soon(1.0))
-    assert site.server.drain(soon(1.0))
+    assert site.server.drain(soon(30.0))
+    assert site.server.drain(soon(30.0))
 
 
 def test_an_agent_asks_the_next_service_for_what_the_last_one_did_not_begin(site: Site, handler: Gated) -> None:
@@ -440,7 +440,7 @@ class _Strangers:
     def __call__(self, request: Request[Any], call: Call, proof: Proof) -> Done:
         assert isinstance(request, Knock)
         self.seen.append((request.word, call.caller, proof))
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         return Done()
 
 

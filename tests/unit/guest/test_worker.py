@@ -79,7 +79,7 @@ def call(worker: Worker, docker: socket.socket, endpoint: str, **body: Any) -> d
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10.0
+    end = time.monotonic() + 60.0
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -93,7 +93,8 @@ def test_a_mount_that_cannot_wait_for_the_other_worker_is_answered_within_its_li
     answer = call(worker, docker, "/VolumeDriver.Mount", Name="db", ID="1" * 64)
 
     assert "another agent still runs on this host" in answer["Err"]
-    assert time.monotonic() - began < 3.0
+    # Without the limit of these settings it would be nearly two minutes.
+    assert time.monotonic() - began < 30.0
 
 
 def test_what_changes_nothing_is_answered_beside_another_worker(other: int, worker: Worker, docker: socket.socket) -> None:

@@ -60,7 +60,7 @@ def test_the_system_clock_sleeps_and_does_not_go_back() -> None:
 def test_the_system_clock_starts_named_threads_that_keep_no_process_alive() -> None:
     seen: list[threading.Thread] = []
     worker = SystemClock().start("lane-db", lambda: seen.append(threading.current_thread()))
-    worker.join(5.0)
+    worker.join(60.0)
     assert not worker.is_alive()
     assert (seen[0].name, seen[0].daemon) == ("lane-db", True)
 
@@ -74,11 +74,11 @@ def test_a_condition_of_the_system_clock_is_told_of_a_notification() -> None:
     def waiter() -> None:
         with ring:
             ready.set()
-            told.append(ring.wait(5.0))
+            told.append(ring.wait(60.0))
 
     worker = clock.start("waiter", waiter)
-    assert ready.wait(5.0)
+    assert ready.wait(60.0)
     with ring:
         ring.notify_all()
-    worker.join(5.0)
+    worker.join(60.0)
     assert told == [True]

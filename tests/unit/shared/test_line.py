@@ -106,7 +106,7 @@ def test_a_hook_may_ask(desk: Desk) -> None:
     started = threading.Event()
 
     def hook(_: Welcome) -> None:
-        started.wait(5)
+        started.wait(60)
         answers.append(lines[0].ask(ASKED, call()))
 
     lines.append(desk.line(on_up=hook))
@@ -219,7 +219,7 @@ def test_two_threads_with_the_same_call_share_it(desk: Desk) -> None:
     def act(peer: FakePeer) -> None:
         peer.welcome()
         frame = peer.next()
-        gate.wait(5)
+        gate.wait(60)
         peer.answer(frame)
         well(peer)
 
@@ -354,7 +354,7 @@ def test_a_listener_that_cannot_follow_loses_the_oldest_notices(desk: Desk) -> N
     heard: list[Notice] = []
 
     def listen_slowly(notice: Notice) -> None:
-        gate.wait(5)
+        gate.wait(60)
         heard.append(notice)
 
     def act(peer: FakePeer) -> None:

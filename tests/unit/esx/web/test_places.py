@@ -32,7 +32,7 @@ class Core:
     def ask(self, request: Any, _: Call) -> str:
         if request.changes:
             self.came.release()
-            assert self.go.wait(10.0)
+            assert self.go.wait(60.0)
         return type(request).__name__
 
 
@@ -52,7 +52,7 @@ def test_what_looks_is_answered_while_every_place_for_orders_is_taken(threads: i
     finally:
         core.go.set()
         for each in waiting:
-            each.join(10.0)
+            each.join(60.0)
     assert places.ask(ORDER, call()) == "RevokeVm"
 
 
