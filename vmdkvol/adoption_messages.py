@@ -74,7 +74,8 @@ class AdoptDisk(Order):
     one, or with none, is refused at the first mount. ``layout`` is root unless it is given.
 
     The limits of the vmgroup count, unless it is ``over_quota``. The same disk as this very volume is a success. NotFound if no
-    disk lies there, NotAdoptable with what stands against it, VolumeInUse with who has it, NameConflict, QuotaExceeded.
+    disk lies there, NotAdoptable with what stands against it, VolumeInUse with who has it, NameConflict, QuotaExceeded;
+    StaleRequest unless ``vmgroup`` means that of the plan with this ``digest``.
     """
 
     revised: ClassVar[bool] = False

@@ -123,7 +123,7 @@ class CreateVmgroup(Order):
     """Afterwards a vmgroup of this name exists with full right on its default datastore, a name or ``_VM_DS``.
 
     ``_DEFAULT`` is made again under its one id, and takes no ``vms``. Of ``vms``, none is given twice. Raises InvalidName,
-    NameConflict if one of this name differs from what is asked, and of each VM what ``AddMembers`` raises.
+    NameConflict if one of this name differs from what is asked, and of each VM what ``AddMembers`` raises; ``digest`` as there.
     """
 
     revised: ClassVar[bool] = False
@@ -177,7 +177,8 @@ class RemoveVmgroup(Order):
 class AddMembers(Order):
     """Afterwards these VMs are in the vmgroup; those that are in it already stay.
 
-    Raises VmNotFound, MemberElsewhere for one that is in another vmgroup, VolumeInUse for one that has a volume attached.
+    Raises VmNotFound, MemberElsewhere for one that is in another vmgroup, VolumeInUse for one that has a volume attached;
+    StaleRequest unless the names mean the machines of the plan with this ``digest``.
     """
 
     name: str
@@ -189,7 +190,8 @@ class AddMembers(Order):
 class RemoveMembers(Order):
     """Afterwards these VMs are in no vmgroup but ``_DEFAULT``; those that are not in this one stay where they are.
 
-    Also of a VM that is deleted, by the name that it had. Raises VmNotFound, VolumeInUse for one that has a volume attached.
+    Also of a VM that is deleted, by the name that it had. Raises VmNotFound, VolumeInUse for one that has a volume attached;
+    ``digest`` as for ``AddMembers``.
     """
 
     name: str

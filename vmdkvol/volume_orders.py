@@ -121,7 +121,8 @@ class CreateVolumeFor(Order):
 
     As a machine of the vmgroup creates one, except that its rights are not asked; its limits, allowed policies and default
     options count; with ``over_quota`` its limits do not. Raises NameConflict, NoSpace, QuotaExceeded and what is wrong with an
-    option. ``task`` if the work goes on.
+    option; StaleRequest unless its names mean the vmgroup, and the source of a clone, of the plan with this ``digest``.
+    ``task`` if the work goes on.
     """
 
     long: ClassVar[bool] = True
@@ -205,7 +206,8 @@ class MoveVolume(Order):
     """Afterwards the volume is in ``to_vmgroup`` (name or id) with all that is on it, and there for no machine of its old one.
 
     Its disk stays where it lies. VolumeInUse while a machine has it, NameConflict if that vmgroup has a live volume of its
-    name, PolicyNotFound if its policy is not allowed there; QuotaExceeded beyond that vmgroup's limits, unless ``over_quota``.
+    name, PolicyNotFound if its policy is not allowed there; QuotaExceeded beyond that vmgroup's limits, unless ``over_quota``;
+    StaleRequest unless ``to_vmgroup`` means the vmgroup of the plan with this ``digest``.
     """
 
     volume: str
