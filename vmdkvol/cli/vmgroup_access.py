@@ -92,7 +92,12 @@ def add(name: str | None, flag: str | None, datastore: str, client: Client, how:
 @_name
 @_flag
 @_datastore
-@click.option("--allow-create", type=bool, metavar="true|false", help="Whether it may create and remove there.")
+@click.option(
+    "--allow-create",
+    type=click.Choice((True, False), case_sensitive=False),
+    metavar="true|false",
+    help="Whether it may create and remove there.",
+)
 @_with_limits
 @change_options(revised=True)
 @api_options

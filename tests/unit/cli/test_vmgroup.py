@@ -367,3 +367,12 @@ def test_foreign_names_draw_nothing(terminal: Terminal) -> None:
         said = terminal.answers(Says({"vmgroups": [evil], "next": None})).run("vmgroup", *command)
         assert said.out.replace("\n", "").isprintable()
         assert len(said.out.splitlines()) == 2 - (command[-1] == "name")
+
+
+def test_a_right_is_given_or_not(terminal: Terminal) -> None:
+    said = terminal.answers(Says(outcome("set-right"))).run(
+        *["vmgroup", "access", "set", "prod", "--datastore", "ds1", "--allow-create", "perhaps"]
+    )
+
+    assert (said.code, terminal.asked) == (2, [])
+    assert "'perhaps' is not one of 'true', 'false'" in said.err
