@@ -24,7 +24,7 @@ _ADDRESSED = (
     ("an administrator must look whose ", "look whose "),
     ("an administrator must look; ", "look at it, and into the service's log; "),
     ("an administrator must take ", "take "),
-    ("an administrator can take it from there", "`vmdkvol volume detach --force` takes it from there"),
+    ("an administrator can take it from there", "`vmdkvol volume detach NAME --force` takes it from there"),
 )
 
 
