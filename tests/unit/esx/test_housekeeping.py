@@ -260,6 +260,26 @@ def test_what_an_earlier_process_put_into_the_trash_keeps_its_age() -> None:
     site.clock.skip(2001.0)
     site.restart()
     scan(site)
+    assert site.records(), "in its first minutes a machine may have a wrong clock"
+    site.clock.skip(601.0)
+    scan(site)
+    assert not site.records()
+
+
+def test_a_clock_that_is_ahead_when_the_service_begins_does_not_empty_the_trash() -> None:
+    """As on a machine that comes up before its time server answers."""
+    site = Site(retention_s=3600.0)
+    site.remove(site.create("db").id)
+    site.clock.jump(86400.0)
+    site.restart()
+    scan(site)
+    site.clock.skip(60.0)
+    site.clock.jump(-86400.0)
+    site.clock.skip(700.0)
+    scan(site)
+    assert len(site.hypervisor.truth().disks) == 1
+    site.clock.skip(3600.0)
+    scan(site)
     assert not site.records()
 
 
