@@ -137,7 +137,7 @@ def test_what_cannot_be_done_says_why(terminal: Terminal, command: list[str], co
 
 def test_without_an_api_it_says_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(cli, "vmdkvol", ["vm", "ls", "--api", f"unix://{tmp_path}/nowhere.sock"]) == 6
-    assert "vmdkvol-esxd web" in capsys.readouterr().err
+    assert "systemctl status vmdkvol-web" in capsys.readouterr().err
 
 
 def test_at_a_socket_of_its_own_there_is_nothing_to_enrol(terminal: Terminal) -> None:
