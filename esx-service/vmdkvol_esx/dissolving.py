@@ -1,9 +1,10 @@
 """A vmgroup goes: its volumes into the trash and out of it if that is ordered, then itself with its machines, in one step.
 
-Each step is durable before the next, and the same order again goes on where it was cut off. What cannot be trashed is found
-before anything is: every volume is planned first, by what carries it out. Where the trash keeps volumes they would keep the
-vmgroup: nothing is begun that cannot be ended. Nothing is destroyed before all of them are in the trash and no machine stands
-against it. A machine leaves only a vmgroup that is gone: in another one it would not see a volume that keeps this one.
+Each step is durable before the next. Cut off, the same order again goes on; one with a digest needs a new plan, since its
+volumes are others by then. What cannot be trashed is found before anything is: every volume is planned first, by what carries
+it out. Where the trash keeps volumes they would keep the vmgroup: nothing is begun that cannot be ended. Nothing is destroyed
+before all of them are in the trash and no machine stands against it. A machine leaves only a vmgroup that is gone: in another
+one it would not see a volume that keeps this one.
 """
 
 from __future__ import annotations
