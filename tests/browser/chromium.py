@@ -78,6 +78,10 @@ class Watched:
         return path
 
 
+# A phone's width, in its own pixels.
+NARROW = 360
+
+
 @contextmanager
 def watched(
     browser: Browser,

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
-
 import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.chromium import Watched, watched
 from tests.browser.demo_site import DemoSite
 from tests.browser.reading import FAINT, SMALL, alike, leaps, tab_stops, told, unspoken
-from tests.browser.test_every_page import NARROW, PAGES
+from tests.browser.test_every_page import PAGES
 
 pytestmark = pytest.mark.integration
 UNFOLD = "document.querySelectorAll('details').forEach((each) => { each.open = true; })"
 # Of several forms on a page: what is planned, the fold in which it stands says.
 SAID_BY_THE_ROW = {"button Plan the change"}
-
-
-@pytest.fixture(scope="module", params=["light", "dark"])
-def seen(request: pytest.FixtureRequest, browser: Browser, site: DemoSite) -> Iterator[Watched]:
-    scheme: Literal["light", "dark"] = request.param
-    with watched(browser, site.base, scheme=scheme) as made:
-        made.log_in(site.token(f"reads-{scheme}"))
-        yield made
-
-
-@pytest.fixture(scope="module")
-def narrow(browser: Browser, site: DemoSite) -> Iterator[Watched]:
-    with watched(browser, site.base, width=NARROW) as made:
-        made.log_in(site.token("reads-narrow"))
-        yield made
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.chromium import Watched, watched
+from tests.browser.chromium import NARROW, Watched, watched
 from tests.browser.demo_site import DemoSite
 
 pytestmark = pytest.mark.integration
@@ -33,7 +33,6 @@ PAGES = {
     "audit": "/ui/audit",
     "health": "/ui/health",
 }
-NARROW = 360
 # Returns what a person who sees nothing could not use: fields without a label, links and buttons without a name, and the like.
 UNUSABLE = """() => {
   const found = [];
@@ -59,22 +58,6 @@ UNUSABLE = """() => {
   if (document.querySelectorAll("main").length !== 1) found.push("not one main");
   return found;
 }"""
-
-
-@pytest.fixture(scope="module", params=["light", "dark"])
-def seen(request: pytest.FixtureRequest, browser: Browser, site: DemoSite) -> Iterator[Watched]:
-    """Somebody who is logged in and whose system is light, or dark."""
-    scheme: Literal["light", "dark"] = request.param
-    with watched(browser, site.base, scheme=scheme) as made:
-        made.log_in(site.token(f"ann-{scheme}"))
-        yield made
-
-
-@pytest.fixture(scope="module")
-def narrow(browser: Browser, site: DemoSite) -> Iterator[Watched]:
-    with watched(browser, site.base, width=NARROW) as made:
-        made.log_in(site.token("narrow"))
-        yield made
 
 
 @pytest.fixture(scope="module")

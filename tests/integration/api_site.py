@@ -9,7 +9,9 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -199,3 +201,15 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def api_site(**given: Any) -> Iterator[ApiSite]:
+    """Make a site, ``given`` what it takes, in a directory of its own; it is closed, and its directory gone, afterwards."""
+    # Not pytest's directory: what pytest makes is too long for a socket's path.
+    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
+        made = ApiSite(Path(folder), **given)
+        try:
+            yield made
+        finally:
+            made.close()

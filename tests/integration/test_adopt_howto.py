@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.integration.api_site import ApiSite
+from tests.integration.api_site import ApiSite, api_site
 from tests.integration.identity_site import ask
 from tests.integration.typed_page import Page, machine, names
 from vmdkvol.vmgroup_messages import CreateVmgroup
@@ -25,12 +24,8 @@ PLACE = "[ds1] databases/orders.vmdk"
 
 @pytest.fixture
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-adopt-") as folder:
-        made = ApiSite(Path(folder), tls=False, hosts={"web1": WEB1}, datastores=("ds1",), trash_retention_s=1000.0)
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(tls=False, hosts={"web1": WEB1}, datastores=("ds1",), trash_retention_s=1000.0) as made:
+        yield made
 
 
 def put(folder: Path, name: str) -> None:

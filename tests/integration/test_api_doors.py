@@ -10,7 +10,6 @@ import ssl
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,7 +20,7 @@ import pytest
 
 from tests.daemons.site import eventually
 from tests.doubles.certificates import Authority
-from tests.integration.api_site import HOST, ApiSite
+from tests.integration.api_site import HOST, ApiSite, api_site
 from vmdkvol import durable
 from vmdkvol.cli import processes
 from vmdkvol.listening import READ_S
@@ -36,23 +35,15 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
-        site = ApiSite(Path(folder))
-        try:
-            yield site
-        finally:
-            site.close()
+    with api_site() as site:
+        yield site
 
 
 @pytest.fixture
 def alone() -> Iterator[ApiSite]:
     """A site that a test may kill."""
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
-        site = ApiSite(Path(folder))
-        try:
-            yield site
-        finally:
-            site.close()
+    with api_site() as site:
+        yield site
 
 
 def audited(site: ApiSite, **wanted: str) -> list[dict[str, Any]]:

@@ -6,13 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.api_site import ApiSite
+from tests.integration.api_site import ApiSite, api_site
 from tests.reference import DOCS
 
 pytestmark = pytest.mark.integration
@@ -33,12 +32,8 @@ TOLD = (
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-how-") as folder:
-        made = ApiSite(Path(folder))
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site() as made:
+        yield made
 
 
 def typed(site: ApiSite, block: str) -> str:

@@ -6,17 +6,15 @@ import contextlib
 import resource
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.daemons.site import eventually
-from tests.integration.api_site import ApiSite
+from tests.integration.api_site import ApiSite, api_site
 from vmdkvol.listening import READ_S
 from vmdkvol.orders import Role
 
@@ -29,23 +27,15 @@ SOON_S = READ_S / 3
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
-        made = ApiSite(Path(folder), threads=THREADS)
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(threads=THREADS) as made:
+        yield made
 
 
 @pytest.fixture
 def alone() -> Iterator[ApiSite]:
     """A site whose audit is a test's own."""
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-api-") as folder:
-        made = ApiSite(Path(folder), threads=THREADS)
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(threads=THREADS) as made:
+        yield made
 
 
 @pytest.fixture

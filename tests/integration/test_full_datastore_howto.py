@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.integration.api_site import ApiSite
+from tests.integration.api_site import ApiSite, api_site
 from tests.integration.identity_site import ask
 from tests.integration.typed_page import Page, create, machine, names
 from vmdkvol.errors import NotPermitted
@@ -22,12 +20,8 @@ WEB1 = VmId(UUID(int=0xA))
 
 @pytest.fixture
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-full-") as folder:
-        made = ApiSite(Path(folder), tls=False, hosts={"web1": WEB1}, datastores=("ds1", "ds2"), trash_retention_s=1000.0)
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(tls=False, hosts={"web1": WEB1}, datastores=("ds1", "ds2"), trash_retention_s=1000.0) as made:
+        yield made
 
 
 def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None:

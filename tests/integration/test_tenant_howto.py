@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.integration.api_site import ApiSite
+from tests.integration.api_site import ApiSite, api_site
 from tests.integration.identity_site import ask
 from tests.integration.typed_page import Page, create, machine, names
 from vmdkvol.errors import NotPermitted, QuotaExceeded
@@ -24,12 +22,8 @@ HOSTS = {"web1": VmId(UUID(int=0xA)), "web2": VmId(UUID(int=0xB))}
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-tenant-") as folder:
-        made = ApiSite(Path(folder), tls=False, hosts=HOSTS, datastores=("ds1", "ds2"))
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(tls=False, hosts=HOSTS, datastores=("ds1", "ds2")) as made:
+        yield made
 
 
 def test_each_command_of_the_page_does_what_the_page_says(site: ApiSite) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.integration.api_site import Answer, ApiSite
+from tests.integration.api_site import Answer, ApiSite, api_site
 from tests.integration.typed_page import create, machine
 from tests.reference import DOCS
 from vmdkvol.orders import Role
@@ -22,23 +21,15 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-page-") as folder:
-        made = ApiSite(Path(folder), trash_retention_s=3600.0)
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(trash_retention_s=3600.0) as made:
+        yield made
 
 
 @pytest.fixture
 def alone() -> Iterator[ApiSite]:
     """A site from which a test may be locked out."""
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-page-") as folder:
-        made = ApiSite(Path(folder))
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site() as made:
+        yield made
 
 
 def post(site: ApiSite, path: str, fields: Mapping[str, str], cookie: str = "", certificate: Path | None = None) -> Answer:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.api_site import ApiSite
+from tests.integration.api_site import ApiSite, api_site
 from vmdkvol.addresses import UnixAddress
 from vmdkvol.cli.client import Client
 from vmdkvol.cli.demo_data import ARCHIVE, FULL, LATER, POLICIES, TENANTS, VOLUMES, fill
@@ -40,12 +39,8 @@ class Breaking(Client):
 
 @pytest.fixture
 def site() -> Iterator[ApiSite]:
-    with tempfile.TemporaryDirectory(prefix="vmdkvol-demo-") as folder:
-        made = ApiSite(Path(folder), tls=False, datastores=(*DATASTORES, ARCHIVE), trash_retention_s=WEEK_S)
-        try:
-            yield made
-        finally:
-            made.close()
+    with api_site(tls=False, datastores=(*DATASTORES, ARCHIVE), trash_retention_s=WEEK_S) as made:
+        yield made
 
 
 def filled(site: ApiSite, orders: int = 1000) -> list[str]:
